@@ -1,0 +1,123 @@
+"""Renders an app's template and one row of parameters into what an agent executes (docs/spool.md). Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from packhorse.domain.app import _PLACEHOLDER, AppManifest, OutputDeclaration, ParameterValue, Part, Session
+from packhorse.domain.resources import Resources
+
+Values = Mapping[str, Any]
+Renderer = Callable[[Values], list[str]]
+
+
+def compile_parts(parts: list[Part]) -> Renderer:
+    """A function from values to argv, made once per run and called once per task.
+
+    ``{name}`` becomes the value as text; a group (a nested list) is left out when a parameter in it is None or False.
+    """
+    groups: list[tuple[bool, list[tuple[list[str], list[str]]]]] = []
+    for part in parts:
+        items = part if isinstance(part, list) else [part]
+        groups.append((isinstance(part, list), [_split(str(item)) for item in items]))
+
+    def render(values: Values) -> list[str]:
+        argv: list[str] = []
+        for is_group, items in groups:
+            if is_group and any(values.get(name) is None or values.get(name) is False for _, names in items for name in names):
+                continue
+            for literals, names in items:
+                if not names:
+                    argv.append(literals[0])
+                    continue
+                text = literals[0]
+                for name, literal in zip(names, literals[1:], strict=True):
+                    text += as_text(values.get(name)) + literal
+                argv.append(text)
+        return argv
+
+    return render
+
+
+def as_text(value: Any) -> str:
+    """A parameter's value as a command-line argument; absent is empty, whole floats lose their point."""
+    if value is None:
+        return ""
+    if value is True or value is False:
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
+
+
+def _split(text: str) -> tuple[list[str], list[str]]:
+    """('a{x}b' → (['a', 'b'], ['x'])): literals around the names; ``{{`` and ``}}`` stand for braces."""
+    literals, names, last = [""], [], 0
+    for match in _PLACEHOLDER.finditer(text):
+        literals[-1] += text[last : match.start()]
+        last = match.end()
+        if match[1]:
+            names.append(match[1])
+            literals.append("")
+        else:
+            literals[-1] += match[0][0]
+    literals[-1] += text[last:]
+    return literals, names
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What all tasks of a step have in common, in the form of docs/spool.md, and how to render one of them."""
+
+    key: str
+    document: dict[str, Any]
+    arguments: Renderer
+    defaults: dict[str, ParameterValue]
+
+
+def app_template(manifest: AppManifest, app_dir: str, resources: Resources, *, gather: bool = False) -> Template:
+    """The template of an app's tasks (or of its gathering task) at a site where the app's folder is ``app_dir``."""
+    fixed = {"app": app_dir, **granted(resources)}
+    command = manifest.command
+    arguments = manifest.arguments
+    outputs = manifest.outputs
+    session = manifest.session
+    if gather and manifest.gather is not None:
+        command = manifest.gather.command or manifest.command
+        arguments, outputs, session = manifest.gather.arguments, manifest.gather.outputs, Session.NONE
+    worker = session is Session.WORKER
+    start = [*compile_parts(command)(fixed), "--persistent_worker"] if worker else ["/bin/sh"] if session is Session.SHELL else None
+    document = {
+        "session": session.value,
+        "start": start,
+        "env": dict(manifest.env),
+        **limits(resources),
+        "outputs": _output_paths(outputs),
+        "result": next((output.type for output in outputs.values() if output.source), "none"),
+    }
+    render = compile_parts(arguments if worker else [*command, *arguments])
+    defaults = {name: parameter.default for name, parameter in manifest.parameters.items()}
+    return Template(template_key(document), document, lambda values: render({**fixed, **values}), defaults)
+
+
+def granted(resources: Resources) -> dict[str, Any]:
+    """The placeholders that tell a tool what it was granted."""
+    return {"cores": resources.cpu_cores, "memory_gb": resources.ram_gb}
+
+
+def limits(resources: Resources) -> dict[str, Any]:
+    """The fields of a template, or of a task line, that say what is granted and enforced."""
+    return {"cores": resources.cpu_cores, "memory_mb": resources.memory_mb, "walltime_s": resources.walltime_s}
+
+
+def template_key(document: dict[str, Any]) -> str:
+    """The same content has the same key."""
+    return "t-" + hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _output_paths(outputs: Mapping[str, OutputDeclaration]) -> list[dict[str, Any]]:
+    return [{"path": output.path, "optional": output.optional} for output in outputs.values() if output.path is not None]

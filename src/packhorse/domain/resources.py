@@ -1,0 +1,64 @@
+"""What a task asks for and what it is granted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from packhorse.domain.errors import InvalidRequest, Problem
+
+MB = 1_000_000
+GB = 1_000_000_000
+
+
+class Resources(BaseModel):
+    """Resources of one task. Per node where a task spans several. ``None`` means: the site's default, or no limit.
+
+    The first four fields are those of a TES task; the rest travel in its ``backend_parameters``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpu_cores: float = Field(default=1, gt=0, le=100_000, description="CPU cores")
+    ram_gb: float | None = Field(default=None, gt=0, le=1_000_000, description="memory in GB (1e9 bytes); the task is ended above it")
+    disk_gb: float | None = Field(default=None, ge=0, description="scratch disk in GB")
+    preemptible: bool | None = Field(default=None, description="may run where the site can take the node away")
+    walltime_s: float | None = Field(default=None, gt=0, description="seconds; the task is ended after it")
+    nodes: int = Field(default=1, ge=1, le=100_000)
+    ranks_per_node: int | None = Field(default=None, ge=1)
+    cpus_per_rank: int | None = Field(default=None, ge=1)
+    gpus: int = Field(default=0, ge=0)
+    site: str | None = None
+    queue: str | None = None
+
+    @property
+    def memory_mb(self) -> int | None:
+        """Memory in MB (1e6 bytes), rounded up to a whole one."""
+        return None if self.ram_gb is None else max(1, round(self.ram_gb * 1000))
+
+    def override(self, changes: dict[str, Any]) -> Resources:
+        """These resources with ``changes`` laid over them, validated."""
+        return Resources.model_validate({**self.model_dump(), **changes})
+
+
+TES_FIELDS = ("cpu_cores", "ram_gb", "disk_gb", "preemptible")
+BACKEND_FIELDS = tuple(name for name in Resources.model_fields if name not in TES_FIELDS)
+
+
+def resources_from_tes(cpu_cores: float | None, ram_gb: float | None, disk_gb: float | None, preemptible: bool | None,
+                       backend: dict[str, Any] | None, where: str) -> Resources:  # fmt: skip
+    """Resources from the fields of ``tesResources``. Backend parameters may be strings, as TES has them; unknown ones are refused."""
+    values: dict[str, Any] = {
+        name: value for name, value in zip(TES_FIELDS, (cpu_cores, ram_gb, disk_gb, preemptible), strict=True) if value is not None
+    }
+    problems = []
+    for name, value in (backend or {}).items():
+        if name in BACKEND_FIELDS:
+            values[name] = value
+        else:
+            known = ", ".join(BACKEND_FIELDS)
+            problems.append(Problem(f"{where}, backend_parameters", f"'{name}' is not known here.", f"Known: {known}."))
+    if problems:
+        raise InvalidRequest("The task asks for backend parameters that do not exist.", problems=problems)
+    return Resources.model_validate(values)

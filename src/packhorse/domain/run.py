@@ -1,0 +1,142 @@
+"""A Run: what a user submits. One app over a table of inputs, or tasks with edges."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from packhorse.domain.app import Session
+from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
+from packhorse.domain.graph import find_cycle
+from packhorse.domain.paths import folder_problem
+from packhorse.domain.task import Task
+
+MAX_TASKS = 1_000_000
+MAX_TASK_BYTES = 256 * 1024
+TASK_URL = "task://"
+
+
+class RunOptions(BaseModel):
+    """What may be said of any run, whatever it runs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=200)] = ""
+    tags: dict[str, str] = {}
+    client_key: Annotated[str, Field(max_length=200)] | None = None
+    """Makes submission idempotent: the same key of the same user returns the same run."""
+    resources: dict[str, Any] = {}
+    """Laid over the app's own resources."""
+    retry: dict[str, int] = {}
+    """Laid over the app's own retry policy: failure class → number of retries."""
+    session: Session | None = None
+    """Instead of the app's own."""
+
+
+class AppRun(RunOptions):
+    """One app over a table: a task per row, then the gathering task that the app may have."""
+
+    app: str
+    params: dict[str, Any] = {}
+    """The same for every row; a row's own value wins."""
+    over: list[dict[str, Any]] | None = None
+    """One task per row; None is one row without values."""
+    gather: bool = True
+
+
+class NamedTask(BaseModel):
+    """A task of a pipeline. It starts when those it names in ``after``, and in inputs by ``task://NAME/OUTPUT``, are complete."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    task: Task
+    after: list[str] = []
+
+    @property
+    def needs(self) -> list[str]:
+        """Names of the tasks that it waits for, each once."""
+        names = [*self.after, *(parse_task_url(item.url)[0] for item in self.task.inputs or [] if is_task_url(item.url))]
+        return list(dict.fromkeys(names))
+
+
+class TaskRun(RunOptions):
+    """Tasks with edges."""
+
+    tasks: list[NamedTask] = Field(min_length=1)
+
+
+class RunRequest(BaseModel):
+    """What the front doors take: exactly one of the two kinds of run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run: AppRun | TaskRun
+
+    @model_validator(mode="before")
+    @classmethod
+    def _say_which(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "run" not in data:
+            return {"run": data}
+        return data
+
+
+def is_task_url(url: str | None) -> bool:
+    """Whether an input names another task's output."""
+    return url is not None and url.startswith(TASK_URL)
+
+
+def parse_task_url(url: str | None) -> tuple[str, str]:
+    """('task://align/out.bam' → ('align', 'out.bam'))."""
+    name, _, path = (url or "")[len(TASK_URL) :].partition("/")
+    return name, path
+
+
+def check_tasks(tasks: list[NamedTask]) -> None:
+    """Refuses what is wrong with a pipeline by itself: names, edges, cycles, paths. All problems at once."""
+    if len(tasks) > MAX_TASKS:
+        raise TooLarge(f"The run has {len(tasks):,} tasks; the limit is {MAX_TASKS:,}.", hint="Submit it as several runs.")
+    problems: list[Problem] = []
+    by_name: dict[str, NamedTask] = {}
+    for item in tasks:
+        if item.name in by_name:
+            problems.append(Problem(f"task '{item.name}'", "is there twice.", "Give each task of a run its own name."))
+        by_name[item.name] = item
+    for item in tasks:
+        problems += _task_problems(item, by_name)
+    if not problems:
+        cycle = find_cycle({item.name: item.needs for item in tasks})
+        if cycle:
+            problems.append(Problem("", f"the tasks wait for each other in a circle: {' → '.join(cycle)}.", "Remove one of these edges."))
+    if problems:
+        raise InvalidRequest("The run was not accepted.", problems=problems[:100])
+
+
+def _task_problems(item: NamedTask, by_name: dict[str, NamedTask]) -> list[Problem]:
+    where = f"task '{item.name}'"
+    problems = [
+        Problem(where, f"waits for '{need}', which is not a task of this run.") for need in item.needs if need not in by_name
+    ]
+    for given in item.task.inputs or []:
+        problems += _path_problem(f"{where}, input", given.path)
+        if given.url is None and given.content is None:
+            problems.append(Problem(f"{where}, input '{given.path}'", "has neither 'url' nor 'content'."))
+        if is_task_url(given.url):
+            upstream, path = parse_task_url(given.url)
+            known = {output.path for output in by_name[upstream].task.outputs or []} if upstream in by_name else {path}
+            if path not in known:
+                problems.append(Problem(where, f"takes '{path}' of task '{upstream}', which does not declare that output."))
+    for output in item.task.outputs or []:
+        problems += _path_problem(f"{where}, output", output.path)
+    for executor in item.task.executors:
+        for path in (executor.workdir, executor.stdin, executor.stdout, executor.stderr):
+            problems += _path_problem(f"{where}, executor", path) if path is not None else []
+    if len(item.task.model_dump_json()) > MAX_TASK_BYTES:
+        problems.append(Problem(where, f"is larger than {MAX_TASK_BYTES:,} bytes.", "Put large content into files."))
+    return problems
+
+
+def _path_problem(where: str, path: str) -> list[Problem]:
+    why = folder_problem(path)
+    return [Problem(where, f"the path '{path[:200]}' {why}.")] if why else []
