@@ -138,7 +138,7 @@ class AppManifest(_Manifest):
         if self.session is Session.WORKER and placeholders(self.command) - {"app", "cores", "memory_gb"}:
             raise ValueError("command: with 'session: worker' the command starts the worker, so parameters go into 'arguments'")
         if self.gather is not None:
-            gathered = {name for name in BUILT_IN} | {"results"}
+            gathered = BUILT_IN | {"results"}
             _check_placeholders("gather.command", self.gather.command or [], gathered)
             _check_placeholders("gather.arguments", self.gather.arguments, gathered)
         if sum(output.source is not None for output in self.outputs.values()) > 1:

@@ -115,9 +115,7 @@ def check_tasks(tasks: list[NamedTask]) -> None:
 
 def _task_problems(item: NamedTask, by_name: dict[str, NamedTask]) -> list[Problem]:
     where = f"task '{item.name}'"
-    problems = [
-        Problem(where, f"waits for '{need}', which is not a task of this run.") for need in item.needs if need not in by_name
-    ]
+    problems = [Problem(where, f"waits for '{need}', which is not a task of this run.") for need in item.needs if need not in by_name]
     for given in item.task.inputs or []:
         problems += _path_problem(f"{where}, input", given.path)
         if given.url is None and given.content is None:

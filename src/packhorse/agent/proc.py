@@ -1,0 +1,141 @@
+"""What /proc knows about processes: who descends from whom, how much memory they hold, how much they read and wrote."""
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Dict, Iterable, List, NamedTuple, Tuple
+
+    Process = NamedTuple("Process", [("parent", int), ("state", str), ("cpu_s", float), ("rss", int)])
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TICK = os.sysconf("SC_CLK_TCK")
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def become_subreaper() -> bool:
+    """Make orphaned descendants children of this process, so that a task's daemons cannot escape it."""
+    try:
+        import ctypes
+
+        return ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def stat_of(pid: int) -> "Tuple[int, str, float, int]":
+    """(parent, state, CPU seconds with reaped children, resident bytes) of a process; OSError if it is gone."""
+    with open("/proc/%d/stat" % pid, "rb") as file:
+        # The command's name stands in parentheses and may contain anything, parentheses too.
+        fields = file.read().rpartition(b")")[2].split()
+    cpu = sum(int(ticks) for ticks in fields[11:15]) / TICK
+    return int(fields[1]), fields[0].decode(), cpu, int(fields[21]) * PAGE
+
+
+def processes() -> "Dict[int, Tuple[int, str, float, int]]":
+    """All processes that can be seen, by id."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                found[int(name)] = stat_of(int(name))
+            except (OSError, IndexError, ValueError):
+                continue  # it ended while we looked
+    return found
+
+
+def descendants(root: int, table: "Dict[int, Tuple[int, str, float, int]]") -> "List[int]":
+    """All living descendants of `root` in a table of processes, parents before children; zombies are left out."""
+    children = {}  # type: Dict[int, List[int]]
+    for pid, (parent, _, _, _) in table.items():
+        children.setdefault(parent, []).append(pid)
+    found = []  # type: List[int]
+    frontier = [root]
+    while frontier:
+        below = children.get(frontier.pop(), [])
+        frontier.extend(below)
+        found.extend(below)
+    return [pid for pid in found if table[pid][1] not in "ZX"]
+
+
+def children_of(pid: int) -> "List[int]":
+    """Direct children, zombies included: one small read where the kernel offers it."""
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid), "rb") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return [child for child, row in processes().items() if row[0] == pid]
+
+
+def signal_all(pids: "Iterable[int]", signum: int) -> None:
+    """Send a signal to each that still exists."""
+    for pid in pids:
+        try:
+            os.kill(pid, signum)
+        except OSError:
+            pass
+
+
+def kill_descendants(spare: "Iterable[int]" = (), timeout_s: float = 10.0) -> bool:
+    """SIGKILL and reap everything below this (subreaper) process except below `spare`; False if some would not die in time.
+
+    Repeats until a look finds nobody, because what is being killed may be forking.
+    """
+    spared = set(spare)
+    pause, waited = 0.001, 0.0
+    while True:
+        reap(spared)
+        table = processes()
+        for pid in spared:
+            table.pop(pid, None)
+        doomed = descendants(os.getpid(), table)
+        if not doomed:
+            return True
+        if waited > timeout_s:
+            return False
+        signal_all(doomed, 9)
+        time.sleep(pause)
+        waited += pause
+        pause = min(0.05, pause * 2)
+
+
+def reap(spare: "Iterable[int]" = ()) -> float:
+    """Reap dead children except `spare`; returns the CPU seconds that they had used."""
+    cpu = 0.0
+    for pid in children_of(os.getpid()):
+        if pid not in spare:
+            try:
+                done, _, usage = os.wait4(pid, os.WNOHANG)
+            except ChildProcessError:
+                continue
+            if done:
+                cpu += usage.ru_utime + usage.ru_stime
+    return cpu
+
+
+def io_of(pid: int) -> "Tuple[int, int]":
+    """Bytes (read, written) by system calls of a process and its reaped children; works on a zombie."""
+    try:
+        fd = os.open("/proc/%d/io" % pid, os.O_RDONLY)
+    except OSError:
+        return 0, 0  # another user's (setuid), or a kernel without task accounting
+    try:
+        words = os.read(fd, 256).split(None, 4)
+        return int(words[1]), int(words[3])
+    except (OSError, IndexError, ValueError):
+        return 0, 0
+    finally:
+        os.close(fd)
+
+
+def proportional_memory(pids: "Iterable[int]") -> int:
+    """Memory of processes with shared pages counted once (PSS); 0 if the kernel does not tell."""
+    total = 0
+    for pid in pids:
+        try:
+            with open("/proc/%d/smaps_rollup" % pid, "rb") as file:
+                total += sum(int(line.split()[1]) for line in file if line.startswith(b"Pss:")) * 1024
+        except (OSError, ValueError, IndexError):
+            return 0
+    return total

@@ -1,0 +1,73 @@
+"""Allocations, their blocks and their journals."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from packhorse.domain.states import AllocationState
+from packhorse.store.schema import allocations, blocks, journals
+
+
+def insert_allocation(connection: sa.Connection, allocation_id: str, site: str, shape: str, at: float) -> int:
+    """Remembers an allocation before it is submitted: its id is the token by which its job is found again. Returns its ``seq``."""
+    values = {"id": allocation_id, "site": site, "state": AllocationState.SUBMITTING, "shape": shape, "created_at": at}
+    return int(connection.execute(sa.insert(allocations).values(values).returning(allocations.c.seq)).scalar_one())
+
+
+def update_allocation(connection: sa.Connection, seq: int, **values: Any) -> None:
+    """Sets columns of one allocation."""
+    connection.execute(sa.update(allocations).where(allocations.c.seq == seq).values(values))
+
+
+def live_allocations(connection: sa.Connection, site: str) -> Sequence[sa.Row[Any]]:
+    """The allocations of a site that are not over, oldest first."""
+    live = sa.and_(allocations.c.site == site, allocations.c.state != AllocationState.ENDED)
+    return connection.execute(sa.select(allocations).where(live).order_by(allocations.c.seq)).all()
+
+
+def insert_block(connection: sa.Connection, allocation_seq: int, number: int, tasks: int, predicted_core_s: float) -> None:
+    """Remembers a block before it is written to the spool."""
+    values = {"allocation_seq": allocation_seq, "number": number, "state": "planned", "tasks": tasks, "predicted_core_s": predicted_core_s}
+    connection.execute(sa.insert(blocks).values(values))
+
+
+def set_block_states(connection: sa.Connection, allocation_seq: int, numbers: Collection[int], state: str) -> None:
+    """Moves blocks on: planned → written → claimed or revoked."""
+    if numbers:
+        which = sa.and_(blocks.c.allocation_seq == allocation_seq, blocks.c.number.in_(numbers))
+        connection.execute(sa.update(blocks).where(which).values(state=state))
+
+
+def blocks_of(connection: sa.Connection, allocation_seq: int, states: Collection[str]) -> Sequence[sa.Row[Any]]:
+    """The blocks of an allocation in these states, in order."""
+    which = sa.and_(blocks.c.allocation_seq == allocation_seq, blocks.c.state.in_(states))
+    return connection.execute(sa.select(blocks).where(which).order_by(blocks.c.number)).all()
+
+
+def next_block_number(connection: sa.Connection, allocation_seq: int) -> int:
+    """One more than the highest so far."""
+    highest = connection.execute(sa.select(sa.func.max(blocks.c.number)).where(blocks.c.allocation_seq == allocation_seq)).scalar()
+    return 1 if highest is None else int(highest) + 1
+
+
+def journals_of(connection: sa.Connection, allocation_seq: int) -> dict[str, sa.Row[Any]]:
+    """The journals seen so far, by agent."""
+    rows = connection.execute(sa.select(journals).where(journals.c.allocation_seq == allocation_seq))
+    return {row.agent: row for row in rows}
+
+
+def insert_journal(connection: sa.Connection, allocation_seq: int, agent: str) -> int:
+    """Starts to follow an agent's journal, from its beginning. Returns the journal's id."""
+    values = {"allocation_seq": allocation_seq, "agent": agent, "offset": 0, "bad_lines": 0}
+    return int(connection.execute(sa.insert(journals).values(values).returning(journals.c.id)).scalar_one())
+
+
+def advance_journal(connection: sa.Connection, journal_id: int, offset: int, bad_lines: int, node: str | None) -> None:
+    """Remembers that everything before ``offset`` (bytes) has been applied; belongs in the transaction that applied it."""
+    values: dict[str, Any] = {"offset": offset, "bad_lines": journals.c.bad_lines + bad_lines}
+    if node is not None:
+        values["node"] = node
+    connection.execute(sa.update(journals).where(journals.c.id == journal_id).values(values))

@@ -1,0 +1,71 @@
+"""Opens the database and gives out transactions. SQLite and PostgreSQL behave alike behind this module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from packhorse.domain.errors import Unavailable
+
+_BUSY_TIMEOUT_S = 30
+
+
+class Database:
+    """A store at ``url`` (SQLAlchemy form: ``sqlite:////path/file`` or ``postgresql+psycopg://user@host/name``)."""
+
+    def __init__(self, url: str) -> None:
+        self.url = sa.make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            if self.url.database:
+                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            self.engine = sa.create_engine(self.url, connect_args={"timeout": _BUSY_TIMEOUT_S})
+            event.listen(self.engine, "connect", _configure_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = sa.create_engine(self.url, pool_pre_ping=True, pool_size=10, connect_args={"connect_timeout": 10})
+        self._writer = self.engine.execution_options(packhorse_write=True)
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that may write: all of it is durable at the end, or none. Raises Unavailable when the database is away."""
+        with _translated(), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one state of the store."""
+        with _translated(), self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Gives every connection back."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise Unavailable(f"The database does not answer: {reason}.", hint="Nothing that was accepted is lost; try again.") from error
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # an accepted run outlives a power cut
+    cursor.execute("PRAGMA cache_size = -32000")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get("packhorse_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,190 @@
+"""The one place that changes a task's state: checks the state machine, records the event, keeps counts, edges and the run's end."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from packhorse.domain.failures import FailureClass
+from packhorse.domain.ids import task_id as public_task_id
+from packhorse.domain.states import ACTIVE, TERMINAL, TaskState, may_move
+from packhorse.store.schema import TASKS_PER_RUN, edges, events, run_counts, runs, tasks
+
+_IN_CHUNK = 1000
+
+
+@dataclass(slots=True)
+class Move:
+    """A task's step to ``target`` at time ``at`` (seconds since the epoch); ``changes`` are other columns of its row."""
+
+    task_id: int
+    target: TaskState
+    at: float
+    why: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+class Current(NamedTuple):
+    """What a task's row says, locked for this transaction."""
+
+    state: TaskState
+    attempt: int
+    allocation_seq: int | None
+
+
+def chunks(ids: Collection[int]) -> Iterator[list[int]]:
+    """``ids`` in sorted pieces that fit into one IN list."""
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), _IN_CHUNK):
+        yield ordered[start : start + _IN_CHUNK]
+
+
+def lock_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, Current]:
+    """The rows of ``ids``, locked in order of id so that two writers cannot deadlock."""
+    found: dict[int, Current] = {}
+    columns = sa.select(tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.allocation_seq)
+    for some in chunks(ids):
+        rows = connection.execute(columns.where(tasks.c.id.in_(some)).order_by(tasks.c.id).with_for_update())
+        for row in rows:
+            found[row.id] = Current(TaskState(row.state), row.attempt, row.allocation_seq)
+    return found
+
+
+def apply_moves(connection: sa.Connection, moves: Iterable[Move], current: Mapping[int, Current]) -> int:
+    """Applies the legal ones of ``moves`` in order and returns how many; the others change nothing.
+
+    A move that the state machine forbids is a record that came late or twice (a task canceled meanwhile, a second ``end``);
+    refusing it here is what makes a terminal state final. ``current`` must come from ``lock_tasks`` in this transaction.
+    """
+    states = {task: row.state for task, row in current.items()}
+    updates: dict[int, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    delta: Counter[tuple[int, TaskState]] = Counter()
+    ended: dict[int, TaskState] = {}
+    for move in moves:
+        before = states.get(move.task_id)
+        if before is None or not may_move(before, move.target):
+            continue
+        states[move.task_id] = move.target
+        update = updates.setdefault(move.task_id, {})
+        update.update(move.changes, state=move.target)
+        attempt = update.get("attempt", current[move.task_id].attempt)
+        rows.append(
+            {"task_id": move.task_id, "at": move.at, "attempt": attempt, "from_state": before, "to_state": move.target, "why": move.why}
+        )
+        run_seq = move.task_id // TASKS_PER_RUN
+        delta[run_seq, before] -= 1
+        delta[run_seq, move.target] += 1
+        if move.target in TERMINAL:
+            ended[move.task_id] = move.target
+    _update_tasks(connection, updates)
+    if rows:
+        connection.execute(sa.insert(events), rows)
+    _count(connection, delta)
+    if ended:
+        _settle_edges(connection, ended, rows[-1]["at"])
+        _end_runs(connection, {task // TASKS_PER_RUN for task in ended}, rows[-1]["at"])
+    return len(rows)
+
+
+def place_tasks(connection: sa.Connection, ids: Sequence[int], allocation_seq: int, block: int, at: float, why: str) -> int:
+    """QUEUED → INITIALIZING for a whole block, in a few statements however many tasks; returns how many were still QUEUED."""
+    placed = 0
+    moved: Counter[int] = Counter()
+    for some in chunks(ids):
+        still_queued = sa.and_(tasks.c.id.in_(some), tasks.c.state == TaskState.QUEUED)
+        values = {"state": TaskState.INITIALIZING, "allocation_seq": allocation_seq, "block": block, "reason": None}
+        result = connection.execute(sa.update(tasks).where(still_queued).values(attempt=tasks.c.attempt + 1, **values))
+        placed += result.rowcount
+        moved.update(task // TASKS_PER_RUN for task in some)
+        connection.execute(
+            sa.insert(events).from_select(
+                ["task_id", "at", "attempt", "from_state", "to_state", "why"],
+                sa.select(
+                    tasks.c.id, sa.literal(at, sa.Float), tasks.c.attempt,
+                    sa.literal(TaskState.QUEUED.value), sa.literal(TaskState.INITIALIZING.value), sa.literal(why),
+                ).where(tasks.c.id.in_(some), tasks.c.allocation_seq == allocation_seq, tasks.c.block == block),
+            )
+        )  # fmt: skip
+    delta: Counter[tuple[int, TaskState]] = Counter()
+    for run_seq, number in moved.items():
+        delta[run_seq, TaskState.QUEUED] -= number
+        delta[run_seq, TaskState.INITIALIZING] += number
+    _count(connection, delta)
+    return placed
+
+
+def _update_tasks(connection: sa.Connection, updates: dict[int, dict[str, Any]]) -> None:
+    """One executemany for each set of columns that changes."""
+    by_columns: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    for task, update in sorted(updates.items()):
+        by_columns[tuple(sorted(update))].append({"of": task, **{f"to_{column}": value for column, value in update.items()}})
+    for columns, values in by_columns.items():
+        statement = sa.update(tasks).where(tasks.c.id == sa.bindparam("of"))
+        connection.execute(statement.values({column: sa.bindparam(f"to_{column}") for column in columns}), values)
+
+
+def _count(connection: sa.Connection, delta: Counter[tuple[int, TaskState]]) -> None:
+    statement = (
+        sa.update(run_counts)
+        .where(run_counts.c.run_seq == sa.bindparam("of_run"), run_counts.c.state == sa.bindparam("of_state"))
+        .values(tasks=run_counts.c.tasks + sa.bindparam("more"))
+    )
+    values = [{"of_run": run, "of_state": state, "more": more} for (run, state), more in sorted(delta.items()) if more]
+    if values:
+        connection.execute(statement, values)
+
+
+def _settle_edges(connection: sa.Connection, ended: Mapping[int, TaskState], at: float) -> None:
+    """Lets those go that waited for ``ended`` tasks; ends those that can never start, with a reason that names the culprit."""
+    doomed: dict[int, tuple[int, TaskState]] = {}
+    freed: Counter[int] = Counter()
+    for some in chunks(ended):
+        rows = connection.execute(sa.select(edges).where(edges.c.upstream.in_(some)))
+        for upstream, downstream, accept_failure in rows:
+            if ended[upstream] is TaskState.COMPLETE or accept_failure:
+                freed[downstream] += 1
+            else:
+                doomed.setdefault(downstream, (upstream, ended[upstream]))
+    if freed:
+        statement = sa.update(tasks).where(tasks.c.id == sa.bindparam("of"))
+        values = [{"of": task, "less": number} for task, number in sorted(freed.items())]
+        connection.execute(statement.values(waiting_on=tasks.c.waiting_on - sa.bindparam("less")), values)
+    if doomed:
+        current = lock_tasks(connection, doomed)
+        names = _public_names(connection, {upstream for upstream, _ in doomed.values()})
+        moves = []
+        for task, (upstream, state) in sorted(doomed.items()):
+            canceled = state is TaskState.CANCELED
+            target = TaskState.CANCELED if canceled else TaskState.SYSTEM_ERROR
+            why = f"It needs {names[upstream]}, which {'was canceled' if canceled else f'ended as {state}'}."
+            failure = FailureClass.CANCELED if canceled else FailureClass.UPSTREAM
+            moves.append(Move(task, target, at, why, {"failure": failure, "reason": why, "ended_at": at}))
+        apply_moves(connection, moves, current)
+
+
+def _public_names(connection: sa.Connection, ids: Collection[int]) -> dict[int, str]:
+    """'task r-….3 (align)' for each id."""
+    names: dict[int, str] = {}
+    run_of = sa.select(runs.c.seq, runs.c.id).where(runs.c.seq.in_({task // TASKS_PER_RUN for task in ids}))
+    run_ids = {row.seq: row.id for row in connection.execute(run_of)}
+    for some in chunks(ids):
+        for row in connection.execute(sa.select(tasks.c.id, tasks.c.name).where(tasks.c.id.in_(some))):
+            run_seq, index = divmod(row.id, TASKS_PER_RUN)
+            names[row.id] = f"task {public_task_id(run_ids[run_seq], index)}" + (f" ({row.name})" if row.name else "")
+    return names
+
+
+def _end_runs(connection: sa.Connection, run_seqs: Collection[int], at: float) -> None:
+    """Closes the runs that have no active task left."""
+    active = sa.select(run_counts.c.run_seq).where(
+        run_counts.c.run_seq.in_(run_seqs), run_counts.c.state.in_(ACTIVE), run_counts.c.tasks > 0
+    )
+    open_runs = set(connection.execute(active).scalars())
+    done = sorted(set(run_seqs) - open_runs)
+    if done:
+        connection.execute(sa.update(runs).where(runs.c.seq.in_(done), runs.c.ended_at.is_(None)).values(ended_at=at))

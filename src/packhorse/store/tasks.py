@@ -1,0 +1,115 @@
+"""Reads of tasks, attempts, events and log chunks: by key or by cursor page, never a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from packhorse.domain.states import AT_SITE, TaskState
+from packhorse.store.database import Database
+from packhorse.store.runs import in_run
+from packhorse.store.schema import TASKS_PER_RUN, allocations, attempts, edges, events, journals, log_chunks, tasks
+
+
+def get_task(connection: sa.Connection, task: int) -> sa.Row[Any] | None:
+    """The task's row."""
+    return connection.execute(sa.select(tasks).where(tasks.c.id == task)).one_or_none()
+
+
+def page_of_tasks(connection: sa.Connection, run_seq: int, states: Collection[TaskState] | None, after: int | None, limit: int) -> Sequence[sa.Row[Any]]:  # fmt: skip
+    """Tasks of a run in order; ``after`` is the id of the last one seen."""
+    query = sa.select(tasks).where(in_run(run_seq)).order_by(tasks.c.id).limit(limit)
+    if states is not None:
+        query = query.where(tasks.c.state.in_(states))
+    if after is not None:
+        query = query.where(tasks.c.id > after)
+    return connection.execute(query).all()
+
+
+def iter_tasks(database: Database, run_seq: int, states: Collection[TaskState] | None = None, page: int = 2000) -> Iterator[sa.Row[Any]]:
+    """All tasks of a run in constant memory, a page a transaction."""
+    after: int | None = None
+    while True:
+        with database.read() as connection:
+            rows = page_of_tasks(connection, run_seq, states, after, page)
+        yield from rows
+        if len(rows) < page:
+            return
+        after = rows[-1].id
+
+
+def ready_tasks(connection: sa.Connection, run_seq: int, now: float, latest: float, limit: int) -> Sequence[sa.Row[Any]]:
+    """Tasks of a run that may be placed now, locked. A back-off that ends after ``latest`` was set by a clock that has jumped: it is over."""
+    due = sa.or_(tasks.c.not_before <= now, tasks.c.not_before > latest)
+    ready = sa.and_(in_run(run_seq), tasks.c.state == "QUEUED", tasks.c.waiting_on == 0, due)
+    columns = (tasks.c.id, tasks.c.role, tasks.c.params, tasks.c.attempt, tasks.c.overrides)
+    return connection.execute(sa.select(*columns).where(ready).order_by(tasks.c.id).limit(limit).with_for_update()).all()
+
+
+def tasks_at_site(connection: sa.Connection, allocation_seq: int) -> Sequence[sa.Row[Any]]:
+    """(id, state, attempt, block) of the tasks that an allocation has."""
+    columns = (tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.block)
+    return connection.execute(sa.select(*columns).where(tasks.c.allocation_seq == allocation_seq, tasks.c.state.in_(AT_SITE))).all()
+
+
+def attempts_of(connection: sa.Connection, task: int) -> Sequence[sa.Row[Any]]:
+    """The ended attempts of a task with their site, allocation and node."""
+    return connection.execute(
+        sa.select(attempts, allocations.c.id.label("allocation"), allocations.c.site, allocations.c.job_id, journals.c.node)
+        .join(allocations, allocations.c.seq == attempts.c.allocation_seq, isouter=True)
+        .join(journals, journals.c.id == attempts.c.journal_id, isouter=True)
+        .where(attempts.c.task_id == task)
+        .order_by(attempts.c.attempt)
+    ).all()
+
+
+def events_of(connection: sa.Connection, task: int) -> Sequence[sa.Row[Any]]:
+    """Every transition of a task, in order."""
+    return connection.execute(sa.select(events).where(events.c.task_id == task).order_by(events.c.id)).all()
+
+
+def log_chunks_of(connection: sa.Connection, task: int, attempt: int, stream: str) -> Sequence[sa.Row[Any]]:
+    """(start, length, allocation, site, agent) of an attempt's output, in order."""
+    return connection.execute(
+        sa.select(
+            log_chunks.c.start, log_chunks.c.length, journals.c.agent, allocations.c.id.label("allocation"), allocations.c.site
+        )
+        .join(journals, journals.c.id == log_chunks.c.journal_id)
+        .join(allocations, allocations.c.seq == journals.c.allocation_seq)
+        .where(log_chunks.c.task_id == task, log_chunks.c.attempt == attempt, log_chunks.c.stream == stream)
+        .order_by(log_chunks.c.start)
+    ).all()  # fmt: skip
+
+
+def upstream_of(connection: sa.Connection, task: int) -> Sequence[int]:
+    """Ids of the tasks whose end a task waits for, in order."""
+    return connection.execute(sa.select(edges.c.upstream).where(edges.c.downstream == task).order_by(edges.c.upstream)).scalars().all()
+
+
+def failures_of(connection: sa.Connection, ids: Collection[int]) -> dict[int, list[str]]:
+    """The failure classes of the ended attempts of each task."""
+    found: dict[int, list[str]] = {task: [] for task in ids}
+    query = sa.select(attempts.c.task_id, attempts.c.failure).where(attempts.c.task_id.in_(ids), attempts.c.failure.is_not(None))
+    for row in connection.execute(query):
+        found[row.task_id].append(row.failure)
+    return found
+
+
+def usage_of(connection: sa.Connection, run_seq: int) -> sa.Row[Any]:
+    """Sums over the ended attempts of a run: attempts, core_s granted, cpu_s used, wall_s, peak memory of the largest, bytes moved."""
+    first = run_seq * TASKS_PER_RUN
+    return connection.execute(
+        sa.select(
+            sa.func.count().label("attempts"),
+            sa.func.coalesce(sa.func.sum(attempts.c.wall_s * attempts.c.cores), 0.0).label("core_s"),
+            sa.func.coalesce(sa.func.sum(attempts.c.cpu_s), 0.0).label("cpu_s"),
+            sa.func.coalesce(sa.func.sum(attempts.c.wall_s), 0.0).label("wall_s"),
+            sa.func.coalesce(sa.func.max(attempts.c.peak_memory), 0).label("peak_memory"),
+            sa.func.coalesce(sa.func.sum(attempts.c.read_bytes), 0).label("read_bytes"),
+            sa.func.coalesce(sa.func.sum(attempts.c.write_bytes), 0).label("write_bytes"),
+            sa.func.min(attempts.c.started_at).label("first_start"),
+            sa.func.max(attempts.c.ended_at).label("last_end"),
+        ).where(attempts.c.task_id.between(first, first + TASKS_PER_RUN - 1))
+    ).one()
