@@ -218,4 +218,23 @@ def node_memory() -> int:
     return best
 
 
-__all__ = ["Cgroups", "enter", "folder_of", "mounts", "node_memory", "own_paths", "remove_leaf"]
+def node_cores() -> int:
+    """Cores this agent may use: its affinity mask, or fewer where its cgroup has a quota."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        with open("/proc/self/cgroup") as own, open("/proc/self/mountinfo") as table:
+            paths, mounted = own_paths(own.read()), mounts(table.read())
+    except OSError:
+        return cores
+    for controller, names in (("cpu", ("cpu.cfs_quota_us", "cpu.cfs_period_us")), ("", ("cpu.max",))):
+        folder = folder_of(controller, paths, mounted)
+        try:
+            words = " ".join(open(os.path.join(folder or "/nonexistent", name)).read() for name in names).split()
+            if words[0].isdigit():
+                cores = max(1, min(cores, int(words[0]) // int(words[1])))
+        except (OSError, IndexError, ValueError, ZeroDivisionError):
+            continue
+    return cores
+
+
+__all__ = ["Cgroups", "enter", "folder_of", "mounts", "node_cores", "node_memory", "own_paths", "remove_leaf"]

@@ -1,0 +1,37 @@
+"""A task's stdout as its result."""
+
+import os
+
+from .outcome import Verdict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def read_result(stdout: int, kind: str, max_bytes: int) -> "Any":
+    """What the task printed, as text or as a JSON value; Verdict if it is too large, not UTF-8 or not JSON."""
+    size = os.fstat(stdout).st_size
+    if size > max_bytes:
+        raise Verdict("result", "the result has %d bytes, at most %d are kept" % (size, max_bytes))
+    return parse_result(os.pread(stdout, size, 0), kind)
+
+
+def parse_result(data: bytes, kind: str) -> "Any":
+    """Bytes as the result that the template asks for (`text` or `json`)."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Verdict("result", "the result is not UTF-8 (byte %d)" % error.start) from None
+    if kind == "text":
+        return text
+    import json
+
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise Verdict("result", "the result is not JSON: %s" % error) from None
+
+
+def _refuse(name: str) -> None:
+    raise ValueError("%s is not a JSON number" % name)

@@ -1,0 +1,75 @@
+"""The node-local folder for files that capture output: made, and removed even if its owner was killed."""
+
+import fcntl
+import os
+import tempfile
+
+from .staging import remove
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+PREFIX = "packhorse-"
+_held = []  # the lock on our own folder lives as long as we do
+
+
+def make_scratch(parent: "Optional[str]", agent: str) -> str:
+    """A private folder for this agent. Folders of agents that died are recognised by their lock being free, and removed."""
+    root = parent or tempfile.gettempdir()
+    os.makedirs(root, exist_ok=True)
+    remove_stale(root)
+    folder = os.path.join(root, PREFIX + agent)
+    os.mkdir(folder, 0o700)
+    _held.append(lock(folder))
+    return folder
+
+
+def lock(folder: str) -> int:
+    """Lock a folder until this process ends; -1 if somebody else has it or it cannot be locked."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return -1
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+    except OSError:
+        os.close(fd)
+        return -1
+
+
+def remove_stale(root: str) -> None:
+    """Remove what killed agents of this user left here."""
+    try:
+        names = os.listdir(root)
+    except OSError:
+        return
+    for name in names:
+        folder = os.path.join(root, name)
+        if name.startswith(PREFIX):
+            try:
+                mine = os.lstat(folder).st_uid == os.getuid()
+            except OSError:
+                continue
+            fd = lock(folder) if mine and is_ours(folder) else -1
+            if fd >= 0:
+                remove(folder)
+                os.close(fd)
+
+
+def is_ours(folder: str) -> bool:
+    """Whether it holds capture files and nothing else; an empty one may just have been made and is left alone."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return False
+    return bool(names) and all(name.endswith((".out", ".err")) for name in names)
+
+
+def remove_all(scratch: str, work: str, prefix: str) -> None:
+    """Remove this agent's scratch folder and its work folders."""
+    remove(scratch)
+    for name in os.listdir(work):
+        if name.startswith(prefix):
+            remove(os.path.join(work, name))

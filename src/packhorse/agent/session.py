@@ -1,0 +1,220 @@
+"""Sessions: one process that serves many tasks, so that starting and loading it is paid once.
+
+`worker` speaks the JSON form of Bazel's persistent worker protocol: one WorkRequest a line on its stdin, one WorkResponse
+a line on its stdout (https://bazel.build/remote/creating). `shell` is a POSIX shell that is fed commands.
+"""
+
+import json
+import os
+import select
+import signal
+import time
+
+from . import proc
+from .outcome import Outcome, Verdict, tail_text
+from .spawn import explain, find_program, start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Tuple
+
+    from .slot import Slot
+
+MAX_RESPONSE = 64 << 20
+GLANCE_MS = 500  # how often a long answer is interrupted for a look whether the process lives, and for its stderr
+
+
+def serve(slot: "Slot", task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
+    """Execute a task in the slot's session; a session of another kind is closed, a dead one is started again."""
+    key = (task["session"], tuple(task.get("start") or ()), tuple(sorted(task.get("env", {}).items())))
+    session = slot.session
+    if session and (session.key != key or not session.alive()):
+        slot.close_session()
+        session = None
+    if session is None:
+        kinds = {"worker": Worker, "shell": Shell}
+        if task["session"] not in kinds:
+            raise Verdict("inputs", "no such kind of session: %s" % task["session"])
+        session = slot.session = kinds[task["session"]](slot, key, task.get("start") or [], env, pair)
+    try:
+        session.run(task, env, pair, outcome)
+    except Verdict:
+        slot.close_session()
+        raise
+    if slot.killed:
+        slot.close_session()
+
+
+class Session:
+    """A process with pipes to its stdin and stdout; its stderr is a file, moved to the capture of the task it serves."""
+
+    def __init__(self, slot: "Slot", key: "Tuple[Any, ...]", argv: "List[str]", env: "Dict[str, str]", pair: int) -> None:
+        self.key = key
+        self.slot = slot
+        self.buffer = b""
+        self.err_path = slot.capture_paths[0][1] + ".session"
+        self.err = os.open(self.err_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.unlink(self.err_path)
+        child_in, self.stdin = os.pipe()
+        self.stdout, child_out = os.pipe()
+        env = {name: value for name, value in env.items() if name not in ("PACKHORSE_TASK", "PACKHORSE_ATTEMPT")}
+        self.used = (slot.leaf.cpu_s() or 0.0, 0, 0)  # before it starts: loading is paid by the first task
+        try:
+            self.pid = start(find_program(argv[0], env), argv, env, child_in, child_out, self.err)
+        except (OSError, TypeError, ValueError, IndexError) as error:
+            for fd in (self.stdin, self.stdout, self.err):
+                os.close(fd)
+            raise Verdict("spawn", explain(error, argv) if isinstance(error, OSError) else "no session to start: %s" % error) from None
+        finally:
+            os.close(child_in)
+            os.close(child_out)
+        self.poll = select.poll()
+        self.poll.register(self.stdout, select.POLLIN)
+
+    def alive(self) -> bool:
+        """Whether the process still runs (it is not reaped)."""
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
+    def cpu_s(self) -> float:
+        """CPU seconds so far, of everything in the session: by cgroup, else by the process and the children it reaped."""
+        clock = self.slot.leaf.cpu_s()
+        if clock is None:
+            try:
+                clock = proc.stat_of(self.pid)[2]
+            except OSError:
+                clock = 0.0
+        return clock
+
+    def run(self, task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
+        """Serve one task and measure it."""
+        self.slot.child = self.pid
+        if self.slot.killed:
+            self.slot.strike()
+        try:
+            self.serve(task, env, pair, outcome)
+        finally:
+            self.slot.child = 0
+            self.drain_stderr(pair)
+            before, self.used = self.used, (self.cpu_s(),) + proc.io_of(self.pid)
+            outcome.cpu = max(0.0, self.used[0] - before[0])
+            outcome.rd, outcome.wr = max(0, self.used[1] - before[1]), max(0, self.used[2] - before[2])
+
+    def serve(self, task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
+        """Serve one task."""
+        raise NotImplementedError
+
+    def ask(self, text: bytes, pair: int) -> bytes:
+        """Send a line, return the line that answers it; Verdict `worker` with evidence if none comes."""
+        try:
+            while text:
+                text = text[os.write(self.stdin, text):]
+        except OSError:
+            raise self.dead(pair) from None
+        while b"\n" not in self.buffer:
+            if not self.poll.poll(GLANCE_MS):
+                self.drain_stderr(pair)
+                if not self.alive() and not self.poll.poll(0):  # dead, though a child of it holds the pipe open
+                    raise self.dead(pair)
+                continue
+            data = os.read(self.stdout, 1 << 20)
+            if not data:
+                raise self.dead(pair)
+            self.buffer += data
+            if len(self.buffer) > MAX_RESPONSE:
+                raise Verdict("worker", "the worker's answer is longer than %d bytes" % MAX_RESPONSE)
+        line, _, self.buffer = self.buffer.partition(b"\n")
+        return line
+
+    def dead(self, pair: int) -> Verdict:
+        """The verdict on a session that ended while it was serving: how, and what it said last."""
+        for _ in range(200):  # its pipes close a little before it can be waited for
+            if not self.alive():
+                break
+            time.sleep(0.005)
+        said = tail_text(os.pread(self.err, 2049, max(0, os.fstat(self.err).st_size - 2049))) or ""
+        how = "closed its output"
+        try:
+            info = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if info is not None:
+                how = "exited with %d" % info.si_status if info.si_code == os.CLD_EXITED else "was killed by signal %d" % info.si_status
+        except ChildProcessError:
+            pass
+        return Verdict("worker", "the session's process %s while it served this task%s" % (how, ": " + said if said else ""))
+
+    def drain_stderr(self, pair: int) -> None:
+        """Move what the process wrote to stderr to the task that it serves."""
+        size = os.fstat(self.err).st_size
+        if size:
+            for offset in range(0, size, 1 << 20):
+                os.write(self.slot.captures[pair][1], os.pread(self.err, min(1 << 20, size - offset), offset))
+            os.ftruncate(self.err, 0)
+
+    def close(self) -> None:
+        """End the process: EOF on its stdin, a moment to leave, then SIGKILL, for all that it started too."""
+        os.close(self.stdin)
+        os.close(self.stdout)
+        deadline = time.monotonic() + (0.0 if self.slot.killed else 0.1)
+        while self.alive() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except OSError:
+            pass
+        os.close(self.err)
+        proc.kill_descendants(timeout_s=60.0)
+
+
+class Worker(Session):
+    """Bazel's persistent worker protocol, singleplex JSON."""
+
+    def serve(self, task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
+        """One WorkRequest, one WorkResponse; its `output` is the task's stdout."""
+        request = json.dumps({"arguments": task.get("argv") or [], "inputs": [], "requestId": 0}, separators=(",", ":"))
+        if self.buffer:
+            raise Verdict("worker", "the worker answered without being asked: %r" % self.buffer[:200])
+        line = self.ask(request.encode("ascii") + b"\n", pair)
+        code, output = parse_response(line)
+        outcome.exited(code)
+        outcome.sig = None
+        fd, view = self.slot.captures[pair][0], memoryview(output)
+        while view:
+            view = view[os.write(fd, view):]
+
+
+def parse_response(line: bytes) -> "Tuple[int, bytes]":
+    """A WorkResponse as (exit code, output); Verdict `worker` if it breaks the protocol. As in protobuf, absent fields are zero."""
+    try:
+        response = json.loads(line.decode("utf-8"))
+        code, output, request = response.get("exitCode", 0), response.get("output", ""), response.get("requestId", 0)
+    except (ValueError, AttributeError, RecursionError):
+        raise Verdict("worker", "not a WorkResponse: %r" % line[:200]) from None
+    if not isinstance(code, int) or not isinstance(output, str) or request != 0:
+        raise Verdict("worker", "not a WorkResponse to this request: %r" % line[:200])
+    return code, output.encode("utf-8", "replace")
+
+
+class Shell(Session):
+    """A POSIX shell; what it prints itself is its report of exit codes."""
+
+    count = 0
+
+    def serve(self, task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
+        """Run one command in a subshell."""
+        from .quote import command_text
+
+        own = {name: value for name, value in env.items() if name.startswith("PACKHORSE_")}
+        own.update(task.get("env") or {})
+        out, err = self.slot.capture_paths[pair]
+        self.count += 1
+        mark = "packhorse-%d" % self.count
+        text = command_text(task.get("argv") or [], own, self.slot.work, out, err, mark)
+        word, _, code = self.ask(text.encode("utf-8", "surrogateescape"), pair).partition(b" ")
+        if word != mark.encode() or not code.strip().isdigit():
+            raise Verdict("worker", "the shell answered %r" % (word + b" " + code)[:200])
+        outcome.exited(int(code))
+        left = [pid for pid in proc.children_of(os.getpid()) if pid != self.pid]
+        if left:  # what the command left behind, or its zombies
+            proc.kill_descendants(spare=[self.pid], timeout_s=60.0)

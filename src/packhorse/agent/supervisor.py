@@ -1,0 +1,495 @@
+"""The supervisor: one loop that claims blocks, keeps the node full, and journals what happens."""
+
+import collections
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+from . import PROTOCOL, proc
+from .cgroup import Cgroups, node_cores, node_memory
+from .journal import Appender, Journal, sync_forever
+from .pack import EPSILON, LOOK_AHEAD, choose, fits_in_time, never_fits
+from .reports import complete, end_without_slot, lost, on_report
+from .scratch import make_scratch, remove_all
+from .slots import PAIRS, PREFETCH, PREFETCH_MAX_LINE, SlotHandle
+from .spool import Spool
+from .task import MB, BadTask, read_task
+from .watch import condemn, watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Deque, Dict, List, Optional, Set
+
+    from .task import Key, Task
+
+SHORT_S = 0.05  # tasks that take less on average are prefetched
+TICK_S = 0.1
+FAST_TICK_S = 0.02
+LOOK_S = (0.02, 0.25)  # for new blocks: first and last interval
+CONTROL_S = 0.25
+LOG_RETRY_S = 0.5
+MAX_FAILED_STARTS = 3
+
+
+class Agent:
+    """Everything the supervisor knows. Times are monotonic seconds unless they go into a record."""
+
+    def __init__(self, root: str) -> None:
+        self.started = time.monotonic()
+        self.name = agent_name()
+        self.spool = Spool(root, self.name)
+        self.allocation = self.spool.allocation()
+        self.spool.make_folders()
+        self.journal = Journal(self.spool.path("journal", self.name + ".jsonl"))
+        self.log = Appender(self.spool.path("log", self.name + ".log"))
+        self.log_retry_at = 0.0
+        self.cgroups = Cgroups(self.name, os.environ.get("PACKHORSE_LIMITS", ""))
+        self.scratch = make_scratch(self.allocation["scratch"], self.name)
+        self.cores = float(self.allocation["cores"] or node_cores())
+        self.memory = int((self.allocation["memory_mb"] or 0) * MB) or node_memory()
+        self.kill_grace_s = float(self.allocation["kill_grace_s"])
+        self.max_log_bytes = int(self.allocation["max_log_bytes"])
+        self.free_cores, self.free_memory = self.cores, self.memory
+        self.queue = collections.deque()  # type: Deque[Task]
+        self.live = {}  # type: Dict[Key, Task]  # claimed and not ended
+        self.canceled = set()  # type: Set[Key]  # not seen yet
+        self.slots = {}  # type: Dict[int, SlotHandle]  # by the descriptor of their reports
+        self.idle = []  # type: List[SlotHandle]
+        self.slots_made = 0
+        self.failed_starts = 0
+        self.seq = 0
+        self.skips = 0
+        self.means = {}  # type: Dict[str, float]  # seconds, by template
+        self.busy_core_s = 0.0
+        self.oom_look_at = self.sample_at = 0.0
+        self.look_at, self.look_s = 0.0, LOOK_S[0]
+        self.control_at = 0.0
+        self.idle_since = self.started
+        self.draining = ""  # why, once it does
+        self.closed = False
+        self.end_at = float("inf")  # when a drain ends what still runs
+        walltime = self.allocation["walltime_s"]
+        self.drain_at = None if walltime is None else self.started + max(0.0, float(walltime) - float(self.allocation["grace_s"]))
+        self.signals = 0
+        self.poll = select.poll()
+        self.refill = True  # resources or tasks have changed
+
+    # -- the loop
+
+    def run(self) -> str:
+        """Work until there is no reason to go on; returns that reason."""
+        self.journal.add({"k": "agent", "v": PROTOCOL, "agent": self.name, "host": socket.gethostname(), "pid": os.getpid(), "cores": self.cores,
+                          "memory_mb": self.memory // MB, "limits": self.cgroups.limits, "t": round(time.time(), 3)})
+        sync_forever([self.journal.file, self.log])
+        tick_at = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= tick_at:
+                self.tick(now)
+                tick_at = now + (FAST_TICK_S if self.brisk(now) else TICK_S)
+            if self.refill:
+                self.fill(now)
+            if now >= self.journal.flush_at:
+                self.journal.flush()
+            reason = self.reason_to_stop(now)
+            if reason:
+                return reason
+            wake_at = min(tick_at, self.journal.flush_at)
+            for fd, events in self.poll.poll(max(0.0, (wake_at - time.monotonic()) * 1000)):
+                self.on_event(fd, events)
+
+    def brisk(self, now: float) -> bool:
+        """Whether something is young enough to need a fine clock."""
+        return (not self.live and self.look_s < TICK_S) or any(slot.sent and now - slot.sent[0].started < 0.15 for slot in self.slots.values())
+
+    def tick(self, now: float) -> None:
+        """What has to be done now and then."""
+        if now >= self.control_at:
+            self.control_at = now + CONTROL_S
+            self.read_control(now)
+        if self.signals and not self.draining:
+            self.drain("signal", now + float(self.allocation["grace_s"]))
+        if self.drain_at is not None and now >= self.drain_at and not self.draining:
+            self.drain("walltime", self.started + float(self.allocation["walltime_s"]))
+        watch(self, now)
+        if self.draining and now >= self.end_at - self.kill_grace_s or self.signals > 1:
+            for slot in self.slots.values():
+                if slot.sent and not slot.sent[0].kill_at:
+                    condemn(self, slot, slot.sent[0], "drained", "the agent had to stop (%s)" % self.draining, now)
+        for slot in list(self.slots.values()):
+            if slot.unfinished:
+                self.finish_waiting(slot, now)
+        if now >= self.look_at:
+            self.refill = True
+
+    def on_event(self, fd: int, events: int) -> None:
+        """Something arrived: a slot's reports, its end, or room in its pipe."""
+        slot = self.slots.get(fd)
+        if slot is None:
+            self.drain_wakeups(fd)
+            return
+        now = time.monotonic()
+        for line in slot.read():
+            on_report(self, slot, line, now)
+        if slot.outbox:
+            slot.flush()
+        if not slot.alive:
+            self.bury(slot, now)
+        elif slot.sent:
+            self.prefetch(slot, now)
+
+    def drain_wakeups(self, fd: int) -> None:
+        """Signals wake the poll through a pipe; their handler has done the rest."""
+        try:
+            os.read(fd, 512)
+        except OSError:
+            pass
+
+    def reason_to_stop(self, now: float) -> str:
+        """Why there is nothing left to wait for, or an empty string."""
+        if self.live:
+            self.idle_since = now
+            return ""
+        if self.draining:
+            return self.draining
+        if self.closed:
+            return "closed"
+        return "idle" if now - self.idle_since > float(self.allocation["linger_s"]) else ""
+
+    # -- claiming
+
+    def fill(self, now: float) -> None:
+        """Start what fits; claim more if that leaves room."""
+        self.refill = False
+        while not self.draining:
+            self.start_tasks(now)
+            if not self.has_room() or not self.claim(now):
+                return
+
+    def has_room(self) -> bool:
+        """Whether a further block would be put to use at once: nobody else should wait for what only lies here."""
+        if self.closed or not self.journal.healthy or self.log_retry_at or len(self.queue) >= LOOK_AHEAD:
+            return False
+        if self.free_cores > EPSILON:
+            return True
+        return not self.queue and any(self.is_short(slot.sent[0]) for slot in self.slots.values() if slot.sent)
+
+    def claim(self, now: float) -> bool:
+        """Claim a block, if it is time to look for one; an empty bundle is looked at less and less often."""
+        if now < self.look_at:
+            return False
+        block = self.spool.claim()
+        if block is None:
+            self.look_at = now + self.look_s
+            self.look_s = min(LOOK_S[1], self.look_s * 1.5)
+            return False
+        self.look_s = LOOK_S[0]
+        seq, lines = block
+        self.journal.add({"k": "claim", "block": seq, "tasks": len(lines), "t": round(time.time(), 3)})
+        no_fit = []
+        for line in lines:
+            task = self.read(seq, line)
+            if task is None:
+                continue
+            self.live[task.key] = task
+            if task.key in self.canceled:
+                self.canceled.discard(task.key)
+                end_without_slot(self, task, "canceled", None, now)
+            elif never_fits(task.cores, task.memory, self.cores, self.memory):
+                no_fit.append(task)
+            else:
+                self.queue.append(task)
+        self.give_back(no_fit, "nofit")
+        return True
+
+    def read(self, block: str, line: bytes) -> "Optional[Task]":
+        """A line of a block, or None after journaling what is wrong with it."""
+        try:
+            return read_task(line, self.spool.template)
+        except BadTask as bad:
+            if bad.key is None:
+                self.journal.add({"k": "bad", "block": block, "msg": str(bad)})
+            else:
+                t = round(time.time(), 3)
+                self.journal.add({"k": "end", "id": bad.key[0], "n": bad.key[1], "t0": t, "t1": t, "why": "inputs", "msg": str(bad)})
+            return None
+
+    def give_back(self, tasks: "List[Task]", why: str) -> None:
+        """Return tasks that were never started."""
+        if tasks:
+            self.journal.add({"k": "back", "tasks": [list(task.key) for task in tasks], "why": why})
+            for task in tasks:
+                self.live.pop(task.key, None)
+
+    # -- starting
+
+    def start_tasks(self, now: float) -> None:
+        """Start queued tasks for as long as one fits."""
+        late = []
+        while self.queue and self.free_cores > EPSILON:
+            index = choose(((task.cores, task.memory) for task in self.queue), self.free_cores, self.free_memory, self.skips)
+            if index is None:
+                break
+            self.skips = self.skips + 1 if index else 0
+            task = self.queue[index]
+            del self.queue[index]
+            if not fits_in_time(task.walltime, now, self.drain_at):
+                late.append(task)
+                continue
+            self.free_cores -= task.cores
+            self.free_memory -= task.memory
+            self.send(self.slot_for(task), task, now)
+        self.give_back(late, "walltime")
+
+    def send(self, slot: SlotHandle, task: "Task", now: float) -> None:
+        """Hand a task to a slot."""
+        self.seq += 1
+        task.seq = self.seq
+        task.recalled = False
+        task.started = now
+        self.spool.template(task.template)
+        slot.send(task, self.spool.template_lines[task.template])
+        self.poll.modify(slot.report_fd, select.POLLIN)
+
+    def slot_for(self, task: "Task") -> SlotHandle:
+        """An idle slot: one that has the task's session already, one without any, a new one, or the one idle longest."""
+        best = None
+        for slot in self.idle:
+            if slot.session == task.session:
+                best = slot
+                break
+            if slot.session is None and best is None:
+                best = slot
+        if best is None and (not self.idle or len(self.slots) < self.cores):
+            best = self.new_slot()
+        else:
+            best = best or self.idle[0]
+            self.idle.remove(best)
+        held = [slot for slot in self.idle if slot.session_memory]
+        while held and self.free_memory < sum(slot.session_memory for slot in held):
+            held.pop(0).close_session()  # its memory is somebody else's now
+        return best
+
+    def new_slot(self) -> SlotHandle:
+        """Start a slot process."""
+        self.slots_made += 1
+        number = self.slots_made
+        captures = [[os.path.join(self.scratch, "%d.%d.%s" % (number, pair, stream)) for stream in ("out", "err")] for pair in range(PAIRS)]
+        config = {"work": self.spool.path("work", "%s.%d" % (self.name, number)), "captures": captures, "env": self.allocation["env"],
+                  "max_result_bytes": self.allocation["max_result_bytes"], "leaf": self.cgroups.make(str(number))}
+        slot = SlotHandle(number, config)
+        self.slots[slot.report_fd] = slot
+        self.poll.register(slot.report_fd, select.POLLIN)
+        return slot
+
+    def is_short(self, task: "Task") -> bool:
+        """Whether tasks of its template are known to be short."""
+        return self.means.get(task.template, SHORT_S) < SHORT_S
+
+    def prefetch(self, slot: SlotHandle, now: float) -> None:
+        """Give a busy slot the next tasks too, if they are short and like its own, so that it does not wait for us between them."""
+        if self.draining or slot.unfinished or not self.is_short(slot.sent[0]) or now - slot.sent[0].started > SHORT_S:
+            return
+        while len(slot.sent) <= PREFETCH:
+            if not self.queue:
+                self.refill = True
+                return
+            task = self.queue[0]
+            if (task.shape != slot.sent[0].shape or not self.is_short(task) or len(task.line) > PREFETCH_MAX_LINE
+                    or not fits_in_time(task.walltime, now, self.drain_at)):
+                return
+            self.queue.popleft()
+            self.send(slot, task, now)
+
+    # -- ending
+
+    def ended(self, slot: SlotHandle, task: "Task", now: float) -> None:
+        """A slot is done with a task: the next one of it inherits its grant, or the grant is free."""
+        if slot.sent:
+            return
+        self.free_cores += task.cores
+        self.free_memory += task.memory
+        self.refill = True
+        slot.session_memory = task.memory if task.session else 0
+        if not slot.unfinished and slot.alive:
+            self.idle.append(slot)
+
+    def account(self, task: "Task", wall: float) -> None:
+        """Learn how long tasks of a template take."""
+        self.busy_core_s += wall * task.cores
+        mean = self.means.get(task.template)
+        self.means[task.template] = wall if mean is None else mean + 0.2 * (wall - mean)
+
+    def finish_waiting(self, slot: SlotHandle, now: float) -> None:
+        """Try again to write what the log refused."""
+        if self.log_refuses(now):
+            return
+        self.log_retry_at = 0.0
+        while slot.unfinished:
+            task, line = slot.unfinished[0]
+            if not complete(self, slot, task, line):
+                return
+            slot.unfinished.popleft()
+        if not slot.sent and slot.alive:
+            self.idle.append(slot)
+        self.refill = True
+
+    def log_refused(self, error: OSError) -> None:
+        """The disk takes no output: claim nothing and try again later."""
+        if not self.log_retry_at:
+            sys.stderr.write("packhorse agent: the log cannot be written: %s\n" % error)
+        self.log_retry_at = time.monotonic() + LOG_RETRY_S
+
+    def log_refuses(self, now: float) -> bool:
+        """Whether the log refused a moment ago."""
+        return now < self.log_retry_at
+
+    def dropped(self, slot: SlotHandle, task: "Task") -> None:
+        """A prefetched task came back unstarted."""
+        if task.verdict:
+            end_without_slot(self, task, task.verdict, task.msg, 0.0)
+        else:
+            self.requeue([task])
+        if not slot.sent:
+            self.ended(slot, task, time.monotonic())
+
+    def requeue(self, tasks: "List[Task]") -> None:
+        """Put tasks that have not started back in front, or give them back if the agent is about to stop."""
+        if self.draining:
+            self.give_back(tasks, "drain")
+            return
+        for task in reversed(tasks):
+            task.seq, task.started = 0, 0.0
+            self.queue.appendleft(task)
+        self.refill = True
+
+    def bury(self, slot: SlotHandle, now: float) -> None:
+        """A slot process has died: end its tree, settle its tasks, and stop if slots cannot be started at all."""
+        self.poll.unregister(slot.report_fd)
+        del self.slots[slot.report_fd]
+        if slot in self.idle:
+            self.idle.remove(slot)
+        if slot.sent:
+            self.free_cores += slot.sent[0].cores
+            self.free_memory += slot.sent[0].memory
+        slot.close()
+        proc.kill_descendants(spare=[other.pid for other in self.slots.values()])
+        lost(self, slot, now)
+        self.cgroups.remove(slot.leaf)
+        self.refill = True
+        if not slot.ready:
+            self.failed_starts += 1
+            if self.failed_starts >= MAX_FAILED_STARTS:
+                raise RuntimeError("slot processes die before they are ready")
+
+    # -- what the engine and the batch system say
+
+    def read_control(self, now: float) -> None:
+        """Obey new control lines."""
+        gone = set()  # type: Set[Key]
+        for line in self.spool.control():
+            self.closed = self.closed or bool(line.get("close"))
+            for pair in line.get("cancel") or ():
+                if isinstance(pair, list) and len(pair) == 2:
+                    self.cancel((pair[0], pair[1]), gone, now)
+        if gone:
+            self.queue = collections.deque(task for task in self.queue if task.key not in gone)
+
+    def cancel(self, key: "Key", gone: "Set[Key]", now: float) -> None:
+        """Cancel a task wherever it is: running, waiting in a slot, queued (then it is added to `gone`), or not here yet."""
+        task = self.live.get(key)
+        if task is None:
+            self.canceled.add(key)
+        elif task.seq == 0:
+            gone.add(key)
+            end_without_slot(self, task, "canceled", None, now)
+        elif task.verdict is None:
+            for slot in self.slots.values():
+                if slot.sent and slot.sent[0] is task:
+                    condemn(self, slot, task, "canceled", "canceled while it ran", now)
+                elif task in slot.sent:
+                    task.verdict, task.recalled = "canceled", True
+                    slot.signal(task, "D")
+
+    def drain(self, why: str, end_at: float) -> None:
+        """Stop claiming, give back what has not started, and let running tasks finish until `end_at`, kills included."""
+        self.draining, self.end_at = why, end_at
+        self.give_back(list(self.queue), "drain")
+        self.queue.clear()
+        for slot in self.slots.values():
+            for task in list(slot.sent)[1:]:
+                task.recalled = True
+                slot.signal(task, "D")
+
+    def on_signal(self, signum: int, frame: "Any") -> None:
+        """SIGTERM or SIGINT: drain; again: at once."""
+        self.signals += 1
+
+    # -- stopping
+
+    def stop(self, why: str) -> None:
+        """Write the last record and leave nothing behind."""
+        self.journal.add({"k": "stop", "why": why, "t": round(time.time(), 3), "wall": round(time.monotonic() - self.started, 3),
+                          "busy_core_s": round(self.busy_core_s, 3)})
+        patience = time.monotonic() + 60.0
+        while not self.journal.flush() and time.monotonic() < patience:
+            time.sleep(0.5)
+        if not self.journal.healthy:  # job.out may be on another disk
+            sys.stderr.write("packhorse agent: the journal could not be written (%s); its end:\n" % self.journal.error)
+            sys.stderr.write(b"\n".join(self.journal.buffer).decode("ascii") + "\n")
+        self.journal.file.sync()
+        self.log.sync()
+        self.end_slots()
+
+    def end_slots(self) -> None:
+        """Let slots end, or make them; remove their folders, files and cgroups."""
+        for slot in self.slots.values():
+            os.close(slot.task_fd)
+        patience = time.monotonic() + 2.0
+        while proc.children_of(os.getpid()) and time.monotonic() < patience:
+            proc.reap()
+            time.sleep(0.002)
+        proc.kill_descendants()
+        self.cgroups.close()
+        remove_all(self.scratch, self.spool.path("work"), self.name + ".")
+
+
+def agent_name() -> str:
+    """The node's name, safe in a file name, and six random digits: an agent that is started again is another agent."""
+    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname() or "node"
+    safe = "".join(c if c.isalnum() and ord(c) < 128 else "-" for c in node)
+    return "%s-%s" % (safe[:40], "".join("%02x" % byte for byte in os.urandom(3)))
+
+
+def main(root: str) -> int:
+    """Supervise one node's share of the allocation whose spool is `root`."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    proc.become_subreaper()
+    agent = Agent(root)
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_read, False)
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write)
+    agent.poll.register(wake_read, select.POLLIN)
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, agent.on_signal)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        why = agent.run()
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        agent.journal.flush()
+        proc.kill_descendants()
+        agent.end_slots()
+        return 1
+    agent.stop(why)
+    return 0
