@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -161,7 +162,7 @@ def placeholders(parts: list[Part]) -> set[str]:
     return {match[1] for item in flat if isinstance(item, str) for match in _PLACEHOLDER.finditer(item) if match[1]}
 
 
-def _check_placeholders(field: str, parts: list[Part], known: set[str]) -> None:
+def _check_placeholders(field: str, parts: list[Part], known: Set[str]) -> None:
     unknown = placeholders(parts) - known
     if unknown:
         raise ValueError(f"{field}: '{{{min(unknown)}}}' is neither a parameter nor one of {', '.join(sorted(known))}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from packhorse.domain.app import Parameter, ParameterType, ParameterValue
@@ -17,16 +17,25 @@ FileCheck = Callable[[str], str | None]
 """Given a path, why it cannot be an input; None when it can."""
 
 
-def check_row(parameters: Mapping[str, Parameter], row: Mapping[str, Any], where: str, check_file: FileCheck) -> tuple[dict[str, ParameterValue], list[Problem]]:  # fmt: skip
-    """The typed values of ``row`` (only those given, defaults left out) and what is wrong with it."""
+def check_row(
+    parameters: Mapping[str, Parameter],
+    row: Mapping[str, Any],
+    where: str,
+    check_file: FileCheck,
+    *,
+    elsewhere: Container[str] = (),
+    partial: bool = False,
+) -> tuple[dict[str, ParameterValue], list[Problem]]:
+    """The typed values of ``row`` (only those given, defaults left out) and what is wrong with it.
+
+    A required parameter may be missing when it is named in ``elsewhere`` (given for all rows), or when the row is ``partial``.
+    """
     values: dict[str, ParameterValue] = {}
     problems: list[Problem] = []
     for name, given in row.items():
         parameter = parameters.get(name)
         if parameter is None:
-            close = difflib.get_close_matches(str(name), parameters, n=1)
-            hint = f"Did you mean '{close[0]}'?" if close else f"The app's parameters: {', '.join(parameters) or 'none'}."
-            problems.append(Problem(where, f"unknown parameter '{_short(name)}'.", hint))
+            problems.append(Problem(where, f"unknown parameter '{_short(name)}'.", _suggestion(str(name), parameters)))
             continue
         if given is None or (given == "" and parameter.type is not ParameterType.STRING):
             continue
@@ -37,12 +46,22 @@ def check_row(parameters: Mapping[str, Parameter], row: Mapping[str, Any], where
             values[name] = value
         else:
             problems.append(Problem(f"{where}, parameter '{name}'", wrong))
-    problems += [
-        Problem(where, f"parameter '{name}' is missing.", parameter.help)
-        for name, parameter in parameters.items()
-        if parameter.required and row.get(name) in (None, "") and not (parameter.type is ParameterType.STRING and row.get(name) == "")
-    ]
+    if not partial:
+        problems += [
+            Problem(where, f"parameter '{name}' is missing.", parameter.help)
+            for name, parameter in parameters.items()
+            if parameter.required and name not in elsewhere and not _is_given(parameter, row.get(name))
+        ]
     return values, problems
+
+
+def _is_given(parameter: Parameter, value: Any) -> bool:
+    return value is not None and (value != "" or parameter.type is ParameterType.STRING)
+
+
+def _suggestion(name: str, parameters: Mapping[str, Parameter]) -> str:
+    close = difflib.get_close_matches(name, parameters, n=1)
+    return f"Did you mean '{close[0]}'?" if close else f"The app's parameters: {', '.join(parameters) or 'none'}."
 
 
 def _coerce(parameter: Parameter, given: Any) -> tuple[ParameterValue, str | None]:

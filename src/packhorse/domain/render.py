@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from packhorse.domain.app import _PLACEHOLDER, AppManifest, OutputDeclaration, ParameterValue, Part, Session
+from packhorse.domain.app import _PLACEHOLDER, AppManifest, OutputDeclaration, Part, Session
 from packhorse.domain.resources import Resources
 
 Values = Mapping[str, Any]
@@ -76,7 +76,6 @@ class Template:
     key: str
     document: dict[str, Any]
     arguments: Renderer
-    defaults: dict[str, ParameterValue]
 
 
 def app_template(manifest: AppManifest, app_dir: str, resources: Resources, *, gather: bool = False) -> Template:
@@ -100,8 +99,7 @@ def app_template(manifest: AppManifest, app_dir: str, resources: Resources, *, g
         "result": next((output.type for output in outputs.values() if output.source), "none"),
     }
     render = compile_parts(arguments if worker else [*command, *arguments])
-    defaults = {name: parameter.default for name, parameter in manifest.parameters.items()}
-    return Template(template_key(document), document, lambda values: render({**fixed, **values}), defaults)
+    return Template(template_key(document), document, lambda values: render({**fixed, **values}))
 
 
 def granted(resources: Resources) -> dict[str, Any]:

@@ -2,72 +2,259 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
+from packhorse.domain.errors import Conflict, InvalidRequest, NotFound
+from packhorse.domain.failures import FailureClass
+from packhorse.domain.ids import new_id, parse_task_id
+from packhorse.domain.paths import folder_problem
 from packhorse.domain.run import AppRun, TaskRun
-from packhorse.domain.states import TaskState
+from packhorse.domain.states import TERMINAL, TaskState
 from packhorse.domain.views import AppView, Check, LogPart, Page, RunView, TaskDetail, TaskView, UsageView, User
+from packhorse.engine.accept import Accepted, FileRules, accept_app_run, accept_task_run, request_hash
+from packhorse.engine.again import accept_retry
+from packhorse.engine.doctor import examine
+from packhorse.engine.documents import attempt_view, event_view, run_view, task_view, tes_document
+from packhorse.engine.gathering import iter_results
+from packhorse.engine.spec import RunSpec
+from packhorse.engine.taskout import read_log
+from packhorse.engine.usage import sum_usage
+from packhorse.sites.site import Site
+from packhorse.staging.apps import AppCatalog
+from packhorse.store.database import Database
+from packhorse.store.moves import Move, apply_moves, lock_tasks
+from packhorse.store.runs import counts_of, find_by_client_key, get_run, insert_run, list_runs
+from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.tasks import attempts_of, events_of, get_task, ids_in_states, page_of_tasks
 
 Rows = Iterable[Mapping[str, Any]]
+
+MAX_PAGE = 1000
+_STEP_S = (0.02, 0.25)  # between two looks at a run that somebody waits for
 
 
 class Service:
     """Every method checks that ``user`` may do this, and raises the refusals of ``domain.errors`` (NotFound also for what is not theirs)."""
 
+    def __init__(self, database: Database, sites: Sequence[Site], catalog: AppCatalog, files: FileRules, wake: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+        self._database = database
+        self._sites = {site.name: site for site in sites}
+        self._catalog = catalog
+        self._files = files
+        self._wake = wake
+
+    # --- runs -------------------------------------------------------------------------------------------------------------------
+
     def submit(self, user: User, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
         """Accepts a run, or refuses it with all that is wrong. ``rows`` (streamed) stands in for ``AppRun.over``."""
-        raise NotImplementedError
+        run_id = new_id("r")
+        sites = list(self._sites.values())
+        if isinstance(request, AppRun):
+            app = self._catalog.get(request.app)
+            table = rows if rows is not None else request.over if request.over is not None else [{}]
+            kept = str(self._catalog.keep(app))
+            accepted = accept_app_run(request, app.manifest, kept, run_id, table, self._files, sites)
+        else:
+            accepted = accept_task_run(request, run_id, self._files, sites)
+        name = request.name or accepted.app.partition("@")[0] or accepted.tasks[0].name or ""
+        return self._insert(user, accepted, name, request.client_key, request_hash(request, accepted))
+
+    def _insert(self, user: User, accepted: Accepted, name: str, client_key: str | None, digest: str, retry_of: str | None = None) -> RunView:
+        """Writes an accepted run, unless the client key shows that it was written before."""
+        values = {
+            "id": accepted.spec.run_id, "user": user.name, "name": name, "app": accepted.app, "client_key": client_key,
+            "request_hash": digest, "spec": accepted.spec.to_json(), "retry_of": retry_of, "created_at": time.time(),
+        }  # fmt: skip
+        try:
+            with self._database.write() as connection:
+                before = find_by_client_key(connection, user.name, client_key) if client_key else None
+                if before is None:
+                    insert_run(connection, values, accepted.tasks, accepted.edges)
+        except sa.exc.IntegrityError:  # the same key, submitted at the same moment
+            with self._database.read() as connection:
+                before = find_by_client_key(connection, user.name, client_key or "")
+        if before is not None and before.request_hash != digest:
+            hint = "Use a new key for a new request."
+            raise Conflict(f"The client key '{client_key}' was used for another request, run {before.id}.", hint=hint)
+        self._wake()
+        return self.run(user, accepted.spec.run_id if before is None else before.id)
 
     def runs(self, user: User, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
         """Newest first; an admin sees everybody's."""
-        raise NotImplementedError
+        size = _page_size(limit)
+        with self._database.read() as connection:
+            rows = list_runs(connection, None if user.admin else user.name, _cursor(cursor), size)
+            counts = counts_of(connection, [row.seq for row in rows])
+        items = [run_view(row, counts[row.seq]) for row in rows]
+        return Page(items=items, next_cursor=str(rows[-1].seq) if len(rows) == size else None)
 
     def run(self, user: User, run_id: str) -> RunView:
-        raise NotImplementedError
+        """One run with its counts."""
+        with self._database.read() as connection:
+            row = self._run_row(connection, user, run_id)
+            return run_view(row, counts_of(connection, [row.seq])[row.seq])
 
     def wait(self, user: User, run_id: str, seen_done: int, timeout_s: float) -> RunView:
         """The run as soon as it has ended or more than ``seen_done`` tasks are done, at the latest after ``timeout_s``."""
-        raise NotImplementedError
-
-    def tasks(self, user: User, run_id: str, states: list[TaskState] | None = None, cursor: str | None = None, limit: int = 100) -> Page[TaskView]:
-        raise NotImplementedError
-
-    def task(self, user: User, task_id: str) -> TaskDetail:
-        raise NotImplementedError
-
-    def log(self, user: User, task_id: str, stream: str, offset: int = 0, limit: int = 1 << 20, attempt: int | None = None) -> LogPart:
-        """Bytes from ``offset`` of 'stdout' or 'stderr' of the last attempt (or of ``attempt``)."""
-        raise NotImplementedError
+        give_up = time.monotonic() + timeout_s
+        step_s = _STEP_S[0]
+        while True:
+            view = self.run(user, run_id)
+            left_s = give_up - time.monotonic()
+            if view.ended or view.done > seen_done or left_s <= 0:
+                return view
+            time.sleep(min(step_s, left_s))
+            step_s = min(_STEP_S[1], step_s * 1.2)
 
     def cancel_run(self, user: User, run_id: str) -> RunView:
-        raise NotImplementedError
-
-    def cancel_task(self, user: User, task_id: str) -> TaskView:
-        raise NotImplementedError
+        """Cancels every task that has not ended."""
+        with self._database.write() as connection:
+            row = self._run_row(connection, user, run_id)
+            active = ids_in_states(connection, row.seq, [state for state in TaskState if state not in TERMINAL])
+            self._cancel(connection, active, f"Run canceled by {user.name}.")
+        self._wake()
+        return self.run(user, run_id)
 
     def retry(self, user: User, run_id: str, client_key: str | None = None) -> RunView:
         """A new run of the tasks that failed or were canceled, and of those that waited for them."""
-        raise NotImplementedError
+        with self._database.read() as connection:
+            row = self._run_row(connection, user, run_id)
+            if row.ended_at is None:
+                raise Conflict(f"Run {run_id} has not ended yet.", hint="Wait for it, or cancel it first.")
+            accepted = accept_retry(connection, row.seq, RunSpec.from_json(row.spec), row.app, new_id("r"))
+        return self._insert(user, accepted, row.name, client_key, f"retry of {run_id}"[:64], retry_of=run_id)
 
     def results(self, user: User, run_id: str) -> Iterator[dict[str, Any]]:
-        """One dict per task, in order: index, task, state, params, result, files, reason."""
-        raise NotImplementedError
+        """One dict per task but the gathering one, in order: index, task, name, state, params, result, files, reason."""
+        with self._database.read() as connection:
+            row = self._run_row(connection, user, run_id)
+            ids = ids_in_states(connection, row.seq, list(TaskState))
+            gathering = set(ids_in_states(connection, row.seq, list(TaskState), role="gather"))
+        return iter_results(self._database, [task for task in ids if task not in gathering])
+
+    def gathered(self, user: User, run_id: str) -> dict[str, Path]:
+        """The outputs of the run's gathering task, by the names in the manifest; none before it is complete."""
+        with self._database.read() as connection:
+            row = self._run_row(connection, user, run_id)
+            spec = RunSpec.from_json(row.spec)
+            done = ids_in_states(connection, row.seq, (TaskState.COMPLETE,), role="gather")
+        if not done or spec.app is None or spec.app.gather is None:
+            return {}
+        site = next(iter(self._sites.values()))
+        folder = Path(site.output_folder(run_id, done[0] % TASKS_PER_RUN))
+        return {name: folder / output.path for name, output in spec.app.gather.outputs.items() if output.path}
+
+    def usage(self, user: User, run_id: str | None = None) -> UsageView:
+        """What a run used, or everything that the user ever ran."""
+        with self._database.read() as connection:
+            if run_id is not None:
+                seqs = [self._run_row(connection, user, run_id).seq]
+            else:
+                seqs = [row.seq for row in list_runs(connection, user.name, None, 1_000_000)]
+            return sum_usage(connection, seqs)
+
+    # --- tasks ------------------------------------------------------------------------------------------------------------------
+
+    def tasks(self, user: User, run_id: str, states: list[TaskState] | None = None, cursor: str | None = None, limit: int = 100) -> Page[TaskView]:
+        """Tasks of a run in order."""
+        size = _page_size(limit)
+        with self._database.read() as connection:
+            row = self._run_row(connection, user, run_id)
+            rows = page_of_tasks(connection, row.seq, states, _cursor(cursor), size)
+        spec = RunSpec.from_json(row.spec)
+        return Page(items=[task_view(task, spec) for task in rows], next_cursor=str(rows[-1].id) if len(rows) == size else None)
+
+    def task(self, user: User, task_id: str) -> TaskDetail:
+        """All that is known of a task."""
+        with self._database.read() as connection:
+            run_row, row = self._task_row(connection, user, task_id)
+            attempts = [attempt_view(attempt) for attempt in attempts_of(connection, row.id)]
+            events = [event_view(event) for event in events_of(connection, row.id)]
+        spec = RunSpec.from_json(run_row.spec)
+        document = tes_document(row, spec, run_row.created_at, attempts)
+        return TaskDetail(**task_view(row, spec).model_dump(), document=document, attempts=attempts, events=events)
+
+    def log(self, user: User, task_id: str, stream: str, offset: int = 0, limit: int = 1 << 20, attempt: int | None = None) -> LogPart:
+        """Bytes from ``offset`` of 'stdout' or 'stderr' of the last attempt (or of ``attempt``)."""
+        with self._database.read() as connection:
+            _, row = self._task_row(connection, user, task_id)
+        return read_log(self._database, self._sites, row, stream, offset, limit, attempt)
+
+    def cancel_task(self, user: User, task_id: str) -> TaskView:
+        """Cancels one task; one that has ended stays as it is."""
+        with self._database.write() as connection:
+            run_row, row = self._task_row(connection, user, task_id)
+            self._cancel(connection, [row.id], f"Canceled by {user.name}.")
+        self._wake()
+        with self._database.read() as connection:
+            after = get_task(connection, row.id)
+        return task_view(after, RunSpec.from_json(run_row.spec))
 
     def output_path(self, user: User, task_id: str, path: str) -> Path:
         """Where an output of a task lies on this machine."""
-        raise NotImplementedError
+        with self._database.read() as connection:
+            run_row, row = self._task_row(connection, user, task_id)
+        if why := folder_problem(path):
+            raise InvalidRequest(f"The path '{path[:200]}' {why}.")
+        site = next(iter(self._sites.values()))
+        folder = Path(site.output_folder(run_row.id, row.id % TASKS_PER_RUN)).resolve()
+        target = (folder / path).resolve()
+        if not target.is_relative_to(folder) or not target.exists():
+            raise NotFound(f"Task {task_id} has no output '{path[:200]}'.", hint=f"'packhorse show {task_id}' lists its outputs.")
+        return target
 
-    def gathered(self, user: User, run_id: str) -> dict[str, Path]:
-        """The outputs of the run's gathering task, by the names in the manifest."""
-        raise NotImplementedError
+    # --- the rest ---------------------------------------------------------------------------------------------------------------
 
-    def usage(self, user: User, run_id: str | None = None) -> UsageView:
-        raise NotImplementedError
-
-    def apps(self, user: User) -> list[AppView]:
-        raise NotImplementedError
+    def apps(self, _user: User) -> list[AppView]:
+        """The apps that can be run by name."""
+        return [
+            AppView(name=m.name, version=m.version, title=m.title, description=m.description, manifest=m)
+            for m in (app.manifest for app in self._catalog.all())
+        ]
 
     def doctor(self) -> list[Check]:
-        raise NotImplementedError
+        """Whether everything that runs need is there."""
+        return examine(self._database, list(self._sites.values()))
+
+    def _cancel(self, connection: sa.Connection, ids: Sequence[int], why: str) -> None:
+        now = time.time()
+        current = lock_tasks(connection, ids)
+        ended = {"failure": FailureClass.CANCELED, "reason": why, "ended_at": now}
+        moves = [
+            Move(task, TaskState.CANCELED, now, why, ended) if row.state is TaskState.QUEUED else Move(task, TaskState.CANCELING, now, why)
+            for task, row in current.items()
+        ]
+        apply_moves(connection, moves, current)
+
+    def _run_row(self, connection: sa.Connection, user: User, run_id: str) -> Any:
+        row = get_run(connection, run_id)
+        if row is None or not (user.admin or row.user == user.name):
+            raise NotFound(f"There is no run '{run_id[:60]}'.", hint="'packhorse ps' lists your runs.")
+        return row
+
+    def _task_row(self, connection: sa.Connection, user: User, task_id: str) -> tuple[Any, Any]:
+        run_id, index = parse_task_id(task_id)
+        run_row = self._run_row(connection, user, run_id)
+        row = get_task(connection, run_row.seq * TASKS_PER_RUN + index) if index < TASKS_PER_RUN else None
+        if row is None:
+            raise NotFound(f"Run {run_id} has no task {index}.", hint=f"'packhorse ps {run_id}' lists its tasks.")
+        return run_row, row
+
+
+def _page_size(limit: int) -> int:
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidRequest(f"A page has 1 to {MAX_PAGE} items, not {limit}.")
+    return limit
+
+
+def _cursor(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise InvalidRequest(f"'{text[:60]}' is not a cursor.", hint="Use 'next_cursor' of the page before.")
+    return int(text)

@@ -1,0 +1,93 @@
+"""Reads journals and applies them. The new offset commits in the transaction of its effects: every record counts exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from packhorse.domain.states import AllocationState
+from packhorse.engine.effects import Effects
+from packhorse.engine.journal import Batch, parse_journal
+from packhorse.engine.specs import Specs
+from packhorse.engine.verdict import Failure
+from packhorse.estimate.durations import Durations
+from packhorse.sites.site import Site
+from packhorse.store import allocations as stored
+
+READ_BYTES = 2 << 20
+
+_log = structlog.get_logger("packhorse.collect")
+
+
+class Collector:
+    """Applies the journals of one site's allocations."""
+
+    def __init__(self, site: Site, specs: Specs, durations: Durations) -> None:
+        self._site = site
+        self._specs = specs
+        self._durations = durations
+
+    def fetch(self, allocation_id: str, offsets: Mapping[str, int]) -> dict[str, bytes]:
+        """The unread bytes of every journal of an allocation, by agent. Talks to the site; no transaction is open meanwhile."""
+        folder = f"{self._site.spool(allocation_id)}/journal"
+        found: dict[str, bytes] = {}
+        for name in self._site.transport.names(folder):
+            agent = name.removesuffix(".jsonl")
+            if agent != name:
+                data = self._site.transport.read(f"{folder}/{name}", offsets.get(agent, 0), READ_BYTES)
+                if b"\n" in data or len(data) == READ_BYTES:
+                    found[agent] = data
+        return found
+
+    def apply(self, connection: sa.Connection, allocation: Any, agent: str, data: bytes, now: float) -> int:
+        """Applies what one journal says from the stored offset on; returns how many bytes of it."""
+        batch = parse_journal(data, READ_BYTES)
+        journal = stored.journals_of(connection, allocation.seq).get(agent)
+        journal_id = journal.id if journal else stored.insert_journal(connection, allocation.seq, agent)
+        node = self._apply_allocation(connection, allocation, batch, now) or (journal.node if journal else None)
+        effects = self._effects(connection, batch.task_ids, allocation.seq, journal_id, node)
+        for record in batch.records:
+            effects.add(record, now)
+        effects.write()
+        bad_lines = batch.bad_lines + effects.bad_records
+        if bad_lines:
+            _log.warning("journal_lines_skipped", allocation=allocation.id, agent=agent, lines=bad_lines)
+        offset = (journal.offset if journal else 0) + batch.length
+        stored.advance_journal(connection, journal_id, offset, bad_lines, node)
+        return batch.length
+
+    def close(self, connection: sa.Connection, allocation_seq: int, lost: Mapping[int, Failure], unstarted: Mapping[int, str], now: float) -> None:
+        """Ends what an allocation leaves behind: ``lost`` tasks failed with it, ``unstarted`` ones return to the queue, each with its reason."""
+        effects = self._effects(connection, {*lost, *unstarted}, allocation_seq, None, None)
+        for task, failure in lost.items():
+            effects.lost(task, failure, now)
+        for task, why in unstarted.items():
+            effects.give_back(task, why, now)
+        effects.write()
+
+    def _effects(self, connection: sa.Connection, tasks: set[int], allocation_seq: int, journal_id: int | None, node: str | None) -> Effects:
+        return Effects(
+            connection, tasks, specs=self._specs, durations=self._durations, fits=lambda resources: self._site.why_not(resources) is None,
+            allocation_seq=allocation_seq, journal_id=journal_id, node=node,
+        )  # fmt: skip
+
+    def _apply_allocation(self, connection: sa.Connection, allocation: Any, batch: Batch, now: float) -> str | None:
+        """What the records say of the allocation itself; returns the node's name if they tell it."""
+        node: str | None = None
+        claimed: list[int] = []
+        for record in batch.records:
+            match record["k"]:
+                case "agent":
+                    node = str(record.get("host", ""))
+                    if allocation.started_at is None:
+                        started = float(record.get("t", now))
+                        stored.update_allocation(connection, allocation.seq, started_at=started, state=AllocationState.RUNNING)
+                case "claim":
+                    claimed.append(int(record["block"]))
+                case "stop":
+                    stored.add_busy(connection, allocation.seq, float(record.get("busy_core_s", 0.0)))
+        stored.set_block_states(connection, allocation.seq, claimed, "claimed")
+        return node

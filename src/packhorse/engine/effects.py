@@ -1,0 +1,204 @@
+"""What journal records do to the store: gathered in memory for one transaction, then written with a few bulk statements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+
+from packhorse.domain.failures import TERMINAL_STATE, FailureClass
+from packhorse.domain.resources import Resources
+from packhorse.domain.states import AT_SITE, TaskState
+from packhorse.engine.journal import Record
+from packhorse.engine.retry import escalate
+from packhorse.engine.spec import RunSpec
+from packhorse.engine.specs import Specs, duration_key
+from packhorse.engine.verdict import Failure, judge
+from packhorse.estimate.durations import Durations
+from packhorse.store.moves import Current, Move, apply_moves, lock_tasks
+from packhorse.store.schema import attempts, log_chunks
+from packhorse.store.tasks import failures_of, get_task
+
+S = TaskState
+
+
+class Effects:
+    """The effects of records about ``task_ids`` that came from one allocation (None: from the engine itself)."""
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        task_ids: set[int],
+        *,
+        specs: Specs,
+        durations: Durations,
+        fits: Callable[[Resources], bool],
+        allocation_seq: int,
+        journal_id: int | None = None,
+        node: str | None = None,
+    ) -> None:
+        self._connection = connection
+        self._specs = specs
+        self._durations = durations
+        self._fits = fits
+        self._allocation_seq = allocation_seq
+        self._journal_id = journal_id
+        self._node = node
+        self._current = lock_tasks(connection, task_ids)
+        self._started: set[int] = set()
+        self._over: set[int] = set()
+        self._moves: list[Move] = []
+        self._attempts: list[dict[str, Any]] = []
+        self._chunks: list[dict[str, Any]] = []
+        self.bad_records = 0
+
+    def add(self, record: Record, now: float) -> None:
+        """One record of a journal. One that is JSON but makes no sense is counted and skipped, like a line that is no JSON."""
+        try:
+            match record["k"]:
+                case "end":
+                    self.end(record, now)
+                case "start":
+                    self.start(record)
+                case "log":
+                    self.log(record)
+                case "back":
+                    self.back(record, now)
+        except (KeyError, TypeError, ValueError):
+            self.bad_records += 1
+
+    def start(self, record: Record) -> None:
+        """An agent started a task."""
+        row = self._row(record["id"], record["n"])
+        if row is not None and row.state is S.INITIALIZING and record["id"] not in self._started:
+            self._started.add(record["id"])
+            at = float(record["t0"])
+            self._moves.append(Move(record["id"], S.RUNNING, at, None, {"started_at": at}))
+
+    def log(self, record: Record) -> None:
+        """A running task wrote something."""
+        if self._row(record["id"], record["n"]) is not None:
+            self._chunk(record["id"], record["n"], record["s"], record["o"], record["l"])
+
+    def back(self, record: Record, now: float) -> None:
+        """An agent gives tasks back that it never started: to the queue, with the attempt that did not happen taken off."""
+        for task, attempt in record["tasks"]:
+            if self._row(task, attempt) is not None:
+                self.give_back(task, f"An agent gave it back unstarted ({record.get('why', '')}).", now)
+
+    def give_back(self, task: int, why: str, now: float) -> None:
+        """A task that never started returns to the queue, or ends if its cancel is under way."""
+        row = self._current[task]
+        self._over.add(task)
+        if row.state is S.CANCELING:
+            self._moves.append(Move(task, S.CANCELED, now, "It had not started.", {"failure": FailureClass.CANCELED, "ended_at": now}))
+        else:
+            home = {"allocation_seq": None, "block": None, "attempt": row.attempt - 1, "reason": why}
+            self._moves.append(Move(task, S.QUEUED, now, why, home))
+
+    def end(self, record: Record, now: float) -> None:
+        """A task ended, one way or another."""
+        task, attempt = record["id"], record["n"]
+        row = self._row(task, attempt)
+        if row is None:
+            return
+        spec, granted = self._granted(task, row)
+        self._over.add(task)
+        began, ended = float(record.get("t0", now)), float(record.get("t1", now))
+        for stream, start, length in record.get("log") or ():
+            self._chunk(task, attempt, stream, start, length)
+        failure = judge(record, granted, self._node)
+        self._attempts.append(self._attempt(task, row, record, granted, failure, began, ended))
+        if row.state is S.INITIALIZING and task not in self._started and "t0" in record:
+            self._moves.append(Move(task, S.RUNNING, began, None, {"started_at": began}))
+            self._started.add(task)
+        if failure is None:
+            self._durations.observe(duration_key(spec, row.role), record.get("wall", 0.0) * granted.cpu_cores)
+        self._settle(task, row, spec, granted, failure, record, ended, now)
+
+    def lost(self, task: int, failure: Failure, now: float) -> None:
+        """The engine itself ends the current attempt: no agent will report on it."""
+        row = self._current.get(task)
+        if row is None or row.state not in AT_SITE or row.allocation_seq != self._allocation_seq:
+            return
+        spec, granted = self._granted(task, row)
+        self._over.add(task)
+        self._attempts.append(self._attempt(task, row, {}, granted, failure, None, now))
+        self._settle(task, row, spec, granted, failure, {}, now, now)
+
+    def write(self) -> int:
+        """Writes it all; returns the number of transitions."""
+        if self._chunks:
+            self._connection.execute(sa.insert(log_chunks), self._chunks)
+        if self._attempts:
+            self._connection.execute(sa.insert(attempts), self._attempts)
+        return apply_moves(self._connection, self._moves, self._current)
+
+    def _row(self, task: int, attempt: int) -> Current | None:
+        """The task's row if the record speaks of its current attempt here; a record that comes late or twice has none."""
+        row = self._current.get(task)
+        if row is None or task in self._over or row.attempt != attempt or row.allocation_seq != self._allocation_seq or row.state not in AT_SITE:
+            return None
+        return row
+
+    def _settle(self, task: int, row: Current, spec: RunSpec, granted: Resources, failure: Failure | None, record: Record, ended: float, now: float) -> None:  # fmt: skip
+        """Decides where the task goes: to its terminal state, or back to the queue for another attempt."""
+        end = {"ended_at": ended, "exit_code": record.get("exit")}
+        if row.state is S.CANCELING:
+            how = "It was ended." if failure else "It had finished when the cancel arrived; its result is not kept."
+            self._moves.append(Move(task, S.CANCELED, ended, how, {**end, "failure": FailureClass.CANCELED, "reason": how}))
+            return
+        if failure is None:
+            done = {**end, "result": record.get("result"), "failure": None, "reason": None}
+            self._moves.append(Move(task, S.COMPLETE, ended, None, done))
+            return
+        raised = escalate(failure.failure, granted)
+        fits = raised is None or self._fits(granted.override(raised))
+        decision = spec.retry_policy.decide(failure.failure, self._failures_before(task), granted, fits)
+        why = f"{failure.evidence.message} {decision.why[0].upper()}{decision.why[1:]}."
+        if not decision.again or failure.failure is FailureClass.CANCELED:
+            state = TERMINAL_STATE[failure.failure]
+            self._moves.append(self._terminal(task, row, state, ended, why, {**end, "failure": failure.failure, "reason": failure.evidence.message}))
+            return
+        overrides = {**json.loads(row.overrides or "{}"), **(decision.overrides or {})}
+        home = {
+            "allocation_seq": None, "block": None, "not_before": now + decision.delay_s, "failure": failure.failure, "reason": why,
+            "overrides": json.dumps(overrides) if overrides else None,
+        }  # fmt: skip
+        self._moves.append(Move(task, S.QUEUED, ended, why, home))
+
+    def _terminal(self, task: int, row: Current, state: TaskState, at: float, why: str, changes: dict[str, Any]) -> Move:
+        """A terminal move; the state machine wants a task that failed to have run, unless the failure is the system's."""
+        if row.state is S.INITIALIZING and task not in self._started and state is not S.SYSTEM_ERROR:
+            self._moves.append(Move(task, S.RUNNING, at, None, {}))
+        return Move(task, state, at, why, changes)
+
+    def _granted(self, task: int, row: Current) -> tuple[RunSpec, Resources]:
+        spec = self._specs.of_task(self._connection, task)
+        if row.role == "task":
+            stored = get_task(self._connection, task)
+            return spec, spec.resources_of(row.role, stored.params if stored else "{}", row.overrides)
+        return spec, spec.granted(row.role, row.overrides)
+
+    def _failures_before(self, task: int) -> list[str]:
+        """Classes of the earlier failed attempts: the rows of this batch are not written yet."""
+        return failures_of(self._connection, [task])[task]
+
+    def _attempt(self, task: int, row: Current, record: Record, granted: Resources, failure: Failure | None, began: float | None, ended: float) -> dict[str, Any]:  # fmt: skip
+        files = record.get("files")
+        return {
+            "task_id": task, "attempt": row.attempt, "allocation_seq": self._allocation_seq, "journal_id": self._journal_id,
+            "failure": failure.failure if failure else None, "exit_code": record.get("exit"), "signal": record.get("sig"),
+            "started_at": began, "ended_at": ended, "wall_s": record.get("wall"), "cpu_s": record.get("cpu"),
+            "peak_memory": record.get("peak"), "read_bytes": record.get("rd"), "write_bytes": record.get("wr"),
+            "cores": granted.cpu_cores, "memory_mb": granted.memory_mb, "walltime_s": granted.walltime_s,
+            "evidence": json.dumps(failure.evidence.as_dict()) if failure else None, "files": json.dumps(files) if files else None,
+        }  # fmt: skip
+
+    def _chunk(self, task: int, attempt: int, stream: str, start: int, length: int) -> None:
+        if length > 0 and stream in ("out", "err") and self._journal_id is not None:
+            self._chunks.append(
+                {"task_id": task, "attempt": attempt, "stream": stream, "start": start, "length": length, "journal_id": self._journal_id}
+            )

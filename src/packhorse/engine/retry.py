@@ -1,0 +1,82 @@
+"""Should a failed task be tried again, when, and with what? The answer is a value; the collector carries it out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from packhorse.domain.failures import FailureClass
+from packhorse.domain.resources import Resources
+
+MAX_BACKOFF_S = 600.0
+_FIRST_BACKOFF_S = 1.0
+_ESCALATION = 2.0
+_MAX_ATTEMPTS = 20
+
+_RETRIES: dict[FailureClass, int] = {
+    FailureClass.APP: 0,  # the same program on the same input fails again
+    FailureClass.OUT_OF_MEMORY: 2,  # with twice the memory
+    FailureClass.OUT_OF_TIME: 1,  # with twice the walltime
+    FailureClass.NODE_LOST: 3,
+    FailureClass.PREEMPTED: 10,
+    FailureClass.IMAGE: 3,
+    FailureClass.STAGING: 3,
+    FailureClass.SCHEDULER: 5,
+    FailureClass.UPSTREAM: 0,
+    FailureClass.NO_SITE: 0,
+    FailureClass.CANCELED: 0,
+}
+_AT_ONCE = frozenset({FailureClass.OUT_OF_MEMORY, FailureClass.OUT_OF_TIME, FailureClass.PREEMPTED})  # waiting would not help
+
+
+@dataclass(frozen=True, slots=True)
+class RetryDecision:
+    """``again`` with ``overrides`` laid over the resources, not before ``delay_s``; or not. ``why`` is for the user."""
+
+    again: bool
+    why: str
+    delay_s: float = 0.0
+    overrides: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How many retries each failure class gets."""
+
+    retries: Mapping[FailureClass, int]
+
+    @classmethod
+    def default(cls) -> RetryPolicy:
+        return cls(_RETRIES)
+
+    def override(self, changes: Mapping[FailureClass, int]) -> RetryPolicy:
+        """This policy with other numbers for some classes."""
+        return RetryPolicy({**self.retries, **changes})
+
+    def decide(self, failure: FailureClass, earlier: Sequence[str], granted: Resources, fits: bool) -> RetryDecision:
+        """What to do after an attempt that failed with ``failure`` and ``granted`` resources.
+
+        ``earlier`` are the classes of the attempts before it; ``fits`` says whether a site can give the escalated resources.
+        """
+        used = Counter(earlier)[failure]
+        allowed = self.retries[failure]
+        if used >= allowed or len(earlier) + 1 >= _MAX_ATTEMPTS:
+            spent = f"all {allowed} retries for '{failure}' are used" if allowed else f"'{failure}' is not retried"
+            return RetryDecision(False, spent)
+        overrides = escalate(failure, granted)
+        if overrides and not fits:
+            return RetryDecision(False, "no site can give it more")
+        delay_s = 0.0 if failure in _AT_ONCE else min(MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2**used)
+        told = f" with {' and '.join(f'{name} {value:g}' for name, value in overrides.items())}" if overrides else ""
+        return RetryDecision(True, f"retry {used + 1} of {allowed} for '{failure}'{told}", delay_s, overrides)
+
+
+def escalate(failure: FailureClass, granted: Resources) -> dict[str, Any] | None:
+    """The resources to raise after a failure for want of them; None when nothing is to be raised."""
+    if failure is FailureClass.OUT_OF_MEMORY and granted.ram_gb is not None:
+        return {"ram_gb": granted.ram_gb * _ESCALATION}
+    if failure is FailureClass.OUT_OF_TIME and granted.walltime_s is not None:
+        return {"walltime_s": granted.walltime_s * _ESCALATION}
+    return None

@@ -1,0 +1,30 @@
+"""What a task of an app is likely to cost, from the last ones that ended. Decides the size of blocks, nothing else."""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+
+_WINDOW = 31
+
+
+class Durations:
+    """Recent core-seconds by key. The median, so that the task that loaded a model does not stand for the thousand that did not."""
+
+    def __init__(self) -> None:
+        self._recent: dict[str, deque[float]] = {}
+        self._known: dict[str, float] = {}
+
+    def observe(self, key: str, core_s: float) -> None:
+        """A task of ``key`` ended after ``core_s`` core-seconds."""
+        self._recent.setdefault(key, deque(maxlen=_WINDOW)).append(core_s)
+        self._known.pop(key, None)
+
+    def predict(self, key: str) -> float | None:
+        """Core-seconds of the next one; None when none has ended yet."""
+        if key not in self._known:
+            recent = self._recent.get(key)
+            if not recent:
+                return None
+            self._known[key] = median(recent)
+        return self._known[key]

@@ -1,0 +1,127 @@
+"""What differs between sites, behind two small interfaces: a Transport carries bytes and commands, a Scheduler owns jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from packhorse.domain.errors import Unavailable
+
+
+class SiteUnreachable(Unavailable):
+    """The site does not answer now. Its tasks wait, with this as the reason; none fails."""
+
+    code = "site_unreachable"
+
+
+class SubmitRejected(Exception):
+    """The batch scheduler refused a job; the message is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How a command at the site ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class Transport(Protocol):
+    """Carries commands and files to one site. Every method raises SiteUnreachable when the site does not answer, OSError for the rest."""
+
+    def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
+        """Runs a command, never through a shell."""
+        ...
+
+    def make_folder(self, path: str) -> None:
+        """Makes a folder and its parents; one that is there is fine."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Writes a file whole: under a temporary name, then renamed, so that nobody sees half of it."""
+        ...
+
+    def append(self, path: str, data: bytes) -> None:
+        """Adds to a file that only we write."""
+        ...
+
+    def put(self, source: Path, target: str) -> None:
+        """Copies a local file there, whole, like ``write``."""
+        ...
+
+    def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        """At most ``limit`` bytes from ``offset``. Raises FileNotFoundError."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder, sorted; none when it is not there."""
+        ...
+
+    def rename(self, source: str, target: str) -> bool:
+        """Renames; False when ``source`` is not there (somebody else was quicker)."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether the path is there."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Removes a file or a whole folder; one that is not there is fine."""
+        ...
+
+
+class JobState(StrEnum):
+    """What a batch scheduler says of a job, in words that all of them share."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    ENDED = "ended"
+    UNKNOWN = "unknown"
+    """The scheduler has never heard of it, or says something we do not know. Never taken for success or failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """One job's state with the scheduler's own words as evidence."""
+
+    state: JobState
+    native_state: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to submit. ``token`` finds the job again; ``script`` is the path of the batch script at the site."""
+
+    token: str
+    spool: str
+    script: str
+    cores: int
+    memory_mb: int | None
+    walltime_s: float | None
+    nodes: int = 1
+
+
+class Scheduler(Protocol):
+    """Owns jobs at a site. Composes commands and parses their output; a transport carries them."""
+
+    def submit(self, transport: Transport, job: Job) -> str:
+        """Submits, and returns the job id. Raises SubmitRejected with the scheduler's words."""
+        ...
+
+    def find(self, transport: Transport, job: Job) -> str | None:
+        """The id of the job that was submitted with ``job.token``; None when there is none."""
+        ...
+
+    def poll(self, transport: Transport, job_ids: Collection[str]) -> dict[str, JobStatus]:
+        """The status of all jobs asked for, in one query."""
+        ...
+
+    def cancel(self, transport: Transport, job_ids: Collection[str]) -> None:
+        """Ends jobs; those that are gone are fine."""
+        ...

@@ -1,0 +1,67 @@
+"""The machine that we run on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from packhorse.sites.base import CommandResult
+
+
+class LocalTransport:
+    """Files by the operating system, commands by subprocess."""
+
+    def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
+        # our own settings and secrets are not for jobs
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PACKHORSE_")}
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False, env=environment)
+        return CommandResult(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+    def make_folder(self, path: str) -> None:
+        os.makedirs(path, exist_ok=True)
+
+    def write(self, path: str, data: bytes) -> None:
+        temporary = f"{path}.tmp"
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+
+    def append(self, path: str, data: bytes) -> None:
+        with open(path, "ab") as file:
+            file.write(data)
+
+    def put(self, source: Path, target: str) -> None:
+        temporary = f"{target}.tmp"
+        shutil.copy2(source, temporary)
+        os.replace(temporary, target)
+
+    def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return os.pread(descriptor, limit, offset)
+        finally:
+            os.close(descriptor)
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            return sorted(os.listdir(folder))
+        except FileNotFoundError:
+            return []
+
+    def rename(self, source: str, target: str) -> bool:
+        try:
+            os.rename(source, target)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(path)
+
+    def remove(self, path: str) -> None:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            Path(path).unlink(missing_ok=True)

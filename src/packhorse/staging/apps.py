@@ -1,0 +1,118 @@
+"""Finds apps, and keeps a copy of each that was run, named by its content: editing an app never changes a run that was accepted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packhorse.domain.app import AppManifest
+from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound, TooLarge
+from packhorse.domain.manifest import parse_manifest
+
+MANIFEST = "app.yaml"
+MAX_FILES = 2000
+MAX_BYTES = 100_000_000
+_LEFT_OUT = {"__pycache__", ".git", ".mypy_cache", ".pytest_cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class AppFolder:
+    """An app on this machine: its manifest and the folder that the manifest lies in."""
+
+    manifest: AppManifest
+    folder: Path
+
+
+class AppCatalog:
+    """The apps in some folders, by name; and, where ``paths_allowed``, any app by the path of its manifest or folder."""
+
+    def __init__(self, folders: Sequence[Path], kept: Path, *, paths_allowed: bool) -> None:
+        self._folders = list(folders)
+        self._kept = kept
+        self._paths_allowed = paths_allowed
+
+    def all(self) -> list[AppFolder]:
+        """Every readable app of the catalogue, by name. A broken manifest does not hide the others."""
+        found: dict[str, AppFolder] = {}
+        for path in sorted(path for folder in self._folders for path in folder.glob(f"*/{MANIFEST}")):
+            try:
+                app = load_app(path)
+            except (InvalidManifest, OSError):
+                continue
+            found.setdefault(app.manifest.name, app)
+        return [found[name] for name in sorted(found)]
+
+    def get(self, name: str) -> AppFolder:
+        """The app called ``name``, or at the path ``name``. Raises NotFound with what there is."""
+        if self._paths_allowed and ("/" in name or name.endswith((".yaml", ".yml"))):
+            return load_app(Path(name))
+        for folder in self._folders:
+            path = folder / name / MANIFEST
+            if "/" not in name and name not in ("", ".", "..") and path.is_file():
+                return load_app(path)
+        for app in self.all():
+            if app.manifest.name == name:
+                return app
+        known = ", ".join(app.manifest.name for app in self.all()) or "none"
+        hint = "Give the path of its app.yaml, or one of these." if self._paths_allowed else "See 'packhorse apps'."
+        raise NotFound(f"There is no app '{name[:100]}'. Known apps: {known}.", hint=hint)
+
+    def keep(self, app: AppFolder) -> Path:
+        """The folder of the kept copy of an app, made if it is not there yet."""
+        files = _files_of(app.folder)
+        digest = hashlib.sha256()
+        for relative, path in files:
+            content = path.read_bytes()
+            digest.update(f"{relative}\0{len(content)}\0{int(os.access(path, os.X_OK))}\0".encode())
+            digest.update(content)
+        target = self._kept / f"{app.manifest.name}-{digest.hexdigest()[:16]}"
+        if not target.exists():
+            temporary = self._kept / f".{target.name}.{os.getpid()}"
+            for relative, path in files:
+                (temporary / relative).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, temporary / relative)
+            try:
+                temporary.rename(target)
+            except OSError:  # somebody else kept the same one meanwhile
+                shutil.rmtree(temporary, ignore_errors=True)
+                if not target.exists():
+                    raise
+        return target
+
+
+def load_app(path: Path) -> AppFolder:
+    """The app whose manifest, or whose folder, is at ``path``."""
+    manifest_path = path / MANIFEST if path.is_dir() else path
+    try:
+        text = manifest_path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFound(f"There is no app manifest at {manifest_path}.", hint="Give the path of an app.yaml, or of a folder with one.") from None
+    except UnicodeDecodeError:
+        raise InvalidManifest(f"{manifest_path} is not UTF-8 text.") from None
+    except OSError as error:
+        raise InvalidRequest(f"{manifest_path} cannot be read: {error.strerror}.") from None
+    return AppFolder(parse_manifest(text, str(manifest_path)), manifest_path.parent.resolve())
+
+
+def _files_of(folder: Path) -> list[tuple[str, Path]]:
+    """(relative path, path) of the app's regular files, sorted. Image recipes and caches stay behind."""
+    found: list[tuple[str, Path]] = []
+    size = 0
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in _LEFT_OUT)
+        for name in sorted(names):
+            path = Path(parent) / name
+            if path.is_symlink() or not path.is_file():
+                continue
+            size += path.stat().st_size
+            found.append((str(path.relative_to(folder)), path))
+            if len(found) > MAX_FILES or size > MAX_BYTES:
+                raise TooLarge(
+                    f"The app's folder {folder} has more than {MAX_FILES:,} files or {MAX_BYTES / 1e6:g} MB.",
+                    hint="An app's folder holds its program only; give data as 'file' parameters.",
+                )
+    return found
