@@ -150,7 +150,9 @@ def _task_problems(where: str, item: NamedTask, overrides: Mapping[str, Any], fi
         if given.url is None or given.content is not None or is_task_url(given.url):
             continue
         if "://" in given.url and not given.url.startswith("file://"):
-            problems.append(Problem(f"{where}, input '{given.path}'", f"the URL '{given.url[:200]}' has a scheme that cannot be fetched here."))
+            problems.append(
+                Problem(f"{where}, input '{given.path}'", f"the URL '{given.url[:200]}' has a scheme that cannot be fetched here.")
+            )
         elif why := files.problem(file_path(given.url)):
             problems.append(Problem(f"{where}, input '{given.path}'", why))
     try:
@@ -165,7 +167,9 @@ def _site_problems(where: str, asked: Resources, sites: Sequence[Site]) -> list[
     reasons = [site.why_not(asked) for site in sites]
     if any(reason is None for reason in reasons):
         return []
-    return [Problem(where, f"no site can run it: {'; '.join(str(reason) for reason in reasons)}.", "Ask for less, or connect a larger site.")]
+    return [
+        Problem(where, f"no site can run it: {'; '.join(str(reason) for reason in reasons)}.", "Ask for less, or connect a larger site.")
+    ]
 
 
 def _absolute(manifest: AppManifest, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,9 @@ class Collector:
         stored.advance_journal(connection, journal_id, offset, bad_lines, node)
         return batch.length
 
-    def close(self, connection: sa.Connection, allocation_seq: int, lost: Mapping[int, Failure], unstarted: Mapping[int, str], now: float) -> None:
+    def close(
+        self, connection: sa.Connection, allocation_seq: int, lost: Mapping[int, Failure], unstarted: Mapping[int, str], now: float
+    ) -> None:
         """Ends what an allocation leaves behind: ``lost`` tasks failed with it, ``unstarted`` ones return to the queue, each with its reason."""
         effects = self._effects(connection, {*lost, *unstarted}, allocation_seq, None, None)
         for task, failure in lost.items():
@@ -68,7 +70,9 @@ class Collector:
             effects.give_back(task, why, now)
         effects.write()
 
-    def _effects(self, connection: sa.Connection, tasks: set[int], allocation_seq: int, journal_id: int | None, node: str | None) -> Effects:
+    def _effects(
+        self, connection: sa.Connection, tasks: set[int], allocation_seq: int, journal_id: int | None, node: str | None
+    ) -> Effects:
         return Effects(
             connection, tasks, specs=self._specs, durations=self._durations, fits=lambda resources: self._site.why_not(resources) is None,
             allocation_seq=allocation_seq, journal_id=journal_id, node=node,

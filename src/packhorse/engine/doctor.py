@@ -20,7 +20,9 @@ _ENOUGH_FREE = 1_000_000_000
 
 def examine(database: Database, sites: Sequence[Site]) -> list[Check]:
     """One check per thing, in the order in which a task needs them."""
-    checks = [Check(name="python", ok=sys.version_info >= (3, 11), detail=sys.version.split()[0], hint="Packhorse needs Python 3.11 or newer.")]
+    checks = [
+        Check(name="python", ok=sys.version_info >= (3, 11), detail=sys.version.split()[0], hint="Packhorse needs Python 3.11 or newer.")
+    ]
     checks.append(_database(database))
     for site in sites:
         checks += [_root(site), _python(site), _agent(site)]
@@ -46,9 +48,13 @@ def _root(site: Site) -> Check:
         site.transport.remove(probe)
         free = shutil.disk_usage(site.root).free
     except OSError as error:
-        return Check(name=name, ok=False, detail=f"{site.root}: {error.strerror}", hint="Choose another root, or let this user write there.")
+        return Check(
+            name=name, ok=False, detail=f"{site.root}: {error.strerror}", hint="Choose another root, or let this user write there."
+        )
     ok = free >= _ENOUGH_FREE
-    return Check(name=name, ok=ok, detail=f"{site.root}, {free / 1e9:.1f} GB free", hint="" if ok else "Free some space: outputs and logs go there.")
+    return Check(
+        name=name, ok=ok, detail=f"{site.root}, {free / 1e9:.1f} GB free", hint="" if ok else "Free some space: outputs and logs go there."
+    )
 
 
 def _python(site: Site) -> Check:
@@ -57,7 +63,9 @@ def _python(site: Site) -> Check:
     try:
         result = site.transport.run([site.python, "-I", "-S", "-c", code])
     except OSError as error:
-        return Check(name=name, ok=False, detail=f"{site.python}: {error.strerror}", hint="The agent needs Python 3.6 or newer at the site.")
+        return Check(
+            name=name, ok=False, detail=f"{site.python}: {error.strerror}", hint="The agent needs Python 3.6 or newer at the site."
+        )
     return Check(name=name, ok=result.exit_code == 0, detail=f"{site.python} {result.stdout.strip()}", hint="The agent needs 3.6 or newer.")
 
 

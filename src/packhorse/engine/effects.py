@@ -139,7 +139,13 @@ class Effects:
     def _row(self, task: int, attempt: int) -> Current | None:
         """The task's row if the record speaks of its current attempt here; a record that comes late or twice has none."""
         row = self._current.get(task)
-        if row is None or task in self._over or row.attempt != attempt or row.allocation_seq != self._allocation_seq or row.state not in AT_SITE:
+        if (
+            row is None
+            or task in self._over
+            or row.attempt != attempt
+            or row.allocation_seq != self._allocation_seq
+            or row.state not in AT_SITE
+        ):
             return None
         return row
 
@@ -160,7 +166,9 @@ class Effects:
         why = f"{failure.evidence.message} {decision.why[0].upper()}{decision.why[1:]}."
         if not decision.again or failure.failure is FailureClass.CANCELED:
             state = TERMINAL_STATE[failure.failure]
-            self._moves.append(self._terminal(task, row, state, ended, why, {**end, "failure": failure.failure, "reason": failure.evidence.message}))
+            self._moves.append(
+                self._terminal(task, row, state, ended, why, {**end, "failure": failure.failure, "reason": failure.evidence.message})
+            )
             return
         overrides = {**json.loads(row.overrides or "{}"), **(decision.overrides or {})}
         home = {

@@ -64,7 +64,9 @@ class Service:
         name = request.name or accepted.app.partition("@")[0] or accepted.tasks[0].name or ""
         return self._insert(user, accepted, name, request.client_key, request_hash(request, accepted))
 
-    def _insert(self, user: User, accepted: Accepted, name: str, client_key: str | None, digest: str, retry_of: str | None = None) -> RunView:
+    def _insert(
+        self, user: User, accepted: Accepted, name: str, client_key: str | None, digest: str, retry_of: str | None = None
+    ) -> RunView:
         """Writes an accepted run, unless the client key shows that it was written before."""
         values = {
             "id": accepted.spec.run_id, "user": user.name, "name": name, "app": accepted.app, "client_key": client_key,
@@ -160,7 +162,9 @@ class Service:
 
     # --- tasks ------------------------------------------------------------------------------------------------------------------
 
-    def tasks(self, user: User, run_id: str, states: list[TaskState] | None = None, cursor: str | None = None, limit: int = 100) -> Page[TaskView]:
+    def tasks(
+        self, user: User, run_id: str, states: list[TaskState] | None = None, cursor: str | None = None, limit: int = 100
+    ) -> Page[TaskView]:
         """Tasks of a run in order."""
         size = _page_size(limit)
         with self._database.read() as connection:

@@ -86,7 +86,9 @@ class Site:
         return path
 
 
-def local_site(root: str, *, cores: int | None = None, memory_mb: int | None = None, linger_s: float = 2.0, python: str = "python3") -> Site:
+def local_site(
+    root: str, *, cores: int | None = None, memory_mb: int | None = None, linger_s: float = 2.0, python: str = "python3"
+) -> Site:
     """This machine as a site: the cores this process may use, and nine tenths of the memory."""
     has_cores = cores or len(os.sched_getaffinity(0))
     has_memory_mb = memory_mb or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.9 / 1e6)

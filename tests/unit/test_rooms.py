@@ -1,0 +1,68 @@
+"""The import rules of docs/design.md: which room may know of which."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import packhorse
+
+ROOT = Path(packhorse.__file__).parent
+
+#: What each room may import of ours, besides itself.
+ALLOWED = {
+    "domain": set(),
+    "agent": set(),
+    "store": {"domain"},
+    "estimate": {"domain"},
+    "staging": {"domain"},
+    "sites": {"domain"},
+    "engine": {"domain", "store", "estimate", "staging", "sites"},
+    "api": {"domain", "store", "engine"},
+    "client": {"domain", "engine"},
+    "cli": {"domain", "store", "engine", "client", "api"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Rooms of packhorse that a module imports, relative imports included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [f"{node.module}.{alias.name}" if node.module == "packhorse" else str(node.module) for alias in node.names]
+        else:
+            continue
+        found |= {parts[1] for name in names if (parts := name.split("."))[0] == "packhorse" and len(parts) > 1}
+    return found & set(ALLOWED)
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_a_room_imports_only_what_it_may_know(room: str) -> None:
+    modules = list((ROOT / room).rglob("*.py"))
+    assert modules, f"the room {room} is empty"
+    wrong = {str(path.relative_to(ROOT)): imports_of(path) - ALLOWED[room] - {room} for path in modules}
+    assert {path: rooms for path, rooms in wrong.items() if rooms} == {}
+
+
+def test_every_room_has_a_rule() -> None:
+    rooms = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert rooms == set(ALLOWED)
+
+
+def test_only_the_store_speaks_sql() -> None:
+    """Other rooms may name SQLAlchemy's connection type, but tables and statements are the store's."""
+    speakers = [path for room in ALLOWED if room != "store" for path in (ROOT / room).rglob("*.py") if _builds_statements(path)]
+    assert [str(path.relative_to(ROOT)) for path in speakers] == []
+
+
+def _builds_statements(path: Path) -> bool:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    verbs = {"select", "insert", "update", "delete", "text"}
+    return any(
+        isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sa" and node.attr in verbs
+        for node in ast.walk(tree)
+    )
