@@ -121,10 +121,10 @@ def _task_problems(item: NamedTask, by_name: dict[str, NamedTask]) -> list[Probl
         if given.url is None and given.content is None:
             problems.append(Problem(f"{where}, input '{given.path}'", "has neither 'url' nor 'content'."))
         if is_task_url(given.url):
-            upstream, path = parse_task_url(given.url)
-            known = {output.path for output in by_name[upstream].task.outputs or []} if upstream in by_name else {path}
-            if path not in known:
-                problems.append(Problem(where, f"takes '{path}' of task '{upstream}', which does not declare that output."))
+            upstream, wanted = parse_task_url(given.url)
+            known = {output.path for output in by_name[upstream].task.outputs or []} if upstream in by_name else {wanted}
+            if wanted not in known:
+                problems.append(Problem(where, f"takes '{wanted}' of task '{upstream}', which does not declare that output."))
     for output in item.task.outputs or []:
         problems += _path_problem(f"{where}, output", output.path)
     for executor in item.task.executors:

@@ -55,7 +55,15 @@ class FileRules:
         return None if os.access(real, os.R_OK) else f"the file '{path[:200]}' cannot be read."
 
 
-def accept_app_run(request: AppRun, manifest: AppManifest, app_dir: str, run_id: str, rows: Iterable[Mapping[str, Any]], files: FileRules, sites: Sequence[Site]) -> Accepted:  # fmt: skip
+def accept_app_run(
+    request: AppRun,
+    manifest: AppManifest,
+    app_dir: str,
+    run_id: str,
+    rows: Iterable[Mapping[str, Any]],
+    files: FileRules,
+    sites: Sequence[Site],
+) -> Accepted:
     """One task per row, and the gathering one."""
     spec = _spec(request, run_id, kind="app", manifest=manifest.as_json(), app_dir=app_dir, params=request.params)
     problems = _option_problems(request, spec)
@@ -175,7 +183,7 @@ def _site_problems(where: str, asked: Resources, sites: Sequence[Site]) -> list[
 def _absolute(manifest: AppManifest, values: Mapping[str, Any]) -> dict[str, Any]:
     """File parameters as absolute paths: a task runs in a folder of its own."""
     return {
-        name: os.path.abspath(value) if manifest.parameters[name].type is ParameterType.FILE and value is not None else value
+        name: str(Path(str(value)).absolute()) if manifest.parameters[name].type is ParameterType.FILE and value is not None else value
         for name, value in values.items()
     }
 

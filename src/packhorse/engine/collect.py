@@ -62,7 +62,7 @@ class Collector:
     def close(
         self, connection: sa.Connection, allocation_seq: int, lost: Mapping[int, Failure], unstarted: Mapping[int, str], now: float
     ) -> None:
-        """Ends what an allocation leaves behind: ``lost`` tasks failed with it, ``unstarted`` ones return to the queue, each with its reason."""
+        """Ends what an allocation leaves behind: ``lost`` tasks failed with it, ``unstarted`` ones go back to the queue, with reasons."""
         effects = self._effects(connection, {*lost, *unstarted}, allocation_seq, None, None)
         for task, failure in lost.items():
             effects.lost(task, failure, now)

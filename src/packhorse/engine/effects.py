@@ -149,7 +149,9 @@ class Effects:
             return None
         return row
 
-    def _settle(self, task: int, row: Current, spec: RunSpec, granted: Resources, failure: Failure | None, record: Record, ended: float, now: float) -> None:  # fmt: skip
+    def _settle(
+        self, task: int, row: Current, spec: RunSpec, granted: Resources, failure: Failure | None, record: Record, ended: float, now: float
+    ) -> None:
         """Decides where the task goes: to its terminal state, or back to the queue for another attempt."""
         end = {"ended_at": ended, "exit_code": record.get("exit")}
         if row.state is S.CANCELING:
@@ -194,7 +196,9 @@ class Effects:
         """Classes of the earlier failed attempts: the rows of this batch are not written yet."""
         return failures_of(self._connection, [task])[task]
 
-    def _attempt(self, task: int, row: Current, record: Record, granted: Resources, failure: Failure | None, began: float | None, ended: float) -> dict[str, Any]:  # fmt: skip
+    def _attempt(
+        self, task: int, row: Current, record: Record, granted: Resources, failure: Failure | None, began: float | None, ended: float
+    ) -> dict[str, Any]:
         files = record.get("files")
         return {
             "task_id": task, "attempt": row.attempt, "allocation_seq": self._allocation_seq, "journal_id": self._journal_id,

@@ -26,7 +26,10 @@ class Lease:
         self.epoch: int | None = None
 
     def try_take(self) -> bool:
-        """Takes the lease if nobody holds it, or its holder is dead or has been silent for ``TTL_S`` of our own clock. Call again and again."""
+        """Takes the lease if nobody holds it, or its holder is dead, or has been silent for ``TTL_S`` of our own clock.
+
+        To be called again and again.
+        """
         with self._database.read() as connection:
             now = leases.view(connection, NAME)
         if self._seen != now:

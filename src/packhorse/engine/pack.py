@@ -32,8 +32,8 @@ def quota(cores: int, unclaimed_core_s: float) -> float:
 def share(core_s: float, demands: Sequence[Demand]) -> dict[int, int]:
     """Divides ``core_s`` of work among users in equal parts, then among each user's runs, oldest first: run → number of tasks.
 
-    What a user cannot use goes to the others. While there is any quota, every user with a task gets at least one, so nobody waits behind another's
-    thousands.
+    What a user cannot use goes to the others. While there is any quota, every user with a task gets at least one, so that nobody
+    waits behind another's thousands.
     """
     given: dict[int, int] = {}
     if core_s <= 0:

@@ -1,4 +1,7 @@
-"""The engine: compares what the store says should be with what the sites say is, and takes the next step. It may be killed at any instant."""
+"""The engine: compares what the store says should be with what the sites say is, and takes the next step.
+
+It may be killed at any instant: it holds nothing that it cannot read back.
+"""
 
 from __future__ import annotations
 

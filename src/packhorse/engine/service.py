@@ -39,9 +39,11 @@ _STEP_S = (0.02, 0.25)  # between two looks at a run that somebody waits for
 
 
 class Service:
-    """Every method checks that ``user`` may do this, and raises the refusals of ``domain.errors`` (NotFound also for what is not theirs)."""
+    """Every method checks that ``user`` may do this, and raises the refusals of ``domain.errors``: NotFound also for what is not theirs."""
 
-    def __init__(self, database: Database, sites: Sequence[Site], catalog: AppCatalog, files: FileRules, wake: Callable[[], None] = lambda: None) -> None:  # fmt: skip
+    def __init__(
+        self, database: Database, sites: Sequence[Site], catalog: AppCatalog, files: FileRules, wake: Callable[[], None] = lambda: None
+    ) -> None:
         self._database = database
         self._sites = {site.name: site for site in sites}
         self._catalog = catalog

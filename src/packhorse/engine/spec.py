@@ -63,7 +63,7 @@ class RunSpec:
         return RetryPolicy.default().override({**own, **{FailureClass(name): number for name, number in self.retry.items()}})
 
     def resources_of(self, role: str, params: str, overrides: str | None) -> Resources:
-        """What one attempt at a task asks for: the app's or the task's own resources, raised where an earlier attempt failed for want of them."""
+        """What one attempt at a task asks for: its own or its app's resources, raised where an earlier attempt failed for want of them."""
         if role == "task":
             asked = task_resources(Task.model_validate(json.loads(params)["task"])).override(self.resources)
         elif self.app is None:
@@ -99,9 +99,13 @@ class RunSpec:
             self._templates[key] = app_template(self.app, self.app_dir, resources, gather=role == "gather")
         return self._templates[key]
 
-    def render(self, task: int, role: str, params: str, attempt: int, overrides: str | None, outputs: str, results_path: str = "") -> tuple[str, Line, Line]:  # fmt: skip
-        """(template key, template, line) of docs/spool.md for one attempt. ``outputs`` is the folder where the site keeps the run's outputs,
-        ``results_path`` the file with the results that a gathering task reads."""
+    def render(
+        self, task: int, role: str, params: str, attempt: int, overrides: str | None, outputs: str, results_path: str = ""
+    ) -> tuple[str, Line, Line]:
+        """(template key, template, line) of docs/spool.md for one attempt.
+
+        ``outputs`` is the folder where the site keeps the outputs of runs, ``results_path`` the file that a gathering task reads.
+        """
         index = task % TASKS_PER_RUN
         line: Line = {"id": task, "n": attempt}
         if role == "task":
@@ -131,7 +135,10 @@ def task_resources(task: Task) -> Resources:
 
 
 def _render_task(stored: dict[str, Any], outputs: str, resources: Resources) -> tuple[Line, Line]:
-    """(template, line fields) of a TES task. ``stored['upstream']`` maps an input's path to (run id, index, path) of the output it takes."""
+    """(template, line fields) of a TES task.
+
+    ``stored['upstream']`` maps an input's path to (run id, index, path) of the output that it takes.
+    """
     task = Task.model_validate(stored["task"])
     document: Line = {
         "session": "none",

@@ -90,7 +90,9 @@ def load_app(path: Path) -> AppFolder:
     try:
         text = manifest_path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise NotFound(f"There is no app manifest at {manifest_path}.", hint="Give the path of an app.yaml, or of a folder with one.") from None
+        raise NotFound(
+            f"There is no app manifest at {manifest_path}.", hint="Give the path of an app.yaml, or of a folder with one."
+        ) from None
     except UnicodeDecodeError:
         raise InvalidManifest(f"{manifest_path} is not UTF-8 text.") from None
     except OSError as error:
