@@ -18,10 +18,10 @@ from packhorse.engine.specs import Specs, duration_key
 from packhorse.engine.verdict import Failure, judge
 from packhorse.estimate.durations import Durations
 from packhorse.store.moves import Current, Move, apply_moves, lock_tasks
-from packhorse.store.schema import attempts, log_chunks
-from packhorse.store.tasks import failures_of, get_task
+from packhorse.store.tasks import add_attempts, add_log_chunks, failures_of, get_task
 
 S = TaskState
+Row = dict[str, Any]
 
 
 class Effects:
@@ -105,18 +105,20 @@ class Effects:
         if row is None:
             return
         spec, granted = self._granted(task, row)
-        self._over.add(task)
         began, ended = float(record.get("t0", now)), float(record.get("t1", now))
-        for stream, start, length in record.get("log") or ():
-            self._chunk(task, attempt, stream, start, length)
         failure = judge(record, granted, self._node)
-        self._attempts.append(self._attempt(task, row, record, granted, failure, began, ended))
-        if row.state is S.INITIALIZING and task not in self._started and "t0" in record:
+        tried = self._attempt(task, row, record, granted, failure, began, ended)
+        chunks = [(str(stream), int(start), int(length)) for stream, start, length in record.get("log") or ()]
+        # what makes no sense has been thrown out by now
+        self._over.add(task)
+        self._attempts.append(tried)
+        for stream, start, length in chunks:
+            self._chunk(task, attempt, stream, start, length)
+        if row.state is S.INITIALIZING and task not in self._started:
             self._moves.append(Move(task, S.RUNNING, began, None, {"started_at": began}))
-            self._started.add(task)
         if failure is None:
-            self._durations.observe(duration_key(spec, row.role), record.get("wall", 0.0) * granted.cpu_cores)
-        self._settle(task, row, spec, granted, failure, record, ended, now)
+            self._durations.observe(duration_key(spec, row.role), (tried["wall_s"] or 0.0) * granted.cpu_cores)
+        self._settle(task, row, spec, granted, failure, tried, record.get("result"), now)
 
     def lost(self, task: int, failure: Failure, now: float) -> None:
         """The engine itself ends the current attempt: no agent will report on it."""
@@ -125,15 +127,16 @@ class Effects:
             return
         spec, granted = self._granted(task, row)
         self._over.add(task)
-        self._attempts.append(self._attempt(task, row, {}, granted, failure, None, now))
-        self._settle(task, row, spec, granted, failure, {}, now, now)
+        tried = self._attempt(task, row, {}, granted, failure, None, now)
+        self._attempts.append(tried)
+        if row.state is S.INITIALIZING and TERMINAL_STATE[failure.failure] is not S.SYSTEM_ERROR:
+            self._moves.append(Move(task, S.RUNNING, now))
+        self._settle(task, row, spec, granted, failure, tried, None, now)
 
     def write(self) -> int:
         """Writes it all; returns the number of transitions."""
-        if self._chunks:
-            self._connection.execute(sa.insert(log_chunks), self._chunks)
-        if self._attempts:
-            self._connection.execute(sa.insert(attempts), self._attempts)
+        add_log_chunks(self._connection, self._chunks)
+        add_attempts(self._connection, self._attempts)
         return apply_moves(self._connection, self._moves, self._current)
 
     def _row(self, task: int, attempt: int) -> Current | None:
@@ -150,40 +153,33 @@ class Effects:
         return row
 
     def _settle(
-        self, task: int, row: Current, spec: RunSpec, granted: Resources, failure: Failure | None, record: Record, ended: float, now: float
+        self, task: int, row: Current, spec: RunSpec, granted: Resources, failure: Failure | None, tried: Row, result: Any, now: float
     ) -> None:
         """Decides where the task goes: to its terminal state, or back to the queue for another attempt."""
-        end = {"ended_at": ended, "exit_code": record.get("exit")}
+        at = tried["ended_at"]
+        end = {"ended_at": at, "exit_code": tried["exit_code"]}
         if row.state is S.CANCELING:
             how = "It was ended." if failure else "It had finished when the cancel arrived; its result is not kept."
-            self._moves.append(Move(task, S.CANCELED, ended, how, {**end, "failure": FailureClass.CANCELED, "reason": how}))
+            self._moves.append(Move(task, S.CANCELED, at, how, {**end, "failure": FailureClass.CANCELED, "reason": how}))
             return
         if failure is None:
-            done = {**end, "result": record.get("result"), "failure": None, "reason": None}
-            self._moves.append(Move(task, S.COMPLETE, ended, None, done))
+            done = {**end, "result": result if result is None else str(result), "failure": None, "reason": None}
+            self._moves.append(Move(task, S.COMPLETE, at, None, done))
             return
         raised = escalate(failure.failure, granted)
         fits = raised is None or self._fits(granted.override(raised))
         decision = spec.retry_policy.decide(failure.failure, self._failures_before(task), granted, fits)
         why = f"{failure.evidence.message} {decision.why[0].upper()}{decision.why[1:]}."
-        if not decision.again or failure.failure is FailureClass.CANCELED:
-            state = TERMINAL_STATE[failure.failure]
-            self._moves.append(
-                self._terminal(task, row, state, ended, why, {**end, "failure": failure.failure, "reason": failure.evidence.message})
-            )
+        if not decision.again:
+            final = {**end, "failure": failure.failure, "reason": failure.evidence.message}
+            self._moves.append(Move(task, TERMINAL_STATE[failure.failure], at, why, final))
             return
         overrides = {**json.loads(row.overrides or "{}"), **(decision.overrides or {})}
         home = {
             "allocation_seq": None, "block": None, "not_before": now + decision.delay_s, "failure": failure.failure, "reason": why,
             "overrides": json.dumps(overrides) if overrides else None,
         }  # fmt: skip
-        self._moves.append(Move(task, S.QUEUED, ended, why, home))
-
-    def _terminal(self, task: int, row: Current, state: TaskState, at: float, why: str, changes: dict[str, Any]) -> Move:
-        """A terminal move; the state machine wants a task that failed to have run, unless the failure is the system's."""
-        if row.state is S.INITIALIZING and task not in self._started and state is not S.SYSTEM_ERROR:
-            self._moves.append(Move(task, S.RUNNING, at, None, {}))
-        return Move(task, state, at, why, changes)
+        self._moves.append(Move(task, S.QUEUED, at, why, home))
 
     def _granted(self, task: int, row: Current) -> tuple[RunSpec, Resources]:
         spec = self._specs.of_task(self._connection, task)
@@ -198,13 +194,14 @@ class Effects:
 
     def _attempt(
         self, task: int, row: Current, record: Record, granted: Resources, failure: Failure | None, began: float | None, ended: float
-    ) -> dict[str, Any]:
+    ) -> Row:
+        """The row of the attempts table; raises TypeError or ValueError where the record has something else than a number."""
         files = record.get("files")
         return {
             "task_id": task, "attempt": row.attempt, "allocation_seq": self._allocation_seq, "journal_id": self._journal_id,
-            "failure": failure.failure if failure else None, "exit_code": record.get("exit"), "signal": record.get("sig"),
-            "started_at": began, "ended_at": ended, "wall_s": record.get("wall"), "cpu_s": record.get("cpu"),
-            "peak_memory": record.get("peak"), "read_bytes": record.get("rd"), "write_bytes": record.get("wr"),
+            "failure": failure.failure if failure else None, "exit_code": _int(record.get("exit")), "signal": _int(record.get("sig")),
+            "started_at": began, "ended_at": ended, "wall_s": _float(record.get("wall")), "cpu_s": _float(record.get("cpu")),
+            "peak_memory": _int(record.get("peak")), "read_bytes": _int(record.get("rd")), "write_bytes": _int(record.get("wr")),
             "cores": granted.cpu_cores, "memory_mb": granted.memory_mb, "walltime_s": granted.walltime_s,
             "evidence": json.dumps(failure.evidence.as_dict()) if failure else None, "files": json.dumps(files) if files else None,
         }  # fmt: skip
@@ -214,3 +211,11 @@ class Effects:
             self._chunks.append(
                 {"task_id": task, "attempt": attempt, "stream": stream, "start": start, "length": length, "journal_id": self._journal_id}
             )
+
+
+def _int(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
