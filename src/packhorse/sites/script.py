@@ -11,7 +11,7 @@ cd {spool} || exit 1
 # Whoever comes second (a submission repeated after a crash) leaves the allocation to the first.
 (set -C; echo "$$" > job.pid) 2>/dev/null || exit 0
 exec >> job.out 2>&1 < /dev/null  # the submitter does not wait for us
-trap '' TERM
+trap : TERM
 {command}
 echo "$?" > job.exit.tmp && mv job.exit.tmp job.exit
 """

@@ -1,0 +1,102 @@
+"""The catalogue of apps, and the copies it keeps."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from packhorse.domain.errors import InvalidManifest, NotFound, TooLarge
+from packhorse.staging import apps
+from packhorse.staging.apps import AppCatalog, load_app
+
+MANIFEST = "packhorse: 1\nname: {name}\nversion: '1'\ncommand: [/bin/true]\n"
+
+
+def make_app(folder: Path, name: str) -> Path:
+    (folder / name).mkdir(parents=True)
+    (folder / name / "app.yaml").write_text(MANIFEST.format(name=name))
+    return folder / name
+
+
+def catalog(tmp_path: Path, *, paths_allowed: bool = True) -> AppCatalog:
+    return AppCatalog([tmp_path / "apps"], tmp_path / "kept", paths_allowed=paths_allowed)
+
+
+def test_an_app_is_found_by_name_by_folder_and_by_manifest(tmp_path: Path) -> None:
+    folder = make_app(tmp_path / "apps", "count")
+    for name in ("count", str(folder), str(folder / "app.yaml")):
+        assert catalog(tmp_path).get(name).manifest.name == "count"
+
+
+def test_the_name_in_the_manifest_counts_not_the_folder(tmp_path: Path) -> None:
+    make_app(tmp_path / "apps", "count").rename(tmp_path / "apps" / "somewhere")
+    assert catalog(tmp_path).get("count").folder.name == "somewhere"
+
+
+def test_an_unknown_app_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    make_app(tmp_path / "apps", "count")
+    with pytest.raises(NotFound, match=r"no app 'cuont'. Known apps: count\."):
+        catalog(tmp_path).get("cuont")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/app.yaml", "..", "", "sub/app.yaml"])
+def test_a_server_takes_no_paths(tmp_path: Path, name: str) -> None:
+    make_app(tmp_path, "secret")
+    make_app(tmp_path / "apps", "sub")
+    with pytest.raises(NotFound):
+        catalog(tmp_path, paths_allowed=False).get(name)
+
+
+def test_a_broken_manifest_does_not_hide_the_others(tmp_path: Path) -> None:
+    make_app(tmp_path / "apps", "count")
+    (make_app(tmp_path / "apps", "broken") / "app.yaml").write_text("name: [")
+    assert [app.manifest.name for app in catalog(tmp_path).all()] == ["count"]
+    with pytest.raises(InvalidManifest):
+        catalog(tmp_path).get("broken")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"- a list", b"name: [1"])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
+    (make_app(tmp_path / "apps", "bad") / "app.yaml").write_bytes(content)
+    with pytest.raises(InvalidManifest, match=r"app\.yaml"):
+        load_app(tmp_path / "apps" / "bad")
+
+
+def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no app manifest at"):
+        load_app(tmp_path)
+
+
+def test_the_kept_copy_is_named_by_content_and_outlives_an_edit(tmp_path: Path) -> None:
+    folder = make_app(tmp_path / "apps", "count")
+    (folder / "tool.sh").write_text("echo 1")
+    mine = catalog(tmp_path)
+    first = mine.keep(mine.get("count"))
+    assert mine.keep(mine.get("count")) == first
+    (folder / "tool.sh").write_text("echo 2")
+    second = mine.keep(mine.get("count"))
+    assert second != first
+    assert ((first / "tool.sh").read_text(), (second / "tool.sh").read_text()) == ("echo 1", "echo 2")
+
+
+def test_the_kept_copy_keeps_modes_and_leaves_links_and_caches_behind(tmp_path: Path) -> None:
+    folder = make_app(tmp_path / "apps", "count")
+    (folder / "tool").write_text("x")
+    (folder / "tool").chmod(0o755)
+    (folder / "link").symlink_to("/etc/passwd")
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "x.pyc").write_text("x")
+    kept = catalog(tmp_path).keep(load_app(folder))
+    assert sorted(path.name for path in kept.iterdir()) == ["app.yaml", "tool"]
+    assert os.access(kept / "tool", os.X_OK)
+
+
+def test_an_app_that_is_really_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_app(tmp_path / "apps", "count")
+    monkeypatch.setattr(apps, "MAX_FILES", 3)
+    for number in range(4):
+        (folder / f"{number}").write_text("x")
+    with pytest.raises(TooLarge, match="give data as 'file' parameters"):
+        catalog(tmp_path).keep(load_app(folder))
