@@ -22,7 +22,7 @@ def update_allocation(connection: sa.Connection, seq: int, **values: Any) -> Non
     connection.execute(sa.update(allocations).where(allocations.c.seq == seq).values(values))
 
 
-def live_allocations(connection: sa.Connection, site: str) -> Sequence[sa.Row[Any]]:
+def live_allocations(connection: sa.Connection, site: str) -> Sequence[Any]:
     """The allocations of a site that are not over, oldest first."""
     live = sa.and_(allocations.c.site == site, allocations.c.state != AllocationState.ENDED)
     return connection.execute(sa.select(allocations).where(live).order_by(allocations.c.seq)).all()
@@ -41,7 +41,7 @@ def set_block_states(connection: sa.Connection, allocation_seq: int, numbers: Co
         connection.execute(sa.update(blocks).where(which).values(state=state))
 
 
-def blocks_of(connection: sa.Connection, allocation_seq: int, states: Collection[str]) -> Sequence[sa.Row[Any]]:
+def blocks_of(connection: sa.Connection, allocation_seq: int, states: Collection[str]) -> Sequence[Any]:
     """The blocks of an allocation in these states, in order."""
     which = sa.and_(blocks.c.allocation_seq == allocation_seq, blocks.c.state.in_(states))
     return connection.execute(sa.select(blocks).where(which).order_by(blocks.c.number)).all()
@@ -53,7 +53,7 @@ def next_block_number(connection: sa.Connection, allocation_seq: int) -> int:
     return 1 if highest is None else int(highest) + 1
 
 
-def journals_of(connection: sa.Connection, allocation_seq: int) -> dict[str, sa.Row[Any]]:
+def journals_of(connection: sa.Connection, allocation_seq: int) -> dict[str, Any]:
     """The journals seen so far, by agent."""
     rows = connection.execute(sa.select(journals).where(journals.c.allocation_seq == allocation_seq))
     return {row.agent: row for row in rows}
@@ -71,3 +71,9 @@ def advance_journal(connection: sa.Connection, journal_id: int, offset: int, bad
     if node is not None:
         values["node"] = node
     connection.execute(sa.update(journals).where(journals.c.id == journal_id).values(values))
+
+
+def add_busy(connection: sa.Connection, seq: int, core_s: float) -> None:
+    """One of the allocation's agents ended, after ``core_s`` core-seconds in which tasks ran."""
+    busy = sa.func.coalesce(allocations.c.busy_core_s, 0.0) + core_s
+    connection.execute(sa.update(allocations).where(allocations.c.seq == seq).values(busy_core_s=busy))

@@ -34,6 +34,8 @@ class Current(NamedTuple):
     state: TaskState
     attempt: int
     allocation_seq: int | None
+    role: str
+    overrides: str | None
 
 
 def chunks(ids: Collection[int]) -> Iterator[list[int]]:
@@ -46,11 +48,11 @@ def chunks(ids: Collection[int]) -> Iterator[list[int]]:
 def lock_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, Current]:
     """The rows of ``ids``, locked in order of id so that two writers cannot deadlock."""
     found: dict[int, Current] = {}
-    columns = sa.select(tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.allocation_seq)
+    columns = sa.select(tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.allocation_seq, tasks.c.role, tasks.c.overrides)
     for some in chunks(ids):
         rows = connection.execute(columns.where(tasks.c.id.in_(some)).order_by(tasks.c.id).with_for_update())
         for row in rows:
-            found[row.id] = Current(TaskState(row.state), row.attempt, row.allocation_seq)
+            found[row.id] = Current(TaskState(row.state), row.attempt, row.allocation_seq, row.role, row.overrides)
     return found
 
 

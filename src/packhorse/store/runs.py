@@ -24,12 +24,14 @@ class NewTask:
     waiting_on: int = 0
 
 
-def find_by_client_key(connection: sa.Connection, user: str, client_key: str) -> sa.Row[Any] | None:
+def find_by_client_key(connection: sa.Connection, user: str, client_key: str) -> Any | None:
     """The run that this user submitted under this key."""
     return connection.execute(sa.select(runs).where(runs.c.user == user, runs.c.client_key == client_key)).one_or_none()
 
 
-def insert_run(connection: sa.Connection, values: dict[str, Any], new_tasks: Iterable[NewTask], edge_list: Sequence[tuple[int, int, bool]] = ()) -> int:  # fmt: skip
+def insert_run(
+    connection: sa.Connection, values: dict[str, Any], new_tasks: Iterable[NewTask], edge_list: Sequence[tuple[int, int, bool]] = ()
+) -> int:
     """Inserts a run with its tasks in order, and returns its ``seq``.
 
     ``edge_list`` holds (upstream, downstream, accept_failure): ``downstream`` is an index in this run, ``upstream`` an index here or,
@@ -70,12 +72,12 @@ def in_run(seq: int) -> sa.ColumnElement[bool]:
     return tasks.c.id.between(seq * TASKS_PER_RUN, (seq + 1) * TASKS_PER_RUN - 1)
 
 
-def get_run(connection: sa.Connection, run_id: str) -> sa.Row[Any] | None:
+def get_run(connection: sa.Connection, run_id: str) -> Any | None:
     """The run's row by public id."""
     return connection.execute(sa.select(runs).where(runs.c.id == run_id)).one_or_none()
 
 
-def list_runs(connection: sa.Connection, user: str | None, before: int | None, limit: int) -> Sequence[sa.Row[Any]]:
+def list_runs(connection: sa.Connection, user: str | None, before: int | None, limit: int) -> Sequence[Any]:
     """Newest first; ``before`` is the ``seq`` of the last one seen; ``user`` None lists everybody's."""
     columns = (runs.c.seq, runs.c.id, runs.c.user, runs.c.name, runs.c.app, runs.c.retry_of, runs.c.created_at, runs.c.ended_at)
     query = sa.select(*columns).order_by(runs.c.seq.desc()).limit(limit)
@@ -95,6 +97,11 @@ def counts_of(connection: sa.Connection, run_seqs: Collection[int]) -> dict[int,
     return found
 
 
-def open_runs(connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+def open_runs(connection: sa.Connection) -> Sequence[Any]:
     """(seq, id, user) of the runs that have active tasks, oldest first."""
     return connection.execute(sa.select(runs.c.seq, runs.c.id, runs.c.user).where(runs.c.ended_at.is_(None)).order_by(runs.c.seq)).all()
+
+
+def spec_of_run(connection: sa.Connection, run_seq: int) -> str:
+    """The run's spec as JSON text."""
+    return str(connection.execute(sa.select(runs.c.spec).where(runs.c.seq == run_seq)).scalar_one())

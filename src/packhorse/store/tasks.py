@@ -9,16 +9,19 @@ import sqlalchemy as sa
 
 from packhorse.domain.states import AT_SITE, TaskState
 from packhorse.store.database import Database
+from packhorse.store.moves import chunks
 from packhorse.store.runs import in_run
 from packhorse.store.schema import TASKS_PER_RUN, allocations, attempts, edges, events, journals, log_chunks, tasks
 
 
-def get_task(connection: sa.Connection, task: int) -> sa.Row[Any] | None:
+def get_task(connection: sa.Connection, task: int) -> Any | None:
     """The task's row."""
     return connection.execute(sa.select(tasks).where(tasks.c.id == task)).one_or_none()
 
 
-def page_of_tasks(connection: sa.Connection, run_seq: int, states: Collection[TaskState] | None, after: int | None, limit: int) -> Sequence[sa.Row[Any]]:  # fmt: skip
+def page_of_tasks(
+    connection: sa.Connection, run_seq: int, states: Collection[TaskState] | None, after: int | None, limit: int
+) -> Sequence[Any]:
     """Tasks of a run in order; ``after`` is the id of the last one seen."""
     query = sa.select(tasks).where(in_run(run_seq)).order_by(tasks.c.id).limit(limit)
     if states is not None:
@@ -28,7 +31,7 @@ def page_of_tasks(connection: sa.Connection, run_seq: int, states: Collection[Ta
     return connection.execute(query).all()
 
 
-def iter_tasks(database: Database, run_seq: int, states: Collection[TaskState] | None = None, page: int = 2000) -> Iterator[sa.Row[Any]]:
+def iter_tasks(database: Database, run_seq: int, states: Collection[TaskState] | None = None, page: int = 2000) -> Iterator[Any]:
     """All tasks of a run in constant memory, a page a transaction."""
     after: int | None = None
     while True:
@@ -40,21 +43,24 @@ def iter_tasks(database: Database, run_seq: int, states: Collection[TaskState] |
         after = rows[-1].id
 
 
-def ready_tasks(connection: sa.Connection, run_seq: int, now: float, latest: float, limit: int) -> Sequence[sa.Row[Any]]:
-    """Tasks of a run that may be placed now, locked. A back-off that ends after ``latest`` was set by a clock that has jumped: it is over."""
+def ready_tasks(connection: sa.Connection, run_seq: int, now: float, latest: float, limit: int) -> Sequence[Any]:
+    """Tasks of a run that may be placed now, locked, with the number of the attempt that is next.
+
+    A back-off that ends after ``latest`` was set by a clock that has jumped since: it is over.
+    """
     due = sa.or_(tasks.c.not_before <= now, tasks.c.not_before > latest)
     ready = sa.and_(in_run(run_seq), tasks.c.state == "QUEUED", tasks.c.waiting_on == 0, due)
-    columns = (tasks.c.id, tasks.c.role, tasks.c.params, tasks.c.attempt, tasks.c.overrides)
+    columns = (tasks.c.id, tasks.c.role, tasks.c.params, (tasks.c.attempt + 1).label("attempt"), tasks.c.overrides)
     return connection.execute(sa.select(*columns).where(ready).order_by(tasks.c.id).limit(limit).with_for_update()).all()
 
 
-def tasks_at_site(connection: sa.Connection, allocation_seq: int) -> Sequence[sa.Row[Any]]:
+def tasks_at_site(connection: sa.Connection, allocation_seq: int) -> Sequence[Any]:
     """(id, state, attempt, block) of the tasks that an allocation has."""
     columns = (tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.block)
     return connection.execute(sa.select(*columns).where(tasks.c.allocation_seq == allocation_seq, tasks.c.state.in_(AT_SITE))).all()
 
 
-def attempts_of(connection: sa.Connection, task: int) -> Sequence[sa.Row[Any]]:
+def attempts_of(connection: sa.Connection, task: int) -> Sequence[Any]:
     """The ended attempts of a task with their site, allocation and node."""
     return connection.execute(
         sa.select(attempts, allocations.c.id.label("allocation"), allocations.c.site, allocations.c.job_id, journals.c.node)
@@ -65,22 +71,20 @@ def attempts_of(connection: sa.Connection, task: int) -> Sequence[sa.Row[Any]]:
     ).all()
 
 
-def events_of(connection: sa.Connection, task: int) -> Sequence[sa.Row[Any]]:
+def events_of(connection: sa.Connection, task: int) -> Sequence[Any]:
     """Every transition of a task, in order."""
     return connection.execute(sa.select(events).where(events.c.task_id == task).order_by(events.c.id)).all()
 
 
-def log_chunks_of(connection: sa.Connection, task: int, attempt: int, stream: str) -> Sequence[sa.Row[Any]]:
+def log_chunks_of(connection: sa.Connection, task: int, attempt: int, stream: str) -> Sequence[Any]:
     """(start, length, allocation, site, agent) of an attempt's output, in order."""
     return connection.execute(
-        sa.select(
-            log_chunks.c.start, log_chunks.c.length, journals.c.agent, allocations.c.id.label("allocation"), allocations.c.site
-        )
+        sa.select(log_chunks.c.start, log_chunks.c.length, journals.c.agent, allocations.c.id.label("allocation"), allocations.c.site)
         .join(journals, journals.c.id == log_chunks.c.journal_id)
         .join(allocations, allocations.c.seq == journals.c.allocation_seq)
         .where(log_chunks.c.task_id == task, log_chunks.c.attempt == attempt, log_chunks.c.stream == stream)
         .order_by(log_chunks.c.start)
-    ).all()  # fmt: skip
+    ).all()
 
 
 def upstream_of(connection: sa.Connection, task: int) -> Sequence[int]:
@@ -97,7 +101,7 @@ def failures_of(connection: sa.Connection, ids: Collection[int]) -> dict[int, li
     return found
 
 
-def usage_of(connection: sa.Connection, run_seq: int) -> sa.Row[Any]:
+def usage_of(connection: sa.Connection, run_seq: int) -> Any:
     """Sums over the ended attempts of a run: attempts, core_s granted, cpu_s used, wall_s, peak memory of the largest, bytes moved."""
     first = run_seq * TASKS_PER_RUN
     return connection.execute(
@@ -113,3 +117,56 @@ def usage_of(connection: sa.Connection, run_seq: int) -> sa.Row[Any]:
             sa.func.max(attempts.c.ended_at).label("last_end"),
         ).where(attempts.c.task_id.between(first, first + TASKS_PER_RUN - 1))
     ).one()
+
+
+def tasks_of_block(connection: sa.Connection, allocation_seq: int, block: int) -> Sequence[Any]:
+    """The tasks that are at a site in one block, with what is needed to render them again."""
+    columns = (tasks.c.id, tasks.c.role, tasks.c.params, tasks.c.attempt, tasks.c.overrides)
+    mine = sa.and_(tasks.c.allocation_seq == allocation_seq, tasks.c.block == block, tasks.c.state.in_(AT_SITE))
+    return connection.execute(sa.select(*columns).where(mine).order_by(tasks.c.id)).all()
+
+
+def has_ready(connection: sa.Connection, run_seq: int, now: float, latest: float) -> bool:
+    """Whether any task of a run may be placed now (see ``ready_tasks``)."""
+    due = sa.or_(tasks.c.not_before <= now, tasks.c.not_before > latest)
+    ready = sa.and_(in_run(run_seq), tasks.c.state == "QUEUED", tasks.c.waiting_on == 0, due)
+    return connection.execute(sa.select(tasks.c.id).where(ready).limit(1)).first() is not None
+
+
+def tasks_with_files(connection: sa.Connection, ids: Collection[int]) -> Sequence[Any]:
+    """Tasks with the outputs that their last attempt left, in order of id."""
+    last = sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt)
+    query = sa.select(tasks, attempts.c.files).join(attempts, last, isouter=True).order_by(tasks.c.id)
+    return [row for some in chunks(ids) for row in connection.execute(query.where(tasks.c.id.in_(some)))]
+
+
+def canceling_tasks(connection: sa.Connection, limit: int) -> Sequence[Any]:
+    """(id, attempt, allocation_seq, block) of the tasks whose cancel is under way."""
+    columns = (tasks.c.id, tasks.c.attempt, tasks.c.allocation_seq, tasks.c.block)
+    return connection.execute(sa.select(*columns).where(tasks.c.state == "CANCELING").order_by(tasks.c.id).limit(limit)).all()
+
+
+def edges_into(connection: sa.Connection, ids: Collection[int]) -> Iterator[tuple[int, int, bool]]:
+    """(upstream, downstream, accept_failure) of every edge that ends in one of ``ids``."""
+    for some in chunks(ids):
+        query = sa.select(edges).where(edges.c.downstream.in_(some)).order_by(edges.c.downstream, edges.c.upstream)
+        for row in connection.execute(query):
+            yield row.upstream, row.downstream, row.accept_failure
+
+
+def ids_in_states(connection: sa.Connection, run_seq: int, states: Collection[str], role: str | None = None) -> Sequence[int]:
+    """Ids of a run's tasks in these states, in order."""
+    query = sa.select(tasks.c.id).where(in_run(run_seq), tasks.c.state.in_(states)).order_by(tasks.c.id)
+    return connection.execute(query if role is None else query.where(tasks.c.role == role)).scalars().all()
+
+
+def add_attempts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Remembers attempts that ended; each row has every column of the table."""
+    if rows:
+        connection.execute(sa.insert(attempts), rows)
+
+
+def add_log_chunks(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Remembers where tasks' output lies."""
+    if rows:
+        connection.execute(sa.insert(log_chunks), rows)
