@@ -1,0 +1,259 @@
+"""Where a client's requests go: an engine room in this process, or a server over HTTP. Both speak the same methods."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from packhorse.domain.errors import (
+    Conflict,
+    InvalidManifest,
+    InvalidRequest,
+    NotAllowed,
+    NotAuthenticated,
+    NotFound,
+    PackhorseError,
+    Problem,
+    TooLarge,
+    Unavailable,
+)
+from packhorse.domain.run import AppRun, TaskRun
+from packhorse.domain.states import TaskState
+from packhorse.domain.views import AppView, Check, LogPart, Page, RunView, TaskDetail, TaskView, UsageView
+
+Rows = Iterable[Mapping[str, Any]]
+
+_TIMEOUT_S = 60.0
+_WAIT_S = 20.0  # of one long poll
+_ERRORS = {
+    kind.code: kind for kind in (Conflict, InvalidManifest, InvalidRequest, NotAllowed, NotAuthenticated, NotFound, TooLarge, Unavailable)
+}
+
+
+class Backend(Protocol):
+    """What the client needs; see ``engine.service.Service`` for what each method does."""
+
+    def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView: ...
+    def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]: ...
+    def run(self, run_id: str) -> RunView: ...
+    def wait(self, run_id: str, seen_done: int, timeout_s: float) -> RunView: ...
+    def tasks(self, run_id: str, states: list[TaskState] | None, cursor: str | None, limit: int) -> Page[TaskView]: ...
+    def task(self, task_id: str) -> TaskDetail: ...
+    def log(self, task_id: str, stream: str, offset: int, attempt: int | None) -> LogPart: ...
+    def cancel_run(self, run_id: str) -> RunView: ...
+    def cancel_task(self, task_id: str) -> TaskView: ...
+    def retry(self, run_id: str, client_key: str | None) -> RunView: ...
+    def results(self, run_id: str) -> Iterator[dict[str, Any]]: ...
+    def gathered(self, run_id: str) -> dict[str, Path]: ...
+    def usage(self, run_id: str | None) -> UsageView: ...
+    def apps(self) -> list[AppView]: ...
+    def doctor(self) -> list[Check]: ...
+    def working(self) -> AbstractContextManager[None]:
+        """Makes sure that an engine works meanwhile."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EmbeddedBackend:
+    """Everything in this process, on one folder."""
+
+    def __init__(self, home: Path, app_folders: Iterable[Path] = ()) -> None:
+        from packhorse.engine.embedded import Embedded  # slow to import; a client of a server does without
+
+        self._embedded = Embedded(home, app_folders=list(app_folders))
+        self._service, self._user = self._embedded.service, self._embedded.user
+
+    def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
+        return self._service.submit(self._user, request, rows)
+
+    def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
+        return self._service.runs(self._user, cursor, limit)
+
+    def run(self, run_id: str) -> RunView:
+        return self._service.run(self._user, run_id)
+
+    def wait(self, run_id: str, seen_done: int, timeout_s: float) -> RunView:
+        return self._service.wait(self._user, run_id, seen_done, timeout_s)
+
+    def tasks(self, run_id: str, states: list[TaskState] | None, cursor: str | None, limit: int) -> Page[TaskView]:
+        return self._service.tasks(self._user, run_id, states, cursor, limit)
+
+    def task(self, task_id: str) -> TaskDetail:
+        return self._service.task(self._user, task_id)
+
+    def log(self, task_id: str, stream: str, offset: int, attempt: int | None) -> LogPart:
+        return self._service.log(self._user, task_id, stream, offset, attempt=attempt)
+
+    def cancel_run(self, run_id: str) -> RunView:
+        return self._service.cancel_run(self._user, run_id)
+
+    def cancel_task(self, task_id: str) -> TaskView:
+        return self._service.cancel_task(self._user, task_id)
+
+    def retry(self, run_id: str, client_key: str | None) -> RunView:
+        return self._service.retry(self._user, run_id, client_key)
+
+    def results(self, run_id: str) -> Iterator[dict[str, Any]]:
+        return self._service.results(self._user, run_id)
+
+    def gathered(self, run_id: str) -> dict[str, Path]:
+        return self._service.gathered(self._user, run_id)
+
+    def usage(self, run_id: str | None) -> UsageView:
+        return self._service.usage(self._user, run_id)
+
+    def apps(self) -> list[AppView]:
+        return self._service.apps(self._user)
+
+    def doctor(self) -> list[Check]:
+        return self._service.doctor()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        with self._embedded.run_engine():
+            yield
+
+    def close(self) -> None:
+        self._embedded.close()
+
+
+class HttpBackend:
+    """A server's native REST API."""
+
+    def __init__(self, url: str, token: str | None) -> None:
+        import httpx
+
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._url = url.rstrip("/")
+        self._http = httpx.Client(base_url=f"{self._url}/api/v1", headers=headers, timeout=_TIMEOUT_S)
+
+    def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
+        if rows is None or not isinstance(request, AppRun):
+            body = request.model_dump(mode="json", exclude_defaults=True)
+            return RunView.model_validate(self._json("POST", "/runs", json=body))
+        # large tables are streamed from a file, so that neither side holds them in memory
+        with tempfile.TemporaryFile() as table:
+            for row in rows:
+                table.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
+            table.seek(0)
+            parameters = {"request": request.model_dump_json(exclude_defaults=True)}
+            headers = {"Content-Type": "application/x-ndjson"}
+            return RunView.model_validate(self._json("POST", "/runs/table", params=parameters, content=table, headers=headers))
+
+    def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
+        return Page[RunView].model_validate(self._json("GET", "/runs", params=_given(cursor=cursor, limit=limit)))
+
+    def run(self, run_id: str) -> RunView:
+        return RunView.model_validate(self._json("GET", f"/runs/{_part(run_id)}"))
+
+    def wait(self, run_id: str, seen_done: int, timeout_s: float) -> RunView:
+        parameters = {"seen_done": seen_done, "timeout_s": min(timeout_s, _WAIT_S)}
+        return RunView.model_validate(self._json("GET", f"/runs/{_part(run_id)}/wait", params=parameters))
+
+    def tasks(self, run_id: str, states: list[TaskState] | None, cursor: str | None, limit: int) -> Page[TaskView]:
+        parameters = _given(state=[state.value for state in states] if states else None, cursor=cursor, limit=limit)
+        return Page[TaskView].model_validate(self._json("GET", f"/runs/{_part(run_id)}/tasks", params=parameters))
+
+    def task(self, task_id: str) -> TaskDetail:
+        return TaskDetail.model_validate(self._json("GET", f"/tasks/{_part(task_id)}"))
+
+    def log(self, task_id: str, stream: str, offset: int, attempt: int | None) -> LogPart:
+        response = self._request("GET", f"/tasks/{_part(task_id)}/logs/{_part(stream)}", params=_given(offset=offset, attempt=attempt))
+        return LogPart(response.content, int(response.headers["X-Next-Offset"]), response.headers["X-Log-Ended"] == "true")
+
+    def cancel_run(self, run_id: str) -> RunView:
+        return RunView.model_validate(self._json("POST", f"/runs/{_part(run_id)}/cancel"))
+
+    def cancel_task(self, task_id: str) -> TaskView:
+        return TaskView.model_validate(self._json("POST", f"/tasks/{_part(task_id)}/cancel"))
+
+    def retry(self, run_id: str, client_key: str | None) -> RunView:
+        headers = {"Idempotency-Key": client_key} if client_key else {}
+        return RunView.model_validate(self._json("POST", f"/runs/{_part(run_id)}/retry", headers=headers))
+
+    def results(self, run_id: str) -> Iterator[dict[str, Any]]:
+        with self._translated(), self._http.stream("GET", f"/runs/{_part(run_id)}/results") as response:
+            if response.is_error:
+                response.read()
+                raise _refusal(response)
+            for line in response.iter_lines():
+                if line:
+                    yield json.loads(line)
+
+    def gathered(self, run_id: str) -> dict[str, Path]:
+        """Downloads the outputs of the gathering task into a folder of this user."""
+        names = self._json("GET", f"/runs/{_part(run_id)}/gathered")
+        folder = Path(tempfile.gettempdir()) / f"packhorse-{run_id}"
+        found: dict[str, Path] = {}
+        for name, file_name in names.items():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            target = folder / Path(file_name).name
+            with self._translated(), self._http.stream("GET", f"/runs/{_part(run_id)}/gathered/{_part(name)}") as response:
+                if response.is_error:
+                    response.read()
+                    raise _refusal(response)
+                with target.open("wb") as file:
+                    for piece in response.iter_bytes():
+                        file.write(piece)
+            found[name] = target
+        return found
+
+    def usage(self, run_id: str | None) -> UsageView:
+        return UsageView.model_validate(self._json("GET", f"/runs/{_part(run_id)}/usage" if run_id else "/usage"))
+
+    def apps(self) -> list[AppView]:
+        return [AppView.model_validate(app) for app in self._json("GET", "/apps")]
+
+    def doctor(self) -> list[Check]:
+        return [Check.model_validate(check) for check in self._json("GET", "/doctor")]
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        yield  # the server's engine works
+
+    def close(self) -> None:
+        self._http.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        import httpx
+
+        try:
+            yield
+        except httpx.TransportError as error:
+            hint = "Is it running, and is PACKHORSE_URL right?"
+            raise Unavailable(f"The server at {self._url} does not answer: {error}.", hint=hint) from None
+
+    def _request(self, method: str, path: str, **options: Any) -> Any:
+        with self._translated():
+            response = self._http.request(method, path, **options)
+        if response.is_error:
+            raise _refusal(response)
+        return response
+
+    def _json(self, method: str, path: str, **options: Any) -> Any:
+        return self._request(method, path, **options).json()
+
+
+def _refusal(response: Any) -> PackhorseError:
+    """The server's refusal as the exception that it was there."""
+    try:
+        error = response.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        return Unavailable(f"The server answered {response.status_code} without a reason.", hint="Is PACKHORSE_URL a Packhorse server?")
+    problems = [Problem(problem["where"], problem["what"], problem["hint"]) for problem in error.get("problems", [])]
+    return _ERRORS.get(error["code"], PackhorseError)(error["message"], hint=error.get("hint", ""), problems=problems)
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

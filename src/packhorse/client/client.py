@@ -1,0 +1,124 @@
+"""``Client().run(app, over=table)``: submit, wait, read results; on this machine, or on a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from packhorse.client.backends import Backend, EmbeddedBackend, HttpBackend
+from packhorse.client.handle import RunHandle
+from packhorse.client.tables import rows_of
+from packhorse.domain.app import Session
+from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.run import AppRun, NamedTask, TaskRun
+from packhorse.domain.views import AppView, RunView, UsageView
+
+
+def default_home() -> Path:
+    """``$PACKHORSE_HOME``, else ``$XDG_DATA_HOME/packhorse``, else ``~/.local/share/packhorse``."""
+    if home := os.environ.get("PACKHORSE_HOME"):
+        return Path(home)
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "packhorse"
+
+
+def find_token(token: str | None) -> str | None:
+    """A token given, or ``$PACKHORSE_TOKEN``, or the content of ``$PACKHORSE_TOKEN_FILE``, or of the file a local server left."""
+    if token or (token := os.environ.get("PACKHORSE_TOKEN")):
+        return token
+    path = Path(os.environ.get("PACKHORSE_TOKEN_FILE") or default_home() / "token")
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+class Client:
+    """Talks to the server at ``url`` (or ``$PACKHORSE_URL``); without one, runs everything in this process on ``home``."""
+
+    def __init__(self, url: str | None = None, token: str | None = None, home: str | Path | None = None) -> None:
+        url = url or (os.environ.get("PACKHORSE_URL") if home is None else None)
+        self._backend: Backend
+        if url:
+            self._backend = HttpBackend(url, find_token(token))
+        else:
+            self._backend = EmbeddedBackend(Path(home) if home else default_home(), app_folders())
+
+    def run(
+        self,
+        app: str | Path,
+        over: str | Path | Iterable[Mapping[str, Any]] | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        name: str = "",
+        tags: Mapping[str, str] | None = None,
+        resources: Mapping[str, Any] | None = None,
+        retry: Mapping[str, int] | None = None,
+        session: str | None = None,
+        gather: bool = True,
+        client_key: str | None = None,
+    ) -> RunHandle:
+        """Submits one task per row of ``over`` (a file, a list of dicts, a DataFrame), or a single one, and returns at once.
+
+        ``app`` is a name, or the path of an app.yaml or of its folder. ``params`` are common to all rows. ``client_key`` makes the call
+        idempotent. Raises the refusals of ``packhorse.domain.errors``.
+        """
+        request = AppRun(
+            app=str(app), params=dict(params or {}), name=name, tags=dict(tags or {}), resources=dict(resources or {}),
+            retry=dict(retry or {}), session=Session(session) if session else None, gather=gather, client_key=client_key,
+        )  # fmt: skip
+        return self._handle(self._backend.submit(request, rows_of(over)))
+
+    def run_tasks(self, tasks: Iterable[NamedTask | Mapping[str, Any]], *, name: str = "", client_key: str | None = None) -> RunHandle:
+        """Submits TES tasks with edges."""
+        named = [task if isinstance(task, NamedTask) else NamedTask.model_validate(task) for task in tasks]
+        if not named:
+            raise InvalidRequest("There are no tasks to run.")
+        return self._handle(self._backend.submit(TaskRun(tasks=named, name=name, client_key=client_key)))
+
+    def get(self, run_id: str) -> RunHandle:
+        """A run that was submitted before."""
+        return self._handle(self._backend.run(run_id))
+
+    def runs(self) -> Iterator[RunView]:
+        """All runs, newest first."""
+        cursor: str | None = None
+        while True:
+            page = self._backend.runs(cursor)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def apps(self) -> list[AppView]:
+        """The apps that can be run by name."""
+        return self._backend.apps()
+
+    def usage(self) -> UsageView:
+        """What all runs of this user used."""
+        return self._backend.usage(None)
+
+    @property
+    def backend(self) -> Backend:
+        """The bare methods, for tools."""
+        return self._backend
+
+    def close(self) -> None:
+        """Gives connections back."""
+        self._backend.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _handle(self, view: RunView) -> RunHandle:
+        return RunHandle(self._backend, view)
+
+
+def app_folders() -> list[Path]:
+    """Folders with apps: those of ``$PACKHORSE_APPS`` (separated by ':'), then ``apps`` here."""
+    configured = [Path(folder) for folder in os.environ.get("PACKHORSE_APPS", "").split(os.pathsep) if folder]
+    return [*configured, Path("apps").absolute()]
