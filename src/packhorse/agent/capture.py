@@ -26,7 +26,7 @@ class Follow:
         self.copied = [0, 0]  # offset in the capture file
         self.logged = [0, 0]  # bytes in the log
         self.lost = [0, 0]  # bytes over the limit
-        self.ranges = []  # type: List[Range]  # copied but not journaled yet
+        self.ranges: "List[Range]" = []  # copied but not journaled yet
         self.look_at = 0.0  # monotonic
         self.interval = FIRST_LOOK_S
 

@@ -26,7 +26,7 @@ def own_paths(text: str) -> "Dict[str, str]":
 
 def mounts(text: str) -> "Dict[str, Tuple[str, str]]":
     """/proc/self/mountinfo as controller -> (mount point, root of the hierarchy seen there); v2 is under the empty name."""
-    found = {}  # type: Dict[str, Tuple[str, str]]
+    found: "Dict[str, Tuple[str, str]]" = {}
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
         fields, kind = left.split(), right.split()
@@ -63,7 +63,7 @@ class Cgroups:
         self.memory = ""  # parent folder of the leaves
         self.cpu = ""
         self.home = ""  # v2: the leaf that this process moved itself to
-        self.made = []  # type: List[str]
+        self.made: "List[str]" = []
         if forced != "sampled":
             try:
                 with open("/proc/self/cgroup") as own, open("/proc/self/mountinfo") as table:
@@ -137,7 +137,7 @@ class Cgroups:
         if not self.version:
             return None
         name = "%s%s-%s" % (PREFIX, self.agent, slot)
-        spec = {"version": self.version}  # type: Dict[str, object]
+        spec: "Dict[str, object]" = {"version": self.version}
         for key, parent in (("memory", self.memory), ("cpu", self.cpu)):
             if parent:
                 folder = os.path.join(parent, name)

@@ -70,7 +70,7 @@ class Journal:
 
     def __init__(self, path: str) -> None:
         self.file = Appender(path)
-        self.buffer = []  # type: List[bytes]
+        self.buffer: "List[bytes]" = []
         self.healthy = True
         self.flush_at = float("inf")  # monotonic
         self.error = ""

@@ -22,16 +22,16 @@ class Outcome:
     __slots__ = ("exit", "sig", "why", "msg", "cpu", "peak", "rd", "wr", "files", "result")
 
     def __init__(self) -> None:
-        self.exit = None  # type: Optional[int]
-        self.sig = None  # type: Optional[int]
-        self.why = None  # type: Optional[str]
-        self.msg = None  # type: Optional[str]
+        self.exit: "Optional[int]" = None
+        self.sig: "Optional[int]" = None
+        self.why: "Optional[str]" = None
+        self.msg: "Optional[str]" = None
         self.cpu = 0.0
         self.peak = 0
         self.rd = 0
         self.wr = 0
-        self.files = []  # type: List[Dict[str, Any]]
-        self.result = None  # type: Any
+        self.files: "List[Dict[str, Any]]" = []
+        self.result: "Any" = None
 
     @property
     def failed(self) -> bool:
@@ -59,8 +59,8 @@ def end_record(task: int, attempt: int, t0: float, t1: float, wall: float, outco
         return head + b',"exit":0}'
     import json
 
-    rest = {"exit": outcome.exit, "sig": outcome.sig, "why": outcome.why, "msg": outcome.msg, "tail": tail,
-            "files": outcome.files, "result": outcome.result}  # type: Dict[str, Any]
+    rest: "Dict[str, Any]" = {"exit": outcome.exit, "sig": outcome.sig, "why": outcome.why, "msg": outcome.msg, "tail": tail,
+            "files": outcome.files, "result": outcome.result}
     text = json.dumps({key: value for key, value in rest.items() if value is not None and value != []}, separators=(",", ":"))
     return head + (b"," if len(text) > 2 else b"") + text[1:].encode("ascii")
 

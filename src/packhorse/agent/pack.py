@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterable, NamedTuple, Optional, Tuple
+    from typing import Iterable, Optional, Tuple
 
 LOOK_AHEAD = 64
 MAX_SKIPS = 32

@@ -5,9 +5,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Iterable, List, NamedTuple, Tuple
-
-    Process = NamedTuple("Process", [("parent", int), ("state", str), ("cpu_s", float), ("rss", int)])
+    from typing import Dict, Iterable, List, Tuple
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
@@ -19,7 +17,7 @@ def become_subreaper() -> bool:
     try:
         import ctypes
 
-        return ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        return bool(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (ImportError, OSError, AttributeError):
         return False
 
@@ -47,10 +45,10 @@ def processes() -> "Dict[int, Tuple[int, str, float, int]]":
 
 def descendants(root: int, table: "Dict[int, Tuple[int, str, float, int]]") -> "List[int]":
     """All living descendants of `root` in a table of processes, parents before children; zombies are left out."""
-    children = {}  # type: Dict[int, List[int]]
+    children: "Dict[int, List[int]]" = {}
     for pid, (parent, _, _, _) in table.items():
         children.setdefault(parent, []).append(pid)
-    found = []  # type: List[int]
+    found: "List[int]" = []
     frontier = [root]
     while frontier:
         below = children.get(frontier.pop(), [])

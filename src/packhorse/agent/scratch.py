@@ -8,10 +8,10 @@ from .staging import remove
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import List, Optional
 
 PREFIX = "packhorse-"
-_held = []  # the lock on our own folder lives as long as we do
+_held: "List[int]" = []  # the lock on our own folder lives as long as we do
 
 
 def make_scratch(parent: "Optional[str]", agent: str) -> str:

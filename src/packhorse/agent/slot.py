@@ -41,16 +41,16 @@ class Slot:
         self.capture_paths = [(str(out), str(err)) for out, err in config["captures"]]
         self.captures = [(open_capture(out), open_capture(err)) for out, err in self.capture_paths]
         self.null = os.open(os.devnull, os.O_RDWR)
-        self.templates = {}  # type: Dict[str, Dict[str, Any]]
-        self.envs = {}  # type: Dict[str, Dict[str, str]]
+        self.templates: "Dict[str, Dict[str, Any]]" = {}
+        self.envs: "Dict[str, Dict[str, str]]" = {}
         self.leaf = open_leaf(config.get("leaf"))
-        self.session = None  # type: Optional[Session]
+        self.session: "Optional[Session]" = None
         self.current = 0  # seq of the task that runs or ran last; higher ones have not started
         self.busy = False
         self.killed = 0  # the signal that the supervisor asked for
         self.child = 0
-        self.dropped = set()  # type: Set[int]
-        self.acks = []  # type: List[bytes]
+        self.dropped: "Set[int]" = set()
+        self.acks: "List[bytes]" = []
         self.sending = False
         self.work_ok = False
 
@@ -177,7 +177,7 @@ class Slot:
         if not self.work_ok:
             self.clean()
         inputs, outputs = task.get("inputs"), task.get("outputs")
-        links = set()  # type: Set[str]
+        links: "Set[str]" = set()
         if inputs:
             from .staging import place_inputs
 

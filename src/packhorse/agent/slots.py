@@ -22,16 +22,14 @@ class SlotHandle:
 
     def __init__(self, number: int, config: "Dict[str, Any]") -> None:
         self.number = number
-        self.leaf = config.get("leaf")  # type: Any
+        self.leaf: "Any" = config.get("leaf")
         self.paths = [(str(out), str(err)) for out, err in config["captures"]]
         self.work = str(config["work"])
-        self.sent = collections.deque()  # type: Deque[Task]
-        self.unfinished = collections.deque()  # type: Deque[Tuple[Task, bytes]]  # ended, but the log refuses their output
-        self.known = set()  # type: Set[str]  # templates it has been told
-        self.session = None  # type: Optional[str]
+        self.sent: "Deque[Task]" = collections.deque()
+        self.unfinished: "Deque[Tuple[Task, bytes]]" = collections.deque()  # ended, but the log refuses their output
+        self.known: "Set[str]" = set()  # templates it has been told
+        self.session: "Optional[str]" = None
         self.session_memory = 0
-        self.idle_since = 0.0
-        self.next_pair = 0
         self.oom_kills = -1
         self.inbox = b""
         self.outbox = b""
@@ -70,15 +68,16 @@ class SlotHandle:
         return True
 
     def send(self, task: "Task", template_line: bytes) -> None:
-        """Hand over a task, and before the first of its template that template."""
+        """Queue a task for the slot, and before the first of its template that template; `flush` sends it."""
         data = b""
         if task.template not in self.known:
             self.known.add(task.template)
             data = template_line
-        task.pair, self.next_pair = self.next_pair, (self.next_pair + 1) % PAIRS
+        taken = {other.pair for other in self.sent}
+        task.pair = min(pair for pair in range(PAIRS) if pair not in taken)
         self.sent.append(task)
         self.session, self.session_memory = task.session, task.memory if task.session else 0
-        self.write(data + b"R %d %d %s\n" % (task.seq, task.pair, task.line))
+        self.outbox += data + b"R %d %d %s\n" % (task.seq, task.pair, task.line)
 
     def signal(self, task: "Task", how: str) -> None:
         """`T`erminate or `K`ill a task that runs, or `D`rop it if it does not run yet."""
@@ -119,10 +118,10 @@ if hasattr(os, "posix_spawn"):
 
     def start_slot(argv: "List[str]", task_read: int, report_write: int, kill_read: int) -> int:
         """Start a slot process on its three pipes; returns its process id."""
-        actions = [(os.POSIX_SPAWN_DUP2, task_read, 0), (os.POSIX_SPAWN_DUP2, report_write, 1), (os.POSIX_SPAWN_DUP2, kill_read, 3)]
+        actions = [(os.POSIX_SPAWN_DUP2, task_read, 0), (os.POSIX_SPAWN_DUP2, report_write, 1), (os.POSIX_SPAWN_DUP2, kill_read, 3)]  # novm
         if kill_read == 3:  # dup2 onto itself would leave it close-on-exec
             os.set_inheritable(kill_read, True)
-        return os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setpgroup=0, setsigdef=[signal.SIGPIPE])
+        return os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setpgroup=0, setsigdef=[signal.SIGPIPE])  # novm
 
 else:
 

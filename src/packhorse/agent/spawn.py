@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 # Python ignores SIGPIPE, and agent and slots handle the rest: none of that may leak into a task.
 RESET = [signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGIO, signal.SIGXFSZ, signal.SIGCHLD]
-_found = {}  # type: Dict[Tuple[str, str], str]
+_found: "Dict[Tuple[str, str], str]" = {}
 
 
 def find_program(name: str, env: "Mapping[str, str]") -> str:
@@ -35,7 +35,8 @@ def explain(error: OSError, argv: "Sequence[str]") -> str:
     import errno
 
     reasons = {errno.ENOENT: "no such program (or its interpreter is missing)", errno.EACCES: "not executable",
-               errno.ENOEXEC: "not a program for this machine (a script without #! line?)", errno.E2BIG: "its arguments or environment are too long"}
+               errno.ENOEXEC: "not a program for this machine (a script without #! line?)",
+               errno.E2BIG: "its arguments or environment are too long"}
     return "%s: %s" % (argv[0], reasons.get(error.errno or 0, os.strerror(error.errno or 0)))
 
 
@@ -43,8 +44,8 @@ if hasattr(os, "posix_spawn"):
 
     def start(path: str, argv: "List[str]", env: "Mapping[str, str]", stdin: int, stdout: int, stderr: int) -> int:
         """Start a program in the current folder; returns its process id; OSError says why it could not be."""
-        actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, stdout, 1), (os.POSIX_SPAWN_DUP2, stderr, 2)]
-        return os.posix_spawn(path, argv, env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=RESET)
+        actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, stdout, 1), (os.POSIX_SPAWN_DUP2, stderr, 2)]  # novm
+        return os.posix_spawn(path, argv, env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=RESET)  # novm
 
 else:  # Python 3.6 and 3.7
 

@@ -5,10 +5,10 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+    from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-DEFAULTS = {"cores": None, "memory_mb": None, "walltime_s": None, "grace_s": 30.0, "linger_s": 2.0, "kill_grace_s": 5.0,
-            "max_log_bytes": 16 << 20, "max_result_bytes": 65536, "scratch": None, "env": {}}  # type: Dict[str, Any]
+DEFAULTS: "Dict[str, Any]" = {"cores": None, "memory_mb": None, "walltime_s": None, "grace_s": 30.0, "linger_s": 2.0, "kill_grace_s": 5.0,
+            "max_log_bytes": 16 << 20, "max_result_bytes": 65536, "scratch": None, "env": {}}
 
 
 class Spool:
@@ -17,9 +17,9 @@ class Spool:
     def __init__(self, root: str, agent: str) -> None:
         self.root = os.path.abspath(root)
         self.agent = agent
-        self.listed = []  # type: List[str]  # blocks seen in the bundle, last first
-        self.templates = {}  # type: Dict[str, Dict[str, Any]]
-        self.template_lines = {}  # type: Dict[str, bytes]
+        self.listed: "List[str]" = []  # blocks seen in the bundle, last first
+        self.templates: "Dict[str, Dict[str, Any]]" = {}
+        self.template_lines: "Dict[str, bytes]" = {}
         self.control_offset = 0
 
     def path(self, *parts: str) -> str:

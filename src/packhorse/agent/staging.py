@@ -163,4 +163,5 @@ def empty(work: str) -> bool:
     except PermissionError:
         os.chmod(work, 0o700)
         names = os.listdir(work)
-    return all([remove(os.path.join(work, name)) for name in names])
+    stuck = [name for name in names if not remove(os.path.join(work, name))]
+    return not stuck

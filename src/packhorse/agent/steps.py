@@ -26,7 +26,7 @@ def run_steps(slot: "Slot", steps: "Sequence[Dict[str, Any]]", env: "Dict[str, s
 
 def run_step(slot: "Slot", step: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
     """Run one step with its own environment, folder and files."""
-    opened = []  # type: List[int]
+    opened: "List[int]" = []
     files = [slot.null, slot.captures[pair][0], slot.captures[pair][1]]
     try:
         for index, (name, flags) in enumerate((("stdin", os.O_RDONLY), ("stdout", WRITE), ("stderr", WRITE))):

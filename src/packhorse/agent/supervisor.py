@@ -10,25 +10,27 @@ import time
 
 from . import PROTOCOL, proc
 from .cgroup import Cgroups, node_cores, node_memory
+from .intake import LOOK_S, claim, give_back
 from .journal import Appender, Journal, sync_forever
-from .pack import EPSILON, LOOK_AHEAD, choose, fits_in_time, never_fits
+from .orders import drain, read_control
+from .pack import EPSILON, LOOK_AHEAD, choose, fits_in_time
 from .reports import complete, end_without_slot, lost, on_report
 from .scratch import make_scratch, remove_all
 from .slots import PAIRS, PREFETCH, PREFETCH_MAX_LINE, SlotHandle
 from .spool import Spool
-from .task import MB, BadTask, read_task
+from .task import MB
 from .watch import condemn, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, List, Optional, Set
+    from typing import Any, Deque, Dict, List, Set
 
     from .task import Key, Task
 
 SHORT_S = 0.05  # tasks that take less on average are prefetched
+REFILL_BELOW = PREFETCH // 2 + 1  # tasks in a slot: topping up two at a time is half as many writes
 TICK_S = 0.1
 FAST_TICK_S = 0.02
-LOOK_S = (0.02, 0.25)  # for new blocks: first and last interval
 CONTROL_S = 0.25
 LOG_RETRY_S = 0.5
 MAX_FAILED_STARTS = 3
@@ -53,16 +55,17 @@ class Agent:
         self.kill_grace_s = float(self.allocation["kill_grace_s"])
         self.max_log_bytes = int(self.allocation["max_log_bytes"])
         self.free_cores, self.free_memory = self.cores, self.memory
-        self.queue = collections.deque()  # type: Deque[Task]
-        self.live = {}  # type: Dict[Key, Task]  # claimed and not ended
-        self.canceled = set()  # type: Set[Key]  # not seen yet
-        self.slots = {}  # type: Dict[int, SlotHandle]  # by the descriptor of their reports
-        self.idle = []  # type: List[SlotHandle]
+        self.queue: "Deque[Task]" = collections.deque()
+        self.live: "Dict[Key, Task]" = {}  # claimed and not ended
+        self.canceled: "Set[Key]" = set()  # not seen yet
+        self.slots: "Dict[int, SlotHandle]" = {}  # by the descriptor of their reports
+        self.writers: "Dict[int, SlotHandle]" = {}  # with full pipes, by the descriptor they are written to
+        self.idle: "List[SlotHandle]" = []
         self.slots_made = 0
         self.failed_starts = 0
         self.seq = 0
         self.skips = 0
-        self.means = {}  # type: Dict[str, float]  # seconds, by template
+        self.means: "Dict[str, float]" = {}  # seconds, by template
         self.busy_core_s = 0.0
         self.oom_look_at = self.sample_at = 0.0
         self.look_at, self.look_s = 0.0, LOOK_S[0]
@@ -81,8 +84,8 @@ class Agent:
 
     def run(self) -> str:
         """Work until there is no reason to go on; returns that reason."""
-        self.journal.add({"k": "agent", "v": PROTOCOL, "agent": self.name, "host": socket.gethostname(), "pid": os.getpid(), "cores": self.cores,
-                          "memory_mb": self.memory // MB, "limits": self.cgroups.limits, "t": round(time.time(), 3)})
+        self.journal.add({"k": "agent", "v": PROTOCOL, "agent": self.name, "host": socket.gethostname(), "pid": os.getpid(),
+                          "cores": self.cores, "memory_mb": self.memory // MB, "limits": self.cgroups.limits, "t": round(time.time(), 3)})
         sync_forever([self.journal.file, self.log])
         tick_at = 0.0
         while True:
@@ -103,17 +106,19 @@ class Agent:
 
     def brisk(self, now: float) -> bool:
         """Whether something is young enough to need a fine clock."""
-        return (not self.live and self.look_s < TICK_S) or any(slot.sent and now - slot.sent[0].started < 0.15 for slot in self.slots.values())
+        if not self.live:
+            return self.look_s < TICK_S
+        return any(slot.sent and now - slot.sent[0].started < 0.15 for slot in self.slots.values())
 
     def tick(self, now: float) -> None:
         """What has to be done now and then."""
         if now >= self.control_at:
             self.control_at = now + CONTROL_S
-            self.read_control(now)
+            read_control(self, now)
         if self.signals and not self.draining:
-            self.drain("signal", now + float(self.allocation["grace_s"]))
+            drain(self, "signal", now + float(self.allocation["grace_s"]))
         if self.drain_at is not None and now >= self.drain_at and not self.draining:
-            self.drain("walltime", self.started + float(self.allocation["walltime_s"]))
+            drain(self, "walltime", self.started + float(self.allocation["walltime_s"]))
         watch(self, now)
         if self.draining and now >= self.end_at - self.kill_grace_s or self.signals > 1:
             for slot in self.slots.values():
@@ -129,24 +134,27 @@ class Agent:
         """Something arrived: a slot's reports, its end, or room in its pipe."""
         slot = self.slots.get(fd)
         if slot is None:
-            self.drain_wakeups(fd)
+            if fd in self.writers:
+                self.flush(self.writers[fd])
+            else:
+                drain_wakeups(fd)
             return
         now = time.monotonic()
         for line in slot.read():
             on_report(self, slot, line, now)
-        if slot.outbox:
-            slot.flush()
         if not slot.alive:
             self.bury(slot, now)
         elif slot.sent:
             self.prefetch(slot, now)
 
-    def drain_wakeups(self, fd: int) -> None:
-        """Signals wake the poll through a pipe; their handler has done the rest."""
-        try:
-            os.read(fd, 512)
-        except OSError:
-            pass
+    def flush(self, slot: SlotHandle) -> None:
+        """Send a slot what waits for it; what its pipe does not take goes when there is room."""
+        if slot.flush():
+            if self.writers.pop(slot.task_fd, None):
+                self.poll.unregister(slot.task_fd)
+        elif slot.task_fd not in self.writers:
+            self.writers[slot.task_fd] = slot
+            self.poll.register(slot.task_fd, select.POLLOUT)
 
     def reason_to_stop(self, now: float) -> str:
         """Why there is nothing left to wait for, or an empty string."""
@@ -165,8 +173,10 @@ class Agent:
         """Start what fits; claim more if that leaves room."""
         self.refill = False
         while not self.draining:
-            self.start_tasks(now)
-            if not self.has_room() or not self.claim(now):
+            started = self.start_tasks(now)
+            for slot in started:  # only now: a task that can run at once should not wait behind another
+                self.prefetch(slot, now)
+            if not self.has_room() or not claim(self, now):
                 return
 
     def has_room(self) -> bool:
@@ -177,58 +187,11 @@ class Agent:
             return True
         return not self.queue and any(self.is_short(slot.sent[0]) for slot in self.slots.values() if slot.sent)
 
-    def claim(self, now: float) -> bool:
-        """Claim a block, if it is time to look for one; an empty bundle is looked at less and less often."""
-        if now < self.look_at:
-            return False
-        block = self.spool.claim()
-        if block is None:
-            self.look_at = now + self.look_s
-            self.look_s = min(LOOK_S[1], self.look_s * 1.5)
-            return False
-        self.look_s = LOOK_S[0]
-        seq, lines = block
-        self.journal.add({"k": "claim", "block": seq, "tasks": len(lines), "t": round(time.time(), 3)})
-        no_fit = []
-        for line in lines:
-            task = self.read(seq, line)
-            if task is None:
-                continue
-            self.live[task.key] = task
-            if task.key in self.canceled:
-                self.canceled.discard(task.key)
-                end_without_slot(self, task, "canceled", None, now)
-            elif never_fits(task.cores, task.memory, self.cores, self.memory):
-                no_fit.append(task)
-            else:
-                self.queue.append(task)
-        self.give_back(no_fit, "nofit")
-        return True
-
-    def read(self, block: str, line: bytes) -> "Optional[Task]":
-        """A line of a block, or None after journaling what is wrong with it."""
-        try:
-            return read_task(line, self.spool.template)
-        except BadTask as bad:
-            if bad.key is None:
-                self.journal.add({"k": "bad", "block": block, "msg": str(bad)})
-            else:
-                t = round(time.time(), 3)
-                self.journal.add({"k": "end", "id": bad.key[0], "n": bad.key[1], "t0": t, "t1": t, "why": "inputs", "msg": str(bad)})
-            return None
-
-    def give_back(self, tasks: "List[Task]", why: str) -> None:
-        """Return tasks that were never started."""
-        if tasks:
-            self.journal.add({"k": "back", "tasks": [list(task.key) for task in tasks], "why": why})
-            for task in tasks:
-                self.live.pop(task.key, None)
-
     # -- starting
 
-    def start_tasks(self, now: float) -> None:
-        """Start queued tasks for as long as one fits."""
-        late = []
+    def start_tasks(self, now: float) -> "List[SlotHandle]":
+        """Start queued tasks for as long as one fits; returns their slots."""
+        late, started = [], []
         while self.queue and self.free_cores > EPSILON:
             index = choose(((task.cores, task.memory) for task in self.queue), self.free_cores, self.free_memory, self.skips)
             if index is None:
@@ -241,8 +204,12 @@ class Agent:
                 continue
             self.free_cores -= task.cores
             self.free_memory -= task.memory
-            self.send(self.slot_for(task), task, now)
-        self.give_back(late, "walltime")
+            slot = self.slot_for(task)
+            self.send(slot, task, now)
+            self.flush(slot)
+            started.append(slot)
+        give_back(self, late, "walltime")
+        return started
 
     def send(self, slot: SlotHandle, task: "Task", now: float) -> None:
         """Hand a task to a slot."""
@@ -252,7 +219,6 @@ class Agent:
         task.started = now
         self.spool.template(task.template)
         slot.send(task, self.spool.template_lines[task.template])
-        self.poll.modify(slot.report_fd, select.POLLIN)
 
     def slot_for(self, task: "Task") -> SlotHandle:
         """An idle slot: one that has the task's session already, one without any, a new one, or the one idle longest."""
@@ -291,18 +257,22 @@ class Agent:
 
     def prefetch(self, slot: SlotHandle, now: float) -> None:
         """Give a busy slot the next tasks too, if they are short and like its own, so that it does not wait for us between them."""
-        if self.draining or slot.unfinished or not self.is_short(slot.sent[0]) or now - slot.sent[0].started > SHORT_S:
+        head = slot.sent[0]
+        mean = max(1e-4, self.means.get(head.template, SHORT_S))
+        if self.draining or slot.unfinished or mean >= SHORT_S or now - head.started > SHORT_S or len(slot.sent) > REFILL_BELOW:
             return
-        while len(slot.sent) <= PREFETCH:
+        depth = min(PREFETCH, int(SHORT_S / mean))
+        while len(slot.sent) <= depth:
             if not self.queue:
                 self.refill = True
-                return
+                break
             task = self.queue[0]
-            if (task.shape != slot.sent[0].shape or not self.is_short(task) or len(task.line) > PREFETCH_MAX_LINE
+            if (task.shape != head.shape or not self.is_short(task) or len(task.line) > PREFETCH_MAX_LINE
                     or not fits_in_time(task.walltime, now, self.drain_at)):
-                return
+                break
             self.queue.popleft()
             self.send(slot, task, now)
+        self.flush(slot)
 
     # -- ending
 
@@ -359,7 +329,7 @@ class Agent:
     def requeue(self, tasks: "List[Task]") -> None:
         """Put tasks that have not started back in front, or give them back if the agent is about to stop."""
         if self.draining:
-            self.give_back(tasks, "drain")
+            give_back(self, tasks, "drain")
             return
         for task in reversed(tasks):
             task.seq, task.started = 0, 0.0
@@ -369,6 +339,8 @@ class Agent:
     def bury(self, slot: SlotHandle, now: float) -> None:
         """A slot process has died: end its tree, settle its tasks, and stop if slots cannot be started at all."""
         self.poll.unregister(slot.report_fd)
+        if self.writers.pop(slot.task_fd, None):
+            self.poll.unregister(slot.task_fd)
         del self.slots[slot.report_fd]
         if slot in self.idle:
             self.idle.remove(slot)
@@ -385,50 +357,11 @@ class Agent:
             if self.failed_starts >= MAX_FAILED_STARTS:
                 raise RuntimeError("slot processes die before they are ready")
 
-    # -- what the engine and the batch system say
-
-    def read_control(self, now: float) -> None:
-        """Obey new control lines."""
-        gone = set()  # type: Set[Key]
-        for line in self.spool.control():
-            self.closed = self.closed or bool(line.get("close"))
-            for pair in line.get("cancel") or ():
-                if isinstance(pair, list) and len(pair) == 2:
-                    self.cancel((pair[0], pair[1]), gone, now)
-        if gone:
-            self.queue = collections.deque(task for task in self.queue if task.key not in gone)
-
-    def cancel(self, key: "Key", gone: "Set[Key]", now: float) -> None:
-        """Cancel a task wherever it is: running, waiting in a slot, queued (then it is added to `gone`), or not here yet."""
-        task = self.live.get(key)
-        if task is None:
-            self.canceled.add(key)
-        elif task.seq == 0:
-            gone.add(key)
-            end_without_slot(self, task, "canceled", None, now)
-        elif task.verdict is None:
-            for slot in self.slots.values():
-                if slot.sent and slot.sent[0] is task:
-                    condemn(self, slot, task, "canceled", "canceled while it ran", now)
-                elif task in slot.sent:
-                    task.verdict, task.recalled = "canceled", True
-                    slot.signal(task, "D")
-
-    def drain(self, why: str, end_at: float) -> None:
-        """Stop claiming, give back what has not started, and let running tasks finish until `end_at`, kills included."""
-        self.draining, self.end_at = why, end_at
-        self.give_back(list(self.queue), "drain")
-        self.queue.clear()
-        for slot in self.slots.values():
-            for task in list(slot.sent)[1:]:
-                task.recalled = True
-                slot.signal(task, "D")
+    # -- stopping
 
     def on_signal(self, signum: int, frame: "Any") -> None:
         """SIGTERM or SIGINT: drain; again: at once."""
         self.signals += 1
-
-    # -- stopping
 
     def stop(self, why: str) -> None:
         """Write the last record and leave nothing behind."""
@@ -455,6 +388,14 @@ class Agent:
         proc.kill_descendants()
         self.cgroups.close()
         remove_all(self.scratch, self.spool.path("work"), self.name + ".")
+
+
+def drain_wakeups(fd: int) -> None:
+    """Signals wake the poll through a pipe; their handlers have done the rest."""
+    try:
+        os.read(fd, 512)
+    except OSError:
+        pass
 
 
 def agent_name() -> str:

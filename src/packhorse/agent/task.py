@@ -34,20 +34,20 @@ class Task:
         self.template = template
         self.cores = 1.0
         self.memory = 0  # bytes; 0 is no limit
-        self.walltime = None  # type: Optional[float]
-        self.session = None  # type: Optional[str]
-        self.shape = (1.0, 0, None)  # type: Tuple[float, int, Optional[str]]
+        self.walltime: "Optional[float]" = None
+        self.session: "Optional[str]" = None
+        self.shape: "Tuple[float, int, Optional[str]]" = (1.0, 0, None)
         self.result = False
         self.seq = 0
         self.pair = 0
         self.started = 0.0  # monotonic
         self.journaled = False  # its `start` is in the journal
-        self.verdict = None  # type: Optional[str]
-        self.msg = None  # type: Optional[str]
+        self.verdict: "Optional[str]" = None
+        self.msg: "Optional[str]" = None
         self.kill_at = 0.0  # monotonic; when SIGTERM gives way to SIGKILL
         self.sample_at = 0.0  # monotonic
         self.peak = 0  # sampled
-        self.follow = None  # type: Optional[Follow]
+        self.follow: "Optional[Follow]" = None
         self.recalled = False  # prefetched, and asked back
 
 
