@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -63,10 +64,12 @@ class Backend(Protocol):
 class EmbeddedBackend:
     """Everything in this process, on one folder."""
 
-    def __init__(self, home: Path, app_folders: Iterable[Path] = ()) -> None:
+    def __init__(self, home: Path, app_folders: Iterable[Path] = (), database_url: str | None = None) -> None:
         from packhorse.engine.embedded import Embedded  # slow to import; a client of a server does without
+        from packhorse.logs import quiet_unless_configured
 
-        self._embedded = Embedded(home, app_folders=list(app_folders))
+        quiet_unless_configured()
+        self._embedded = Embedded(home, app_folders=list(app_folders), database_url=database_url)
         self._service, self._user = self._embedded.service, self._embedded.user
 
     def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
@@ -137,13 +140,14 @@ class HttpBackend:
         if rows is None or not isinstance(request, AppRun):
             body = request.model_dump(mode="json", exclude_defaults=True)
             return RunView.model_validate(self._json("POST", "/runs", json=body))
-        # large tables are streamed from a file, so that neither side holds them in memory
+        # a large table is streamed from a file, so that neither side holds it in memory
         with tempfile.TemporaryFile() as table:
             for row in rows:
                 table.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
             table.seek(0)
-            parameters = {"request": request.model_dump_json(exclude_defaults=True)}
-            headers = {"Content-Type": "application/x-ndjson"}
+            fields = request.model_dump(mode="json", exclude_defaults=True, exclude={"over", "client_key"})
+            parameters = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+            headers = {"Content-Type": "application/x-ndjson", **_key(request.client_key)}
             return RunView.model_validate(self._json("POST", "/runs/table", params=parameters, content=table, headers=headers))
 
     def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
@@ -174,34 +178,23 @@ class HttpBackend:
         return TaskView.model_validate(self._json("POST", f"/tasks/{_part(task_id)}/cancel"))
 
     def retry(self, run_id: str, client_key: str | None) -> RunView:
-        headers = {"Idempotency-Key": client_key} if client_key else {}
-        return RunView.model_validate(self._json("POST", f"/runs/{_part(run_id)}/retry", headers=headers))
+        return RunView.model_validate(self._json("POST", f"/runs/{_part(run_id)}/retry", headers=_key(client_key)))
 
     def results(self, run_id: str) -> Iterator[dict[str, Any]]:
-        with self._translated(), self._http.stream("GET", f"/runs/{_part(run_id)}/results") as response:
-            if response.is_error:
-                response.read()
-                raise _refusal(response)
+        with self._streamed(f"/runs/{_part(run_id)}/results") as response:
             for line in response.iter_lines():
                 if line:
                     yield json.loads(line)
 
     def gathered(self, run_id: str) -> dict[str, Path]:
         """Downloads the outputs of the gathering task into a folder of this user."""
-        names = self._json("GET", f"/runs/{_part(run_id)}/gathered")
-        folder = Path(tempfile.gettempdir()) / f"packhorse-{run_id}"
+        folder = Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}" / run_id
         found: dict[str, Path] = {}
-        for name, file_name in names.items():
-            folder.mkdir(mode=0o700, exist_ok=True)
-            target = folder / Path(file_name).name
-            with self._translated(), self._http.stream("GET", f"/runs/{_part(run_id)}/gathered/{_part(name)}") as response:
-                if response.is_error:
-                    response.read()
-                    raise _refusal(response)
-                with target.open("wb") as file:
-                    for piece in response.iter_bytes():
-                        file.write(piece)
-            found[name] = target
+        for file in self._json("GET", f"/runs/{_part(run_id)}/files"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            target = folder / Path(file["filename"]).name
+            self._download(f"/runs/{_part(run_id)}/files/{_part(file['name'])}", target)
+            found[file["name"]] = target
         return found
 
     def usage(self, run_id: str | None) -> UsageView:
@@ -230,6 +223,19 @@ class HttpBackend:
             hint = "Is it running, and is PACKHORSE_URL right?"
             raise Unavailable(f"The server at {self._url} does not answer: {error}.", hint=hint) from None
 
+    @contextmanager
+    def _streamed(self, path: str) -> Iterator[Any]:
+        with self._translated(), self._http.stream("GET", path) as response:
+            if response.is_error:
+                response.read()
+                raise _refusal(response)
+            yield response
+
+    def _download(self, path: str, target: Path) -> None:
+        with self._streamed(path) as response, target.open("wb") as file:
+            for piece in response.iter_bytes():
+                file.write(piece)
+
     def _request(self, method: str, path: str, **options: Any) -> Any:
         with self._translated():
             response = self._http.request(method, path, **options)
@@ -249,6 +255,10 @@ def _refusal(response: Any) -> PackhorseError:
         return Unavailable(f"The server answered {response.status_code} without a reason.", hint="Is PACKHORSE_URL a Packhorse server?")
     problems = [Problem(problem["where"], problem["what"], problem["hint"]) for problem in error.get("problems", [])]
     return _ERRORS.get(error["code"], PackhorseError)(error["message"], hint=error.get("hint", ""), problems=problems)
+
+
+def _key(client_key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": client_key} if client_key else {}
 
 
 def _part(text: str) -> str:

@@ -11,23 +11,17 @@ from packhorse.client.backends import Backend, EmbeddedBackend, HttpBackend
 from packhorse.client.handle import RunHandle
 from packhorse.client.tables import rows_of
 from packhorse.domain.app import Session
+from packhorse.domain.config import load_config
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
 from packhorse.domain.views import AppView, RunView, UsageView
-
-
-def default_home() -> Path:
-    """``$PACKHORSE_HOME``, else ``$XDG_DATA_HOME/packhorse``, else ``~/.local/share/packhorse``."""
-    if home := os.environ.get("PACKHORSE_HOME"):
-        return Path(home)
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "packhorse"
 
 
 def find_token(token: str | None) -> str | None:
     """A token given, or ``$PACKHORSE_TOKEN``, or the content of ``$PACKHORSE_TOKEN_FILE``, or of the file a local server left."""
     if token or (token := os.environ.get("PACKHORSE_TOKEN")):
         return token
-    path = Path(os.environ.get("PACKHORSE_TOKEN_FILE") or default_home() / "token")
+    path = Path(os.environ.get("PACKHORSE_TOKEN_FILE") or load_config().home_folder() / "token")
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -43,7 +37,8 @@ class Client:
         if url:
             self._backend = HttpBackend(url, find_token(token))
         else:
-            self._backend = EmbeddedBackend(Path(home) if home else default_home(), app_folders())
+            config = load_config()
+            self._backend = EmbeddedBackend(Path(home) if home else config.home_folder(), config.app_folders(), config.database)
 
     def run(
         self,
@@ -116,9 +111,3 @@ class Client:
 
     def _handle(self, view: RunView) -> RunHandle:
         return RunHandle(self._backend, view)
-
-
-def app_folders() -> list[Path]:
-    """Folders with apps: those of ``$PACKHORSE_APPS`` (separated by ':'), then ``apps`` here."""
-    configured = [Path(folder) for folder in os.environ.get("PACKHORSE_APPS", "").split(os.pathsep) if folder]
-    return [*configured, Path("apps").absolute()]

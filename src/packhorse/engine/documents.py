@@ -45,9 +45,11 @@ def params_of(row: Any, spec: RunSpec) -> dict[str, Any] | None:
 
 
 def result_of(row: Any, spec: RunSpec) -> Any:
-    """A task's result, parsed where the manifest says that it is JSON."""
+    """A task's result: parsed where the manifest says that it is JSON, else text without the last line's end."""
+    if row.result is None:
+        return None
     is_json = row.role == "row" and spec.app is not None and spec.app.result_type == "json"
-    return json.loads(row.result) if is_json and row.result is not None else row.result
+    return json.loads(row.result) if is_json else row.result.removesuffix("\n")
 
 
 def attempt_view(row: Any) -> AttemptView:

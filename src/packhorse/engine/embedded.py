@@ -23,7 +23,7 @@ from packhorse.store.migrate import ensure_schema
 class Embedded:
     """Everything on ``home``: the database (unless ``database_url`` names another), kept apps, and the local site's folder.
 
-    ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one.
+    ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one to an admin, none to others.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Embedded:
         self.sites = list(sites) if sites is not None else [_this_machine(self.home, linger_s)]
         self.user = User(getpass.getuser(), admin=True)
         self._engine: Engine | None = None
-        catalog = AppCatalog(app_folders, self.home / "apps", paths_allowed=data_roots is None)
+        catalog = AppCatalog(app_folders, self.home / "apps")
         files = FileRules(None if data_roots is None else tuple(root.resolve() for root in data_roots))
         self.service = Service(self.database, self.sites, catalog, files, self._wake)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packhorse.domain.errors import Conflict, InvalidRequest, NotFound
+from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import new_id, parse_task_id
 from packhorse.domain.paths import folder_problem
@@ -35,6 +35,7 @@ from packhorse.store.tasks import attempts_of, events_of, get_task, ids_in_state
 Rows = Iterable[Mapping[str, Any]]
 
 MAX_PAGE = 1000
+_APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operator to add yours."
 _STEP_S = (0.02, 0.25)  # between two looks at a run that somebody waits for
 
 
@@ -57,14 +58,23 @@ class Service:
         run_id = new_id("r")
         sites = list(self._sites.values())
         if isinstance(request, AppRun):
-            app = self._catalog.get(request.app)
+            app = self._catalog.get(request.app, paths_allowed=user.admin)
             table = rows if rows is not None else request.over if request.over is not None else [{}]
             kept = str(self._catalog.keep(app))
-            accepted = accept_app_run(request, app.manifest, kept, run_id, table, self._files, sites)
+            accepted = accept_app_run(request, app.manifest, kept, run_id, table, self._files_for(user), sites)
+        elif not user.admin:
+            # without a container, a command of their own could read the server's database and tokens
+            raise NotAllowed(
+                "Tasks with commands of your own are for admins here: they would run as the server's own user.", hint=_APPS_HINT
+            )
         else:
-            accepted = accept_task_run(request, run_id, self._files, sites)
+            accepted = accept_task_run(request, run_id, self._files_for(user), sites)
         name = request.name or accepted.app.partition("@")[0] or accepted.tasks[0].name or ""
         return self._insert(user, accepted, name, request.client_key, request_hash(request, accepted))
+
+    def _files_for(self, user: User) -> FileRules:
+        """Where no folders are configured, only an admin may name files."""
+        return self._files if user.admin or self._files.roots is not None else FileRules(())
 
     def _insert(
         self, user: User, accepted: Accepted, name: str, client_key: str | None, digest: str, retry_of: str | None = None

@@ -28,12 +28,11 @@ class AppFolder:
 
 
 class AppCatalog:
-    """The apps in some folders, by name; and, where ``paths_allowed``, any app by the path of its manifest or folder."""
+    """The apps in some folders, by name; and, for those who may, any app by the path of its manifest or folder."""
 
-    def __init__(self, folders: Sequence[Path], kept: Path, *, paths_allowed: bool) -> None:
+    def __init__(self, folders: Sequence[Path], kept: Path) -> None:
         self._folders = list(folders)
         self._kept = kept
-        self._paths_allowed = paths_allowed
 
     def all(self) -> list[AppFolder]:
         """Every readable app of the catalogue, by name. A broken manifest does not hide the others."""
@@ -46,9 +45,9 @@ class AppCatalog:
             found.setdefault(app.manifest.name, app)
         return [found[name] for name in sorted(found)]
 
-    def get(self, name: str) -> AppFolder:
-        """The app called ``name``, or at the path ``name``. Raises NotFound with what there is."""
-        if self._paths_allowed and ("/" in name or name.endswith((".yaml", ".yml"))):
+    def get(self, name: str, *, paths_allowed: bool) -> AppFolder:
+        """The app called ``name``, or, if ``paths_allowed``, at the path ``name``. Raises NotFound with what there is."""
+        if paths_allowed and ("/" in name or name.endswith((".yaml", ".yml"))):
             return load_app(Path(name))
         for folder in self._folders:
             path = folder / name / MANIFEST
@@ -58,7 +57,7 @@ class AppCatalog:
             if app.manifest.name == name:
                 return app
         known = ", ".join(app.manifest.name for app in self.all()) or "none"
-        hint = "Give the path of its app.yaml, or one of these." if self._paths_allowed else "See 'packhorse apps'."
+        hint = "Give the path of its app.yaml, or one of these." if paths_allowed else "See 'packhorse apps'."
         raise NotFound(f"There is no app '{name[:100]}'. Known apps: {known}.", hint=hint)
 
     def keep(self, app: AppFolder) -> Path:

@@ -20,25 +20,25 @@ def make_app(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def catalog(tmp_path: Path, *, paths_allowed: bool = True) -> AppCatalog:
-    return AppCatalog([tmp_path / "apps"], tmp_path / "kept", paths_allowed=paths_allowed)
+def catalog(tmp_path: Path) -> AppCatalog:
+    return AppCatalog([tmp_path / "apps"], tmp_path / "kept")
 
 
 def test_an_app_is_found_by_name_by_folder_and_by_manifest(tmp_path: Path) -> None:
     folder = make_app(tmp_path / "apps", "count")
     for name in ("count", str(folder), str(folder / "app.yaml")):
-        assert catalog(tmp_path).get(name).manifest.name == "count"
+        assert catalog(tmp_path).get(name, paths_allowed=True).manifest.name == "count"
 
 
 def test_the_name_in_the_manifest_counts_not_the_folder(tmp_path: Path) -> None:
     make_app(tmp_path / "apps", "count").rename(tmp_path / "apps" / "somewhere")
-    assert catalog(tmp_path).get("count").folder.name == "somewhere"
+    assert catalog(tmp_path).get("count", paths_allowed=True).folder.name == "somewhere"
 
 
 def test_an_unknown_app_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
     make_app(tmp_path / "apps", "count")
     with pytest.raises(NotFound, match=r"no app 'cuont'. Known apps: count\."):
-        catalog(tmp_path).get("cuont")
+        catalog(tmp_path).get("cuont", paths_allowed=True)
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/app.yaml", "..", "", "sub/app.yaml"])
@@ -46,7 +46,7 @@ def test_a_server_takes_no_paths(tmp_path: Path, name: str) -> None:
     make_app(tmp_path, "secret")
     make_app(tmp_path / "apps", "sub")
     with pytest.raises(NotFound):
-        catalog(tmp_path, paths_allowed=False).get(name)
+        catalog(tmp_path).get(name, paths_allowed=False)
 
 
 def test_a_broken_manifest_does_not_hide_the_others(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_broken_manifest_does_not_hide_the_others(tmp_path: Path) -> None:
     (make_app(tmp_path / "apps", "broken") / "app.yaml").write_text("name: [")
     assert [app.manifest.name for app in catalog(tmp_path).all()] == ["count"]
     with pytest.raises(InvalidManifest):
-        catalog(tmp_path).get("broken")
+        catalog(tmp_path).get("broken", paths_allowed=True)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"- a list", b"name: [1"])
@@ -73,10 +73,10 @@ def test_the_kept_copy_is_named_by_content_and_outlives_an_edit(tmp_path: Path) 
     folder = make_app(tmp_path / "apps", "count")
     (folder / "tool.sh").write_text("echo 1")
     mine = catalog(tmp_path)
-    first = mine.keep(mine.get("count"))
-    assert mine.keep(mine.get("count")) == first
+    first = mine.keep(mine.get("count", paths_allowed=True))
+    assert mine.keep(mine.get("count", paths_allowed=True)) == first
     (folder / "tool.sh").write_text("echo 2")
-    second = mine.keep(mine.get("count"))
+    second = mine.keep(mine.get("count", paths_allowed=True))
     assert second != first
     assert ((first / "tool.sh").read_text(), (second / "tool.sh").read_text()) == ("echo 1", "echo 2")
 

@@ -1,0 +1,214 @@
+"""Commands that start, wait for, cancel and retry runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+from packhorse.cli.output import duration, err, out, print_facts, print_json, print_table, size
+from packhorse.client import Client, RunHandle
+from packhorse.client.tables import read_table
+from packhorse.domain.app import Session
+from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.run import AppRun, RunRequest, TaskRun
+from packhorse.domain.states import TERMINAL, TaskState
+from packhorse.domain.views import TaskView
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_EXAMPLES = 10_000  # failed tasks that are looked at for the summary
+
+
+@dataclass(frozen=True, slots=True)
+class RunArguments:
+    """What was said on the command line."""
+
+    app: str | None
+    over: str | None
+    settings: list[str]
+    tasks: str | None
+    name: str
+    tags: list[str]
+    cores: float | None
+    memory_gb: float | None
+    walltime: str | None
+    session: str | None
+    gather: bool
+    key: str | None
+
+
+def run_app(arguments: RunArguments, *, detach: bool, as_json: bool) -> None:
+    """``packhorse run``."""
+    request = _request(arguments)
+    rows = read_table(Path(arguments.over)) if arguments.over else None
+    with Client() as client:
+        handle = RunHandle(client.backend, client.backend.submit(request, rows))
+        _go_on(handle, detach=detach, as_json=as_json)
+
+
+def wait_for(run_id: str, *, as_json: bool) -> None:
+    """``packhorse wait``."""
+    with Client() as client:
+        _go_on(client.get(run_id), detach=False, as_json=as_json)
+
+
+def retry(run_id: str, key: str | None, *, detach: bool, as_json: bool) -> None:
+    """``packhorse retry``."""
+    with Client() as client:
+        _go_on(client.get(run_id).retry(key), detach=detach, as_json=as_json)
+
+
+def cancel(target: str, *, as_json: bool) -> None:
+    """``packhorse cancel``: returns when nothing of it runs any more."""
+    with Client() as client:
+        if "." not in target:
+            handle = client.get(target)
+            with _interruptible(handle):
+                view = handle.cancel()
+            print_json(view) if as_json else out.print(f"Run {target}: {_counts(view.counts)}.", highlight=False)
+            return
+        with client.backend.working():
+            task = client.backend.cancel_task(target)
+            while task.state not in TERMINAL:
+                client.backend.wait(target.partition(".")[0], seen_done=2**31, timeout_s=0.2)
+                task = TaskView.model_validate(client.backend.task(target).model_dump())
+        print_json(task) if as_json else out.print(f"Task {target} is {task.state}.", highlight=False)
+
+
+def _go_on(handle: RunHandle, *, detach: bool, as_json: bool) -> None:
+    """Waits for a run, unless ``detach``, and tells how it went; exit code 1 when a task failed."""
+    if detach:
+        print_json(handle.view) if as_json else out.print(handle.id, highlight=False)
+        return
+    if not as_json:
+        err.print(f"Run {handle.id}: {handle.view.tasks} tasks", highlight=False)
+    with _interruptible(handle):
+        handle.wait(progress=not as_json)
+    if as_json:
+        gathered = {name: str(path) for name, path in handle.gathered().items()}
+        print_json({"run": handle.view, "usage": handle.usage(), "gathered": gathered})
+    else:
+        summarise(handle)
+    if handle.view.counts.get(TaskState.COMPLETE, 0) < handle.view.tasks:
+        raise typer.Exit(1)
+
+
+def summarise(handle: RunHandle) -> None:
+    """A screen about a run that has ended."""
+    usage = handle.usage()
+    rate = f"{usage.tasks_per_s:,.0f} a second" if usage.tasks_per_s else ""
+    print_facts(
+        [
+            ("run", handle.id),
+            ("tasks", _counts(handle.view.counts)),
+            ("took", f"{duration(usage.elapsed_s)}{', ' + rate if rate else ''}"),
+            ("CPU", f"{usage.cpu_s / 3600:.4f} CPU-hours used of {usage.core_s / 3600:.4f} core-hours granted"),
+            ("memory", f"{size(usage.peak_memory)} at the most in one task"),
+            ("results", f"packhorse results {handle.id} --csv"),
+            *((name, str(path)) for name, path in handle.gathered().items()),
+        ]
+    )
+    failed = [task for _, task in zip(range(_EXAMPLES), handle.tasks(_not_complete()), strict=False)]
+    if failed:
+        examples: dict[str, TaskView] = {}
+        numbers: Counter[str] = Counter()
+        for task in failed:
+            failure = task.failure or task.state.value
+            numbers[failure] += 1
+            examples.setdefault(failure, task)
+        out.print()
+        print_table(
+            ["failure", "tasks", "for example", "because"],
+            [(failure, number, examples[failure].id, examples[failure].reason) for failure, number in numbers.most_common()],
+        )
+        example = next(iter(examples.values())).id
+        out.print(f"\nMore: packhorse show {example}; again: packhorse retry {handle.id}", markup=False, highlight=False)
+
+
+def _request(arguments: RunArguments) -> AppRun | TaskRun:
+    resources: dict[str, Any] = {}
+    if arguments.cores is not None:
+        resources["cpu_cores"] = arguments.cores
+    if arguments.memory_gb is not None:
+        resources["ram_gb"] = arguments.memory_gb
+    if arguments.walltime is not None:
+        resources["walltime_s"] = parse_duration(arguments.walltime)
+    common: dict[str, Any] = {
+        "name": arguments.name,
+        "tags": _pairs("--tag", arguments.tags),
+        "client_key": arguments.key,
+        "resources": resources,
+        "session": _session(arguments.session),
+    }
+    if (arguments.app is None) == (arguments.tasks is None):
+        raise InvalidRequest("Say what to run: an app, or --tasks with a file of tasks.", hint="See 'packhorse run --help'.")
+    if arguments.app is not None:
+        return AppRun(app=arguments.app, params=_pairs("--set", arguments.settings), gather=arguments.gather, **common)
+    return RunRequest.model_validate({"tasks": _read_tasks(Path(arguments.tasks or "")), **common}).run
+
+
+def _read_tasks(path: Path) -> Any:
+    if not path.is_file():
+        raise NotFound(f"There is no file {path}.", hint="It holds a list of tasks: name, task (a TES document), after.")
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise InvalidRequest(f"{path} cannot be read: {str(error).splitlines()[0]}.") from None
+    return document["tasks"] if isinstance(document, dict) and "tasks" in document else document
+
+
+def _pairs(option: str, texts: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise InvalidRequest(f"{option} {text}: expected NAME=VALUE.")
+        pairs[name] = value
+    return pairs
+
+
+def _session(text: str | None) -> Session | None:
+    if text is None:
+        return None
+    try:
+        return Session(text)
+    except ValueError:
+        raise InvalidRequest(f"--session {text}: expected one of {', '.join(Session)}.") from None
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``90s``, ``10m``, ``2h``, ``1d`` or ``90``."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS_S else (text, "s")
+    try:
+        seconds = float(number) * _UNITS_S[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise InvalidRequest(f"'{text}' is not a duration.", hint="Give a number and a unit: 90s, 10m, 2h or 1d.")
+    return seconds
+
+
+def _not_complete() -> list[TaskState]:
+    return sorted(TERMINAL - {TaskState.COMPLETE})
+
+
+def _counts(counts: dict[TaskState, int]) -> str:
+    return ", ".join(f"{number:,} {state}" for state, number in counts.items())
+
+
+@contextlib.contextmanager
+def _interruptible(handle: RunHandle) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print(f"\nNo longer waiting. The run is kept: 'packhorse wait {handle.id}' goes on with it,", highlight=False)
+        err.print(f"'packhorse cancel {handle.id}' ends it.", highlight=False)
+        raise typer.Exit(130) from None

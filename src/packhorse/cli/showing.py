@@ -1,0 +1,230 @@
+"""Commands that show runs, tasks, logs, results, usage and apps."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, TextIO
+
+import typer
+
+from packhorse.cli.output import duration, moment, out, print_facts, print_json, print_table, size
+from packhorse.client import Client
+from packhorse.client.handle import flat_result, follow_log
+from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.manifest import parse_manifest
+from packhorse.domain.states import FAILED, TaskState
+from packhorse.domain.views import AttemptView, RunView, TaskDetail, TaskView
+
+_LOOK_AHEAD = 1000  # rows whose fields make the columns of a CSV
+
+
+def list_runs(limit: int, *, as_json: bool) -> None:
+    """``packhorse ps``."""
+    with Client() as client:
+        runs = [run for _, run in zip(range(limit), client.runs(), strict=False)]
+    if as_json:
+        print_json(runs)
+        return
+    columns = ["run", "name", "app", "user", "tasks", "done", "failed", "created", "ended"]
+    print_table(columns, [_run_row(run) for run in runs])
+
+
+def _run_row(run: RunView) -> tuple[object, ...]:
+    return (run.id, run.name, run.app, run.user, run.tasks, run.done, run.failed or "", moment(run.created_at), moment(run.ended_at))
+
+
+def list_tasks(run_id: str, states: list[str], *, failed: bool, limit: int, as_json: bool) -> None:
+    """``packhorse ps RUN``."""
+    chosen = sorted(FAILED) if failed else [_state(text) for text in states] or None
+    with Client() as client:
+        tasks = [task for _, task in zip(range(limit), client.get(run_id).tasks(chosen), strict=False)]
+    if as_json:
+        print_json(tasks)
+        return
+    print_table(["task", "state", "attempt", "exit", "parameters", "reason"], [_task_row(task) for task in tasks])
+
+
+def _task_row(task: TaskView) -> tuple[object, ...]:
+    given = task.name or " ".join(f"{name}={value}" for name, value in (task.params or {}).items() if value not in (None, ""))
+    return (task.id, task.state, task.attempt or "", task.exit_code, given[:80], task.reason)
+
+
+def _state(text: str) -> TaskState:
+    try:
+        return TaskState(text.upper())
+    except ValueError:
+        raise InvalidRequest(f"'{text}' is not a state.", hint=f"States: {', '.join(TaskState)}.") from None
+
+
+def show(target: str, *, as_json: bool) -> None:
+    """``packhorse show``."""
+    with Client() as client:
+        if "." in target:
+            detail = client.backend.task(target)
+            print_json(detail) if as_json else _show_task(detail)
+            return
+        handle = client.get(target)
+        if as_json:
+            print_json({"run": handle.view, "usage": handle.usage()})
+            return
+        from packhorse.cli.running import summarise
+
+        view = handle.view
+        print_facts([("name", view.name), ("app", view.app), ("created", moment(view.created_at)), ("ended", moment(view.ended_at))])
+        summarise(handle)
+
+
+def _show_task(task: TaskDetail) -> None:
+    print_facts(
+        [
+            ("task", task.id),
+            ("name", task.name),
+            ("state", task.state),
+            ("because", task.reason),
+            ("parameters", json.dumps(task.params) if task.params else None),
+            ("result", json.dumps(task.result) if task.result is not None else None),
+            ("command", json.dumps(task.document["executors"][0]["command"])),
+        ]
+    )
+    for attempt in task.attempts:
+        _show_attempt(attempt)
+    out.print()
+    print_table(["at", "attempt", "state", "why"], [(moment(event.at), event.attempt, event.to_state, event.why) for event in task.events])
+
+
+def _show_attempt(attempt: AttemptView) -> None:
+    out.print()
+    granted = f"{attempt.cores or 0:g} cores" + (f", {attempt.memory_mb / 1000:g} GB" if attempt.memory_mb else "")
+    how = attempt.failure or "succeeded"
+    facts: list[tuple[str, object]] = [
+        (f"attempt {attempt.attempt}", how),
+        ("where", f"{attempt.site}, allocation {attempt.allocation}, node {attempt.node}"),
+        ("granted", granted + (f", {duration(attempt.walltime_s)}" if attempt.walltime_s else "")),
+        ("used", f"{duration(attempt.wall_s)}, {duration(attempt.cpu_s)} CPU, {size(attempt.peak_memory)} memory"),
+        ("read, written", f"{size(attempt.read_bytes)}, {size(attempt.write_bytes)}"),
+        ("exit code", attempt.exit_code),
+        ("outputs", ", ".join(file["path"] for file in attempt.files)),
+    ]
+    print_facts(facts)
+    tail = (attempt.evidence or {}).get("stderr_tail")
+    if tail:
+        out.print("last lines of stderr:")
+        out.print(tail, markup=False, highlight=False, style="dim")
+
+
+def print_log(task: str, stream: str, *, follow: bool, attempt: int | None) -> None:
+    """``packhorse logs``: bytes as they are."""
+    with Client() as client, client.backend.working():
+        for piece in follow_log(client.backend, task, stream, follow=follow, attempt=attempt):
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+
+
+def print_results(run_id: str, output: str | None, *, as_csv: bool, as_json: bool) -> None:
+    """``packhorse results``."""
+    if as_csv and as_json:
+        raise InvalidRequest("Choose one of --csv and --json.")
+    wants_csv = as_csv or (not as_json and output is not None and output.endswith(".csv"))
+    with Client() as client:
+        rows = client.get(run_id).iter_results()
+        if output is None:
+            _write_rows(sys.stdout, rows, as_csv=wants_csv)
+            return
+        with Path(output).open("w", encoding="utf-8", newline="") as file:
+            number = _write_rows(file, rows, as_csv=wants_csv)
+        out.print(f"{number} results in {output}", highlight=False)
+
+
+def _write_rows(file: TextIO, rows: Iterator[dict[str, Any]], *, as_csv: bool) -> int:
+    """Writes results in constant memory; the columns of a CSV are those of the first rows."""
+    number = 0
+    if not as_csv:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+            number += 1
+        return number
+    first = [flat_result(row) for _, row in zip(range(_LOOK_AHEAD), rows, strict=False)]
+    columns = list(dict.fromkeys(name for row in first for name in row))
+    writer = csv.DictWriter(file, columns, extrasaction="ignore")
+    writer.writeheader()
+    for flat in chain(first, map(flat_result, rows)):
+        writer.writerow(flat)
+        number += 1
+    return number
+
+
+def show_usage(run_id: str | None, *, as_json: bool) -> None:
+    """``packhorse usage``."""
+    with Client() as client:
+        usage = client.backend.usage(run_id)
+    if as_json:
+        print_json(usage)
+        return
+    print_facts(
+        [
+            ("tasks", f"{usage.tasks:,}"),
+            ("attempts", f"{usage.attempts:,}"),
+            ("granted", f"{usage.core_s / 3600:.4f} core-hours"),
+            ("used", f"{usage.cpu_s / 3600:.4f} CPU-hours"),
+            ("memory", f"{size(usage.peak_memory)} at the most in one task"),
+            ("read", size(usage.read_bytes)),
+            ("written", size(usage.write_bytes)),
+        ]
+    )
+
+
+def list_apps(*, as_json: bool) -> None:
+    """``packhorse apps``."""
+    with Client() as client:
+        apps = client.apps()
+    if as_json:
+        print_json(apps)
+    else:
+        print_table(["app", "version", "what"], [(app.name, app.version, app.title) for app in apps])
+
+
+def show_app(name: str, *, as_json: bool) -> None:
+    """``packhorse apps show``."""
+    with Client() as client:
+        app = next((app for app in client.apps() if app.name == name), None)
+    if app is None:
+        raise NotFound(f"There is no app '{name}'.", hint="'packhorse apps' lists them.")
+    if as_json:
+        print_json(app)
+        return
+    manifest = app.manifest
+    print_facts([("app", f"{app.name} {app.version}"), ("what", app.title), ("session", manifest.session), ("", app.description)])
+    out.print()
+    rows = [
+        (parameter_name, p.type, "required" if p.required else p.default, ", ".join(p.choices or []), p.help)
+        for parameter_name, p in manifest.parameters.items()
+    ]
+    print_table(["parameter", "type", "default", "choices", "what"], rows)
+
+
+def check_app(path: str) -> None:
+    """``packhorse apps check``."""
+    file = Path(path) / "app.yaml" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise NotFound(f"There is no app manifest at {file}.")
+    manifest = parse_manifest(file.read_text(encoding="utf-8"), str(file))
+    out.print(f"{file}: {manifest.name} {manifest.version} is fine.", highlight=False)
+
+
+def run_doctor(*, as_json: bool) -> None:
+    """``packhorse doctor``: exit code 1 when something is not right."""
+    with Client() as client:
+        checks = client.backend.doctor()
+    if as_json:
+        print_json(checks)
+    else:
+        print_table(
+            ["", "check", "found", "what to do"], [("ok" if c.ok else "NO", c.name, c.detail, "" if c.ok else c.hint) for c in checks]
+        )
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
