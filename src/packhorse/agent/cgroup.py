@@ -49,7 +49,7 @@ def folder_of(controller: str, paths: "Dict[str, str]", mounted: "Dict[str, Tupl
     if root != "/":
         if path != root and not path.startswith(root + "/"):
             return None
-        path = path[len(root):]
+        path = path[len(root) :]
     return os.path.normpath(point + "/" + path)
 
 

@@ -54,13 +54,29 @@ class Outcome:
 def end_record(task: int, attempt: int, t0: float, t1: float, wall: float, outcome: Outcome, tail: "Optional[str]") -> bytes:
     """The `end` record as one JSON object without its `log`; built by hand where it holds numbers only, which is the usual case."""
     head = b'{"k":"end","id":%d,"n":%d,"t0":%.3f,"t1":%.3f,"wall":%.6f,"cpu":%.6f,"peak":%d,"rd":%d,"wr":%d' % (
-        task, attempt, t0, t1, wall, outcome.cpu, outcome.peak, outcome.rd, outcome.wr)
+        task,
+        attempt,
+        t0,
+        t1,
+        wall,
+        outcome.cpu,
+        outcome.peak,
+        outcome.rd,
+        outcome.wr,
+    )
     if outcome.exit == 0 and outcome.why is None and not outcome.files and outcome.result is None:
         return head + b',"exit":0}'
     import json
 
-    rest: "Dict[str, Any]" = {"exit": outcome.exit, "sig": outcome.sig, "why": outcome.why, "msg": outcome.msg, "tail": tail,
-            "files": outcome.files, "result": outcome.result}
+    rest: "Dict[str, Any]" = {
+        "exit": outcome.exit,
+        "sig": outcome.sig,
+        "why": outcome.why,
+        "msg": outcome.msg,
+        "tail": tail,
+        "files": outcome.files,
+        "result": outcome.result,
+    }
     text = json.dumps({key: value for key, value in rest.items() if value is not None and value != []}, separators=(",", ":"))
     return head + (b"," if len(text) > 2 else b"") + text[1:].encode("ascii")
 

@@ -80,8 +80,17 @@ def end_without_slot(agent: "Agent", task: "Task", why: str, msg: "Optional[str]
     """The `end` of a task that never started, or whose slot died under it."""
     wall = max(0.0, now - task.started) if task.started else 0.0
     t1 = time.time()
-    record: "Dict[str, Any]" = {"k": "end", "id": task.key[0], "n": task.key[1], "t0": round(t1 - wall, 3), "t1": round(t1, 3),
-                                "wall": round(wall, 6), "why": why, "msg": msg, "peak": task.peak or None}
+    record: "Dict[str, Any]" = {
+        "k": "end",
+        "id": task.key[0],
+        "n": task.key[1],
+        "t0": round(t1 - wall, 3),
+        "t1": round(t1, 3),
+        "wall": round(wall, 6),
+        "why": why,
+        "msg": msg,
+        "peak": task.peak or None,
+    }
     if task.follow:
         record["log"] = task.follow.take_ranges() or None
     agent.journal.add(record)

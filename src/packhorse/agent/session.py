@@ -110,7 +110,7 @@ class Session:
         """Send a line, return the line that answers it; Verdict `worker` with evidence if none comes."""
         try:
             while text:
-                text = text[os.write(self.stdin, text):]
+                text = text[os.write(self.stdin, text) :]
         except OSError:
             raise self.dead(pair) from None
         while b"\n" not in self.buffer:
@@ -181,7 +181,7 @@ class Worker(Session):
         outcome.sig = None
         fd, view = self.slot.captures[pair][0], memoryview(output)
         while view:
-            view = view[os.write(fd, view):]
+            view = view[os.write(fd, view) :]
 
 
 def parse_response(line: bytes) -> "Tuple[int, bytes]":

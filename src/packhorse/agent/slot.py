@@ -111,7 +111,7 @@ class Slot:
         """Write a report whole; acknowledgements that come up meanwhile follow it."""
         self.sending = True
         while data:
-            data = data[os.write(1, data):]
+            data = data[os.write(1, data) :]
         self.sending = False
         if self.acks:
             self.flush_acks()

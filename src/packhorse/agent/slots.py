@@ -60,7 +60,7 @@ class SlotHandle:
         """Write what waits; True if nothing is left."""
         try:
             while self.outbox:
-                self.outbox = self.outbox[os.write(self.task_fd, self.outbox):]
+                self.outbox = self.outbox[os.write(self.task_fd, self.outbox) :]
         except BlockingIOError:
             return False
         except OSError:

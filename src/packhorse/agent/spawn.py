@@ -34,9 +34,12 @@ def explain(error: OSError, argv: "Sequence[str]") -> str:
     """Why a program could not be started, for a person."""
     import errno
 
-    reasons = {errno.ENOENT: "no such program (or its interpreter is missing)", errno.EACCES: "not executable",
-               errno.ENOEXEC: "not a program for this machine (a script without #! line?)",
-               errno.E2BIG: "its arguments or environment are too long"}
+    reasons = {
+        errno.ENOENT: "no such program (or its interpreter is missing)",
+        errno.EACCES: "not executable",
+        errno.ENOEXEC: "not a program for this machine (a script without #! line?)",
+        errno.E2BIG: "its arguments or environment are too long",
+    }
     return "%s: %s" % (argv[0], reasons.get(error.errno or 0, os.strerror(error.errno or 0)))
 
 
@@ -53,7 +56,8 @@ else:  # Python 3.6 and 3.7
         """Start a program in the current folder; returns its process id; OSError says why it could not be."""
         import subprocess
 
-        child = subprocess.Popen(argv, executable=path, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr,
-                                 close_fds=True, start_new_session=True)
+        child = subprocess.Popen(
+            argv, executable=path, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr, close_fds=True, start_new_session=True
+        )
         child.returncode = 0  # it is waited for by its id, with its usage: Popen must not do it
         return child.pid

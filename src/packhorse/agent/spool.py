@@ -7,8 +7,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-DEFAULTS: "Dict[str, Any]" = {"cores": None, "memory_mb": None, "walltime_s": None, "grace_s": 30.0, "linger_s": 2.0, "kill_grace_s": 5.0,
-            "max_log_bytes": 16 << 20, "max_result_bytes": 65536, "scratch": None, "env": {}}
+DEFAULTS: "Dict[str, Any]" = {
+    "cores": None,
+    "memory_mb": None,
+    "walltime_s": None,
+    "grace_s": 30.0,
+    "linger_s": 2.0,
+    "kill_grace_s": 5.0,
+    "max_log_bytes": 16 << 20,
+    "max_result_bytes": 65536,
+    "scratch": None,
+    "env": {},
+}
 
 
 class Spool:
@@ -82,7 +92,7 @@ class Spool:
                 data = file.read()
         except OSError:
             return
-        whole = data[:data.rfind(b"\n") + 1]
+        whole = data[: data.rfind(b"\n") + 1]
         self.control_offset += len(whole)
         for line in whole.splitlines():
             try:

@@ -84,8 +84,19 @@ class Agent:
 
     def run(self) -> str:
         """Work until there is no reason to go on; returns that reason."""
-        self.journal.add({"k": "agent", "v": PROTOCOL, "agent": self.name, "host": socket.gethostname(), "pid": os.getpid(),
-                          "cores": self.cores, "memory_mb": self.memory // MB, "limits": self.cgroups.limits, "t": round(time.time(), 3)})
+        self.journal.add(
+            {
+                "k": "agent",
+                "v": PROTOCOL,
+                "agent": self.name,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "cores": self.cores,
+                "memory_mb": self.memory // MB,
+                "limits": self.cgroups.limits,
+                "t": round(time.time(), 3),
+            }
+        )
         sync_forever([self.journal.file, self.log])
         tick_at = 0.0
         while True:
@@ -244,8 +255,13 @@ class Agent:
         self.slots_made += 1
         number = self.slots_made
         captures = [[os.path.join(self.scratch, "%d.%d.%s" % (number, pair, stream)) for stream in ("out", "err")] for pair in range(PAIRS)]
-        config = {"work": self.spool.path("work", "%s.%d" % (self.name, number)), "captures": captures, "env": self.allocation["env"],
-                  "max_result_bytes": self.allocation["max_result_bytes"], "leaf": self.cgroups.make(str(number))}
+        config = {
+            "work": self.spool.path("work", "%s.%d" % (self.name, number)),
+            "captures": captures,
+            "env": self.allocation["env"],
+            "max_result_bytes": self.allocation["max_result_bytes"],
+            "leaf": self.cgroups.make(str(number)),
+        }
         slot = SlotHandle(number, config)
         self.slots[slot.report_fd] = slot
         self.poll.register(slot.report_fd, select.POLLIN)
@@ -267,8 +283,12 @@ class Agent:
                 self.refill = True
                 break
             task = self.queue[0]
-            if (task.shape != head.shape or not self.is_short(task) or len(task.line) > PREFETCH_MAX_LINE
-                    or not fits_in_time(task.walltime, now, self.drain_at)):
+            if (
+                task.shape != head.shape
+                or not self.is_short(task)
+                or len(task.line) > PREFETCH_MAX_LINE
+                or not fits_in_time(task.walltime, now, self.drain_at)
+            ):
                 break
             self.queue.popleft()
             self.send(slot, task, now)
@@ -365,8 +385,15 @@ class Agent:
 
     def stop(self, why: str) -> None:
         """Write the last record and leave nothing behind."""
-        self.journal.add({"k": "stop", "why": why, "t": round(time.time(), 3), "wall": round(time.monotonic() - self.started, 3),
-                          "busy_core_s": round(self.busy_core_s, 3)})
+        self.journal.add(
+            {
+                "k": "stop",
+                "why": why,
+                "t": round(time.time(), 3),
+                "wall": round(time.monotonic() - self.started, 3),
+                "busy_core_s": round(self.busy_core_s, 3),
+            }
+        )
         patience = time.monotonic() + 60.0
         while not self.journal.flush() and time.monotonic() < patience:
             time.sleep(0.5)

@@ -25,8 +25,28 @@ class BadTask(Exception):
 class Task:
     """One claimed task. `shape` is equal for tasks that can take each other's place in a slot (cores, memory, session)."""
 
-    __slots__ = ("key", "line", "template", "cores", "memory", "walltime", "session", "shape", "result", "seq", "pair",
-                 "started", "journaled", "verdict", "msg", "kill_at", "sample_at", "peak", "follow", "recalled")
+    __slots__ = (
+        "key",
+        "line",
+        "template",
+        "cores",
+        "memory",
+        "walltime",
+        "session",
+        "shape",
+        "result",
+        "seq",
+        "pair",
+        "started",
+        "journaled",
+        "verdict",
+        "msg",
+        "kill_at",
+        "sample_at",
+        "peak",
+        "follow",
+        "recalled",
+    )
 
     def __init__(self, key: "Key", line: bytes, template: str) -> None:
         self.key = key

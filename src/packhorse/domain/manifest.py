@@ -36,10 +36,14 @@ def parse_manifest(text: str, file: str) -> AppManifest:
 def _problems(error: ValidationError, lines: dict[Location, int], file: str) -> list[Problem]:
     problems: dict[str, Problem] = {}
     for detail in error.errors():
+        what = _expected(detail)
         location = _known_part(detail["loc"], lines)
+        named, colon, rest = what.partition(": ")
+        if not detail["loc"] and colon and tuple(named.split(".")) in lines:  # a check across fields says which one it means
+            location, what = tuple(named.split(".")), rest
         field = ".".join(str(step) for step in (location if detail["type"] != "missing" else detail["loc"])) or "manifest"
         where = f"{file}, line {lines.get(location, 1)}, field '{field}'"
-        problems.setdefault(where, Problem(where, _expected(detail)))
+        problems.setdefault(where, Problem(where, what))
     return list(problems.values())
 
 

@@ -56,6 +56,8 @@ class AppCatalog:
         for app in self.all():
             if app.manifest.name == name:
                 return app
+        if paths_allowed and (Path(name) / MANIFEST).is_file():
+            return load_app(Path(name))
         known = ", ".join(app.manifest.name for app in self.all()) or "none"
         hint = "Give the path of its app.yaml, or one of these." if paths_allowed else "See 'packhorse apps'."
         raise NotFound(f"There is no app '{name[:100]}'. Known apps: {known}.", hint=hint)
