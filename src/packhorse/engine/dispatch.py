@@ -17,15 +17,19 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
+from packhorse.domain.errors import PackhorseError
+from packhorse.domain.failures import Evidence, FailureClass
 from packhorse.domain.ids import new_id
 from packhorse.domain.states import AllocationState, TaskState
 from packhorse.engine import pack
 from packhorse.engine.clock import Clock
+from packhorse.engine.collect import Collector
 from packhorse.engine.gathering import write_results
 from packhorse.engine.lease import Lease
 from packhorse.engine.retry import MAX_BACKOFF_S
 from packhorse.engine.spec import RunSpec
 from packhorse.engine.specs import Specs, duration_key
+from packhorse.engine.verdict import Failure
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import SubmitRejected
 from packhorse.sites.site import BLOCK, Site
@@ -52,8 +56,11 @@ class Block:
 class Dispatcher:
     """Places the tasks of open runs at one site."""
 
-    def __init__(self, site: Site, database: Database, lease: Lease, specs: Specs, durations: Durations, clock: Clock) -> None:
+    def __init__(
+        self, site: Site, database: Database, lease: Lease, specs: Specs, durations: Durations, collector: Collector, clock: Clock
+    ) -> None:
         self._site = site
+        self._collector = collector
         self._database = database
         self._lease = lease
         self._specs = specs
@@ -147,14 +154,25 @@ class Dispatcher:
         spool = self._site.spool(block.allocation_id)
         self._site.transport.make_folder(f"{spool}/bundle")
         lines: list[str] = []
+        unfit: dict[int, Failure] = {}
         for row in block.tasks:
-            key, template, line = self._render(block, row)
+            try:
+                key, template, line = self._render(block, row)
+            except (OSError, PackhorseError):
+                raise
+            except Exception as error:  # one task that cannot be rendered must not hold up the others
+                _log.exception("not_rendered", task=row.id)
+                unfit[row.id] = Failure(FailureClass.STAGING, Evidence(f"It could not be prepared: {type(error).__name__}: {error}."))
+                continue
             if (block.allocation_id, key) not in self._templates:
                 self._site.transport.make_folder(f"{spool}/templates")
                 self._site.transport.write(f"{spool}/templates/{key}.json", json.dumps({"key": key, **template}).encode())
                 self._templates.add((block.allocation_id, key))
-            lines.append(json.dumps(line, separators=(",", ":")))
-        self._site.transport.write(f"{spool}/bundle/{BLOCK.format(block.number)}", ("\n".join(lines) + "\n").encode())
+            lines.append(json.dumps(line, separators=(",", ":")) + "\n")
+        if unfit:
+            with self._lease.write() as connection:
+                self._collector.close(connection, block.allocation_seq, unfit, {}, self._clock.now())
+        self._site.transport.write(f"{spool}/bundle/{BLOCK.format(block.number)}", "".join(lines).encode())
         self._written.setdefault(block.allocation_seq, []).append(block.number)
 
     def _render(self, block: Block, row: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -15,7 +15,7 @@ from packhorse.engine.journal import Record
 from packhorse.engine.retry import escalate
 from packhorse.engine.spec import RunSpec
 from packhorse.engine.specs import Specs, duration_key
-from packhorse.engine.verdict import Failure, judge
+from packhorse.engine.verdict import Failure, judge, storable
 from packhorse.estimate.durations import Durations
 from packhorse.store.moves import Current, Move, apply_moves, lock_tasks
 from packhorse.store.tasks import add_attempts, add_log_chunks, failures_of, get_task
@@ -163,7 +163,7 @@ class Effects:
             self._moves.append(Move(task, S.CANCELED, at, how, {**end, "failure": FailureClass.CANCELED, "reason": how}))
             return
         if failure is None:
-            done = {**end, "result": result if result is None else str(result), "failure": None, "reason": None}
+            done = {**end, "result": _stored(result, spec), "failure": None, "reason": None}
             self._moves.append(Move(task, S.COMPLETE, at, None, done))
             return
         raised = escalate(failure.failure, granted)
@@ -213,8 +213,19 @@ class Effects:
             )
 
 
+def _stored(result: Any, spec: RunSpec) -> str | None:
+    """A result as the store keeps it: JSON again, or text."""
+    if result is None:
+        return None
+    return json.dumps(result, separators=(",", ":")) if spec.app and spec.app.result_type == "json" else storable(str(result))
+
+
 def _int(value: Any) -> int | None:
-    return None if value is None else int(value)
+    if value is None:
+        return None
+    if abs(number := int(value)) >= 1 << 63:
+        raise ValueError(f"{number} is no count of anything")
+    return number
 
 
 def _float(value: Any) -> float | None:

@@ -70,6 +70,10 @@ class Engine:
                 _log.warning("waiting", reason=str(error), retry_s=trouble_s)
                 self._pause(trouble_s)
                 trouble_s = min(_TROUBLE_S[1], trouble_s * 2)
+            except Exception:  # a bug of ours must not end the night's work: say it loudly, and go on
+                _log.exception("engine_failed", retry_s=trouble_s)
+                self._pause(trouble_s)
+                trouble_s = min(_TROUBLE_S[1], trouble_s * 2)
         self.leading.clear()
         try:
             if self._lease.epoch is not None:
@@ -109,7 +113,7 @@ class Engine:
     def site_loop_parts(self, site: Site) -> tuple[Dispatcher, Watcher]:
         """The two hands of the engine at a site."""
         collector = Collector(site, self._specs, self._durations)
-        dispatcher = Dispatcher(site, self._database, self._lease, self._specs, self._durations, self._clock)
+        dispatcher = Dispatcher(site, self._database, self._lease, self._specs, self._durations, collector, self._clock)
         return dispatcher, Watcher(site, self._database, self._lease, collector, self._clock)
 
 

@@ -60,11 +60,16 @@ def _message(failure: FailureClass, record: dict[str, Any], granted: Resources) 
         case FailureClass.CANCELED:
             return "It was canceled."
         case _ if said:
-            return str(said)
+            return storable(str(said))
         case _ if record.get("sig"):
             return f"It was ended by {_signal_name(record['sig'])}."
         case _:
             return f"It ended with exit code {record.get('exit')}."
+
+
+def storable(text: str) -> str:
+    """Text that every database takes: no NUL, no half of a surrogate pair."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def _signal_name(number: int) -> str:
