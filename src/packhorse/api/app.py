@@ -1,0 +1,46 @@
+"""Puts the API together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from packhorse import __version__
+from packhorse.api import about, runs, tasks
+from packhorse.api.auth import TokenChecker, current_user
+from packhorse.api.errors import install_errors
+from packhorse.domain.run import RunRequest
+from packhorse.engine.service import Service
+
+PREFIX = "/api/v1"
+
+
+def create_app(service: Service, tokens: TokenChecker) -> FastAPI:
+    """The API over ``service`` for those whom ``tokens`` knows. Every endpoint but ``/health`` asks who it is."""
+    # no pages of FastAPI's own: they would answer without a token
+    app = FastAPI(title="Packhorse", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.service = service
+    app.state.tokens = tokens
+    app.state.waiting_threads = runs.waiting_threads()
+    guarded = APIRouter(dependencies=[Depends(current_user)])
+    for router in (runs.router, tasks.router, about.router):
+        guarded.include_router(router)
+    app.include_router(about.open_router, prefix=PREFIX)
+    app.include_router(guarded, prefix=PREFIX)
+    install_errors(app)
+    app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
+    return app
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
+    """OpenAPI with the models of bodies that we read ourselves, and the way to authenticate."""
+    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    _, schemas = models_json_schema([(RunRequest, "validation")], ref_template="#/components/schemas/{model}")
+    components = document.setdefault("components", {})
+    components["schemas"] = {**schemas.get("$defs", {}), **components.get("schemas", {})}
+    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"token": []}]
+    return document

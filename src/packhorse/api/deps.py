@@ -1,0 +1,20 @@
+"""What many endpoints take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Query, Request
+
+from packhorse.engine.service import Service
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+Services = Annotated[Service, Depends(_service)]
+Cursor = Annotated[str | None, Query(max_length=100, description="next_cursor of the page before")]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]

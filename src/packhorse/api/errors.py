@@ -1,0 +1,94 @@
+"""Every refusal in one shape: ``{"error": {"code", "message", "hint", "problems": [{"where", "what", "hint"}]}}``."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from packhorse.domain.errors import NotAuthenticated, PackhorseError
+from packhorse.domain.ids import new_id
+
+_log = structlog.get_logger("packhorse.api")
+
+
+def error_document(error: PackhorseError) -> dict[str, Any]:
+    """A refusal as JSON."""
+    problems = [{"where": problem.where, "what": problem.what, "hint": problem.hint} for problem in error.problems]
+    return {"error": {"code": error.code, "message": error.message, "hint": error.hint, "problems": problems}}
+
+
+def install_errors(app: FastAPI) -> None:
+    """Gives the application its one way to refuse, to fail, and to log a request."""
+    app.add_exception_handler(PackhorseError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_middleware(RequestLog)
+
+
+class RequestLog:
+    """Logs each request, never its headers or its query, and answers 500 with an id where something broke."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 0
+        began = time.monotonic()
+
+        async def note_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note_status)
+        except Exception:
+            error_id = new_id("e")
+            _log.exception("request_failed", error_id=error_id, method=scope["method"], path=scope["path"])
+            if not status:
+                await _broken(error_id)(scope, receive, note_status)
+        user = scope.get("state", {}).get("user")
+        _log.info(
+            "request", method=scope["method"], path=scope["path"], status=status, ms=round((time.monotonic() - began) * 1000, 1), user=user
+        )
+
+
+def _refused(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PackhorseError)
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthenticated) else None
+    return JSONResponse(error_document(error), error.http_status, headers)
+
+
+def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problems = [
+        {"where": " ".join(str(step) for step in detail["loc"]), "what": f"{detail['msg']}.", "hint": ""} for detail in error.errors()
+    ]
+    return _error(400, "invalid_request", "The request is not valid.", "", problems)
+
+
+def _http_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
+    answer = _error(error.status_code, code, f"{error.detail}.", "The endpoints are in /api/v1/openapi.json.")
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _broken(error_id: str) -> JSONResponse:
+    return _error(500, "internal", f"Something broke on the server (error {error_id}).", "Its log says more under that id.")
+
+
+def _error(status: int, code: str, message: str, hint: str, problems: list[dict[str, str]] | None = None) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message, "hint": hint, "problems": problems or []}}, status)

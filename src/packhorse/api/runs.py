@@ -1,0 +1,209 @@
+"""``/runs``: submit, list, wait for, cancel, retry, and take the results of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import FileResponse, StreamingResponse
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from packhorse.api.auth import CurrentUser
+from packhorse.api.bodies import JsonBody, TableBody, parse_object, parse_run, read_rows, validate_run
+from packhorse.api.deps import Cursor, IdempotencyKey, Limit, Services
+from packhorse.api.results import as_csv, as_json_lines, begun
+from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.run import AppRun, TaskRun
+from packhorse.domain.states import TaskState
+from packhorse.domain.views import Page, RunView, TaskView, UsageView, User
+from packhorse.engine.service import Service
+
+MAX_WAIT_S = 30.0
+_SLICE_S = 2.0
+_WAITING_THREADS = 64
+
+router = APIRouter(tags=["runs"])
+
+
+class RunFile(BaseModel):
+    """An output of a run's gathering task."""
+
+    name: str
+    filename: str
+    bytes: int
+
+
+@router.post(
+    "/runs",
+    status_code=201,
+    summary="Submit a run",
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RunRequest"}}}}
+    },
+)
+def submit(service: Services, user: CurrentUser, body: JsonBody, response: Response, key: IdempotencyKey = None) -> RunView:
+    """One app over a table (``app``, ``over``), or tasks with edges (``tasks``). The same Idempotency-Key returns the same run."""
+    with body:
+        request = parse_run(body)
+    return _submit(service, user, request, key, response)
+
+
+@router.post(
+    "/runs/table",
+    status_code=201,
+    summary="Submit a run over an uploaded table",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("text/csv", "application/x-ndjson")},
+        }
+    },
+)
+def submit_table(
+    service: Services,
+    user: CurrentUser,
+    body: TableBody,
+    request: Request,
+    response: Response,
+    app: str,
+    name: str = "",
+    session: str | None = None,
+    gather: bool = True,
+    params: Annotated[str, Query(description="JSON object: values common to all rows")] = "{}",
+    tags: Annotated[str, Query(description="JSON object")] = "{}",
+    resources: Annotated[str, Query(description="JSON object, laid over the app's own")] = "{}",
+    retry: Annotated[str, Query(description="JSON object: failure class → number of retries")] = "{}",
+    key: IdempotencyKey = None,
+) -> RunView:
+    """One task for each row of the body, CSV or JSON lines by its Content-Type. Up to 1,000,000 rows, 1 GB."""
+    with body:
+        objects = {"params": params, "tags": tags, "resources": resources, "retry": retry}
+        document: dict[str, Any] = {field: parse_object(field, text) for field, text in objects.items()}
+        run = validate_run(AppRun, {"app": app, "name": name, "session": session, "gather": gather, **document})
+        rows = read_rows(request.headers.get("content-type", ""), body)
+        return _submit(service, user, run, key, response, rows)
+
+
+def _submit(
+    service: Service, user: User, run: AppRun | TaskRun, key: str | None, response: Response, rows: Iterable[dict[str, Any]] | None = None
+) -> RunView:
+    if key is not None:
+        if run.client_key not in (None, key):
+            raise InvalidRequest("The header 'Idempotency-Key' and the field 'client_key' differ.", hint="Give one of them.")
+        run = (
+            validate_run(type(run), {**run.model_dump(by_alias=True), "client_key": key})
+            if len(key) > 200
+            else run.model_copy(update={"client_key": key})
+        )
+    view = service.submit(user, run, rows)
+    response.headers["Location"] = f"/api/v1/runs/{view.id}"
+    return view
+
+
+@router.get("/runs", summary="List runs, newest first")
+def list_runs(service: Services, user: CurrentUser, cursor: Cursor = None, limit: Limit = 100) -> Page[RunView]:
+    """Yours; an admin sees everybody's."""
+    return service.runs(user, cursor, limit)
+
+
+@router.get("/runs/{run_id}", summary="One run and how far it is")
+def get_run(service: Services, user: CurrentUser, run_id: str) -> RunView:
+    """Counts of its tasks by state."""
+    return service.run(user, run_id)
+
+
+@router.get("/runs/{run_id}/wait", summary="Wait for progress")
+async def wait_for_run(
+    request: Request,
+    service: Services,
+    user: CurrentUser,
+    run_id: str,
+    seen_done: Annotated[int, Query(ge=0)] = 0,
+    timeout_s: Annotated[float, Query(ge=0)] = MAX_WAIT_S,
+) -> RunView:
+    """Answers when the run has ended or more than ``seen_done`` tasks are done, at the latest after ``timeout_s`` (30 s at most)."""
+    give_up = anyio.current_time() + min(timeout_s, MAX_WAIT_S)
+    threads: anyio.CapacityLimiter = request.app.state.waiting_threads
+    while True:
+        left_s = max(0.0, give_up - anyio.current_time())
+        if threads.available_tokens > 0:
+            slice_s = min(left_s, _SLICE_S)
+            view = await anyio.to_thread.run_sync(service.wait, user, run_id, seen_done, slice_s, limiter=threads)
+        else:  # many wait: look once a second instead of holding a thread
+            view = await run_in_threadpool(service.run, user, run_id)
+        over = view.ended or view.done > seen_done or anyio.current_time() >= give_up
+        if over or await request.is_disconnected():
+            return view
+        if threads.available_tokens <= 0:
+            await anyio.sleep(min(1.0, left_s))
+
+
+def waiting_threads() -> anyio.CapacityLimiter:
+    """The threads that may wait for runs; others go on meanwhile."""
+    return anyio.CapacityLimiter(_WAITING_THREADS)
+
+
+@router.get("/runs/{run_id}/tasks", summary="List the tasks of a run, in order")
+def list_tasks(
+    service: Services,
+    user: CurrentUser,
+    run_id: str,
+    state: Annotated[list[TaskState] | None, Query(description="may be repeated")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Page[TaskView]:
+    """Ask again with ``next_cursor`` until it is null."""
+    return service.tasks(user, run_id, state, cursor, limit)
+
+
+@router.get("/runs/{run_id}/results", summary="The results of all tasks", response_class=StreamingResponse)
+def results(service: Services, user: CurrentUser, run_id: str, accept: Annotated[str, Header()] = "") -> StreamingResponse:
+    """JSON lines, or a table with ``Accept: text/csv``."""
+    if "text/csv" in accept:
+        return StreamingResponse(begun(as_csv(lambda: service.results(user, run_id))), media_type="text/csv")
+    return StreamingResponse(begun(as_json_lines(service.results(user, run_id))), media_type="application/x-ndjson")
+
+
+@router.get("/runs/{run_id}/files", summary="What the gathering task left")
+def run_files(service: Services, user: CurrentUser, run_id: str) -> list[RunFile]:
+    """Empty before it is complete."""
+    files = service.gathered(user, run_id)
+    return [RunFile(name=name, filename=path.name, bytes=path.stat().st_size) for name, path in files.items() if path.is_file()]
+
+
+@router.get("/runs/{run_id}/files/{name}", summary="Download what the gathering task left", response_class=FileResponse)
+def run_file(service: Services, user: CurrentUser, run_id: str, name: str) -> FileResponse:
+    """By its name in the app's manifest."""
+    path = service.gathered(user, run_id).get(name)
+    if path is None:
+        raise NotFound(f"Run {run_id} has no gathered file '{name[:100]}'.", hint=f"GET /api/v1/runs/{run_id}/files lists them.")
+    return send_file(path)
+
+
+@router.post("/runs/{run_id}/cancel", summary="Cancel a run")
+def cancel_run(service: Services, user: CurrentUser, run_id: str) -> RunView:
+    """Every task of it that has not ended."""
+    return service.cancel_run(user, run_id)
+
+
+@router.post("/runs/{run_id}/retry", status_code=201, summary="Retry a run")
+def retry_run(service: Services, user: CurrentUser, run_id: str, key: IdempotencyKey = None) -> RunView:
+    """A new run of what failed or was canceled."""
+    return service.retry(user, run_id, key)
+
+
+@router.get("/runs/{run_id}/usage", summary="What a run used")
+def run_usage(service: Services, user: CurrentUser, run_id: str) -> UsageView:
+    """Over all ended attempts."""
+    return service.usage(user, run_id)
+
+
+def send_file(path: Path) -> FileResponse:
+    """A download; whatever it holds, no browser shows it as a page of ours."""
+    if not path.is_file():
+        raise NotFound(f"'{path.name}' is not a file that is there.", hint="Of a folder, ask for the files in it.")
+    return FileResponse(path, media_type="application/octet-stream", filename=path.name, headers={"X-Content-Type-Options": "nosniff"})

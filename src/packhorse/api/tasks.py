@@ -1,0 +1,76 @@
+"""``/tasks``: one task in detail, its logs (also while it runs), its outputs, and its cancel."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import FileResponse, StreamingResponse
+
+from packhorse.api.auth import CurrentUser
+from packhorse.api.deps import Services
+from packhorse.api.follow import Encoding, Follower, Place
+from packhorse.api.runs import send_file
+from packhorse.domain.views import TaskDetail, TaskView
+
+MAX_LOG_BYTES = 8 << 20
+
+Stream = Literal["stdout", "stderr"]
+Attempt = Annotated[int | None, Query(ge=1, description="the last one if not given")]
+
+router = APIRouter(prefix="/tasks/{task_id}", tags=["tasks"])
+
+
+@router.get("", summary="All that is known of a task")
+def get_task(service: Services, user: CurrentUser, task_id: str) -> TaskDetail:
+    """With its GA4GH TES document, its attempts and its transitions."""
+    return service.task(user, task_id)
+
+
+@router.get("/logs/{stream}", summary="A piece of a task's log", response_class=Response)
+def get_log(
+    service: Services,
+    user: CurrentUser,
+    task_id: str,
+    stream: Stream,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_LOG_BYTES, description="bytes")] = 1 << 20,
+    attempt: Attempt = None,
+) -> Response:
+    """Raw bytes. X-Next-Offset is where to go on, X-Log-Ended says whether anything can follow."""
+    part = service.log(user, task_id, stream, offset, limit, attempt)
+    headers = {
+        "X-Next-Offset": str(part.next_offset),
+        "X-Log-Ended": "true" if part.ended else "false",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(part.data, media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/logs/{stream}/follow", summary="Follow a task's log", response_class=StreamingResponse)
+def follow_log(
+    service: Services,
+    user: CurrentUser,
+    task_id: str,
+    stream: Stream,
+    encoding: Encoding = "text",
+    attempt: Attempt = None,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+) -> StreamingResponse:
+    """Server-sent events: data is a JSON string (text, or base64 of the exact bytes), the id is where to go on, ``end`` is the last one."""
+    follower = Follower(service, user, task_id, stream, Place.parse(last_event_id, attempt), encoding)
+    follower.check()
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(follower.events(), media_type="text/event-stream", headers=headers)
+
+
+@router.get("/files/{path:path}", summary="Download an output of a task", response_class=FileResponse)
+def get_output(service: Services, user: CurrentUser, task_id: str, path: str) -> FileResponse:
+    """By its path in the task's work folder."""
+    return send_file(service.output_path(user, task_id, path))
+
+
+@router.post("/cancel", summary="Cancel a task")
+def cancel_task(service: Services, user: CurrentUser, task_id: str) -> TaskView:
+    """Final; a task that has ended stays as it is."""
+    return service.cancel_task(user, task_id)
