@@ -71,7 +71,8 @@ tasks = sa.Table(
     sa.Column("started_at", sa.Float),
     sa.Column("ended_at", sa.Float),
     sa.Index("ix_tasks_state", "state", "id"),
-    sa.Index("ix_tasks_ready", "id", sqlite_where=_READY, postgresql_where=_READY),
+    # the constant columns make SQLite's planner prefer it to ix_tasks_state
+    sa.Index("ix_tasks_ready", "state", "waiting_on", "id", sqlite_where=_READY, postgresql_where=_READY),
     sa.Index("ix_tasks_at_site", "allocation_seq", "id", sqlite_where=_AT_SITE, postgresql_where=_AT_SITE),
 )
 

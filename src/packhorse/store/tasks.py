@@ -48,10 +48,21 @@ def ready_tasks(connection: sa.Connection, run_seq: int, now: float, latest: flo
 
     A back-off that ends after ``latest`` was set by a clock that has jumped since: it is over.
     """
-    due = sa.or_(tasks.c.not_before <= now, tasks.c.not_before > latest)
-    ready = sa.and_(in_run(run_seq), tasks.c.state == "QUEUED", tasks.c.waiting_on == 0, due)
     columns = (tasks.c.id, tasks.c.role, tasks.c.params, (tasks.c.attempt + 1).label("attempt"), tasks.c.overrides)
-    return connection.execute(sa.select(*columns).where(ready).order_by(tasks.c.id).limit(limit).with_for_update()).all()
+    query = _ready(columns, run_seq, now, latest, limit)
+    return connection.execute(query.with_for_update()).all()
+
+
+def has_ready(connection: sa.Connection, run_seq: int, now: float, latest: float) -> bool:
+    """Whether any task of a run may be placed now (see ``ready_tasks``)."""
+    return connection.execute(_ready((tasks.c.id,), run_seq, now, latest, 1)).first() is not None
+
+
+def _ready(columns: Sequence[Any], run_seq: int, now: float, latest: float, limit: int) -> sa.Select[Any]:
+    """Through the index of ready tasks, which SQLite uses only where the query repeats its condition in literals."""
+    due = sa.or_(tasks.c.not_before <= now, tasks.c.not_before > latest)
+    ready = sa.and_(in_run(run_seq), sa.text("state = 'QUEUED' AND waiting_on = 0"), due)
+    return sa.select(*columns).where(ready).order_by(tasks.c.id).limit(limit)
 
 
 def tasks_at_site(connection: sa.Connection, allocation_seq: int) -> Sequence[Any]:
@@ -124,13 +135,6 @@ def tasks_of_block(connection: sa.Connection, allocation_seq: int, block: int) -
     columns = (tasks.c.id, tasks.c.role, tasks.c.params, tasks.c.attempt, tasks.c.overrides)
     mine = sa.and_(tasks.c.allocation_seq == allocation_seq, tasks.c.block == block, tasks.c.state.in_(AT_SITE))
     return connection.execute(sa.select(*columns).where(mine).order_by(tasks.c.id)).all()
-
-
-def has_ready(connection: sa.Connection, run_seq: int, now: float, latest: float) -> bool:
-    """Whether any task of a run may be placed now (see ``ready_tasks``)."""
-    due = sa.or_(tasks.c.not_before <= now, tasks.c.not_before > latest)
-    ready = sa.and_(in_run(run_seq), tasks.c.state == "QUEUED", tasks.c.waiting_on == 0, due)
-    return connection.execute(sa.select(tasks.c.id).where(ready).limit(1)).first() is not None
 
 
 def tasks_with_files(connection: sa.Connection, ids: Collection[int]) -> Sequence[Any]:

@@ -189,7 +189,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_tasks_ready",
         "tasks",
-        ["id"],
+        ["state", "waiting_on", "id"],
         unique=False,
         sqlite_where=sa.text("state = 'QUEUED' AND waiting_on = 0"),
         postgresql_where=sa.text("state = 'QUEUED' AND waiting_on = 0"),

@@ -1,0 +1,98 @@
+"""The schema on both databases: migrations, indexes, two programs at once, refusals."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from packhorse.domain.errors import Conflict, Unavailable
+from packhorse.store import migrate
+from packhorse.store.database import Database
+from packhorse.store.migrate import ensure_schema
+from packhorse.store.runs import NewTask, in_run, insert_run
+from packhorse.store.schema import metadata, tasks
+from packhorse.store.tasks import _ready, page_of_tasks, ready_tasks
+from tests.fixtures.postgres import Postgres
+from tests.fixtures.stores import run_values
+
+
+def test_migrations_make_what_the_schema_says(database: Database) -> None:
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_partial_indexes_are_there(database: Database) -> None:
+    with database.read() as connection:
+        names = {index["name"] for table in ("tasks", "runs", "allocations") for index in sa.inspect(connection).get_indexes(table)}
+    assert {"ix_tasks_ready", "ix_tasks_at_site", "ix_runs_open", "ix_allocations_live"} <= names
+
+
+def test_head_is_the_newest_migration() -> None:
+    folder = migrate.__file__.replace("migrate.py", "migrations")
+    assert ScriptDirectory(folder).get_current_head() == migrate.HEAD
+
+
+def test_two_programs_may_make_the_schema_at_once(database_url: str) -> None:
+    failures: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            ensure_schema(Database(database_url))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_a_database_of_a_newer_program_is_refused(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(Conflict, match="written by a newer Packhorse"):
+        ensure_schema(database)
+
+
+def explain(database: Database, statement: sa.Select[tuple[int]]) -> str:
+    compiled = str(statement.compile(database.engine, compile_kwargs={"literal_binds": True}))
+    with database.read() as connection:
+        if not database.is_sqlite:
+            connection.execute(sa.text("ANALYZE tasks"))
+            connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        prefix = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+        return "\n".join(" ".join(map(str, row)) for row in connection.exec_driver_sql(f"{prefix} {compiled}"))
+
+
+def test_pages_and_ready_tasks_are_found_by_index(database: Database) -> None:
+    with database.write() as connection:
+        insert_run(connection, run_values(), [NewTask("row", "{}") for _ in range(3000)])
+        connection.execute(sa.update(tasks).where(tasks.c.id < (1 << 20) + 2900).values(state="COMPLETE"))
+    page = sa.select(tasks.c.id).where(in_run(1), tasks.c.id > 5).order_by(tasks.c.id).limit(100)
+    assert "SCAN tasks" not in explain(database, page)
+    assert "ix_tasks_ready" in explain(database, _ready((tasks.c.id,), 1, 1e9, 2e9, 10))
+    with database.write() as connection:
+        assert [row.id for row in ready_tasks(connection, 1, 1e9, 2e9, 3)] == [(1 << 20) + 2900, (1 << 20) + 2901, (1 << 20) + 2902]
+        assert len(page_of_tasks(connection, 1, None, None, 100)) == 100
+
+
+def test_a_server_that_is_away_is_a_sentence(postgres: Postgres) -> None:
+    database = Database(f"postgresql+psycopg://postgres@127.0.0.1:{postgres.port}/no_such_database")
+    with pytest.raises(Unavailable, match="The database does not answer"), database.read():
+        pass
+
+
+def test_a_full_or_locked_sqlite_is_a_sentence(tmp_path: object, database: Database) -> None:
+    if not database.is_sqlite:
+        pytest.skip("SQLite only: PostgreSQL's own disk is its operator's")
+    with pytest.raises(Unavailable, match="full"), database.write() as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 60")
+        insert_run(connection, run_values(), [NewTask("row", json.dumps({"x": "y" * 1000})) for _ in range(5000)])
