@@ -1,0 +1,100 @@
+"""The engine may be killed at any instant: nothing is lost, nothing is done twice."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from packhorse.domain.states import TaskState
+from packhorse.engine.embedded import Embedded
+from tests.fixtures.room import EngineProcess, make_app, submit, wait_for
+from tests.fixtures.truth import assert_each_ended_once, attempts_by_task, executions
+
+
+@pytest.fixture
+def room(home: Path) -> Iterator[Embedded]:
+    room = Embedded(home)
+    yield room
+    room.close()
+
+
+def witness_app(tmp_path: Path, *, sleep_s: float = 0) -> tuple[str, Path]:
+    """An app whose every task appends its number to one file."""
+    witness = tmp_path / "witness"
+    command = f"[/bin/sh, -c, 'sleep {sleep_s}; echo \"$0\" >> {witness}', '{{i}}']"
+    return make_app(tmp_path / "app", command=command), witness
+
+
+def test_killed_at_twenty_random_moments_of_2000_tasks(room: Embedded, home: Path, tmp_path: Path) -> None:
+    app, witness = witness_app(tmp_path, sleep_s=0.015)
+    run = submit(room, app, 2000)
+    moments = random.Random(7)
+    in_the_middle = 0
+    for _ in range(20):
+        with EngineProcess(home) as engine:
+            time.sleep(0.35 + moments.random() * 0.5)  # starting takes about 0.4 s
+            engine.kill()
+        in_the_middle += not room.service.run(room.user, run.id).ended
+    assert in_the_middle >= 15, "most kills must hit the run while it goes on"
+    with EngineProcess(home):
+        wait_for(lambda: room.service.run(room.user, run.id).ended, 120, "the run's end")
+    assert room.service.run(room.user, run.id).counts == {TaskState.COMPLETE: 2000}
+    assert_each_ended_once(room)
+    assert executions(witness) == dict.fromkeys(range(2000), 1)
+    assert set(attempts_by_task(room).values()) == {1}
+
+
+def test_killed_after_every_single_step_in_turn(room: Embedded, home: Path, tmp_path: Path) -> None:
+    """Systematic: dies after its first commit or write, then after its second, … until a run gets through without dying."""
+    app, witness = witness_app(tmp_path)
+    step, submitted = 1, 0
+    while True:
+        run = submit(room, app, 12)
+        submitted += 1
+        with EngineProcess(home, crash_at=step) as engine:
+            died = wait_for(
+                lambda engine=engine, run=run: (engine.process.poll() is not None and "died") or room.service.run(room.user, run.id).ended,
+                60,
+                f"the end of run {submitted}",
+            )
+            if died != "died":
+                break
+        step += 1 if step < 16 else 4
+    with EngineProcess(home):
+        wait_for(lambda: all(view.ended for view in room.service.runs(room.user, limit=1000).items), 60, "the end of all runs")
+    assert submitted > 8, "the engine must have died at several different steps"
+    assert_each_ended_once(room)
+    assert executions(witness) == dict.fromkeys(range(12), submitted)
+
+
+def test_of_two_engines_one_leads_and_the_other_takes_over_when_it_dies(room: Embedded, home: Path, tmp_path: Path) -> None:
+    app, witness = witness_app(tmp_path)
+    with EngineProcess(home) as first, EngineProcess(home):
+        run = submit(room, app, 300)
+        wait_for(lambda: room.service.run(room.user, run.id).done > 20, 60, "the first results")
+        first.kill()
+        wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
+    assert_each_ended_once(room)
+    assert executions(witness) == dict.fromkeys(range(300), 1)
+
+
+def test_a_suspended_engine_that_wakes_too_late_changes_nothing(
+    room: Embedded, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, witness = witness_app(tmp_path)
+    with EngineProcess(home) as sleeper:
+        run = submit(room, app, 3000)
+        wait_for(lambda: room.service.run(room.user, run.id).done > 20, 60, "the first results")
+        sleeper.signal(signal.SIGSTOP)
+        with EngineProcess(home):  # takes over when the lease's beat has stood still for its 15 s
+            wait_for(lambda: room.service.run(room.user, run.id).ended, 90, "the run's end")
+            sleeper.signal(signal.SIGCONT)
+            later = submit(room, app, 50)
+            wait_for(lambda: room.service.run(room.user, later.id).ended, 60, "the next run's end")
+    assert_each_ended_once(room)
+    assert executions(witness) == {index: 2 if index < 50 else 1 for index in range(3000)}
