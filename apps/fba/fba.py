@@ -105,6 +105,8 @@ def serve(requests: IO[bytes], responses: IO[bytes]) -> None:
             code, output = USAGE, f"This is not a work request: {error}."
         else:
             code, output = fba.answer(arguments)
+        if code:
+            print(output, file=sys.stderr, flush=True)  # where the engine looks for the reason of a failure
         response = {"exitCode": code, "output": output, "requestId": request_id}
         responses.write(json.dumps(response).encode() + b"\n")
         responses.flush()

@@ -1,0 +1,1 @@
+"""Repeatable benchmarks: ratios against named peers within one run. ``make bench``, or ``make bench ONLY=overhead``."""

@@ -1,0 +1,51 @@
+"""The agent alone, on a bundle that is ready, against xargs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.harness import Figures, bracketed, folder, ratio, record, timed, xargs
+from packhorse.domain.render import limits, template_key
+from packhorse.domain.resources import Resources
+from packhorse.sites.agentfile import agent_file
+from packhorse.sites.site import BLOCK, local_site
+
+TASKS = 5000
+ROUNDS = 5
+BLOCK_TASKS = 250
+
+
+def make_spool(root: Path) -> tuple[Path, Path]:
+    """(agent's file, spool) with TASKS × true in blocks."""
+    site = local_site(str(root), linger_s=0)
+    site.prepare_spool("a-bench", site.shape("a-bench"))
+    spool = Path(site.spool("a-bench"))
+    document = {"session": "none", "start": None, "env": {}, **limits(Resources()), "outputs": [], "result": "none"}
+    key = template_key(document)
+    (spool / f"templates/{key}.json").write_text(json.dumps({"key": key, **document}))
+    for number, start in enumerate(range(0, TASKS, BLOCK_TASKS), start=1):
+        lines = [json.dumps({"id": index, "n": 1, "t": key, "argv": ["/bin/true"]}) for index in range(start, start + BLOCK_TASKS)]
+        (spool / "bundle" / BLOCK.format(number)).write_text("\n".join(lines) + "\n")
+    return root / "agents" / agent_file()[0], spool
+
+
+def measure() -> Figures:
+    """agent_ratio: from the agent's start to its end."""
+
+    def ours() -> float:
+        with folder() as root:
+            program, spool = make_spool(root)
+            took = timed(lambda: subprocess.run([sys.executable, "-I", "-S", str(program), str(spool)], check=True))
+            ends = sum(line.startswith('{"k":"end"') for path in spool.glob("journal/*") for line in path.read_text().splitlines())
+            if ends != TASKS:
+                raise RuntimeError(f"{ends} tasks ended instead of {TASKS}")
+            return took
+
+    ours()
+    rounds = bracketed(ours, lambda: xargs(TASKS), ROUNDS)
+    figures = {"agent_ratio": round(ratio(rounds), 3)}
+    record("agent", figures, rounds)
+    return figures

@@ -1,0 +1,90 @@
+"""What all benchmarks share: bracketed timing on a noisy machine, a record of everything measured, an engine room of one's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+SCRATCH = "/var/tmp"  # a disk, not memory
+Figures = dict[str, float]
+
+
+def bracketed(measured: Callable[[], float], reference: Callable[[], float], rounds: int) -> list[tuple[float, float]]:
+    """(seconds, seconds of the reference) per round; the reference is the mean of a run before and one after, so that drift cancels."""
+    pairs = []
+    before = reference()
+    for _ in range(rounds):
+        took = measured()
+        after = reference()
+        pairs.append((took, (before + after) / 2))
+        before = after
+    return pairs
+
+
+def ratio(pairs: list[tuple[float, float]]) -> float:
+    """The median of the rounds' ratios."""
+    return median(measured / reference for measured, reference in pairs)
+
+
+def timed(function: Callable[[], Any]) -> float:
+    """Seconds that a call takes."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def xargs(number: int) -> float:
+    """Seconds of ``seq N | xargs -P2 -n1 /bin/true``."""
+    return timed(lambda: subprocess.run(f"seq {number} | xargs -P2 -n1 /bin/true", shell=True, check=True))
+
+
+def python(code: str, *arguments: str) -> str:
+    """Runs Python code in a fresh interpreter; its stdout."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr[-2000:])
+    return done.stdout
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A fresh folder on a disk, gone afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="packhorse-bench-", dir=SCRATCH))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def true_app(home: Path) -> str:
+    """An app that runs /bin/true, with one parameter."""
+    app = home / "true"
+    app.mkdir()
+    (app / "app.yaml").write_text("packhorse: 1\nname: 'true'\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n")
+    return str(app)
+
+
+def record(name: str, figures: Figures, rounds: Any) -> None:
+    """Keeps what was measured, as measured."""
+    RESULTS.mkdir(exist_ok=True)
+    line = {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": f"make bench ONLY={name}",
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]},
+        "figures": figures,
+        "rounds": rounds,
+    }
+    with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")

@@ -1,0 +1,54 @@
+"""5000 × /bin/true, from submission to every result durable in the store with logs and usage captured, against xargs and peers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from bench import peers
+from bench.harness import Figures, bracketed, folder, ratio, record, true_app, xargs
+from packhorse.domain.run import AppRun
+from packhorse.domain.states import TaskState
+from packhorse.engine.embedded import Embedded
+from packhorse.logs import configure_logs
+
+TASKS = 5000
+ROUNDS = 5
+
+
+def packhorse_true(number: int, home: Path) -> float:
+    """Seconds from submission until the run's end is in the store."""
+    room = Embedded(home)
+    app = true_app(home)
+    with room.run_engine() as engine:
+        engine.leading.wait(10)
+        began = time.perf_counter()
+        run = room.service.submit(room.user, AppRun(app=app), ({"i": index} for index in range(number)))
+        view = run
+        while not view.ended:
+            view = room.service.wait(room.user, run.id, number, 60)
+        took = time.perf_counter() - began
+    if view.counts != {TaskState.COMPLETE: number}:
+        raise RuntimeError(f"not all tasks are complete: {view.counts}")
+    room.close()
+    return took
+
+
+def measure() -> Figures:
+    """overhead_ratio, and the same ratio of each peer that is installed."""
+    configure_logs()
+
+    def ours() -> float:
+        with folder() as home:
+            return packhorse_true(TASKS, home)
+
+    ours()  # warm up
+    rounds = {"packhorse": bracketed(ours, lambda: xargs(TASKS), ROUNDS)}
+    for name, peer in peers.available().items():
+        number = peers.TASKS
+        rounds[name] = bracketed(lambda peer=peer, number=number: peer(number), lambda number=number: xargs(number), 2)  # type: ignore[misc]
+    figures = {f"{name}_ratio": round(ratio(pairs), 3) for name, pairs in rounds.items() if name != "packhorse"}
+    figures["ms_per_task"] = round(min(took for took, _ in rounds["packhorse"]) / TASKS * 1000, 3)
+    figures["overhead_ratio"] = round(ratio(rounds["packhorse"]), 3)
+    record("overhead", figures, rounds)
+    return figures
