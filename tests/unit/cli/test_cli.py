@@ -1,0 +1,121 @@
+"""The command line: refusals, exit codes, and what --help may cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from packhorse.cli.output import duration, size
+from packhorse.cli.running import parse_duration
+from packhorse.domain.errors import InvalidRequest
+
+APP = "packhorse: 1\nname: t\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n"
+
+
+def packhorse(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PACKHORSE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "packhorse.cli.main", *arguments], cwd=folder, capture_output=True, text=True, timeout=60,
+        env={**kept, "PACKHORSE_HOME": str(folder / "home"), **environment}, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "app.yaml").write_text(APP)
+    (tmp_path / "wrong.csv").write_text("i\nx\n")
+    (tmp_path / "bad.yaml").write_text("name: T\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["run", "nope"], 3, "There is no app 'nope'."),
+        (["run", "./app.yaml", "--over", "no.csv"], 3, "There is no table at no.csv."),
+        (["run", "./app.yaml", "--over", "wrong.csv"], 2, "row 1, parameter 'i': expected a whole number, found 'x'."),
+        (["run", "./app.yaml", "--set", "i"], 2, "--set i: expected NAME=VALUE."),
+        (["run", "./app.yaml", "--set", "i=1", "--walltime", "soon"], 2, "'soon' is not a duration."),
+        (["run", "./app.yaml", "--set", "i=1", "--session", "tea"], 2, "--session tea: expected one of none, worker, shell."),
+        (["run", "./app.yaml", "--set", "i=1", "--cores", "9999"], 2, "no site can run it"),
+        (["run"], 2, "Say what to run"),
+        (["run", "--tasks", "no.yaml"], 3, "There is no file no.yaml."),
+        (["run", "./bad.yaml"], 2, "bad.yaml, line 1, field 'name'"),
+        (["apps", "check", "bad.yaml"], 2, "field 'command': is required and missing."),
+        (["apps", "show", "nope"], 3, "There is no app 'nope'."),
+        (["show", "r-0123456789abcdef"], 3, "There is no run"),
+        (["show", "r-x.1"], 2, "is not a task id"),
+        (["logs", "r-0123456789abcdef.0"], 3, "There is no run"),
+        (["cancel", "r-0123456789abcdef"], 3, "There is no run"),
+        (["ps", "r-0123456789abcdef", "--state", "sleeping"], 2, "is not a state"),
+        (["serve", "--host", "0.0.0.0"], 2, "--allow-remote"),
+        (["token", "revoke", "nobody"], 3, "There is no token of 'nobody'."),
+    ],
+)
+def test_refusals_are_sentences_with_an_exit_code(folder: Path, arguments: list[str], code: int, words: str) -> None:
+    done = packhorse(folder, *arguments)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_refusals_are_json_for_programs(folder: Path) -> None:
+    done = packhorse(folder, "run", "./app.yaml", "--over", "wrong.csv", "--json")
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["code"], error["problems"][0]["where"]) == (2, "invalid_request", "row 1, parameter 'i'")
+
+
+def test_a_server_that_is_not_there_is_a_sentence(folder: Path) -> None:
+    done = packhorse(folder, "ps", PACKHORSE_URL="http://127.0.0.1:9")
+    assert done.returncode == 6
+    assert "The server at http://127.0.0.1:9 does not answer" in done.stderr
+
+
+def test_help_imports_nothing_that_is_slow(folder: Path) -> None:
+    code = "import sys; sys.argv = ['packhorse', '--help']\nimport packhorse.cli.main as m\ntry: m.app()\nexcept SystemExit: pass\n"
+    code += "print('SLOW', [n for n in ('sqlalchemy', 'pydantic', 'fastapi', 'httpx', 'alembic', 'yaml') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "SLOW []" in done.stdout
+
+
+def test_every_command_has_help(folder: Path) -> None:
+    done = packhorse(folder, "--help")
+    for command in (
+        "run",
+        "wait",
+        "ps",
+        "show",
+        "logs",
+        "results",
+        "cancel",
+        "retry",
+        "usage",
+        "apps",
+        "doctor",
+        "serve",
+        "token",
+        "version",
+    ):
+        assert command in done.stdout
+    assert "Exit codes" in done.stdout
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86400), ("45", 45), ("1.5h", 5400)])
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "-1s", "0", "inf", "1w", "x"])
+def test_wrong_durations(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        parse_duration(text)
+
+
+def test_numbers_as_people_read_them() -> None:
+    assert [size(number) for number in (0, 999, 1500, 2.5e9, 3e15)] == ["0 B", "999 B", "1.5 kB", "2.5 GB", "3000.0 TB"]
+    assert [duration(seconds) for seconds in (0.0123, 5, 125, 7325)] == ["12.3 ms", "5.0 s", "2 min 05 s", "2 h 02 min"]

@@ -1,0 +1,181 @@
+"""The engine's pure decisions: sharing, blocks, retries, verdicts, and what a journal's bytes mean."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packhorse.domain.failures import VERDICTS, FailureClass
+from packhorse.domain.resources import Resources
+from packhorse.engine import pack
+from packhorse.engine.journal import parse_journal
+from packhorse.engine.retry import MAX_BACKOFF_S, RetryPolicy, escalate
+from packhorse.engine.verdict import judge, storable
+
+demands = st.lists(
+    st.builds(pack.Demand, st.sampled_from("abcd"), st.integers(1, 50), st.integers(0, 10_000), st.floats(1e-4, 1e4)),
+    max_size=12,
+    unique_by=lambda demand: demand.run_seq,
+)
+
+
+@given(core_s=st.floats(0.001, 1e5), wanted=demands)
+def test_sharing_gives_nobody_more_than_asked_and_everybody_something(core_s: float, wanted: list[pack.Demand]) -> None:
+    given_tasks = pack.share(core_s, wanted)
+    by_run = {demand.run_seq: demand for demand in wanted}
+    assert all(0 < number <= by_run[run].tasks for run, number in given_tasks.items())
+    users = {demand.user for demand in wanted if demand.tasks}
+    assert {by_run[run].user for run in given_tasks} == users
+    # beyond the quota goes at most the one task that every user is due
+    spent = sum(number * by_run[run].core_s for run, number in given_tasks.items())
+    assert spent <= core_s + sum(max(demand.core_s for demand in wanted if demand.user == user) for user in users) + 1e-6
+
+
+@given(wanted=demands)
+def test_without_quota_nothing_is_given(wanted: list[pack.Demand]) -> None:
+    assert pack.share(0, wanted) == {}
+
+
+def test_a_newcomer_gets_an_equal_part() -> None:
+    given_tasks = pack.share(4.0, [pack.Demand("alice", 1, 5000, 0.01), pack.Demand("bob", 2, 5000, 0.01)])
+    assert given_tasks == {1: 200, 2: 200}
+
+
+def test_what_one_leaves_the_others_get() -> None:
+    assert pack.share(4.0, [pack.Demand("alice", 1, 5000, 0.01), pack.Demand("bob", 2, 1, 0.01)]) == {1: 399, 2: 1}
+
+
+@given(items=st.lists(st.integers(), max_size=2000), core_s=st.floats(0, 1e4), cores=st.integers(1, 256))
+def test_blocks_hold_every_task_once_and_are_bounded(items: list[int], core_s: float, cores: int) -> None:
+    blocks = pack.split(items, core_s, cores)
+    assert [item for block in blocks for item in block] == items
+    assert all(1 <= len(block) <= pack.MAX_BLOCK_TASKS for block in blocks)
+    assert all(len(block) == 1 or len(block) * core_s <= pack.BLOCK_S * cores + 1e-9 for block in blocks)
+
+
+@pytest.mark.parametrize(
+    ("failure", "earlier", "again", "overrides"),
+    [
+        (FailureClass.APP, [], False, None),  # the same program on the same input
+        (FailureClass.OUT_OF_MEMORY, [], True, {"ram_gb": 2.0}),
+        (FailureClass.OUT_OF_MEMORY, ["out_of_memory"] * 2, False, None),  # used up
+        (FailureClass.OUT_OF_TIME, [], True, {"walltime_s": 120.0}),
+        (FailureClass.NODE_LOST, ["out_of_memory"], True, None),  # another class has its own count
+        (FailureClass.NODE_LOST, ["node_lost"] * 3, False, None),
+        (FailureClass.PREEMPTED, ["preempted"] * 9, True, None),
+        (FailureClass.CANCELED, [], False, None),  # a cancel is final
+        (FailureClass.UPSTREAM, [], False, None),
+        (FailureClass.PREEMPTED, ["node_lost"] * 19, False, None),  # the cap over all classes
+    ],
+)
+def test_retries_by_class(failure: FailureClass, earlier: list[str], again: bool, overrides: dict[str, float] | None) -> None:
+    decision = RetryPolicy.default().decide(failure, earlier, Resources(ram_gb=1, walltime_s=60), fits=True)
+    assert (decision.again, decision.overrides) == (again, overrides)
+    assert decision.why
+
+
+def test_what_no_site_can_give_is_not_tried_again() -> None:
+    decision = RetryPolicy.default().decide(FailureClass.OUT_OF_MEMORY, [], Resources(ram_gb=1), fits=False)
+    assert (decision.again, decision.why) == (False, "no site can give it more")
+
+
+def test_a_policy_may_be_overridden() -> None:
+    assert RetryPolicy.default().override({FailureClass.APP: 1}).decide(FailureClass.APP, [], Resources(), fits=True).again
+
+
+def test_back_off_grows_and_is_capped() -> None:
+    policy = RetryPolicy.default().override({FailureClass.NODE_LOST: 15})
+    delays = [policy.decide(FailureClass.NODE_LOST, ["node_lost"] * used, Resources(), fits=True).delay_s for used in range(15)]
+    assert delays == sorted(delays)
+    assert (delays[0], delays[-1]) == (1.0, MAX_BACKOFF_S)
+
+
+def test_without_a_limit_there_is_nothing_to_raise() -> None:
+    assert escalate(FailureClass.OUT_OF_MEMORY, Resources()) is None
+
+
+@pytest.mark.parametrize(
+    ("record", "failure", "words"),
+    [
+        ({"exit": 0}, None, ""),
+        ({"exit": 3}, FailureClass.APP, "exit code 3"),
+        ({"sig": 9}, FailureClass.APP, "signal 9 (SIGKILL)"),
+        ({"sig": 250}, FailureClass.APP, "signal 250"),
+        ({"why": "memory", "sig": 9, "peak": 1_100_000_000}, FailureClass.OUT_OF_MEMORY, "memory limit of 1 GB (peak 1.10 GB)"),
+        ({"why": "walltime", "sig": 15}, FailureClass.OUT_OF_TIME, "walltime of 60 s"),
+        ({"why": "outputs", "exit": 0, "msg": "it left no 'a.txt'"}, FailureClass.APP, "it left no 'a.txt'"),
+        ({"why": "drained"}, FailureClass.PREEMPTED, "allocation ended"),
+        ({"why": "canceled"}, FailureClass.CANCELED, "canceled"),
+        ({"why": "a verdict of the future", "exit": 0}, FailureClass.NODE_LOST, "exit code 0"),  # never a success
+    ],
+)
+def test_verdicts(record: dict[str, Any], failure: FailureClass | None, words: str) -> None:
+    judged = judge(record, Resources(ram_gb=1, walltime_s=60), "n1")
+    assert (judged.failure if judged else None) == failure
+    assert judged is None or words in judged.evidence.message
+
+
+def test_every_verdict_of_the_agent_has_a_class() -> None:
+    assert set(VERDICTS.values()) <= set(FailureClass)
+
+
+@given(st.text())
+def test_what_is_stored_every_database_takes(text: str) -> None:
+    assert "\0" not in storable(text)
+    storable(text).encode()
+
+
+records = st.lists(
+    st.one_of(
+        st.builds(lambda task, n: {"k": "end", "id": task, "n": n, "exit": 0}, st.integers(0, 2**62), st.integers(1, 9)),
+        st.builds(lambda task: {"k": "back", "tasks": [[task, 1]], "why": "drain"}, st.integers(0, 2**62)),
+        st.just({"k": "claim", "block": "00000001", "tasks": 3}),
+    ),
+    max_size=20,
+)
+
+
+@given(records, st.data())
+def test_a_journal_read_in_pieces_says_the_same(lines: list[dict[str, Any]], data: st.DataObject) -> None:
+    whole = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    seen: list[dict[str, Any]] = []
+    offset = 0
+    while offset < len(whole):
+        upto = data.draw(st.integers(offset + 1, len(whole)))
+        batch = parse_journal(whole[offset:upto])
+        seen += batch.records
+        offset += batch.length or (upto - offset if upto == len(whole) else 0)
+        assert not batch.bad_lines
+    assert seen == lines
+
+
+@given(st.binary())
+def test_no_bytes_surprise_the_reader(data: bytes) -> None:
+    batch = parse_journal(data)
+    assert batch.length == data.rfind(b"\n") + 1
+    assert len(batch.records) + batch.bad_lines == data[: batch.length].count(b"\n")
+
+
+NO_RECORDS = ["x", "[]", "null", '{"k":"end"}', '{"k":"back","tasks":[1]}']
+NO_RECORDS += ['{"k":"end","id":"1","n":1}', '{"k":"end","id":-1,"n":1}', '{"k":"end","id":true,"n":1}']
+
+
+@pytest.mark.parametrize("line", NO_RECORDS)
+def test_a_line_that_is_no_record_is_counted(line: str) -> None:
+    batch = parse_journal(line.encode() + b"\n")
+    assert (batch.records, batch.bad_lines) == ([], 1)
+
+
+def test_a_line_longer_than_any_can_be_is_given_up() -> None:
+    assert parse_journal(b"x" * 100, longest=100).length == 100
+    assert parse_journal(b"x" * 99, longest=100).length == 0
+
+
+def test_an_equal_part_for_many_users() -> None:
+    parts = Counter(pack.share(100.0, [pack.Demand(f"u{number}", number, 1000, 0.1) for number in range(10)]))
+    assert set(parts.values()) == {100}
