@@ -25,6 +25,7 @@ AuthInfo=socket=$ROOT/munge/socket
 DbdHost=ctl
 DbdAddr=127.0.0.1
 DbdPort=$DBD_PORT
+CommunicationParameters=NoInAddrAny
 SlurmUser=root
 LogFile=$ROOT/log/slurmdbd.log
 PidFile=$ROOT/run/slurmdbd.own.pid

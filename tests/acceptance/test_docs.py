@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,7 @@ def as_script(text: str) -> str:
             parts.append(f"python3 - <<'PYTHON_BLOCK'\n{block}PYTHON_BLOCK")
         else:
             for command in commands(block):
-                parts.append(f"echo {'+ ' + command.splitlines()[0]!r} >&2\n{command}")
+                parts.append(f"echo {shlex.quote('+ ' + command.splitlines()[0])} >&2\n{command}")
     return "\n".join(parts) + "\n"
 
 

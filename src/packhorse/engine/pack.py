@@ -57,7 +57,7 @@ def _serve(part: float, demands: Sequence[Demand], given: dict[int, int]) -> flo
     spent = 0.0
     for demand in demands:
         room = part - spent
-        number = min(demand.tasks, int(room / demand.core_s)) if demand.core_s > 0 else demand.tasks
+        number = demand.tasks if demand.tasks * demand.core_s <= room else int(room / demand.core_s)
         if number == 0 and not spent:
             number = 1
         if number <= 0:
@@ -69,5 +69,6 @@ def _serve(part: float, demands: Sequence[Demand], given: dict[int, int]) -> flo
 
 def split(items: Sequence[Item], core_s: float, cores: int) -> list[Sequence[Item]]:
     """``items`` of ``core_s`` core-seconds each, in blocks of about ``BLOCK_S`` on ``cores``; never fewer than one to a block."""
-    size = MAX_BLOCK_TASKS if core_s <= 0 else max(1, min(MAX_BLOCK_TASKS, int(BLOCK_S * cores / core_s)))
+    work = BLOCK_S * cores
+    size = MAX_BLOCK_TASKS if MAX_BLOCK_TASKS * core_s <= work else max(1, int(work / core_s))
     return [items[start : start + size] for start in range(0, len(items), size)]

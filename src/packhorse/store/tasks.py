@@ -23,11 +23,12 @@ def page_of_tasks(
     connection: sa.Connection, run_seq: int, states: Collection[TaskState] | None, after: int | None, limit: int
 ) -> Sequence[Any]:
     """Tasks of a run in order; ``after`` is the id of the last one seen."""
-    query = sa.select(tasks).where(in_run(run_seq)).order_by(tasks.c.id).limit(limit)
+    # one range, not two: SQLite seeks by the first condition on a column and filters by the second
+    first = run_seq * TASKS_PER_RUN if after is None else max(after + 1, run_seq * TASKS_PER_RUN)
+    rest_of_run = tasks.c.id.between(first, (run_seq + 1) * TASKS_PER_RUN - 1)
+    query = sa.select(tasks).where(rest_of_run).order_by(tasks.c.id).limit(limit)
     if states is not None:
         query = query.where(tasks.c.state.in_(states))
-    if after is not None:
-        query = query.where(tasks.c.id > after)
     return connection.execute(query).all()
 
 

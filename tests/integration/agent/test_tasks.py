@@ -8,8 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-
-from .conftest import Spool
+from agent_spool import Spool
 
 
 def test_exit_code_signal_and_output(spool: Spool) -> None:
