@@ -14,7 +14,8 @@ from rich.table import Table
 
 from packhorse.domain.errors import PackhorseError
 
-out = Console(soft_wrap=True)
+_WIDE = 200  # where nobody looks, tables are not folded
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
 err = Console(stderr=True, soft_wrap=True)
 
 INTERNAL_ERROR = 70  # EX_SOFTWARE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,9 @@ class AppCatalog:
             digest.update(content)
         target = self._kept / f"{app.manifest.name}-{digest.hexdigest()[:16]}"
         if not target.exists():
-            temporary = self._kept / f".{target.name}.{os.getpid()}"
+            self._kept.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".keeping-", dir=self._kept))
+            temporary.chmod(0o755)
             for relative, path in files:
                 (temporary / relative).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, temporary / relative)

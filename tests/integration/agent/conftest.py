@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_spool import Spool, processes_with
 
 import packhorse.agent
+
+from .agent_spool import Spool, processes_with
 
 SOURCES = Path(packhorse.agent.__file__).parent
 

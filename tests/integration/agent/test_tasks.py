@@ -8,7 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from agent_spool import Spool
+
+from .agent_spool import Spool
 
 
 def test_exit_code_signal_and_output(spool: Spool) -> None:

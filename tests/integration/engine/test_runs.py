@@ -1,0 +1,168 @@
+"""Runs through the service and a real engine, with real processes, on both databases."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from packhorse.domain.errors import Conflict, NotFound
+from packhorse.domain.run import AppRun, NamedTask, TaskRun
+from packhorse.domain.states import TaskState
+from packhorse.domain.views import RunView
+from packhorse.engine.embedded import Embedded
+from tests.fixtures.room import make_app, submit, wait_for
+from tests.fixtures.truth import assert_each_ended_once
+
+GATHER = "gather:\n  command: [cp, '{results}', all.jsonl]\n  outputs: {all: {path: all.jsonl}}\n"
+
+
+@pytest.fixture
+def room(embedded: Embedded) -> Iterator[Embedded]:
+    with embedded.run_engine():
+        yield embedded
+    assert_each_ended_once(embedded)
+
+
+def end_of(room: Embedded, run: RunView, timeout_s: float = 40) -> RunView:
+    wait_for(lambda: room.service.run(room.user, run.id).ended, timeout_s, "the run's end")
+    return room.service.run(room.user, run.id)
+
+
+def run_tasks(room: Embedded, *tasks: dict[str, Any]) -> RunView:
+    request = TaskRun(tasks=[NamedTask.model_validate(task) for task in tasks])
+    return end_of(room, room.service.submit(room.user, request))
+
+
+def sh(name: str, script: str, **fields: Any) -> dict[str, Any]:
+    after = fields.pop("after", [])
+    return {"name": name, "after": after, "task": {"executors": [{"command": ["/bin/sh", "-c", script]}], **fields}}
+
+
+def read(room: Embedded, task: str, stream: str = "stdout") -> bytes:
+    return room.service.log(room.user, task, stream).data
+
+
+def test_rows_in_order_and_a_gathering_task_over_them(room: Embedded, tmp_path: Path) -> None:
+    more = "outputs:\n  said: {from: stdout, type: json}\n" + GATHER
+    app = make_app(tmp_path / "app", command="[/bin/echo, '{i}']", more=more)
+    run = end_of(room, submit(room, app, 40))
+    assert run.counts == {TaskState.COMPLETE: 41}
+    rows = list(room.service.results(room.user, run.id))
+    assert [(row["index"], row["params"]["i"], row["result"]) for row in rows] == [(index, index, index) for index in range(40)]
+    assert len(room.service.gathered(room.user, run.id)["all"].read_text().splitlines()) == 40
+    usage = room.service.usage(room.user, run.id)
+    assert (usage.tasks, usage.attempts) == (41, 41)
+    assert usage.cpu_s > 0 and usage.peak_memory > 0
+
+
+def test_a_task_takes_another_ones_output(room: Embedded) -> None:
+    run = run_tasks(
+        room,
+        sh("make", "echo hello > o.txt", outputs=[{"path": "o.txt"}]),
+        sh("left", "tr a-z A-Z < i > l", inputs=[{"path": "i", "url": "task://make/o.txt"}], outputs=[{"path": "l"}]),
+        sh("right", "wc -c < i > r", inputs=[{"path": "i", "url": "task://make/o.txt"}], outputs=[{"path": "r"}]),
+        sh("join", "cat l r", inputs=[{"path": "l", "url": "task://left/l"}, {"path": "r", "url": "task://right/r"}]),
+    )
+    assert run.counts == {TaskState.COMPLETE: 4}
+    assert read(room, f"{run.id}.3").split() == [b"HELLO", b"6"]
+
+
+def test_a_failure_ends_its_dependents_by_name_and_nobody_else(room: Embedded) -> None:
+    run = run_tasks(room, sh("bad", "exit 3"), sh("after", "true", after=["bad"]), sh("last", "true", after=["after"]), sh("free", "true"))
+    tasks = {task.name: task for task in room.service.tasks(room.user, run.id).items}
+    assert {name: task.state.value for name, task in tasks.items()} == {
+        "bad": "EXECUTOR_ERROR", "after": "SYSTEM_ERROR", "last": "SYSTEM_ERROR", "free": "COMPLETE",
+    }  # fmt: skip
+    assert tasks["after"].reason == f"It needs task {run.id}.0 (bad), which ended as EXECUTOR_ERROR."
+
+
+def test_out_of_memory_is_tried_again_with_twice_the_memory(room: Embedded, tmp_path: Path) -> None:
+    code = "x = bytearray(150_000_000); x[::4096] = b'1' * len(x[::4096]); import time; time.sleep(0.5)"
+    app = make_app(tmp_path / "app", command=f'[python3, -S, -c, "{code}"]', more="resources: {ram_gb: 0.1}\n")
+    run = end_of(room, submit(room, app, 1))
+    task = room.service.task(room.user, f"{run.id}.0")
+    assert (task.state, [attempt.failure for attempt in task.attempts]) == (TaskState.COMPLETE, ["out_of_memory", None])
+    assert [attempt.memory_mb for attempt in task.attempts] == [100, 200]
+    assert task.attempts[0].evidence and "memory limit of 0.1 GB" in task.attempts[0].evidence["message"]
+
+
+def test_out_of_time_is_told_apart_and_capped(room: Embedded, tmp_path: Path) -> None:
+    app = make_app(tmp_path / "app", command="[sleep, '60']", more="resources: {walltime_s: 0.5}\n")
+    run = end_of(room, submit(room, app, 1))
+    task = room.service.task(room.user, f"{run.id}.0")
+    assert (task.state, [attempt.failure for attempt in task.attempts]) == (TaskState.EXECUTOR_ERROR, ["out_of_time"] * 2)
+    assert [attempt.walltime_s for attempt in task.attempts] == [0.5, 1.0]
+
+
+def test_a_retry_runs_what_failed_and_reads_what_did_not(room: Embedded, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    more = "outputs:\n  said: {from: stdout, type: text}\n" + GATHER
+    app = make_app(tmp_path / "app", command=f"[/bin/sh, -c, 'test $0 != 2 || test -e {flag} && echo $0', '{{i}}']", more=more)
+    first = end_of(room, submit(room, app, 4))
+    assert first.counts == {TaskState.COMPLETE: 3, TaskState.EXECUTOR_ERROR: 1, TaskState.SYSTEM_ERROR: 1}
+    flag.touch()
+    second = end_of(room, room.service.retry(room.user, first.id))
+    assert (second.counts, second.retry_of) == ({TaskState.COMPLETE: 2}, first.id)
+    gathered = room.service.gathered(room.user, second.id)["all"].read_text()
+    assert gathered.count('"COMPLETE"') == 4
+
+
+def test_one_client_key_is_one_run_however_many_ask_at_once(room: Embedded, tmp_path: Path) -> None:
+    app = make_app(tmp_path / "app", command="[/bin/true]")
+    ids: list[str] = []
+    threads = [threading.Thread(target=lambda: ids.append(submit(room, app, 5, client_key="k").id)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 6 and len(set(ids)) == 1
+    with pytest.raises(Conflict, match="was used for another request"):
+        submit(room, app, 6, client_key="k")
+    end_of(room, room.service.run(room.user, ids[0]))
+
+
+def test_bytes_of_any_kind_come_back_as_they_were(room: Embedded) -> None:
+    run = run_tasks(room, sh("binary", r"head -c 100000 /dev/zero; printf '\377\376\000x'; printf '\377 bad' >&2; exit 1"))
+    assert read(room, f"{run.id}.0") == b"\0" * 100_000 + b"\xff\xfe\0x"
+    assert read(room, f"{run.id}.0", "stderr") == b"\xff bad"
+    detail = room.service.task(room.user, f"{run.id}.0")
+    assert detail.attempts[0].evidence and "bad" in detail.attempts[0].evidence["stderr_tail"]
+
+
+def test_a_log_is_read_while_its_task_runs(room: Embedded) -> None:
+    request = TaskRun(tasks=[NamedTask.model_validate(sh("slow", "echo early; sleep 4; echo late"))])
+    run = room.service.submit(room.user, request)
+    wait_for(lambda: read(room, f"{run.id}.0") == b"early\n", 3.5, "the first line")
+    assert not room.service.log(room.user, f"{run.id}.0", "stdout").ended
+    end_of(room, run)
+    assert read(room, f"{run.id}.0") == b"early\nlate\n"
+    assert room.service.log(room.user, f"{run.id}.0", "stdout").ended
+
+
+@pytest.mark.parametrize("script", ["ln -s /etc/passwd o", "true", "mkdir d; ln -s /etc d/x; ln -s d/x/passwd o"])
+def test_an_output_that_is_missing_or_leads_out_of_the_folder_fails_the_task(room: Embedded, script: str) -> None:
+    run = run_tasks(room, sh("out", script, outputs=[{"path": "o"}]))
+    task = room.service.task(room.user, f"{run.id}.0")
+    assert (task.state, task.failure) == (TaskState.EXECUTOR_ERROR, "app")
+    assert "'o'" in (task.reason or "") or " o" in (task.reason or "")
+    with pytest.raises(NotFound):
+        room.service.output_path(room.user, f"{run.id}.0", "o")
+
+
+def test_a_program_that_is_not_there_says_so(room: Embedded, tmp_path: Path) -> None:
+    run = end_of(room, submit(room, make_app(tmp_path / "app", command="[no-such-program]"), 1))
+    assert "no-such-program" in (room.service.task(room.user, f"{run.id}.0").reason or "")
+
+
+def test_editing_an_app_does_not_change_a_run_that_was_accepted(embedded: Embedded, tmp_path: Path) -> None:
+    app = make_app(tmp_path / "app", command="[cat, '{app}/version']", more="outputs:\n  v: {from: stdout, type: text}\n")
+    (tmp_path / "app" / "version").write_text("old")
+    run = embedded.service.submit(embedded.user, AppRun(app=app), [{"i": 1}])
+    (tmp_path / "app" / "version").write_text("new")
+    with embedded.run_engine():
+        end_of(embedded, run)
+    assert [row["result"] for row in embedded.service.results(embedded.user, run.id)] == ["old"]
