@@ -16,6 +16,13 @@ from packhorse.client import Client
 
 APP = Path(__file__).resolve().parents[3] / "apps" / "fba"
 TASKS = 5000
+REFERENCE_SLIPS = 2
+"""Rows of 5000 that COBRApy may answer differently in a long session than alone; seen: one in seven passes."""
+
+
+def agree(ours: float | None, theirs: float | None) -> bool:
+    """To 1e-6 h⁻¹; no optimum agrees with no optimum only."""
+    return ours is theirs is None or (ours is not None and theirs is not None and abs(ours - theirs) <= 1e-6)
 
 
 @pytest.mark.slow
@@ -23,7 +30,7 @@ def test_5000_growth_rates_are_those_of_cobra(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PACKHORSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
     monkeypatch.syspath_prepend(str(APP))
-    from reference import reference
+    from reference import alone, reference
 
     table = tmp_path / "table.csv"
     subprocess.run([sys.executable, APP / "make_table.py", "--rows", str(TASKS), "--output", table], check=True)
@@ -44,12 +51,12 @@ def test_5000_growth_rates_are_those_of_cobra(tmp_path: Path, monkeypatch: pytes
     assert [tuple(row["params"].get(name) or "" for name in ("model", "genes", "medium")) for row in tasks] == asked
 
     wanted = reference(asked)
-    wrong = []
-    for row, key in zip(tasks, asked, strict=True):
-        ours, theirs = row["result"]["growth"], wanted[key]
-        if (ours is None) != (theirs is None) or (theirs is not None and abs(ours - theirs) > 1e-6):
-            wrong.append((key, ours, theirs))
-    assert wrong == []
+    growth = {key: row["result"]["growth"] for key, row in zip(asked, tasks, strict=True)}
+    differing = [key for key in asked if not agree(growth[key], wanted[key])]
+    # COBRApy's answer depends a little on what it solved before (see reference.py): it is asked again, for that row alone
+    still = [(key, growth[key], wanted[key], again) for key in differing[:10] if not agree(growth[key], again := alone(key))]
+    assert still == []
+    assert len(differing) <= REFERENCE_SLIPS, [(key, growth[key], wanted[key]) for key in differing]
 
     with gathered["table"].open(newline="") as file:
         written = list(csv.DictReader(file))
