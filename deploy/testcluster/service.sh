@@ -16,7 +16,8 @@ run() { # the command in the foreground of a session of its own, in namespaces t
       mkdir -p "$ROOT/tmp/$name" "$ROOT/spool/$name"
       chmod 1777 "$ROOT/tmp/$name" ;;
   esac
-  setsid unshare --mount --uts --propagation private bash -ec "
+  # a clean environment, as at boot: it is what a job sees that brings none of its own
+  setsid env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin SLURM_CONF="$SLURM_CONF" unshare --mount --uts --propagation private bash -ec "
     hostname $host; mount -t tmpfs -o size=4k '$(mark "$name")' '$ROOT/run/mark'; mount --bind '$ROOT/etc/hosts.$host' /etc/hosts; $private
     cd /; exec \"\$@\"" "$name" "$@" >>"$ROOT/log/$name.out" 2>&1 </dev/null &
   echo $! >"$ROOT/run/$name.pid"

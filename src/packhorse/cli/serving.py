@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 
 import uvicorn
 
@@ -35,6 +36,8 @@ def serve(host: str, port: int, database: str | None, *, json_logs: bool, allow_
     api = create_app(embedded.service, tokens)
     settings = uvicorn.Config(api, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S)
     err.print(f"Serving http://{host}:{port}; the token of {embedded.user.name} is in {token_file}", highlight=False)
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has shut down; the engine must be left in order
+        signal.signal(number, lambda *_: None)
     try:
         with embedded.run_engine():
             uvicorn.Server(settings).run()

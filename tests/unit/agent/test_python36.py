@@ -21,7 +21,15 @@ def test_the_syntax_is_that_of_3_6(source: Path) -> None:
 
 def test_a_checker_of_old_pythons_agrees() -> None:
     """vermin knows in which version each syntax and each module came; what is newer stands behind a test for it (os.posix_spawn)."""
-    command = [str(Path(sys.executable).parent / "vermin"), "-t=3.6-", "--no-tips", "--violations", "--eval-annotations", "--exclude", "os.posix_spawn"]
+    command = [
+        str(Path(sys.executable).parent / "vermin"),
+        "-t=3.6-",
+        "--no-tips",
+        "--violations",
+        "--eval-annotations",
+        "--exclude",
+        "os.posix_spawn",
+    ]
     command += ["--exclude", "os.posix_spawnp", *map(str, SOURCES)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
