@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from packhorse.client.backends import Backend, EmbeddedBackend, HttpBackend
 from packhorse.client.handle import RunHandle
@@ -17,15 +19,30 @@ from packhorse.domain.run import AppRun, NamedTask, TaskRun
 from packhorse.domain.views import AppView, RunView, UsageView
 
 
-def find_token(token: str | None) -> str | None:
-    """A token given, or ``$PACKHORSE_TOKEN``, or the content of ``$PACKHORSE_TOKEN_FILE``, or of the file a local server left."""
+def find_token(url: str, token: str | None = None) -> str | None:
+    """A token given, or ``$PACKHORSE_TOKEN``, or the content of ``$PACKHORSE_TOKEN_FILE``; for a server on this machine also of the file
+    that it left. That one is an admin's: it is never sent to another machine."""
     if token or (token := os.environ.get("PACKHORSE_TOKEN")):
         return token
-    path = Path(os.environ.get("PACKHORSE_TOKEN_FILE") or load_config().home_folder() / "token")
+    if named := os.environ.get("PACKHORSE_TOKEN_FILE"):
+        try:
+            return Path(named).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"The token in {named} cannot be read: {error}.", hint="PACKHORSE_TOKEN_FILE names it.") from None
+    if not _is_this_machine(url):
+        return None
     try:
-        return path.read_text(encoding="ascii").strip()
+        return (load_config().home_folder() / "token").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def _is_this_machine(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Client:
@@ -35,7 +52,7 @@ class Client:
         url = url or (os.environ.get("PACKHORSE_URL") if home is None else None)
         self._backend: Backend
         if url:
-            self._backend = HttpBackend(url, find_token(token))
+            self._backend = HttpBackend(url, find_token(url, token))
         else:
             config = load_config()
             self._backend = EmbeddedBackend(Path(home) if home else config.home_folder(), config.app_folders(), config.database)
