@@ -18,7 +18,11 @@ class SiteUnreachable(Unavailable):
 
 
 class SubmitRejected(Exception):
-    """The batch scheduler refused a job; the message is its own."""
+    """The batch scheduler refused a job; the message is its own. ``may_pass``: only for now, since too many jobs are in its queue."""
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,11 @@ class JobStatus:
     native_state: str = ""
     reason: str = ""
     exit_code: int | None = None
+    signal: int | None = None
+    nodes: str = ""
+    started_at: float | None = None
+    """When its nodes became ours, in seconds since the epoch by the scheduler's clock."""
+    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,8 @@ class Job:
     memory_mb: int | None
     walltime_s: float | None
     nodes: int = 1
+    gpus: int = 0
+    queue: str | None = None
 
 
 class Scheduler(Protocol):
