@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
+from packhorse.domain.config import load_config
 from packhorse.domain.errors import (
     Conflict,
     InvalidManifest,
@@ -187,8 +187,8 @@ class HttpBackend:
                     yield json.loads(line)
 
     def gathered(self, run_id: str) -> dict[str, Path]:
-        """Downloads the outputs of the gathering task into a folder of this user."""
-        folder = Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}" / run_id
+        """Downloads the outputs of the gathering task to below the home folder, which nobody else can write."""
+        folder = load_config().home_folder().absolute() / "downloads" / run_id
         found: dict[str, Path] = {}
         for file in self._json("GET", f"/runs/{_part(run_id)}/files"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

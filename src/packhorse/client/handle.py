@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from packhorse.domain.states import FAILED, TaskState
 from packhorse.domain.views import RunView, TaskView, UsageView
 
 _STEP_S = 0.2
+_PATIENCE_S = 120.0  # with a server or database that does not answer while somebody waits
 _LOG_STEP_S = (0.1, 1.0)
 
 
@@ -39,14 +41,27 @@ class RunHandle:
         """Returns when every task has ended. ``progress`` shows a bar. Raises TimeoutError after ``timeout_s``; the run goes on."""
         give_up = None if timeout_s is None else time.monotonic() + timeout_s
         with self._backend.working(), Progress(self.view, shown=progress) as bar:
-            while not self.refresh().ended:
+            while not self._patiently(self.refresh).ended:
                 bar.update(self.view)
                 left_s = _STEP_S * 5 if give_up is None else give_up - time.monotonic()
                 if left_s <= 0:
                     raise TimeoutError(f"Run {self.id} has not ended after {timeout_s:g} s; it goes on.")
-                self.view = self._backend.wait(self.id, self.view.done + self.view.tasks // 50, min(_STEP_S * 5, left_s))
+                seen, step_s = self.view.done + self.view.tasks // 50, min(_STEP_S * 5, left_s)
+                self.view = self._patiently(partial(self._backend.wait, self.id, seen, step_s))
             bar.update(self.view)
         return self
+
+    def _patiently(self, ask: Callable[[], RunView]) -> RunView:
+        """The answer, also of a server that is away for a while: the run goes on meanwhile, so a wait does not end there."""
+        give_up, pause_s = time.monotonic() + _PATIENCE_S, _STEP_S
+        while True:
+            try:
+                return ask()
+            except Unavailable:
+                if time.monotonic() + pause_s > give_up:
+                    raise
+            time.sleep(pause_s)
+            pause_s = min(5.0, pause_s * 2)
 
     def results(self) -> list[dict[str, Any]]:
         """One dict per task, in order: index, task, name, state, params, result, files, reason."""
@@ -140,7 +155,11 @@ def follow_log(backend: Backend, task: str, stream: str, *, follow: bool, attemp
 
 
 def flat_result(row: dict[str, Any]) -> dict[str, Any]:
-    """One row of a result table."""
+    """One row of a result table. A name of the result that is taken gets ``result.`` before it, a parameter's ``params.``."""
     result = row["result"]
     fields = result if isinstance(result, dict) else {} if result is None else {"result": result}
-    return {"index": row["index"], "state": row["state"], **(row["params"] or {"name": row["name"]}), **fields}
+    flat = {"index": row["index"], "state": row["state"]}
+    for prefix, values in (("params", row["params"] or {"name": row["name"]}), ("result", fields)):
+        for name, value in values.items():
+            flat[f"{prefix}.{name}" if name in flat else name] = value
+    return flat

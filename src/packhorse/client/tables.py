@@ -51,16 +51,30 @@ def _delimited(path: Path, delimiter: str) -> Iterator[Row]:
                 raise InvalidRequest(f"{path} is empty; its first line names the parameters.")
             if len(set(header)) < len(header):
                 raise InvalidRequest(f"{path}, line 1: a column name is there twice.")
+            if "" in header:
+                raise InvalidRequest(f"{path}, line 1: column {header.index('') + 1} has no name.", hint="Is there a comma too many?")
             for fields in reader:
                 if not fields:
                     continue
                 if len(fields) != len(header):
                     raise InvalidRequest(f"{path}, line {reader.line_num}: {len(fields)} values, but the header names {len(header)}.")
                 yield dict(zip(header, fields, strict=True))
-        except UnicodeDecodeError as error:
-            raise InvalidRequest(f"{path} is not UTF-8 text: {error.reason} after line {reader.line_num}.") from None
+        except UnicodeDecodeError:
+            where = _first_undecodable(path)
+            raise InvalidRequest(f"{path}, line {where}: is not UTF-8 text.", hint="Save the table as UTF-8.") from None
         except csv.Error as error:
             raise InvalidRequest(f"{path}, line {reader.line_num}: {error}.") from None
+
+
+def _first_undecodable(path: Path) -> int:
+    """The number of the first line that is not UTF-8; a file is decoded in large pieces, so the error does not know it."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
@@ -73,7 +87,7 @@ def _json_lines(path: Path) -> Iterator[Row]:
 def _mapping(path: Path, number: int, line: bytes) -> Row:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{path}, line {number}: not JSON ({error}).") from None
     if not isinstance(row, dict):
         raise InvalidRequest(f"{path}, line {number}: expected a JSON object with parameters as keys.")
@@ -83,7 +97,7 @@ def _mapping(path: Path, number: int, line: bytes) -> Row:
 def _json_array(path: Path) -> Iterator[Row]:
     try:
         rows = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{path} is not JSON: {error}.") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InvalidRequest(f"{path}: expected a JSON array of objects, one per task.")

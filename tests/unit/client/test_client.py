@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from packhorse.client import handle
 from packhorse.client.client import find_token
-from packhorse.domain.errors import InvalidRequest
+from packhorse.client.handle import flat_result
+from packhorse.domain.errors import InvalidRequest, Unavailable
+from packhorse.domain.views import RunView
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +51,50 @@ def test_a_token_file_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PACKHORSE_TOKEN_FILE", "/nowhere/token")
     with pytest.raises(InvalidRequest, match="/nowhere/token"):
         find_token("https://hpc.example.org")
+
+
+class Away:
+    """A backend that does not answer now and then."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        yield
+
+    def run(self, _run_id: str) -> RunView:
+        if self.refusals:
+            self.refusals -= 1
+            raise Unavailable("The database does not answer.")
+        return view(ended_at=2.0)
+
+
+def view(**fields: Any) -> RunView:
+    values = {"id": "r-1", "user": "u", "name": "n", "app": "a@1", "created_at": 1.0, "ended_at": None, "retry_of": None, "tasks": 1}
+    return RunView.model_validate({**values, "counts": {"COMPLETE": 1}, **fields})
+
+
+def test_a_wait_outlives_a_server_that_is_away_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handle, "_STEP_S", 0.001)
+    assert handle.RunHandle(Away(3), view()).wait().view.ended  # type: ignore[arg-type]
+
+
+def test_a_wait_gives_up_on_a_server_that_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handle, "_PATIENCE_S", 0.0)
+    with pytest.raises(Unavailable):
+        handle.RunHandle(Away(99), view()).wait()  # type: ignore[arg-type]
+
+
+def test_no_value_of_a_flat_result_hides_another() -> None:
+    row = {"index": 3, "state": "COMPLETE", "name": None, "params": {"i": 1, "state": "CA"}, "result": {"i": "one", "growth": 0.5}}
+    assert flat_result(row) == {
+        "index": 3, "state": "COMPLETE", "i": 1, "params.state": "CA", "result.i": "one", "growth": 0.5
+    }  # fmt: skip
+
+
+def test_a_run_in_a_notebook_is_escaped() -> None:
+    shown = handle.RunHandle(Away(0), view())  # type: ignore[arg-type]
+    monkey = view(name="<script>alert(1)</script>", ended_at=2.0)
+    shown._backend.run = lambda _run_id: monkey  # type: ignore[method-assign]
+    assert "<script>" not in shown._repr_html_()

@@ -25,6 +25,7 @@ def write(folder: Path, name: str, content: bytes) -> Path:
     [
         ("t.csv", b'a,b\n1,x\n\n2,"y, z"\n'),
         ("t.csv", b'\xef\xbb\xbfa,b\r\n1,x\r\n2,"y, z"\r\n'),
+        ("t.csv", b'a,b\r1,x\r2,"y, z"\r'),
         ("t.tsv", b"a\tb\n1\tx\n2\ty, z\n"),
         ("t.jsonl", b'{"a": "1", "b": "x"}\n\n{"a": "2", "b": "y, z"}\n'),
         ("t.json", b'[{"a": "1", "b": "x"}, {"a": "2", "b": "y, z"}]'),
@@ -40,7 +41,9 @@ def test_every_kind_of_table_gives_the_same_rows(tmp_path: Path, name: str, cont
         ("t.csv", b"", "is empty"),
         ("t.csv", b"a,b\n1\n", "line 2: 1 values, but the header names 2"),
         ("t.csv", b"a,a\n1,2\n", "line 1: a column name is there twice"),
-        ("t.csv", b"a\n\xff\xfe\n", "is not UTF-8 text"),
+        ("t.csv", b"a\n" + b"1\n" * 5000 + b"\xff\xfe\n", "line 5002: is not UTF-8 text"),
+        ("t.csv", b"a,\n1,2\n", "line 1: column 2 has no name"),
+        ("t.jsonl", b"[" * 200_000, "line 1: not JSON"),
         ("t.jsonl", b'{"a": 1}\nx\n', "line 2: not JSON"),
         ("t.jsonl", b"[1]\n", "line 1: expected a JSON object"),
         ("t.json", b"{}", "expected a JSON array"),
