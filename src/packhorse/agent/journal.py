@@ -102,6 +102,14 @@ class Journal:
         return True
 
 
+def complain(text: str) -> None:
+    """Tell the batch job's output. That may be on the disk that is full: saying so must not end the agent."""
+    try:
+        os.write(2, ("packhorse agent: %s\n" % text).encode("utf-8", "replace"))
+    except OSError:
+        pass
+
+
 def sync_forever(files: "List[Appender]", interval_s: float = SYNC_S) -> None:
     """fdatasync files in a thread of its own: on a busy disk it takes seconds, and nobody needs to wait for it."""
 

@@ -34,6 +34,8 @@ def on_report(agent: "Agent", slot: "SlotHandle", line: bytes, now: float) -> No
     elif kind == b"H":
         slot.ready = True
         agent.failed_starts = 0
+        if slot.sent:
+            slot.sent[0].started = now  # the time that the slot took to come up is not the task's
 
 
 def complete(agent: "Agent", slot: "SlotHandle", task: "Task", line: bytes) -> bool:

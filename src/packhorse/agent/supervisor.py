@@ -5,13 +5,12 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 
 from . import PROTOCOL, proc
 from .cgroup import Cgroups, node_cores, node_memory
 from .intake import LOOK_S, claim, give_back
-from .journal import Appender, Journal, sync_forever
+from .journal import Appender, Journal, complain, sync_forever
 from .orders import drain, read_control
 from .pack import EPSILON, LOOK_AHEAD, choose, fits_in_time
 from .reports import complete, end_without_slot, lost, on_report
@@ -330,7 +329,7 @@ class Agent:
     def log_refused(self, error: OSError) -> None:
         """The disk takes no output: claim nothing and try again later."""
         if not self.log_retry_at:
-            sys.stderr.write("packhorse agent: the log cannot be written: %s\n" % error)
+            complain("the log cannot be written: %s" % error)
         self.log_retry_at = time.monotonic() + LOG_RETRY_S
 
     def log_refuses(self, now: float) -> bool:
@@ -398,8 +397,8 @@ class Agent:
         while not self.journal.flush() and time.monotonic() < patience:
             time.sleep(0.5)
         if not self.journal.healthy:  # job.out may be on another disk
-            sys.stderr.write("packhorse agent: the journal could not be written (%s); its end:\n" % self.journal.error)
-            sys.stderr.write(b"\n".join(self.journal.buffer).decode("ascii") + "\n")
+            records = b"\n".join(self.journal.buffer).decode("ascii")
+            complain("the journal could not be written (%s); its end:\n%s" % (self.journal.error, records))
         self.journal.file.sync()
         self.log.sync()
         self.end_slots()
@@ -454,7 +453,7 @@ def main(root: str) -> int:
     except BaseException:
         import traceback
 
-        traceback.print_exc()
+        complain(traceback.format_exc())
         agent.journal.flush()
         proc.kill_descendants()
         agent.end_slots()

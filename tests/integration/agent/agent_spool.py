@@ -109,7 +109,8 @@ class Spool:
 
     def output(self, task: int, stream: str = "out") -> bytes:
         """What a task wrote, from the ranges of its `log` and `end` records."""
-        log = next((self.root / "log").iterdir()).read_bytes()
+        logs = list((self.root / "log").iterdir())
+        log = logs[0].read_bytes() if logs else b""
         ranges = [(r["o"], r["l"]) for r in self.records("log") if r["id"] == task and r["s"] == stream]
         ranges += [(o, size) for name, o, size in self.ends().get(task, {}).get("log", []) if name == stream]
         return b"".join(log[o : o + size] for o, size in ranges)

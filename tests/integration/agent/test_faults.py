@@ -45,8 +45,12 @@ def test_killed_slot_loses_only_its_task(spool: Spool, mark: str) -> None:
     spool.block(spool.sh("echo before; setsid sleep 91 & sleep 92"), *[spool.task("/bin/true") for _ in range(20)])
     agent = spool.start()
     wait_for(lambda: started(spool, 1) and len(spool.ends()) == 20)
-    slot = next(pid for pid in running_slots(agent) if b"sleep" in b"".join(
-        Path(f"/proc/{child}/cmdline").read_bytes() for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    slot = next(
+        pid
+        for pid in running_slots(agent)
+        if b"sleep"
+        in b"".join(Path(f"/proc/{child}/cmdline").read_bytes() for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    )
     spool.block(*[spool.task("/bin/true") for _ in range(20)])
     os.kill(slot, signal.SIGKILL)
     assert agent.wait(20) == 0
@@ -68,17 +72,17 @@ def test_cancel_running_queued_prefetched_and_future(make_spool: Callable[..., S
     spool = make_spool(linger_s=1.0)
     spool.template()
     spool.block(*[spool.task("/bin/true") for _ in range(30)])  # so that the template counts as short, and is prefetched
-    spool.block(*[spool.sh("echo x; sleep 30") for _ in range(2)], *[spool.sh("sleep 31") for _ in range(8)])
+    spool.block(*[spool.sh("echo x; sleep 30") for _ in range(10)])
     spool.control(cancel=[[41, 1], [41, 2]])
     agent = spool.start()
-    wait_for(lambda: started(spool, 31, 32))
+    ran = wait_for(lambda: [found for found in [[r["id"] for r in spool.records("start") if r["id"] > 30]] if len(found) == 2])[0]
     spool.control(cancel=[[task, 1] for task in range(31, 41)])
     wait_for(lambda: len(spool.ends()) == 40, timeout=5, what="cancel within seconds")
     spool.block(spool.sh("echo never"), spool.task("/bin/true"))
     assert agent.wait(20) == 0
     ends = spool.ends()
     assert {ends[task]["why"] for task in range(31, 42)} == {"canceled"} and ends[42]["exit"] == 0
-    assert spool.output(31) == b"x\n" and not processes_with(mark)
+    assert all(spool.output(task) == b"x\n" for task in ran) and not processes_with(mark)
 
 
 def test_sigterm_gives_back_and_drains(make_spool: Callable[..., Spool]) -> None:
@@ -101,12 +105,10 @@ def test_second_sigterm_is_quick(spool: Spool) -> None:
     agent = spool.start()
     wait_for(lambda: started(spool, 1))
     agent.terminate()
-    wait_for(lambda: agent.poll() is None)
-    agent.send_signal(signal.SIGTERM)
-    try:
+    agent.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
         agent.wait(1)
-    except subprocess.TimeoutExpired:
-        agent.terminate()
+    agent.terminate()
     assert agent.wait(4) == 0 and spool.ends()[1]["why"] == "drained"
 
 
@@ -199,7 +201,9 @@ def test_full_disk_loses_nothing(make_spool: Callable[..., Spool], small_disk: P
     spool.block(*[spool.sh(f"echo {number}; {script}" if script != ":" else ":") for number in range(1, 41)])
     spool.block(spool.sh(":"))
     filler = small_disk / "filler"
-    spool.block(spool.sh(f"head -c 2000000 /dev/zero > {filler} 2>/dev/null; sleep 0.3"), *[spool.sh("echo " + "y" * 3000) for _ in range(40)])
+    spool.block(
+        spool.sh(f"head -c 2000000 /dev/zero > {filler} 2>/dev/null; sleep 0.3"), *[spool.sh("echo " + "y" * 3000) for _ in range(40)]
+    )
     agent = spool.start()
     wait_for(lambda: filler.exists() and filler.stat().st_size > 100000)
     wait_for(lambda: shutil.disk_usage(small_disk).free == 0)
@@ -226,7 +230,12 @@ def test_python36(spool: Spool) -> None:
     if python is None:
         pytest.skip("no Python 3.6 here")
     spool.template("w", walltime_s=0.3)
-    spool.block(*[spool.sh("echo hi; exit 5") for _ in range(50)], spool.sh("sleep 20", t="w"), spool.task("/no/such"), spool.sh("setsid sleep 99 & exit 0"))
+    spool.block(
+        *[spool.sh("echo hi; exit 5") for _ in range(50)],
+        spool.sh("sleep 20", t="w"),
+        spool.task("/no/such"),
+        spool.sh("setsid sleep 99 & exit 0"),
+    )
     agent = spool.start(python=python)
     assert agent.wait(30) == 0, (spool.root / "job.out").read_text()
     ends = spool.ends()

@@ -75,7 +75,9 @@ def test_walltime_of_a_request(worker: Spool, mark: str) -> None:
 
 @pytest.mark.parametrize("limits", ["", "sampled"])
 def test_memory_of_a_request(worker: Spool, limits: str) -> None:
-    ends = worker.run(ask(worker, "hello", memory_mb=120), ask(worker, "hog", memory_mb=120), ask(worker, "hello", memory_mb=120), PACKHORSE_LIMITS=limits)
+    ends = worker.run(
+        ask(worker, "hello", memory_mb=120), ask(worker, "hog", memory_mb=120), ask(worker, "hello", memory_mb=120), PACKHORSE_LIMITS=limits
+    )
     assert [ends[task].get("why") for task in (1, 2, 3)] == [None, "memory", None]
 
 
@@ -97,9 +99,15 @@ def shell(make_spool: Callable[..., Spool]) -> Spool:
 
 
 def test_shell_runs_commands_verbatim(shell: Spool) -> None:
-    awkward = "it's a \"test\" $HOME `id` \\ * ; & | > < \n é"
-    ends = shell.run(shell.task("printf", "%s", awkward), shell.sh("echo $PPID $X; pwd; exit 4", env={"X": "a b'c"}), shell.sh("echo $PPID; cat; kill -9 $$"),
-                     shell.task("/no/such"), shell.sh("touch f; ls; echo err >&2"), shell.sh("ls"))
+    awkward = 'it\'s a "test" $HOME `id` \\ * ; & | > < \n é'
+    ends = shell.run(
+        shell.task("printf", "%s", awkward),
+        shell.sh("echo $PPID $X; pwd; exit 4", env={"X": "a b'c"}),
+        shell.sh("echo $PPID; cat; kill -9 $$"),
+        shell.task("/no/such"),
+        shell.sh("touch f; ls; echo err >&2"),
+        shell.sh("ls"),
+    )
     assert shell.output(1) == awkward.encode()
     assert ends[2]["exit"] == 4 and shell.output(2).splitlines()[0].endswith(b" a b'c")
     assert ends[3]["exit"] == 137 and ends[3]["sig"] == 9
@@ -108,7 +116,9 @@ def test_shell_runs_commands_verbatim(shell: Spool) -> None:
 
 
 def test_shell_is_killed_and_started_again(shell: Spool, mark: str) -> None:
-    ends = shell.run(shell.sh("sleep 40", walltime_s=0.4), shell.sh("setsid sleep 41 & echo $!"), shell.sh("kill -9 $PPID"), shell.sh("exit 0"))
+    ends = shell.run(
+        shell.sh("sleep 40", walltime_s=0.4), shell.sh("setsid sleep 41 & echo $!"), shell.sh("kill -9 $PPID"), shell.sh("exit 0")
+    )
     assert ends[1]["why"] == "walltime" and ends[2]["exit"] == 0 and ends[4]["exit"] == 0
     assert ends[3].get("why") in ("worker", None)
     assert not processes_with(mark) and not Path(f"/proc/{int(shell.output(2))}").exists()
