@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,22 @@ def test_of_two_engines_one_leads_and_the_other_takes_over_when_it_dies(room: Em
     assert executions(witness) == dict.fromkeys(range(300), 1)
 
 
+def suspend_between_transactions(engine: EngineProcess, home: Path) -> None:
+    """SIGSTOP, at a moment when it holds no lock: in the middle of a transaction it would hold SQLite's for everybody."""
+    while True:
+        engine.signal(signal.SIGSTOP)
+        connection = sqlite3.connect(home / "packhorse.db", timeout=0.5, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+            return
+        except sqlite3.OperationalError:
+            engine.signal(signal.SIGCONT)
+            time.sleep(0.05)
+        finally:
+            connection.close()
+
+
 def test_a_suspended_engine_that_wakes_too_late_changes_nothing(
     room: Embedded, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +107,7 @@ def test_a_suspended_engine_that_wakes_too_late_changes_nothing(
     with EngineProcess(home) as sleeper:
         run = submit(room, app, 3000)
         wait_for(lambda: room.service.run(room.user, run.id).done > 20, 60, "the first results")
-        sleeper.signal(signal.SIGSTOP)
+        suspend_between_transactions(sleeper, home)
         with EngineProcess(home):  # takes over when the lease's beat has stood still for its 15 s
             wait_for(lambda: room.service.run(room.user, run.id).ended, 90, "the run's end")
             sleeper.signal(signal.SIGCONT)
