@@ -17,7 +17,7 @@ from packhorse.client import Client
 APP = Path(__file__).resolve().parents[3] / "apps" / "fba"
 TASKS = 5000
 REFERENCE_SLIPS = 2
-"""Rows of 5000 that COBRApy may answer differently in a long session than alone; seen: one in seven passes."""
+"""Rows of 5000 that COBRApy may answer differently in a long session than alone; seen: one row in five passes."""
 
 
 def agree(ours: float | None, theirs: float | None) -> bool:
