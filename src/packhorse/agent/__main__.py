@@ -1,4 +1,4 @@
-"""The zipapp's entry: `python3 agent.pyz SPOOL` supervises; `python3 agent.pyz --slot` is one of its slots."""
+"""The zipapp's entry: `python3 agent.pyz SPOOL` supervises; `--slot` is one of its slots; `--errand FOLDER` works in the background."""
 
 import sys
 
@@ -8,14 +8,22 @@ if TYPE_CHECKING:
 
 
 def main(arguments: "Optional[List[str]]" = None) -> None:
-    """Run as supervisor or as slot, then exit. Each imports only what it needs: slots must start fast."""
+    """Run as supervisor, as slot or on an errand, then exit. Each imports only what it needs: slots must start fast."""
     argv = sys.argv[1:] if arguments is None else arguments
     if argv == ["--slot"]:
         from .slot import main as run_slot
 
         sys.exit(run_slot())
+    if len(argv) == 2 and argv[0] == "--errand":
+        from .errand import main as run_errand
+
+        sys.exit(run_errand(argv[1]))
+    if len(argv) == 3 and argv[0] == "--unpack":
+        from .unpack import main as run_unpack
+
+        sys.exit(run_unpack(argv[1], argv[2]))
     if len(argv) != 1 or argv[0].startswith("-"):
-        sys.stderr.write("usage: python3 agent.pyz SPOOL\n")
+        sys.stderr.write("usage: python3 agent.pyz SPOOL | --errand FOLDER | --unpack ARCHIVE FOLDER\n")
         sys.exit(2)
     from .supervisor import main as supervise
 

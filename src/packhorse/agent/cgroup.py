@@ -3,7 +3,7 @@
 import os
 import time
 
-from .leaf import enter
+from .leaf import enter, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ class Cgroups:
         self.memory = ""  # parent folder of the leaves
         self.cpu = ""
         self.home = ""  # v2: the leaf that this process moved itself to
+        self.path = ""  # of the parent, as /proc/self/cgroup says it
+        self.shadows: "List[str]" = []  # v1: the same path in other hierarchies, where container runtimes make cgroups too
+        self.shadows_made: "List[str]" = []  # those of them that were not there before, deepest first
         self.made: "List[str]" = []
         if forced != "sampled":
             try:
@@ -80,6 +83,16 @@ class Cgroups:
         cpu = folder_of("cpuacct", paths, mounted)
         if cpu is not None and self._works(cpu, "cpuacct.usage"):
             self.cpu = cpu
+        self.path = paths["memory"]
+        for controller, (point, _) in mounted.items():
+            shadow = folder_of(controller, {controller: self.path}, mounted)
+            if shadow and shadow not in (self.memory, self.cpu) and shadow not in self.shadows:
+                self.shadows.append(shadow)
+                if os.path.isdir(shadow):
+                    remove_stale(shadow)
+                while len(shadow) > len(point) and not os.path.isdir(shadow):
+                    self.shadows_made.append(shadow)
+                    shadow = os.path.dirname(shadow)
         return True
 
     def _use_v2(self, paths: "Dict[str, str]", mounted: "Dict[str, Tuple[str, str]]") -> bool:
@@ -105,7 +118,7 @@ class Cgroups:
         except OSError:
             self._go_back(parent)
             return False
-        self.version, self.limits, self.memory = 2, "cgroup-v2", parent
+        self.version, self.limits, self.memory, self.path = 2, "cgroup-v2", parent, paths[""]
         return True
 
     def _go_back(self, parent: str) -> None:
@@ -149,6 +162,11 @@ class Cgroups:
                     continue
                 self.made.append(folder)
                 spec[key] = folder
+        if self.version == 2:
+            spec["enter"] = divide(str(spec["memory"]))
+        if self.version == 2 or os.getuid() == 0:  # on v1 a user's runtime can make no cgroups
+            spec["path"] = self.path.rstrip("/") + "/" + name
+            spec["shadows"] = [os.path.join(shadow, name) for shadow in self.shadows]
         return spec
 
     def remove(self, spec: "Optional[Dict[str, object]]") -> None:
@@ -157,31 +175,48 @@ class Cgroups:
             folder = (spec or {}).get(key)
             if folder in self.made:
                 self.made.remove(str(folder))
-                remove_leaf(str(folder))
+                self._remove(str(folder))
+
+    def _remove(self, folder: str) -> None:
+        remove_leaf(folder)
+        for shadow in self.shadows:
+            remove_tree(os.path.join(shadow, os.path.basename(folder)))
 
     def close(self) -> None:
         """Remove everything that is left."""
         for folder in self.made:
-            remove_leaf(folder)
+            self._remove(folder)
         self.made = []
+        for folder in self.shadows_made:
+            try:
+                os.rmdir(folder)
+            except OSError:
+                pass  # never made, or somebody else uses it
         if self.home:
             self._go_back(self.memory)
+
+
+def divide(leaf: str) -> str:
+    """v2: the part of a leaf that its slot is in; containers get others, since a cgroup has processes or hands controllers down."""
+    part = os.path.join(leaf, "slot")
+    try:
+        os.mkdir(part)
+        with open(os.path.join(leaf, "cgroup.subtree_control"), "w") as control:
+            control.write("+memory")
+        return part
+    except OSError:
+        return leaf  # good enough for what needs no container
 
 
 def remove_leaf(folder: str, timeout_s: float = 1.0) -> bool:
     """Remove a cgroup; one whose last process has just died stays busy for a moment."""
     waited = 0.0
-    while True:
-        try:
-            os.rmdir(folder)
-            return True
-        except FileNotFoundError:
-            return True
-        except OSError:
-            if waited >= timeout_s:
-                return False
-            time.sleep(0.01)
-            waited += 0.01
+    while not remove_tree(folder):
+        if waited >= timeout_s:
+            return False
+        time.sleep(0.01)
+        waited += 0.01
+    return True
 
 
 def remove_stale(parent: str) -> None:
@@ -191,7 +226,9 @@ def remove_stale(parent: str) -> None:
         if name.startswith(PREFIX):
             try:
                 if time.time() - os.stat(folder).st_mtime > STALE_S:
-                    os.rmdir(folder)
+                    with open(os.path.join(folder, "cgroup.procs")) as file:
+                        if not file.read(1):
+                            remove_tree(folder)
             except OSError:
                 pass
 

@@ -19,7 +19,7 @@ class Verdict(Exception):
 class Outcome:
     """Filled in while a task runs; times in seconds, sizes in bytes. `exit` and `sig` are those of the last program."""
 
-    __slots__ = ("exit", "sig", "why", "msg", "cpu", "peak", "rd", "wr", "files", "result")
+    __slots__ = ("exit", "sig", "why", "msg", "cpu", "peak", "rd", "wr", "files", "result", "progress")
 
     def __init__(self) -> None:
         self.exit: "Optional[int]" = None
@@ -32,6 +32,7 @@ class Outcome:
         self.wr = 0
         self.files: "List[Dict[str, Any]]" = []
         self.result: "Any" = None
+        self.progress: "Optional[int]" = None  # lines of output that say so
 
     @property
     def failed(self) -> bool:
@@ -64,7 +65,7 @@ def end_record(task: int, attempt: int, t0: float, t1: float, wall: float, outco
         outcome.rd,
         outcome.wr,
     )
-    if outcome.exit == 0 and outcome.why is None and not outcome.files and outcome.result is None:
+    if outcome.exit == 0 and outcome.why is None and not outcome.files and outcome.result is None and outcome.progress is None:
         return head + b',"exit":0}'
     import json
 
@@ -76,6 +77,7 @@ def end_record(task: int, attempt: int, t0: float, t1: float, wall: float, outco
         "tail": tail,
         "files": outcome.files,
         "result": outcome.result,
+        "progress": outcome.progress,
     }
     text = json.dumps({key: value for key, value in rest.items() if value is not None and value != []}, separators=(",", ":"))
     return head + (b"," if len(text) > 2 else b"") + text[1:].encode("ascii")

@@ -75,20 +75,22 @@ def signal_all(pids: "Iterable[int]", signum: int) -> None:
             pass
 
 
-def kill_descendants(spare: "Iterable[int]" = (), timeout_s: float = 10.0) -> bool:
-    """SIGKILL and reap everything below this (subreaper) process except below `spare`; False if some would not die in time.
+def kill_descendants(spare: "Iterable[int]" = (), timeout_s: float = 10.0, keep: "Iterable[int]" = ()) -> bool:
+    """SIGKILL and reap everything below this (subreaper) process; False if some would not die in time.
 
-    Repeats until a look finds nobody, because what is being killed may be forking.
+    `spare` live on with all that is below them, `keep` alone. Repeats until a look finds nobody, because what is being killed may be
+    forking.
     """
-    spared = set(spare)
+    spared, kept = set(spare), set(keep)
     pause, waited = 0.001, 0.0
     while True:
-        reap(spared)
+        reap(spared | kept)
         table = processes()
         for pid in spared:
             table.pop(pid, None)
-        doomed = descendants(os.getpid(), table)
+        doomed = [pid for pid in descendants(os.getpid(), table) if pid not in kept]
         if not doomed:
+            reap(spared | kept)  # a runtime takes a zombie for alive
             return True
         if waited > timeout_s:
             return False
@@ -114,17 +116,39 @@ def reap(spare: "Iterable[int]" = ()) -> float:
 
 def io_of(pid: int) -> "Tuple[int, int]":
     """Bytes (read, written) by system calls of a process and its reaped children; works on a zombie."""
+    fd = open_counters(pid, "io")
+    if fd < 0:
+        return 0, 0
     try:
-        fd = os.open("/proc/%d/io" % pid, os.O_RDONLY)
+        return read_io(fd)
+    finally:
+        os.close(fd)
+
+
+def open_counters(pid: int, name: str) -> int:
+    """A descriptor for a process's `io` or `stat`, good for the life of the process; -1 where it is not to be had."""
+    try:
+        return os.open("/proc/%d/%s" % (pid, name), os.O_RDONLY)
     except OSError:
-        return 0, 0  # another user's (setuid), or a kernel without task accounting
+        return -1  # another user's (setuid), or a kernel without task accounting
+
+
+def reaped_cpu_s(fd: int) -> float:
+    """CPU seconds of the children that a process has reaped, from its open /proc/PID/stat."""
     try:
-        words = os.read(fd, 256).split(None, 4)
+        fields = os.pread(fd, 1024, 0).rpartition(b")")[2].split()
+        return (int(fields[13]) + int(fields[14])) / TICK
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def read_io(fd: int) -> "Tuple[int, int]":
+    """Bytes (read, written) from an open /proc/PID/io."""
+    try:
+        words = os.pread(fd, 256, 0).split(None, 4)
         return int(words[1]), int(words[3])
     except (OSError, IndexError, ValueError):
         return 0, 0
-    finally:
-        os.close(fd)
 
 
 def proportional_memory(pids: "Iterable[int]") -> int:

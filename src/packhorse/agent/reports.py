@@ -4,6 +4,7 @@ import json
 import time
 
 from .capture import Follow
+from .watch import recall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from .supervisor import Agent
     from .task import Task
 
+HOLD_S = 2.0  # between the first and the last program of a job that is told that it is being ended
+
 
 def on_report(agent: "Agent", slot: "SlotHandle", line: bytes, now: float) -> None:
     """Take one line from a slot."""
@@ -21,7 +24,8 @@ def on_report(agent: "Agent", slot: "SlotHandle", line: bytes, now: float) -> No
         task = slot.sent.popleft()
         if slot.sent:
             slot.sent[0].started = now
-        if slot.unfinished or not complete(agent, slot, task, line):
+        task.ended_at = now
+        if slot.unfinished or not complete(agent, slot, task, line, now):
             slot.unfinished.append((task, line))
         agent.ended(slot, task, now)
     elif kind == b"D":
@@ -31,6 +35,13 @@ def on_report(agent: "Agent", slot: "SlotHandle", line: bytes, now: float) -> No
                 slot.sent.remove(task)
                 agent.dropped(slot, task)
                 break
+    elif kind == b"X":
+        slot.owed = json.loads(line[2:].decode("ascii"))
+    elif kind == b"A":
+        slot.sent[0].paused = now
+        recall(slot)  # nobody should wait behind it
+    elif kind == b"B":
+        slot.sent[0].started, slot.sent[0].paused = now, 0.0
     elif kind == b"H":
         slot.ready = True
         agent.failed_starts = 0
@@ -38,10 +49,19 @@ def on_report(agent: "Agent", slot: "SlotHandle", line: bytes, now: float) -> No
             slot.sent[0].started = now  # the time that the slot took to come up is not the task's
 
 
-def complete(agent: "Agent", slot: "SlotHandle", task: "Task", line: bytes) -> bool:
-    """Put a task's output into the log and its `end` into the journal; False if the log refuses (nothing is lost, try again)."""
+def complete(agent: "Agent", slot: "SlotHandle", task: "Task", line: bytes, now: float) -> bool:
+    """Put a task's output into the log and its `end` into the journal; False if that has to wait (nothing is lost, try again).
+
+    It waits while the log refuses, and a moment where a program was terminated by somebody else: a job that is being ended may have its
+    programs signalled before us.
+    """
     _, _, out, err, wall_text, killed, oom_kills, record = line.split(b" ", 7)
     wall = float(wall_text)
+    if not record.endswith(b'"exit":0}'):
+        if (agent.signals or agent.draining == "signal") and killed == b"0":
+            record = excuse(record)
+        elif killed == b"0" and was_terminated(record) and not agent.draining and now < task.ended_at + HOLD_S:
+            return False
     if out == b"0" and err == b"0" and task.verdict is None and task.follow is None and not task.peak:
         agent.journal.add_line(record)  # what nearly all short tasks are
     else:
@@ -58,6 +78,20 @@ def complete(agent: "Agent", slot: "SlotHandle", task: "Task", line: bytes) -> b
     agent.live.pop(task.key, None)
     agent.account(task, wall)
     return True
+
+
+def was_terminated(record: bytes) -> bool:
+    """Whether a program ended by SIGTERM, or says that one of its own did."""
+    return b'"exit":143' in record or b'"sig":15' in record
+
+
+def excuse(record: bytes) -> bytes:
+    """A program that fails while its job is being ended was ended with it: batch systems signal the ranks of a task by themselves."""
+    fields = json.loads(record.decode("ascii"))
+    if fields.get("why") is None and fields.get("exit") != 0:
+        how = "signal %s" % fields["sig"] if fields.get("sig") else "exit code %s" % fields.get("exit")
+        fields["why"], fields["msg"] = "drained", "it ended with %s while its job was being ended" % how
+    return json.dumps(fields, separators=(",", ":")).encode("ascii")
 
 
 def amend(record: bytes, task: "Task", killed: bool, ranges: "List[Any]") -> bytes:
@@ -106,7 +140,7 @@ def lost(agent: "Agent", slot: "SlotHandle", now: float) -> None:
     from .leaf import oom_kills
 
     for task, line in slot.unfinished:
-        complete(agent, slot, task, line)
+        complete(agent, slot, task, line, now + HOLD_S)
     slot.unfinished.clear()
     if not slot.ready:
         agent.requeue(list(slot.sent))  # it never came up: nothing has started

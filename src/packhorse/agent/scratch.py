@@ -4,6 +4,7 @@ import fcntl
 import os
 import tempfile
 
+from .mounts import unmount_below
 from .staging import remove
 
 TYPE_CHECKING = False
@@ -54,21 +55,23 @@ def remove_stale(root: str) -> None:
                 continue
             fd = lock(folder) if mine and is_ours(folder) else -1
             if fd >= 0:
+                unmount_below(folder)
                 remove(folder)
                 os.close(fd)
 
 
 def is_ours(folder: str) -> bool:
-    """Whether it holds capture files and nothing else; an empty one may just have been made and is left alone."""
+    """Whether it holds capture files and mounts and nothing else; an empty one may just have been made and is left alone."""
     try:
         names = os.listdir(folder)
     except OSError:
         return False
-    return bool(names) and all(name.endswith((".out", ".err")) for name in names)
+    return bool(names) and all(name.endswith((".out", ".err", ".mnt")) for name in names)
 
 
 def remove_all(scratch: str, work: str, prefix: str) -> None:
     """Remove this agent's scratch folder and its work folders."""
+    unmount_below(scratch)
     remove(scratch)
     for name in os.listdir(work):
         if name.startswith(prefix):

@@ -16,17 +16,24 @@ from .spawn import explain, find_program, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Tuple
+    from typing import Any, Dict, List, Mapping, Set, Tuple
 
     from .slot import Slot
 
 MAX_RESPONSE = 64 << 20
+CONTAINER_LEAVES_S = 10.0  # a runtime takes down its container when what runs in it has ended
+encode = json.JSONEncoder(separators=(",", ":")).encode
 GLANCE_MS = 500  # how often a long answer is interrupted for a look whether the process lives, and for its stderr
 
 
 def serve(slot: "Slot", task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
     """Execute a task in the slot's session; a session of another kind is closed, a dead one is started again."""
-    key = (task["session"], tuple(task.get("start") or ()), tuple(sorted(task.get("env", {}).items())))
+    container = task.get("container")
+    key: "Tuple[Any, ...]" = (task["session"], tuple(task.get("start") or ()), tuple(sorted(task.get("env", {}).items())))
+    if container:
+        if task["session"] == "shell" and not container.get("binds_capture"):
+            raise Verdict("inputs", "its container does not say where it sees the files that capture output (binds_capture)")
+        key = (task["session"], tuple(task.get("start") or ()), json.dumps(container, sort_keys=True), slot.work)
     session = slot.session
     if session and (session.key != key or not session.alive()):
         slot.close_session()
@@ -35,7 +42,7 @@ def serve(slot: "Slot", task: "Dict[str, Any]", env: "Dict[str, str]", pair: int
         kinds = {"worker": Worker, "shell": Shell}
         if task["session"] not in kinds:
             raise Verdict("inputs", "no such kind of session: %s" % task["session"])
-        session = slot.session = kinds[task["session"]](slot, key, task.get("start") or [], env, pair)
+        session = slot.session = kinds[task["session"]](slot, key, task.get("start") or [], env, container)
     try:
         session.run(task, env, pair, outcome)
     except Verdict:
@@ -48,9 +55,11 @@ def serve(slot: "Slot", task: "Dict[str, Any]", env: "Dict[str, str]", pair: int
 class Session:
     """A process with pipes to its stdin and stdout; its stderr is a file, moved to the capture of the task it serves."""
 
-    def __init__(self, slot: "Slot", key: "Tuple[Any, ...]", argv: "List[str]", env: "Dict[str, str]", pair: int) -> None:
+    def __init__(self, slot: "Slot", key: "Tuple[Any, ...]", argv: "List[str]", env: "Mapping[str, str]", container: "Any") -> None:
         self.key = key
         self.slot = slot
+        self.container = container
+        self.members: "Set[int]" = set()  # of a container's processes those that serve, once that is known
         self.buffer = b""
         self.err_path = slot.capture_paths[0][1] + ".session"
         self.err = os.open(self.err_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -58,16 +67,22 @@ class Session:
         child_in, self.stdin = os.pipe()
         self.stdout, child_out = os.pipe()
         env = {name: value for name, value in env.items() if name not in ("PACKHORSE_TASK", "PACKHORSE_ATTEMPT")}
-        self.used = (slot.leaf.cpu_s() or 0.0, 0, 0)  # before it starts: loading is paid by the first task
+        self.used = (0.0 if container else slot.leaf.cpu_s() or 0.0, 0, 0)  # before it starts: loading is paid by the first task
         try:
+            if container and slot.containers:
+                env = slot.containers.host_env(env)
+                argv = slot.containers.begin(container) + argv
             self.pid = start(find_program(argv[0], env), argv, env, child_in, child_out, self.err)
         except (OSError, TypeError, ValueError, IndexError) as error:
             for fd in (self.stdin, self.stdout, self.err):
                 os.close(fd)
+            if slot.containers:
+                slot.containers.over(True)
             raise Verdict("spawn", explain(error, argv) if isinstance(error, OSError) else "no session to start: %s" % error) from None
         finally:
             os.close(child_in)
             os.close(child_out)
+        self.io, self.stat = proc.open_counters(self.pid, "io"), proc.open_counters(self.pid, "stat")
         self.poll = select.poll()
         self.poll.register(self.stdout, select.POLLIN)
 
@@ -79,14 +94,33 @@ class Session:
             return False
 
     def cpu_s(self) -> float:
-        """CPU seconds so far, of everything in the session: by cgroup, else by the process and the children it reaped."""
+        """CPU seconds so far, of everything in the session: by cgroup, else by the process's clock and the children it reaped."""
         clock = self.slot.leaf.cpu_s()
-        if clock is None:
+        if clock is not None:
+            return clock
+        try:
+            own = time.clock_gettime((~self.pid << 3) | 2)  # as clock_getcpuclockid(3) makes it
+            return own + proc.reaped_cpu_s(self.stat)
+        except OSError:
+            return self.used[0]  # it is gone
+
+    def usage(self) -> "Tuple[float, int, int]":
+        """(CPU seconds, bytes read, bytes written) so far."""
+        if not self.container:
+            return (self.cpu_s(),) + proc.read_io(self.io)
+        used = [0.0, 0, 0]
+        for pid in self.members:
             try:
-                clock = proc.stat_of(self.pid)[2]
+                parts = (proc.stat_of(pid)[2],) + proc.io_of(pid)
             except OSError:
-                clock = 0.0
-        return clock
+                return self.used  # it is over
+            used = [sum(pair) for pair in zip(used, parts)]
+        return used[0], int(used[1]), int(used[2])
+
+    def look_around(self) -> None:
+        """Remember which processes make up the container while none of it is a task's."""
+        if self.container and not self.members:
+            self.members = set(proc.descendants(os.getpid(), proc.processes())) - self.slot.kept
 
     def run(self, task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
         """Serve one task and measure it."""
@@ -98,7 +132,7 @@ class Session:
         finally:
             self.slot.child = 0
             self.drain_stderr(pair)
-            before, self.used = self.used, (self.cpu_s(),) + proc.io_of(self.pid)
+            before, self.used = self.used, self.usage()
             outcome.cpu = max(0.0, self.used[0] - before[0])
             outcome.rd, outcome.wr = max(0, self.used[1] - before[1]), max(0, self.used[2] - before[2])
 
@@ -156,15 +190,30 @@ class Session:
         """End the process: EOF on its stdin, a moment to leave, then SIGKILL, for all that it started too."""
         os.close(self.stdin)
         os.close(self.stdout)
-        deadline = time.monotonic() + (0.0 if self.slot.killed else 0.1)
+        patience_s = CONTAINER_LEAVES_S if self.container else 0.1
+        deadline = time.monotonic() + (0.0 if self.slot.killed else patience_s)
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.005)
+        left = self.container and not self.slot.killed and self.left()
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except OSError:
             pass
         os.close(self.err)
-        proc.kill_descendants(timeout_s=60.0)
+        for fd in (self.io, self.stat):
+            if fd >= 0:
+                os.close(fd)
+        proc.kill_descendants(spare=self.slot.kept, timeout_s=60.0)
+        if self.container and self.slot.containers:
+            self.slot.containers.over(bool(left))
+
+    def left(self) -> bool:
+        """Whether the process has ended, and not by a signal."""
+        try:
+            info = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return info is not None and info.si_code == os.CLD_EXITED and info.si_status <= 128
 
 
 class Worker(Session):
@@ -172,10 +221,11 @@ class Worker(Session):
 
     def serve(self, task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
         """One WorkRequest, one WorkResponse; its `output` is the task's stdout."""
-        request = json.dumps({"arguments": task.get("argv") or [], "inputs": [], "requestId": 0}, separators=(",", ":"))
+        request = encode({"arguments": task.get("argv") or [], "inputs": [], "requestId": 0})
         if self.buffer:
             raise Verdict("worker", "the worker answered without being asked: %r" % self.buffer[:200])
         line = self.ask(request.encode("ascii") + b"\n", pair)
+        self.look_around()
         code, output = parse_response(line)
         outcome.exited(code)
         outcome.sig = None
@@ -206,8 +256,15 @@ class Shell(Session):
         from .quote import command_text
 
         own = {name: value for name, value in env.items() if name.startswith("PACKHORSE_")}
-        own.update(task.get("env") or {})
         out, err = self.slot.capture_paths[pair]
+        if self.container:  # it has the task's environment, and sees the files elsewhere
+            seen = self.container["binds_capture"]
+            out, err = os.path.join(seen, os.path.basename(out)), os.path.join(seen, os.path.basename(err))
+            if not self.members:
+                self.ask(b"echo ready\n", pair)
+                self.look_around()
+        else:
+            own.update(task.get("env") or {})
         self.count += 1
         mark = "packhorse-%d" % self.count
         text = command_text(task.get("argv") or [], own, self.slot.work, out, err, mark)
@@ -215,6 +272,8 @@ class Shell(Session):
         if word != mark.encode() or not code.strip().isdigit():
             raise Verdict("worker", "the shell answered %r" % (word + b" " + code)[:200])
         outcome.exited(int(code))
-        left = [pid for pid in proc.children_of(os.getpid()) if pid != self.pid]
+        keep = self.members or {self.pid}
+        parents = self.members | {os.getpid()}
+        left = [pid for parent in parents for pid in proc.children_of(parent) if pid not in keep and pid not in self.slot.kept]
         if left:  # what the command left behind, or its zombies
-            proc.kill_descendants(spare=[self.pid], timeout_s=60.0)
+            proc.kill_descendants(spare=self.slot.kept, keep=keep, timeout_s=60.0)

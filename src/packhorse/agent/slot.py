@@ -1,7 +1,8 @@
 """The slot process: executes one task at a time and reports each on a line.
 
 fd 0: what to do (`C` configuration, `T` template, `R seq pair task` run, `Q` close the session); EOF: finish.
-fd 1: reports (`E seq out err wall killed oom record` ended, `D seq` dropped before it started, `H` ready).
+fd 1: reports (`E seq out err wall killed oom record` ended, `D seq` dropped before it started, `H` ready, `A` and `B` begin and
+end of making an image ready, which is not the task's time, `X commands` what to run if this slot is killed).
 fd 3: `seq T|K|D`, from the supervisor at any time: terminate or kill what runs, drop what does not run yet. EOF there
 means that the supervisor is dead: everything the slot started dies too. The pipe raises SIGIO, so that the slot may
 otherwise block in waiting for its task, which is the cheapest way to wait.
@@ -14,37 +15,39 @@ import signal
 import time
 
 from . import proc
+from .files import MB, Files
 from .leaf import open_leaf
-from .outcome import Outcome, Verdict, end_record, tail_text
+from .outcome import Outcome, Verdict, end_record
 from .spawn import explain, find_program, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
+    from typing import Any, Dict, List, Mapping, Optional, Set
 
+    from .containers import Containers
     from .session import Session
 
 KILL_FD = 3
 SIGNALS = {b"T": signal.SIGTERM, b"K": signal.SIGKILL}
-MB = 1 << 20
 
 
-class Slot:
-    """One slot: its work folder, its capture files, its cgroup leaf, its session if it keeps one."""
+class Slot(Files):
+    """One slot: its files, its cgroup leaf, its session if it keeps one, its containers."""
 
     def __init__(self, config: "Dict[str, Any]") -> None:
-        self.work = self.work_base = str(config["work"])
-        self.retired = 0  # work folders given up because they could not be emptied
+        Files.__init__(self, config)
         self.env = dict(os.environ)
         self.env.update(config["env"])
         self.max_result = int(config["max_result_bytes"])
-        self.capture_paths = [(str(out), str(err)) for out, err in config["captures"]]
-        self.captures = [(open_capture(out), open_capture(err)) for out, err in self.capture_paths]
         self.null = os.open(os.devnull, os.O_RDWR)
         self.templates: "Dict[str, Dict[str, Any]]" = {}
         self.envs: "Dict[str, Dict[str, str]]" = {}
         self.leaf = open_leaf(config.get("leaf"))
         self.session: "Optional[Session]" = None
+        self.config = config
+        self.containers: "Optional[Containers]" = None
+        self.kept: "Set[int]" = set()  # children that outlive tasks: they serve mounts
+        self.ending = False  # what runs ends a container, and is itself not to be ended
         self.current = 0  # seq of the task that runs or ran last; higher ones have not started
         self.busy = False
         self.killed = 0  # the signal that the supervisor asked for
@@ -52,7 +55,6 @@ class Slot:
         self.dropped: "Set[int]" = set()
         self.acks: "List[bytes]" = []
         self.sending = False
-        self.work_ok = False
 
     # -- what the supervisor says
 
@@ -83,18 +85,24 @@ class Slot:
 
     def strike(self) -> None:
         """Signal everything below this slot. Those that fork meanwhile are met again by the sweep after the task."""
+        if self.ending:
+            return
         if self.child:
             try:
                 os.killpg(self.child, self.killed)
             except OSError:
                 pass
-        proc.signal_all(proc.descendants(os.getpid(), proc.processes()), self.killed)
+        below = proc.descendants(os.getpid(), proc.processes())
+        proc.signal_all([pid for pid in below if pid not in self.kept], self.killed)
 
     def die(self) -> None:
         """The supervisor is gone: leave nothing behind and exit."""
         proc.kill_descendants(timeout_s=60.0)
         from .staging import remove
 
+        if self.containers:
+            self.containers.die()
+            remove(self.containers.mount_folder)
         for paths in self.capture_paths:
             for path in paths:
                 remove(path)
@@ -150,13 +158,20 @@ class Slot:
             self.dropped.discard(seq)
             return
         self.busy = True
+        if pair not in self.captures:
+            self.captures[pair] = self.open_pair(pair)
         line = json.loads(text.decode("utf-8"))
         task = dict(self.templates[line["t"]])
         task.update(line)
         outcome = Outcome()
         t0, m0 = time.time(), time.monotonic()
-        self.leaf.begin(int((task.get("memory_mb") or 0) * MB))
         try:
+            if "container" in task or "steps" in task:
+                from .containers import make_ready
+
+                make_ready(self, task)
+                t0, m0 = time.time(), time.monotonic()
+            self.leaf.begin(int((task.get("memory_mb") or 0) * MB))
             self.perform(task, pair, outcome)
         except Verdict as verdict:
             outcome.why, outcome.msg = verdict.why, verdict.msg
@@ -173,9 +188,25 @@ class Slot:
             self.clean()
 
     def perform(self, task: "Dict[str, Any]", pair: int, outcome: Outcome) -> None:
-        """Stage in, execute, stage out."""
+        """Stage in, execute, stage out; where the task keeps a work folder across its attempts, there."""
         if not self.work_ok:
             self.clean()
+        if not task.get("work"):
+            self.perform_here(task, pair, outcome)
+            return
+        from .kept import count_progress, enter, leave
+
+        home = self.work
+        enter(self, task["work"])
+        try:
+            self.perform_here(task, pair, outcome)
+        finally:
+            leave(self, home, outcome.exit == 0 and outcome.why is None and not self.killed)
+            if task.get("progress"):
+                outcome.progress = count_progress(task["progress"], self.captures[pair])
+
+    def perform_here(self, task: "Dict[str, Any]", pair: int, outcome: Outcome) -> None:
+        """Stage in, execute and stage out in the current work folder."""
         inputs, outputs = task.get("inputs"), task.get("outputs")
         links: "Set[str]" = set()
         if inputs:
@@ -191,12 +222,14 @@ class Slot:
         else:
             if self.session:
                 self.close_session()
+            out, err = self.captures[pair]
             if "steps" in task:
                 from .steps import run_steps
 
-                run_steps(self, task["steps"], env, pair, outcome)
+                run_steps(self, task, env, pair, outcome)
+            elif task.get("container") and self.containers:
+                self.containers.execute(task["container"], task["argv"], env, (self.null, out, err), outcome)
             else:
-                out, err = self.captures[pair]
                 self.execute(task["argv"], env, self.null, out, err, outcome)
         if outcome.exit == 0 and outcome.why is None and not self.killed:
             if outputs:
@@ -244,8 +277,21 @@ class Slot:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return  # nobody is left, as nearly always
-        outcome.cpu += proc.reap()
-        proc.kill_descendants(timeout_s=60.0)
+        self.sweep(outcome)
+
+    def sweep(self, outcome: Outcome) -> None:
+        """End what a program has left behind, and add what that used. Of Podman it is the process that waited for the container."""
+        left = [pid for pid in proc.children_of(os.getpid()) if pid not in self.kept]
+        for pid in left:
+            try:
+                outcome.cpu += proc.stat_of(pid)[2]
+            except OSError:
+                continue  # the kernel has reaped it
+            read, written = proc.io_of(pid)
+            outcome.rd += read
+            outcome.wr += written
+        if left:
+            proc.kill_descendants(spare=self.kept, timeout_s=60.0)
 
     def account(self, outcome: Outcome) -> None:
         """Add what the cgroup knows. A kill for memory inside a task that exits 0 still lost something: it is a failure."""
@@ -255,6 +301,8 @@ class Slot:
             outcome.peak = max(peak, outcome.peak if outcome.peak > 2 * self.own_rss() else 0)
         if out_of_memory:
             outcome.why, outcome.msg = "memory", "the kernel killed a process of the task at its memory limit"
+            if self.session and self.session.container:
+                self.close_session()  # it may lack a part now
 
     def own_rss(self) -> int:
         """The slot's own high-water mark in bytes."""
@@ -264,47 +312,11 @@ class Slot:
             self._own_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return self._own_rss
 
-    # -- files
-
-    def sizes(self, pair: int) -> "Tuple[int, int]":
-        """How much the task wrote to stdout and stderr. Capture files that it deleted (rm -rf $TMPDIR/*) are made again."""
-        out, err = (os.fstat(fd) for fd in self.captures[pair])
-        if out.st_nlink and err.st_nlink:
-            return out.st_size, err.st_size
-        old = self.captures[pair]
-        self.captures[pair] = new = tuple(open_capture(path) for path in self.capture_paths[pair])  # type: ignore[assignment]
-        for before, after, size in zip(old, new, (out.st_size, err.st_size)):
-            for offset in range(0, size, MB):
-                os.write(after, os.pread(before, MB, offset))
-            os.close(before)
-        return out.st_size, err.st_size
-
-    def tail(self, pair: int, size: int) -> "Optional[str]":
-        """The end of what the task wrote to stderr."""
-        return tail_text(os.pread(self.captures[pair][1], 2049, max(0, size - 2049)))
-
-    def clean(self) -> None:
-        """An empty work folder, and the slot in it. Where the old one cannot be emptied, a fresh one takes its place."""
-        from .staging import empty
-
-        self.work_ok = False
-        while not empty(self.work):
-            self.retired += 1
-            self.work = "%s-%d" % (self.work_base, self.retired)
-        os.chdir(self.work)
-        self.work_ok = True
-
     def close_session(self) -> None:
         """End the session, if there is one."""
         if self.session:
             self.session.close()
             self.session = None
-
-
-def open_capture(path: str) -> int:
-    """A file for output: appending, so that neither truncating nor another writer on it leaves holes."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 def lines_of(fd: int) -> "Any":
@@ -341,4 +353,6 @@ def main() -> int:
     for line in lines:
         slot.handle(line)
     slot.close_session()
+    if slot.containers:
+        slot.containers.close()
     return 0

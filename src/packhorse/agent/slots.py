@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-PREFETCH = 3  # tasks a slot may hold beyond the one it runs
+PREFETCH = 15  # tasks a slot may hold beyond the one it runs
 PAIRS = PREFETCH + 1  # so that no task finds the output of one that has not been copied yet
-PREFETCH_MAX_LINE = 8192  # PREFETCH of them fit into a pipe: prefetching never waits for a reader
+PREFETCH_MAX_LINE = 3072  # PREFETCH of them fit into a pipe: prefetching never waits for a reader
 
 
 class SlotHandle:
@@ -31,6 +31,7 @@ class SlotHandle:
         self.session: "Optional[str]" = None
         self.session_memory = 0
         self.oom_kills = -1
+        self.owed: "List[List[str]]" = []  # commands to be run if it is killed
         self.inbox = b""
         self.outbox = b""
         self.alive = True

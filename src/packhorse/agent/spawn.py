@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,3 +62,26 @@ else:  # Python 3.6 and 3.7
         )
         child.returncode = 0  # it is waited for by its id, with its usage: Popen must not do it
         return child.pid
+
+
+def run_quietly(argv: "List[str]", env: "Mapping[str, str]", timeout_s: float) -> bool:
+    """Run a command whose output nobody reads; whether it succeeded. Beyond its time it is killed."""
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        pid = start(find_program(argv[0], env), argv, env, null, null, null)
+    except (OSError, TypeError, ValueError, IndexError):
+        return False
+    finally:
+        os.close(null)
+    pause, waited = 0.001, 0.0
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status == 0
+        if waited > timeout_s:
+            os.killpg(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return False
+        time.sleep(pause)
+        waited += pause
+        pause = min(0.02, pause * 2)

@@ -13,6 +13,7 @@ DEFAULTS: "Dict[str, Any]" = {
     "walltime_s": None,
     "grace_s": 30.0,
     "linger_s": 2.0,
+    "beat_s": 1.0,
     "kill_grace_s": 5.0,
     "max_log_bytes": 16 << 20,
     "max_result_bytes": 65536,
@@ -31,6 +32,7 @@ class Spool:
         self.templates: "Dict[str, Dict[str, Any]]" = {}
         self.template_lines: "Dict[str, bytes]" = {}
         self.control_offset = 0
+        self.beats = 0
 
     def path(self, *parts: str) -> str:
         """A path inside the spool."""
@@ -46,6 +48,15 @@ class Spool:
         """The folders that this agent writes to."""
         for name in ("bundle", "claimed", "journal", "log", "work"):
             os.makedirs(self.path(name), exist_ok=True)
+
+    def beat(self) -> None:
+        """Say that we live, where nothing else does while tasks are long: the number in this file counts up."""
+        self.beats += 1
+        try:
+            with open(self.path("journal", self.agent + ".beat"), "wb") as file:
+                file.write(b"%d" % self.beats)
+        except OSError:
+            pass  # a full disk: the journal will say so
 
     def claim(self) -> "Optional[Tuple[str, List[bytes]]]":
         """Claim the lowest block of the bundle: (seq, lines), or None if there is none."""

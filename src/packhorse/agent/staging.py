@@ -44,7 +44,8 @@ def place_inputs(work: str, inputs: "Sequence[Dict[str, Any]]") -> "Set[str]":
             else:
                 source = str(entry["source"])
                 os.stat(source)  # a dangling link would fail later, in the program, with a worse message
-                os.symlink(source, target)
+                if not (os.path.islink(target) and os.readlink(target) == source):  # as an earlier attempt left it
+                    os.symlink(source, target)
                 links.add(target)
         except KeyError:
             raise Verdict("inputs", "input %s has neither source nor content" % path) from None

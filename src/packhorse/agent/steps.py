@@ -7,25 +7,25 @@ from .staging import inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Sequence
+    from typing import Any, Dict, List
 
     from .slot import Slot
 
 
-def run_steps(slot: "Slot", steps: "Sequence[Dict[str, Any]]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
-    """Run steps one after the other; the outcome is that of the first that fails, else of the last."""
-    for step in steps:
+def run_steps(slot: "Slot", task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
+    """Run a task's steps one after the other; the outcome is that of the first that fails, else of the last."""
+    for step in task["steps"]:
         if slot.killed:
             return
-        run_step(slot, step, env, pair, outcome)
+        run_step(slot, step, step.get("container", task.get("container")), env, pair, outcome)
         if (outcome.exit != 0 or outcome.sig) and not step.get("ignore_error"):
             return
     if not slot.killed:
         outcome.exit, outcome.sig = 0, None  # what failed was to be ignored
 
 
-def run_step(slot: "Slot", step: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
-    """Run one step with its own environment, folder and files."""
+def run_step(slot: "Slot", step: "Dict[str, Any]", container: "Any", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
+    """Run one step with its own environment, folder and files, in its own container if it has one."""
     opened: "List[int]" = []
     files = [slot.null, slot.captures[pair][0], slot.captures[pair][1]]
     try:
@@ -35,7 +35,10 @@ def run_step(slot: "Slot", step: "Dict[str, Any]", env: "Dict[str, str]", pair: 
                 files[index] = opened[-1]
         own = dict(env, **step["env"]) if step.get("env") else env
         enter(slot, step.get("cwd"))
-        slot.execute(step["argv"], own, files[0], files[1], files[2], outcome)
+        if container and slot.containers:
+            slot.containers.execute(container, step["argv"], env, (files[0], files[1], files[2]), outcome)
+        else:
+            slot.execute(step["argv"], own, files[0], files[1], files[2], outcome)
     finally:
         for fd in opened:
             os.close(fd)

@@ -9,13 +9,14 @@ import time
 
 from . import PROTOCOL, proc
 from .cgroup import Cgroups, node_cores, node_memory
+from .dispatch import has_room, nap_s, prefetch, start_tasks
+from .ends import Ends
 from .intake import LOOK_S, claim, give_back
 from .journal import Appender, Journal, complain, sync_forever
 from .orders import drain, read_control
-from .pack import EPSILON, LOOK_AHEAD, choose, fits_in_time
 from .reports import complete, end_without_slot, lost, on_report
 from .scratch import make_scratch, remove_all
-from .slots import PAIRS, PREFETCH, PREFETCH_MAX_LINE, SlotHandle
+from .slots import SlotHandle
 from .spool import Spool
 from .task import MB
 from .watch import condemn, watch
@@ -26,13 +27,12 @@ if TYPE_CHECKING:
 
     from .task import Key, Task
 
-SHORT_S = 0.05  # tasks that take less on average are prefetched
-REFILL_BELOW = PREFETCH // 2 + 1  # tasks in a slot: topping up two at a time is half as many writes
 TICK_S = 0.1
 FAST_TICK_S = 0.02
 CONTROL_S = 0.25
 LOG_RETRY_S = 0.5
 MAX_FAILED_STARTS = 3
+END_S = 15.0  # for containers to be taken down
 
 
 class Agent:
@@ -46,7 +46,7 @@ class Agent:
         self.spool.make_folders()
         self.journal = Journal(self.spool.path("journal", self.name + ".jsonl"))
         self.log = Appender(self.spool.path("log", self.name + ".log"))
-        self.log_retry_at = 0.0
+        self.log_retry_at = -60.0
         self.cgroups = Cgroups(self.name, os.environ.get("PACKHORSE_LIMITS", ""))
         self.scratch = make_scratch(self.allocation["scratch"], self.name)
         self.cores = float(self.allocation["cores"] or node_cores())
@@ -61,6 +61,7 @@ class Agent:
         self.writers: "Dict[int, SlotHandle]" = {}  # with full pipes, by the descriptor they are written to
         self.idle: "List[SlotHandle]" = []
         self.slots_made = 0
+        self.ends = Ends()
         self.failed_starts = 0
         self.seq = 0
         self.skips = 0
@@ -69,6 +70,7 @@ class Agent:
         self.oom_look_at = self.sample_at = 0.0
         self.look_at, self.look_s = 0.0, LOOK_S[0]
         self.control_at = 0.0
+        self.beat_at = 0.0
         self.idle_since = self.started
         self.draining = ""  # why, once it does
         self.closed = False
@@ -110,6 +112,9 @@ class Agent:
             reason = self.reason_to_stop(now)
             if reason:
                 return reason
+            pause = nap_s(self)
+            if pause:
+                time.sleep(pause)
             wake_at = min(tick_at, self.journal.flush_at)
             for fd, events in self.poll.poll(max(0.0, (wake_at - time.monotonic()) * 1000)):
                 self.on_event(fd, events)
@@ -125,11 +130,15 @@ class Agent:
         if now >= self.control_at:
             self.control_at = now + CONTROL_S
             read_control(self, now)
+        if now >= self.beat_at:
+            self.beat_at = now + float(self.allocation["beat_s"])
+            self.spool.beat()
         if self.signals and not self.draining:
-            drain(self, "signal", now + float(self.allocation["grace_s"]))
+            drain(self, "signal", now + float(self.allocation.get("signal_grace_s", self.allocation["grace_s"])))
         if self.drain_at is not None and now >= self.drain_at and not self.draining:
             drain(self, "walltime", self.started + float(self.allocation["walltime_s"]))
         watch(self, now)
+        self.ends.poll(now)
         if self.draining and now >= self.end_at - self.kill_grace_s or self.signals > 1:
             for slot in self.slots.values():
                 if slot.sent and not slot.sent[0].kill_at:
@@ -155,7 +164,7 @@ class Agent:
         if not slot.alive:
             self.bury(slot, now)
         elif slot.sent:
-            self.prefetch(slot, now)
+            prefetch(self, slot, now)
 
     def flush(self, slot: SlotHandle) -> None:
         """Send a slot what waits for it; what its pipe does not take goes when there is room."""
@@ -175,7 +184,11 @@ class Agent:
             return self.draining
         if self.closed:
             return "closed"
-        return "idle" if now - self.idle_since > float(self.allocation["linger_s"]) else ""
+        if now - self.idle_since <= float(self.allocation["linger_s"]):
+            return ""
+        self.look_at = 0.0  # a last look, for what came since the one before
+        self.fill(now)
+        return "" if self.live else "idle"
 
     # -- claiming
 
@@ -183,115 +196,11 @@ class Agent:
         """Start what fits; claim more if that leaves room."""
         self.refill = False
         while not self.draining:
-            started = self.start_tasks(now)
+            started = start_tasks(self, now)
             for slot in started:  # only now: a task that can run at once should not wait behind another
-                self.prefetch(slot, now)
-            if not self.has_room() or not claim(self, now):
+                prefetch(self, slot, now)
+            if not has_room(self, now) or not claim(self, now):
                 return
-
-    def has_room(self) -> bool:
-        """Whether a further block would be put to use at once: nobody else should wait for what only lies here."""
-        if self.closed or not self.journal.healthy or self.log_retry_at or len(self.queue) >= LOOK_AHEAD:
-            return False
-        if self.free_cores > EPSILON:
-            return True
-        return not self.queue and any(self.is_short(slot.sent[0]) for slot in self.slots.values() if slot.sent)
-
-    # -- starting
-
-    def start_tasks(self, now: float) -> "List[SlotHandle]":
-        """Start queued tasks for as long as one fits; returns their slots."""
-        late, started = [], []
-        while self.queue and self.free_cores > EPSILON:
-            index = choose(((task.cores, task.memory) for task in self.queue), self.free_cores, self.free_memory, self.skips)
-            if index is None:
-                break
-            self.skips = self.skips + 1 if index else 0
-            task = self.queue[index]
-            del self.queue[index]
-            if not fits_in_time(task.walltime, now, self.drain_at):
-                late.append(task)
-                continue
-            self.free_cores -= task.cores
-            self.free_memory -= task.memory
-            slot = self.slot_for(task)
-            self.send(slot, task, now)
-            self.flush(slot)
-            started.append(slot)
-        give_back(self, late, "walltime")
-        return started
-
-    def send(self, slot: SlotHandle, task: "Task", now: float) -> None:
-        """Hand a task to a slot."""
-        self.seq += 1
-        task.seq = self.seq
-        task.recalled = False
-        task.started = now
-        self.spool.template(task.template)
-        slot.send(task, self.spool.template_lines[task.template])
-
-    def slot_for(self, task: "Task") -> SlotHandle:
-        """An idle slot: one that has the task's session already, one without any, a new one, or the one idle longest."""
-        best = None
-        for slot in self.idle:
-            if slot.session == task.session:
-                best = slot
-                break
-            if slot.session is None and best is None:
-                best = slot
-        if best is None and (not self.idle or len(self.slots) < self.cores):
-            best = self.new_slot()
-        else:
-            best = best or self.idle[0]
-            self.idle.remove(best)
-        held = [slot for slot in self.idle if slot.session_memory]
-        while held and self.free_memory < sum(slot.session_memory for slot in held):
-            held.pop(0).close_session()  # its memory is somebody else's now
-        return best
-
-    def new_slot(self) -> SlotHandle:
-        """Start a slot process."""
-        self.slots_made += 1
-        number = self.slots_made
-        captures = [[os.path.join(self.scratch, "%d.%d.%s" % (number, pair, stream)) for stream in ("out", "err")] for pair in range(PAIRS)]
-        config = {
-            "work": self.spool.path("work", "%s.%d" % (self.name, number)),
-            "captures": captures,
-            "env": self.allocation["env"],
-            "max_result_bytes": self.allocation["max_result_bytes"],
-            "leaf": self.cgroups.make(str(number)),
-        }
-        slot = SlotHandle(number, config)
-        self.slots[slot.report_fd] = slot
-        self.poll.register(slot.report_fd, select.POLLIN)
-        return slot
-
-    def is_short(self, task: "Task") -> bool:
-        """Whether tasks of its template are known to be short."""
-        return self.means.get(task.template, SHORT_S) < SHORT_S
-
-    def prefetch(self, slot: SlotHandle, now: float) -> None:
-        """Give a busy slot the next tasks too, if they are short and like its own, so that it does not wait for us between them."""
-        head = slot.sent[0]
-        mean = max(1e-4, self.means.get(head.template, SHORT_S))
-        if self.draining or slot.unfinished or mean >= SHORT_S or now - head.started > SHORT_S or len(slot.sent) > REFILL_BELOW:
-            return
-        depth = min(PREFETCH, int(SHORT_S / mean))
-        while len(slot.sent) <= depth:
-            if not self.queue:
-                self.refill = True
-                break
-            task = self.queue[0]
-            if (
-                task.shape != head.shape
-                or not self.is_short(task)
-                or len(task.line) > PREFETCH_MAX_LINE
-                or not fits_in_time(task.walltime, now, self.drain_at)
-            ):
-                break
-            self.queue.popleft()
-            self.send(slot, task, now)
-        self.flush(slot)
 
     # -- ending
 
@@ -316,10 +225,9 @@ class Agent:
         """Try again to write what the log refused."""
         if self.log_refuses(now):
             return
-        self.log_retry_at = 0.0
         while slot.unfinished:
             task, line = slot.unfinished[0]
-            if not complete(self, slot, task, line):
+            if not complete(self, slot, task, line, now):
                 return
             slot.unfinished.popleft()
         if not slot.sent and slot.alive:
@@ -328,7 +236,7 @@ class Agent:
 
     def log_refused(self, error: OSError) -> None:
         """The disk takes no output: claim nothing and try again later."""
-        if not self.log_retry_at:
+        if time.monotonic() > self.log_retry_at + 10 * LOG_RETRY_S:  # not said a moment ago
             complain("the log cannot be written: %s" % error)
         self.log_retry_at = time.monotonic() + LOG_RETRY_S
 
@@ -367,7 +275,8 @@ class Agent:
             self.free_cores += slot.sent[0].cores
             self.free_memory += slot.sent[0].memory
         slot.close()
-        proc.kill_descendants(spare=[other.pid for other in self.slots.values()])
+        proc.kill_descendants(spare=[other.pid for other in self.slots.values()] + [self.ends.pid])
+        self.ends.add(slot.owed)
         lost(self, slot, now)
         self.cgroups.remove(slot.leaf)
         self.refill = True
@@ -407,11 +316,18 @@ class Agent:
         """Let slots end, or make them; remove their folders, files and cgroups."""
         for slot in self.slots.values():
             os.close(slot.task_fd)
-        patience = time.monotonic() + 2.0
+        patience = time.monotonic() + (END_S if any(slot.owed for slot in self.slots.values()) else 2.0)
         while proc.children_of(os.getpid()) and time.monotonic() < patience:
-            proc.reap()
+            self.ends.poll(time.monotonic())
+            proc.reap(spare=[self.ends.pid])
             time.sleep(0.002)
         proc.kill_descendants()
+        for slot in self.slots.values():
+            for line in slot.read():
+                if line.startswith(b"X"):
+                    on_report(self, slot, line, 0.0)
+            self.ends.add(slot.owed)
+        self.ends.finish(END_S)
         self.cgroups.close()
         remove_all(self.scratch, self.spool.path("work"), self.name + ".")
 

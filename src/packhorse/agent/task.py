@@ -42,10 +42,12 @@ class Task:
         "verdict",
         "msg",
         "kill_at",
+        "paused",
         "sample_at",
         "peak",
         "follow",
         "recalled",
+        "ended_at",
     )
 
     def __init__(self, key: "Key", line: bytes, template: str) -> None:
@@ -65,10 +67,12 @@ class Task:
         self.verdict: "Optional[str]" = None
         self.msg: "Optional[str]" = None
         self.kill_at = 0.0  # monotonic; when SIGTERM gives way to SIGKILL
+        self.paused = 0.0  # monotonic; since when its image is being made ready, 0 if it is not
         self.sample_at = 0.0  # monotonic
         self.peak = 0  # sampled
         self.follow: "Optional[Follow]" = None
         self.recalled = False  # prefetched, and asked back
+        self.ended_at = 0.0  # monotonic; its slot has reported it
 
 
 def read_task(line: bytes, template_of: "Callable[[str], Dict[str, Any]]") -> Task:
@@ -105,11 +109,11 @@ def fill_in(task: Task, fields: "Dict[str, Any]", template: "Dict[str, Any]") ->
     task.walltime = None if walltime is None else float(walltime)
     task.result = (wanted.get("result") or "none") != "none"
     if (wanted.get("session") or "none") != "none":
-        task.session = json.dumps([wanted["session"], wanted.get("start"), wanted.get("env")], sort_keys=True)
+        task.session = json.dumps([wanted["session"], wanted.get("start"), wanted.get("env"), wanted.get("container")], sort_keys=True)
     task.shape = (task.cores, task.memory, task.session)
 
 
-OVERRIDES = frozenset(("cores", "memory_mb", "walltime_s", "session", "start", "env", "result"))
+OVERRIDES = frozenset(("cores", "memory_mb", "walltime_s", "session", "start", "env", "container", "result"))
 
 
 def is_int(value: "Any") -> bool:

@@ -18,6 +18,7 @@ LONG_S = 0.1  # a task older than this is journaled as started, sampled, and hol
 SAMPLE_S = (0.1, 1.0)  # first and last interval between looks at a task's memory
 SAMPLE_SHARE = 0.02  # of one core, for looking at /proc
 OOM_LOOK_S = 1.0
+MAKE_READY_S = 3600.0  # for what is not the task's time, which would otherwise have no end
 
 
 def condemn(agent: "Agent", slot: "SlotHandle", task: "Task", why: str, msg: str, now: float, at_once: bool = False) -> None:
@@ -33,13 +34,15 @@ def watch(agent: "Agent", now: float) -> None:
     running = [slot for slot in agent.slots.values() if slot.sent]
     for slot in running:
         task = slot.sent[0]
-        age = now - task.started
+        age = (task.paused or now) - task.started
         if task.kill_at:
             if now >= task.kill_at:
                 slot.signal(task, "K")
                 task.kill_at = now + 1.0
         elif task.verdict:  # canceled while it was waiting in the slot, but it had just started
             condemn(agent, slot, task, task.verdict, task.msg or "", now)
+        elif task.paused and now - task.paused > MAKE_READY_S:
+            condemn(agent, slot, task, "image", "making its image ready on this node took longer than %g s" % MAKE_READY_S, now)
         elif task.walltime is not None and age > task.walltime:
             condemn(agent, slot, task, "walltime", "ran longer than its walltime of %g s" % task.walltime, now)
         if age > LONG_S:
@@ -78,6 +81,11 @@ def follow(agent: "Agent", slot: "SlotHandle", task: "Task", now: float) -> None
         agent.journal.add({"k": "log", "id": task.key[0], "n": task.key[1], "s": name, "o": offset, "l": length})
 
 
+def is_due(task: "Task", now: float) -> bool:
+    """Whether it is time to look at the memory of a running task."""
+    return now - task.started > LONG_S and now >= task.sample_at and not task.paused
+
+
 def sample(agent: "Agent", running: "List[SlotHandle]", now: float) -> None:
     """Look at the memory of running tasks, where the cgroup does not do it."""
     if agent.cgroups.version:
@@ -90,7 +98,7 @@ def sample(agent: "Agent", running: "List[SlotHandle]", now: float) -> None:
                     condemn(agent, slot, slot.sent[0], "memory", "the kernel killed a process of the task at its memory limit", now, True)
         if agent.cgroups.version == 1:
             return
-    due = [slot for slot in running if now - slot.sent[0].started > LONG_S and now >= slot.sent[0].sample_at]
+    due = [slot for slot in running if is_due(slot.sent[0], now)]
     if not due or now < agent.sample_at:
         return
     began = time.monotonic()

@@ -1,0 +1,43 @@
+"""Work folders that outlive an attempt, for tasks that can go on where an earlier attempt stopped."""
+
+import os
+import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterable
+
+    from .slot import Slot
+
+SCAN = 64 << 20  # bytes of each stream that are searched for progress, from its end
+
+
+def enter(slot: "Slot", folder: str) -> None:
+    """Make `folder` the task's work folder, with what an earlier attempt left in it."""
+    os.makedirs(folder, exist_ok=True)
+    os.chdir(folder)
+    slot.work = folder
+
+
+def leave(slot: "Slot", home: str, finished: bool) -> None:
+    """Back to the slot's own folder; what a finished task leaves behind goes."""
+    folder, slot.work = slot.work, home
+    os.chdir(home)
+    if finished:
+        from .staging import remove
+
+        remove(folder)
+
+
+def count_progress(pattern: str, descriptors: "Iterable[int]") -> int:
+    """How many lines of the task's output `pattern` is found in; 0 for a pattern that is none."""
+    try:
+        found = re.compile(pattern.encode("utf-8"))
+    except re.error:
+        return 0
+    number = 0
+    for descriptor in descriptors:
+        size = os.fstat(descriptor).st_size
+        data = os.pread(descriptor, SCAN, max(0, size - SCAN))
+        number += sum(1 for line in data.split(b"\n") if found.search(line))
+    return number
