@@ -9,14 +9,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from packhorse.domain.dataurl import is_url, url_problem
+from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.failures import FailureClass
+from packhorse.domain.images import parse_reference
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.resources import Resources
 
 ParameterValue = str | int | float | bool | None
 
 #: Placeholders that Packhorse fills in any command; ``results`` only in a gathering one.
-BUILT_IN = frozenset({"app", "cores", "memory_gb", "run", "task"})
+BUILT_IN = frozenset({"app", "cores", "memory_gb", "nodes", "ranks", "run", "task"})
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 _NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
@@ -61,6 +64,8 @@ class Parameter(_Manifest):
             raise ValueError("'choices' go with 'type: choice', and a choice needs them")
         if self.choices and self.default is not None and self.default not in self.choices:
             raise ValueError(f"the default {self.default!r} is not one of the choices")
+        if self.type is ParameterType.FILE and is_url(str(self.default)) and (why := url_problem(str(self.default))):
+            raise ValueError(f"the default: {why.removesuffix('.')}")
         return self
 
 
@@ -109,6 +114,20 @@ class Gather(_Manifest):
     accept_failures: bool = False
 
 
+class ReferenceData(_Manifest):
+    """Data that all tasks of an app read, brought to each site once for each version. An archive (.tar, .tar.gz, …) becomes a folder."""
+
+    url: str
+    version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
+
+    @field_validator("url")
+    @classmethod
+    def _can_be_fetched(cls, url: str) -> str:
+        if why := url_problem(url):
+            raise ValueError(why.removesuffix("."))
+        return url
+
+
 class AppManifest(_Manifest):
     """A versioned tool: parameters in, a rendered command out."""
 
@@ -117,7 +136,8 @@ class AppManifest(_Manifest):
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
     title: str = ""
     description: str = ""
-    image: str | None = None
+    image: Annotated[str, Field(max_length=512)] | None = None
+    network: bool = Field(default=True, description="false: in a container, the network is taken away")
     command: list[Part] = Field(min_length=1)
     arguments: list[Part] = []
     session: Session = Session.NONE
@@ -126,24 +146,66 @@ class AppManifest(_Manifest):
     resources: Resources = Resources()
     outputs: dict[Annotated[str, Field(pattern=_NAME)], OutputDeclaration] = {}
     gather: Gather | None = None
+    refdata: dict[Annotated[str, Field(pattern=_NAME)], ReferenceData] = {}
+    resumable: bool = Field(default=False, description="a restart finds the work folder of the attempt before it")
+    resume: list[Part] = Field(default=[], description="arguments after all others, on a restart that has something to resume")
+    progress: str | None = Field(default=None, description="regular expression; a line of the log that it is found in is progress")
     retry: dict[FailureClass, Annotated[int, Field(ge=0, le=100)]] = {}
 
     @model_validator(mode="after")
     def _placeholders_exist(self) -> AppManifest:
-        clash = set(self.parameters) & (BUILT_IN | {"results"})
-        if clash:
-            raise ValueError(f"parameters: '{min(clash)}' is a name that Packhorse fills in itself; call it something else")
-        known = set(self.parameters) | BUILT_IN
+        filled_in = BUILT_IN | {"results"}
+        for field, names in (("parameters", set(self.parameters)), ("refdata", set(self.refdata))):
+            if clash := names & filled_in:
+                raise ValueError(f"{field}: '{min(clash)}' is a name that Packhorse fills in itself; call it something else")
+        if both := set(self.parameters) & set(self.refdata):
+            raise ValueError(f"refdata: '{min(both)}' is a parameter as well; call it something else")
+        given = BUILT_IN | set(self.refdata)
+        known = set(self.parameters) | given
         _check_placeholders("command", self.command, known)
         _check_placeholders("arguments", self.arguments, known)
-        if self.session is Session.WORKER and placeholders(self.command) - {"app", "cores", "memory_gb"}:
+        if self.session is Session.WORKER and placeholders(self.command) - {"app", "cores", "memory_gb"} - set(self.refdata):
             raise ValueError("command: with 'session: worker' the command starts the worker, so parameters go into 'arguments'")
         if self.gather is not None:
-            gathered = BUILT_IN | {"results"}
+            gathered = given | {"results"}
             _check_placeholders("gather.command", self.gather.command or [], gathered)
             _check_placeholders("gather.arguments", self.gather.arguments, gathered)
+        _check_placeholders("resume", self.resume, known)
         if sum(output.source is not None for output in self.outputs.values()) > 1:
             raise ValueError("outputs: only one output can come from stdout")
+        return self
+
+    @field_validator("progress")
+    @classmethod
+    def _progress_can_be_found(cls, progress: str | None) -> str | None:
+        try:
+            found_anywhere = progress is not None and re.search(progress, "") is not None
+        except re.error as error:
+            raise ValueError(f"'{progress}' is not a regular expression: {error}") from None
+        if found_anywhere:
+            raise ValueError(f"'{progress}' is found in every line, even an empty one; name what only progress writes")
+        return progress
+
+    @field_validator("image")
+    @classmethod
+    def _image_has_a_name(cls, image: str | None) -> str | None:
+        if image is not None:
+            try:
+                parse_reference(image)
+            except InvalidRequest as error:
+                raise ValueError(error.message.removesuffix(".")) from None
+        return image
+
+    @model_validator(mode="after")
+    def _restarts_are_whole(self) -> AppManifest:
+        if not self.resumable and self.resume:
+            raise ValueError("resume: goes with 'resumable: true'; without it every attempt starts from nothing")
+        if not self.resumable and self.progress is not None:
+            raise ValueError("progress: goes with 'resumable: true'; without it nothing is done about progress")
+        if self.resumable and self.progress is None:
+            raise ValueError("resumable: needs 'progress', a pattern of the log: without progress a task would be restarted for ever")
+        if self.resumable and self.session is not Session.NONE:
+            raise ValueError("resumable: goes with 'session: none' only; tasks of a session have no process of their own to restart")
         return self
 
     @property

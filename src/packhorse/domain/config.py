@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from packhorse.domain.errors import InvalidRequest, Problem
+from packhorse.domain.images import DOCKER_HUB
 
-_SITE_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
+SITE_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
 
 
 class _Section(BaseModel):
@@ -28,14 +29,83 @@ class ServerConfig(_Section):
     """Inputs must lie below one of these; None allows every file that the server may read."""
 
 
+class ShockConfig(_Section):
+    """``[data.shock."HOST"]``: a Shock server, by the host of its shock:// URLs."""
+
+    url: str | None = None
+    """Where it is; None takes https://HOST."""
+    token_file: Path | None = None
+    """A file with the token that it is sent."""
+
+
+class DataConfig(_Section):
+    """``[data]``: how the engine reaches data by URL. Credentials stay in files that only the engine reads."""
+
+    urls: list[str] | None = None
+    """Beginnings of URLs that users who are no admins may name; None: only admins name URLs."""
+    output_urls: list[str] | None = None
+    """Beginnings of URLs that outputs of such users may be delivered to; None: only those of admins."""
+    s3_endpoint: str | None = None
+    """None is Amazon's."""
+    s3_region: str | None = None
+    s3_profile: str | None = None
+    s3_credentials_file: Path | None = None
+    """In the form of ~/.aws/credentials, which is what None takes. Without any, S3 is asked without a name."""
+    shock: dict[str, ShockConfig] = {}
+
+
+class ImagesConfig(_Section):
+    """``[images]``: where container images come from."""
+
+    default_registry: str = DOCKER_HUB
+    """For images whose name says none."""
+    insecure: list[str] = []
+    """Registries (host:port) that are spoken to without TLS."""
+    auth_file: Path | None = None
+    """Credentials, as ``podman login`` or ``docker login`` write them; None takes $REGISTRY_AUTH_FILE, else where those commands write."""
+
+
 class SiteConfig(_Section):
-    """``[sites.NAME]``: a place where tasks run. Sizes are per node."""
+    """``[sites.NAME]``: a place where tasks run. ``cores``, ``memory_gb`` and ``walltime_s`` matter where no scheduler tells them."""
 
     transport: Literal["local", "ssh"] = "local"
     scheduler: Literal["local", "slurm"] = "local"
     runtime: str | None = None
-    """The container runtime; None takes what the site has."""
+    """The container runtime; None: tasks run on the host's own programs, and those that name an image are refused."""
+    runtime_program: str | None = None
+    """Its program, where it is not on the PATH of the nodes."""
+    runtime_options: list[str] = []
+    """Further options of its run command: ["--runtime=runc"]."""
+    squashfs: bool = False
+    """Charliecloud: images are SquashFS files, which each node mounts."""
+    binds: list[Path] = []
+    """Folders of the site that containers see beside ``root``, under the same paths."""
+    registry: str | None = None
+    """The site's private registry, host:port/prefix: images are copied there first, and taken from there."""
+    images: Path | None = None
+    """Where prepared images are kept; None is below ``root``."""
+    image_tmp: Path | None = None
+    """A folder for what is only needed while an image is prepared; None is below ``root``."""
+    image_quota_gb: float | None = Field(default=None, gt=0)
+    """Prepared images together take no more: the least recently used leave, never one in use."""
+    image_patience_s: float = Field(default=3600.0, ge=0)
+    """A registry that is away, or a disk that is full, is waited for that long; then the tasks that want the image fail."""
+    architecture: str = "amd64"
+    """The processors of its nodes, as OCI calls them."""
+    shifter_gateway: str | None = Field(default=None, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
+    """Shifter: the URL of the site's image gateway, which then prepares images; None has ``shifterimg`` at the site ask it."""
+    shifter_system: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
+    """What that gateway calls this system."""
     host: str | None = None
+    """The login node, or its name in the SSH configuration file. Its keys and jump hosts come from there."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    user: str | None = None
+    key_file: Path | None = None
+    """The private key; None takes the agent's and those of the SSH configuration."""
+    known_hosts: Path | None = None
+    """Host keys that are trusted; None takes what the SSH configuration names, else ~/.ssh/known_hosts."""
+    ssh_config: Path | None = None
+    """The SSH configuration file; None takes ~/.ssh/config."""
     root: Path | None = None
     """A folder on the filesystem that all nodes share."""
     python: str = "python3"
@@ -43,8 +113,26 @@ class SiteConfig(_Section):
     memory_gb: float | None = Field(default=None, gt=0)
     walltime_s: float | None = Field(default=None, gt=0)
     queue: str | None = None
+    """The partition for allocations whose tasks name none; None takes the scheduler's default."""
     account: str | None = None
-    max_allocations: int = Field(default=1, ge=1)
+    qos: str | None = None
+    constraint: str | None = None
+    """Node features, such as 'cpu'."""
+    reservation: str | None = None
+    submit_options: list[str] = []
+    """Further arguments of the submit command, as the site's documentation gives them: ["--licenses=scratch"]."""
+    env: dict[str, str] = {}
+    """Laid over the environment of every task."""
+    max_allocations: int = Field(default=4, ge=1)
+    """Jobs at a time."""
+    max_nodes: int | None = Field(default=None, ge=1)
+    """Nodes at a time, of all jobs together."""
+    fetch: Literal["engine", "site"] = "engine"
+    """Who fetches data by URL: the engine, which brings it there, or the login node, which then needs a way to the internet."""
+    data_quota_gb: float | None = Field(default=None, gt=0)
+    """Room for data fetched by URL: what was not used for longest leaves. None is no limit."""
+    linger_s: float = Field(default=10.0, ge=0)
+    """How long an agent without work waits for more before it gives its node back."""
 
 
 class Config(_Section):
@@ -56,7 +144,10 @@ class Config(_Section):
     apps: list[Path] = []
     """Folders whose subfolders are apps."""
     server: ServerConfig = ServerConfig()
-    sites: dict[Annotated[str, Field(pattern=_SITE_NAME)], SiteConfig] = {}
+    images: ImagesConfig = ImagesConfig()
+    data: DataConfig = DataConfig()
+    sites: dict[Annotated[str, Field(pattern=SITE_NAME)], SiteConfig] = {}
+    """Beside 'local', which is this machine. A run that names none goes to the first that can take it: 'local', then in this order."""
 
     def home_folder(self, environment: Mapping[str, str] = os.environ) -> Path:
         """Where everything is kept: PACKHORSE_HOME, else ``home``, else the user's data folder."""
@@ -72,23 +163,34 @@ class Config(_Section):
         return [*(folder.expanduser() for folder in self.apps), Path("apps").absolute()]
 
 
+def config_file(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where the configuration is, or would be: $PACKHORSE_CONFIG, else the user's own file."""
+    if named := environment.get("PACKHORSE_CONFIG"):
+        return Path(named)
+    base = environment.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "packhorse" / "packhorse.toml"
+
+
 def load_config(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
     """The configuration in ``path``, else in $PACKHORSE_CONFIG, else in the user's own file if there is one.
 
     Raises InvalidRequest that names the file and each wrong key.
     """
-    named = environment.get("PACKHORSE_CONFIG")
-    asked = path or (Path(named) if named else None)
-    base = environment.get("XDG_CONFIG_HOME")
-    file = asked or (Path(base) if base else Path.home() / ".config") / "packhorse" / "packhorse.toml"
+    file = path or config_file(environment)
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        return parse_config(file.read_bytes(), file)
     except FileNotFoundError:
-        if asked is None:
+        if path is None and not environment.get("PACKHORSE_CONFIG"):
             return Config()
         raise InvalidRequest(f"The configuration file {file} is not there.", hint="PACKHORSE_CONFIG names it.") from None
     except OSError as error:
         raise InvalidRequest(f"The configuration file {file} cannot be read: {error.strerror}.") from None
+
+
+def parse_config(data: bytes, file: Path) -> Config:
+    """What is in a configuration file. Raises InvalidRequest that names the file and each wrong key."""
+    try:
+        document = tomllib.loads(data.decode("utf-8"))
     except ValueError as error:  # not UTF-8, or not TOML
         raise InvalidRequest(f"{file} is not valid TOML: {error}.") from None
     try:

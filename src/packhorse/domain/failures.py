@@ -62,6 +62,7 @@ VERDICTS: dict[str, FailureClass] = {
     "outputs": FailureClass.APP,
     "result": FailureClass.APP,
     "inputs": FailureClass.STAGING,
+    "image": FailureClass.IMAGE,
     "lost": FailureClass.NODE_LOST,
 }
 
@@ -80,6 +81,8 @@ class Evidence:
     node: str | None = None
     scheduler_state: str | None = None
     stderr_tail: str | None = None
+    progress: int | None = None
+    """Lines of its log that said so, where the app names a pattern for them."""
 
     def as_dict(self) -> dict[str, Any]:
         """Only what is known, ready for JSON."""

@@ -78,9 +78,20 @@ class Template:
     arguments: Renderer
 
 
-def app_template(manifest: AppManifest, app_dir: str, resources: Resources, *, gather: bool = False) -> Template:
-    """The template of an app's tasks (or of its gathering task) at a site where the app's folder is ``app_dir``."""
-    fixed = {"app": app_dir, **granted(resources)}
+def app_template(
+    manifest: AppManifest,
+    app_dir: str,
+    resources: Resources,
+    *,
+    gather: bool = False,
+    resume: bool = False,
+    refdata: Mapping[str, str] | None = None,
+) -> Template:
+    """The template of an app's tasks (or of its gathering task) at a site where the app's folder is ``app_dir``.
+
+    ``resume``: of those that go on where an earlier attempt stopped. ``refdata``: where its reference data is, by name.
+    """
+    fixed = {"app": app_dir, **granted(resources), **(refdata or {})}
     command = manifest.command
     arguments = manifest.arguments
     outputs = manifest.outputs
@@ -90,21 +101,34 @@ def app_template(manifest: AppManifest, app_dir: str, resources: Resources, *, g
         arguments, outputs, session = manifest.gather.arguments, manifest.gather.outputs, Session.NONE
     worker = session is Session.WORKER
     start = [*compile_parts(command)(fixed), "--persistent_worker"] if worker else ["/bin/sh"] if session is Session.SHELL else None
-    document = {
+    document: dict[str, Any] = {
         "session": session.value,
         "start": start,
-        "env": dict(manifest.env),
+        "env": {**threads(resources), **manifest.env},
         **limits(resources),
         "outputs": _output_paths(outputs),
         "result": next((output.type for output in outputs.values() if output.source), "none"),
     }
+    if manifest.resumable and not gather:
+        document["progress"] = manifest.progress
+        if resume:
+            arguments = [*arguments, *manifest.resume]
     render = compile_parts(arguments if worker else [*command, *arguments])
     return Template(template_key(document), document, lambda values: render({**fixed, **values}))
 
 
 def granted(resources: Resources) -> dict[str, Any]:
     """The placeholders that tell a tool what it was granted."""
-    return {"cores": resources.cpu_cores, "memory_gb": resources.ram_gb}
+    return {"cores": resources.cpu_cores, "memory_gb": resources.ram_gb, "nodes": resources.nodes, "ranks": resources.ranks}
+
+
+#: What libraries read that would else take all cores of a node.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def threads(resources: Resources) -> dict[str, str]:
+    """Environment variables that tell libraries how many cores were granted."""
+    return dict.fromkeys(_THREADS, str(max(1, int(resources.cpu_cores / (resources.ranks_per_node or 1)))))
 
 
 def limits(resources: Resources) -> dict[str, Any]:

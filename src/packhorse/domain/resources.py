@@ -37,6 +37,11 @@ class Resources(BaseModel):
         """Memory in MB (1e6 bytes), rounded up to a whole one."""
         return None if self.ram_gb is None else max(1, round(self.ram_gb * 1000))
 
+    @property
+    def ranks(self) -> int:
+        """Ranks on all nodes together; where nothing is said of ranks, as many as the cores are enough for."""
+        return self.nodes * (self.ranks_per_node or max(1, int(self.cpu_cores / (self.cpus_per_rank or 1))))
+
     def override(self, changes: dict[str, Any]) -> Resources:
         """These resources with ``changes`` laid over them, validated."""
         return Resources.model_validate({**self.model_dump(), **changes})

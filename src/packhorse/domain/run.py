@@ -26,12 +26,16 @@ class RunOptions(BaseModel):
     tags: dict[str, str] = {}
     client_key: Annotated[str, Field(max_length=200)] | None = None
     """Makes submission idempotent: the same key of the same user returns the same run."""
+    outputs: Annotated[str, Field(max_length=1000)] | None = None
+    """A URL that the output files of its tasks are delivered below: s3://bucket/prefix, file:///folder, shock://host."""
     resources: dict[str, Any] = {}
     """Laid over the app's own resources."""
     retry: dict[str, int] = {}
     """Laid over the app's own retry policy: failure class → number of retries."""
     session: Session | None = None
     """Instead of the app's own."""
+    image: Annotated[str, Field(max_length=512)] | None = None
+    """Instead of the app's own; ``none`` is the host's own programs."""
 
 
 class AppRun(RunOptions):

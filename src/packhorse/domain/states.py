@@ -63,5 +63,22 @@ class AllocationState(StrEnum):
     """The scheduler has it and has not started it."""
     RUNNING = "RUNNING"
     """The scheduler started it."""
+    CLOSING = "CLOSING"
+    """Its agents have stopped, or were told to: it gets no more work."""
     ENDED = "ENDED"
     """It is over, and all its journals have been read."""
+
+
+class DataState(StrEnum):
+    """Where the data of a URL is, on its way to a site. ``staging.data`` decides how it moves."""
+
+    QUEUED = "QUEUED"
+    """To be fetched, or to be looked at whether what is there is still what it names."""
+    FETCHING = "FETCHING"
+    """Its bytes come."""
+    VERIFYING = "VERIFYING"
+    """All bytes came: checksums are compared, and it goes into the cache."""
+    READY = "READY"
+    """It is there."""
+    FAILED = "FAILED"
+    """It will not come; who waited for it has ended with the reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -95,6 +96,8 @@ class AttemptView(BaseModel):
     walltime_s: float | None
     evidence: dict[str, Any] | None
     files: list[dict[str, Any]]
+    image: str | None = None
+    """Digest of the image that it ran in."""
 
 
 class EventView(BaseModel):
@@ -107,12 +110,23 @@ class EventView(BaseModel):
     why: str | None
 
 
+class DataView(BaseModel):
+    """Data that a task takes by URL: which content it was given, and where that is at its site. None while it waits."""
+
+    url: str
+    version: str | None
+    """Of reference data."""
+    sha256: str | None
+    path: str | None
+
+
 class TaskDetail(TaskView):
     """All that is known of a task: its TES document as rendered, its attempts and its transitions."""
 
     document: dict[str, Any]
     attempts: list[AttemptView]
     events: list[EventView]
+    data: list[DataView] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +139,18 @@ class LogPart:
 
 
 class UsageView(BaseModel):
-    """What a run (or all runs of a user) used, over all ended attempts."""
+    """What a run used, over all ended attempts.
+
+    ``paid_…`` is its share of what its allocations paid, ``failed_core_s`` the part of that which went to attempts that failed.
+    """
 
     tasks: int
     attempts: int
     core_s: float
+    """Granted: cores on all nodes, times wall time."""
+    paid_core_s: float
+    paid_node_s: float
+    failed_core_s: float
     cpu_s: float
     wall_s: float
     peak_memory: int
@@ -137,6 +158,49 @@ class UsageView(BaseModel):
     write_bytes: int
     elapsed_s: float | None
     tasks_per_s: float | None
+
+
+class AccountBy(StrEnum):
+    """What the lines of an account stand for."""
+
+    SITE = "site"
+    USER = "user"
+    APP = "app"
+
+
+class AccountLine(BaseModel):
+    """What allocations paid for one site, user or app, over all ended attempts. A task counts where its first attempt was.
+
+    The last four are told to admins only, of sites and of the total: paid = used + idle + unsettled.
+    """
+
+    name: str
+    tasks: int
+    attempts: int
+    failed: int
+    """Attempts."""
+    granted_core_s: float
+    """Cores on all nodes, times wall time."""
+    used_core_s: float
+    """The share of what was paid: what was granted, or less where clocks had it that more was granted than there was."""
+    used_node_s: float
+    failed_core_s: float
+    """Of what was used, the part of attempts that failed."""
+    cpu_s: float
+    paid_core_s: float | None = None
+    paid_node_s: float | None = None
+    idle_core_s: float | None = None
+    unsettled_core_s: float | None = None
+    """Of allocations that still run: idle, or used by tasks that have not ended."""
+
+
+class Account(BaseModel):
+    """Who used what allocations paid: those that ended after ``since`` (None: ever), and those that run, up to ``until``."""
+
+    since: float | None
+    until: float
+    total: AccountLine
+    by: dict[AccountBy, list[AccountLine]]
 
 
 class AppView(BaseModel):
@@ -147,6 +211,50 @@ class AppView(BaseModel):
     title: str
     description: str
     manifest: AppManifest
+
+
+class QueueView(BaseModel):
+    """What one allocation can have in a queue, by one kind of node; sizes are per node, None is no limit."""
+
+    name: str | None
+    nodes: int
+    cores: int
+    memory_gb: float
+    gpus: int
+    walltime_s: float | None
+
+
+class ImageView(BaseModel):
+    """An image at a site, or on its way there. Sizes are bytes; ``download_bytes`` are its layers, compressed."""
+
+    site: str
+    reference: str
+    digest: str
+    state: str
+    download_bytes: int
+    done_bytes: int
+    """Of the step that is under way."""
+    size_bytes: int | None
+    failure: str | None
+    error: str | None
+    preparations: int
+    """How often one was begun."""
+    started_at: float | None
+    ready_at: float | None
+    last_used_at: float
+    waiting_runs: int
+    """Runs that have not ended and want it."""
+
+
+class SiteView(BaseModel):
+    """A place where tasks run, and what it has of ours. ``problem`` says why its queues are not known."""
+
+    name: str
+    root: str
+    queues: list[QueueView]
+    problem: str | None
+    allocations: dict[str, int]
+    """Live allocations by state."""
 
 
 class Check(BaseModel):

@@ -58,6 +58,15 @@ def test_every_failure_class_has_a_terminal_state() -> None:
         (GOOD.replace("{type: integer}", "{type: choice}"), "line 6, field 'parameters.x'", "a choice needs them"),
         (GOOD.replace("  x:", "  run:"), "line 5, field 'parameters'", "a name that Packhorse fills in itself"),
         (GOOD + "session: worker\n", "line 4, field 'command'", "parameters go into 'arguments'"),
+        (GOOD + "resume: [--go-on]\n", "line 7, field 'resume'", "goes with 'resumable: true'"),
+        (GOOD + "progress: round\n", "line 7, field 'progress'", "goes with 'resumable: true'"),
+        (GOOD + "resumable: true\n", "line 7, field 'resumable'", "needs 'progress'"),
+        (GOOD + "resumable: true\nprogress: '('\n", "line 8, field 'progress'", "is not a regular expression: missing )"),
+        (GOOD + "resumable: true\nprogress: 'r*'\n", "line 8, field 'progress'", "is found in every line"),
+        (GOOD + "resumable: perhaps\n", "line 7, field 'resumable'", "(found: 'perhaps')"),
+        (GOOD + "resumable: true\nprogress: r\nresume: ['{y}']\n", "line 9, field 'resume'", "'{y}' is neither a parameter"),
+        (GOOD + "resumable: true\nprogress: r\nsession: shell\n", "line 7, field 'resumable'", "goes with 'session: none' only"),
+        (GOOD.replace("  x:", "  ranks:"), "line 5, field 'parameters'", "a name that Packhorse fills in itself"),
         (GOOD + "retry: {bad_luck: 3}\n", "line 7, field 'retry.bad_luck'", "expected"),
         (GOOD.replace("packhorse: 1", "packhorse: 2"), "line 1, field 'packhorse'", "(found: 2)"),
     ],
@@ -114,6 +123,28 @@ def test_a_value_reaches_the_program_as_it_is(value: str) -> None:
 @pytest.mark.parametrize(("value", "text"), [(None, ""), (True, "true"), (2.0, "2"), (1e20, "1e+20"), (7, "7"), ("x", "x")])
 def test_values_as_text(value: object, text: str) -> None:
     assert as_text(value) == text
+
+
+def test_restarts_survive_the_store() -> None:
+    manifest = parse_manifest(GOOD + "resumable: true\nprogress: 'round \\d+'\nresume: [--restart, '{x}']\n", "app.yaml")
+    assert (manifest.resumable, manifest.resume, manifest.progress) == (True, ["--restart", "{x}"], r"round \d+")
+    assert AppManifest.model_validate(manifest.as_json()) == manifest
+    assert not {"resumable", "resume", "progress"} & set(parse_manifest(GOOD, "app.yaml").as_json())
+
+
+@pytest.mark.parametrize(
+    ("resources", "nodes", "ranks"),
+    [
+        (Resources(), "1", "1"),
+        (Resources(cpu_cores=8), "1", "8"),
+        (Resources(cpu_cores=0.5, nodes=3), "3", "3"),
+        (Resources(cpu_cores=8, cpus_per_rank=4, nodes=2), "2", "4"),
+        (Resources(cpu_cores=8, cpus_per_rank=4, ranks_per_node=1, nodes=2), "2", "2"),
+    ],
+)
+def test_a_command_is_told_its_nodes_and_ranks(resources: Resources, nodes: str, ranks: str) -> None:
+    manifest = parse_manifest(GOOD.replace("'{x}'", "'{nodes}', '{ranks}'"), "app.yaml")
+    assert app_template(manifest, "/apps/t", resources).arguments({}) == ["tool", nodes, ranks]
 
 
 def test_a_worker_is_started_by_the_command_and_asked_by_the_arguments() -> None:
