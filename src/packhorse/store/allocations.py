@@ -28,6 +28,11 @@ def live_allocations(connection: sa.Connection, site: str) -> Sequence[Any]:
     return connection.execute(sa.select(allocations).where(live).order_by(allocations.c.seq)).all()
 
 
+def get_allocation(connection: sa.Connection, seq: int) -> Any | None:
+    """One allocation's row."""
+    return connection.execute(sa.select(allocations).where(allocations.c.seq == seq)).one_or_none()
+
+
 def insert_block(connection: sa.Connection, allocation_seq: int, number: int, tasks: int, predicted_core_s: float) -> None:
     """Remembers a block before it is written to the spool."""
     values = {"allocation_seq": allocation_seq, "number": number, "state": "planned", "tasks": tasks, "predicted_core_s": predicted_core_s}
@@ -35,9 +40,15 @@ def insert_block(connection: sa.Connection, allocation_seq: int, number: int, ta
 
 
 def set_block_states(connection: sa.Connection, allocation_seq: int, numbers: Collection[int], state: str) -> None:
-    """Moves blocks on: planned → written → claimed or revoked."""
+    """Moves blocks on: planned → written → claimed or revoked, and never back.
+
+    An agent may have claimed a block, and its journal been read, before we note that we wrote it; unclaimed for ever, it would
+    count as work that its allocation still has.
+    """
     if numbers:
         which = sa.and_(blocks.c.allocation_seq == allocation_seq, blocks.c.number.in_(numbers))
+        if state == "written":
+            which = sa.and_(which, blocks.c.state == "planned")
         connection.execute(sa.update(blocks).where(which).values(state=state))
 
 

@@ -36,6 +36,7 @@ class Current(NamedTuple):
     allocation_seq: int | None
     role: str
     overrides: str | None
+    started_at: float | None
 
 
 def chunks(ids: Collection[int]) -> Iterator[list[int]]:
@@ -48,11 +49,12 @@ def chunks(ids: Collection[int]) -> Iterator[list[int]]:
 def lock_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, Current]:
     """The rows of ``ids``, locked in order of id so that two writers cannot deadlock."""
     found: dict[int, Current] = {}
-    columns = sa.select(tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.allocation_seq, tasks.c.role, tasks.c.overrides)
+    c = tasks.c
+    columns = sa.select(c.id, c.state, c.attempt, c.allocation_seq, c.role, c.overrides, c.started_at)
     for some in chunks(ids):
-        rows = connection.execute(columns.where(tasks.c.id.in_(some)).order_by(tasks.c.id).with_for_update())
+        rows = connection.execute(columns.where(c.id.in_(some)).order_by(c.id).with_for_update())
         for row in rows:
-            found[row.id] = Current(TaskState(row.state), row.attempt, row.allocation_seq, row.role, row.overrides)
+            found[row.id] = Current(TaskState(row.state), row.attempt, row.allocation_seq, row.role, row.overrides, row.started_at)
     return found
 
 

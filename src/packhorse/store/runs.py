@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
 
 from packhorse.domain.states import TaskState
+from packhorse.store.data import DataKey, Link, add_data_edges, edges_for, link_data
 from packhorse.store.schema import TASKS_PER_RUN, edges, events, run_counts, runs, tasks
 
 _INSERT_CHUNK = 5000
@@ -16,12 +18,16 @@ _INSERT_CHUNK = 5000
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """One task to insert. ``params`` is JSON text; ``waiting_on`` the number of upstream tasks that have not ended yet."""
+    """One task to insert. ``params`` is JSON text; ``waiting_on`` the number of upstream tasks that have not ended yet.
+
+    ``data`` is what else it waits for.
+    """
 
     role: str
     params: str
     name: str | None = None
     waiting_on: int = 0
+    data: tuple[DataKey, ...] = ()
 
 
 def find_by_client_key(connection: sa.Connection, user: str, client_key: str) -> Any | None:
@@ -30,26 +36,32 @@ def find_by_client_key(connection: sa.Connection, user: str, client_key: str) ->
 
 
 def insert_run(
-    connection: sa.Connection, values: dict[str, Any], new_tasks: Iterable[NewTask], edge_list: Sequence[tuple[int, int, bool]] = ()
+    connection: sa.Connection,
+    values: dict[str, Any],
+    new_tasks: Iterable[NewTask],
+    edge_list: Sequence[tuple[int, int, bool]] = (),
+    site: str = "",
 ) -> int:
-    """Inserts a run with its tasks in order, and returns its ``seq``.
+    """Inserts a run with its tasks in order, whose data goes to ``site``, and returns its ``seq``.
 
     ``edge_list`` holds (upstream, downstream, accept_failure): ``downstream`` is an index in this run, ``upstream`` an index here or,
     negated and less one, the id of a task of an earlier run (a retry's gathering task reads what has completed before).
     """
     seq = int(connection.execute(sa.insert(runs).values(values).returning(runs.c.seq)).scalar_one())
     first, number = seq * TASKS_PER_RUN, 0
-    batch: list[dict[str, Any]] = []
-    for number, task in enumerate(new_tasks, start=1):
-        batch.append(
-            {"id": first + number - 1, "role": task.role, "name": task.name, "params": task.params, "waiting_on": task.waiting_on,
-             "state": TaskState.QUEUED, "attempt": 0, "not_before": 0.0}
-        )  # fmt: skip
-        if len(batch) == _INSERT_CHUNK:
-            connection.execute(sa.insert(tasks), batch)
-            batch = []
-    if batch:
+    links: dict[DataKey, Link] = {}
+    for some in _batches(new_tasks):
+        unknown = {key for task in some for key in task.data} - links.keys()
+        if unknown:
+            links |= link_data(connection, site, unknown)
+        batch = [
+            {"id": first + index, "role": task.role, "name": task.name, "params": task.params, "state": TaskState.QUEUED, "attempt": 0,
+             "not_before": 0.0, "waiting_on": task.waiting_on + sum(links[key].sha256 is None for key in set(task.data))}
+            for index, task in enumerate(some, start=number)
+        ]  # fmt: skip
         connection.execute(sa.insert(tasks), batch)
+        add_data_edges(connection, edges_for(first, ((index, task.data) for index, task in enumerate(some, start=number)), links))
+        number += len(some)
     if edge_list:
         connection.execute(
             sa.insert(edges),
@@ -65,6 +77,12 @@ def insert_run(
         sa.insert(events).from_select(["task_id", "at", "attempt", "to_state"], accepted.where(in_run(seq)).order_by(tasks.c.id))
     )
     return seq
+
+
+def _batches(new_tasks: Iterable[NewTask]) -> Iterator[Sequence[NewTask]]:
+    remaining = iter(new_tasks)
+    while some := list(islice(remaining, _INSERT_CHUNK)):
+        yield some
 
 
 def in_run(seq: int) -> sa.ColumnElement[bool]:

@@ -44,19 +44,14 @@ def iter_tasks(database: Database, run_seq: int, states: Collection[TaskState] |
         after = rows[-1].id
 
 
-def ready_tasks(connection: sa.Connection, run_seq: int, now: float, latest: float, limit: int) -> Sequence[Any]:
-    """Tasks of a run that may be placed now, locked, with the number of the attempt that is next.
+def ready_tasks(connection: sa.Connection, run_seq: int, now: float, latest: float, limit: int, *, lock: bool = True) -> Sequence[Any]:
+    """Tasks of a run that may be placed now, locked if they are to be, with the number of the attempt that is next.
 
     A back-off that ends after ``latest`` was set by a clock that has jumped since: it is over.
     """
     columns = (tasks.c.id, tasks.c.role, tasks.c.params, (tasks.c.attempt + 1).label("attempt"), tasks.c.overrides)
     query = _ready(columns, run_seq, now, latest, limit)
-    return connection.execute(query.with_for_update()).all()
-
-
-def has_ready(connection: sa.Connection, run_seq: int, now: float, latest: float) -> bool:
-    """Whether any task of a run may be placed now (see ``ready_tasks``)."""
-    return connection.execute(_ready((tasks.c.id,), run_seq, now, latest, 1)).first() is not None
+    return connection.execute(query.with_for_update() if lock else query).all()
 
 
 def _ready(columns: Sequence[Any], run_seq: int, now: float, latest: float, limit: int) -> sa.Select[Any]:
@@ -104,22 +99,18 @@ def upstream_of(connection: sa.Connection, task: int) -> Sequence[int]:
     return connection.execute(sa.select(edges.c.upstream).where(edges.c.downstream == task).order_by(edges.c.upstream)).scalars().all()
 
 
-def failures_of(connection: sa.Connection, ids: Collection[int]) -> dict[int, list[str]]:
-    """The failure classes of the ended attempts of each task."""
-    found: dict[int, list[str]] = {task: [] for task in ids}
-    query = sa.select(attempts.c.task_id, attempts.c.failure).where(attempts.c.task_id.in_(ids), attempts.c.failure.is_not(None))
-    for row in connection.execute(query):
-        found[row.task_id].append(row.failure)
-    return found
+def failures_of(connection: sa.Connection, task: int) -> Sequence[Any]:
+    """(failure class, evidence as JSON text) of the failed attempts of a task, in order."""
+    query = sa.select(attempts.c.failure, attempts.c.evidence).where(attempts.c.task_id == task, attempts.c.failure.is_not(None))
+    return connection.execute(query.order_by(attempts.c.attempt)).all()
 
 
 def usage_of(connection: sa.Connection, run_seq: int) -> Any:
-    """Sums over the ended attempts of a run: attempts, core_s granted, cpu_s used, wall_s, peak memory of the largest, bytes moved."""
+    """Sums over the ended attempts of a run: attempts, cpu_s used, wall_s, peak memory of the largest, bytes moved."""
     first = run_seq * TASKS_PER_RUN
     return connection.execute(
         sa.select(
             sa.func.count().label("attempts"),
-            sa.func.coalesce(sa.func.sum(attempts.c.wall_s * attempts.c.cores), 0.0).label("core_s"),
             sa.func.coalesce(sa.func.sum(attempts.c.cpu_s), 0.0).label("cpu_s"),
             sa.func.coalesce(sa.func.sum(attempts.c.wall_s), 0.0).label("wall_s"),
             sa.func.coalesce(sa.func.max(attempts.c.peak_memory), 0).label("peak_memory"),

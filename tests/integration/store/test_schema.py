@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -53,6 +55,17 @@ def test_two_programs_may_make_the_schema_at_once(database_url: str) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_new_sqlite_file_that_another_program_writes_to_is_waited_for(tmp_path: Path) -> None:
+    """SQLite itself would say at once that it is locked: it does not wait when a file's first journal mode is changed."""
+    other = sqlite3.connect(tmp_path / "packhorse.db", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE theirs (x)")
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, other.rollback)
+    release.start()
+    ensure_schema(Database(f"sqlite:///{tmp_path}/packhorse.db"))
+    release.join()
 
 
 def test_a_database_of_a_newer_program_is_refused(database: Database) -> None:

@@ -1,0 +1,189 @@
+"""Data that tasks wait for: by URL and site, who waits, what came of it, and what is in a site's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from packhorse.domain.states import ACTIVE, DataState, TaskState
+from packhorse.store.moves import chunks
+from packhorse.store.schema import cached, data, data_edges, tasks
+
+_OVER = (DataState.READY, DataState.FAILED)
+
+
+class DataKey(NamedTuple):
+    """What a task needs of the world: the content of a URL now, or, with ``version``, the reference data of that version."""
+
+    url: str
+    version: str = ""
+
+
+class Link(NamedTuple):
+    """A row of data, and where its content is when there is nothing to wait for."""
+
+    data_id: int
+    sha256: str | None
+    path: str | None
+
+
+def link_data(connection: sa.Connection, site: str, keys: Collection[DataKey]) -> dict[DataKey, Link]:
+    """The rows of ``keys`` at a site, made where there are none, locked. What is over is queued again, to be looked at by the engine.
+
+    Reference data that is there already is taken as it is: a version does not change.
+    """
+    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(data).on_conflict_do_nothing()
+    new = {"state": DataState.QUEUED, "tries": 0, "wrong": 0, "not_before": 0.0, "bytes_done": 0, "best_bytes": 0}
+    links: dict[DataKey, Link] = {}
+    ordered = sorted(keys)
+    for start in range(0, len(ordered), 500):
+        some = ordered[start : start + 500]
+        connection.execute(statement, [{"site": site, "url": key.url, "version": key.version, **new} for key in some])
+        mine = sa.and_(data.c.site == site, data.c.url.in_({key.url for key in some}))
+        for row in connection.execute(sa.select(data).where(mine).order_by(data.c.id).with_for_update()).all():
+            key = DataKey(row.url, row.version)
+            if key not in keys:
+                continue
+            there = row.state == DataState.READY and bool(row.version) and _is_cached(connection, site, row.sha256)
+            links[key] = Link(row.id, row.sha256, row.path) if there else Link(row.id, None, None)
+            if row.state in _OVER and not there:
+                connection.execute(sa.update(data).where(data.c.id == row.id).values({**new, "error": None}))
+    return links
+
+
+def _is_cached(connection: sa.Connection, site: str, sha256: str) -> bool:
+    """Locked, so that it does not leave the cache before this transaction ends."""
+    return connection.execute(_content(site, sha256).with_for_update()).first() is not None
+
+
+def add_data_edges(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Remembers who needs what; each row has every column of the table."""
+    if rows:
+        connection.execute(sa.insert(data_edges), rows)
+
+
+def open_data(connection: sa.Connection, site: str) -> Sequence[Any]:
+    """The rows of a site that are neither there nor given up, oldest first, and whether anybody waits for each (``is_wanted``)."""
+    still_open = sa.and_(data.c.site == site, sa.text("data.state NOT IN ('READY', 'FAILED')"))
+    return connection.execute(sa.select(data, _awaited(data.c.id).label("is_wanted")).where(still_open).order_by(data.c.id)).all()
+
+
+def lock_data(connection: sa.Connection, data_id: int) -> Any:
+    """One row, for this transaction. Taken before anything is settled: who comes to wait for it meanwhile is seen, or queues it again."""
+    return connection.execute(sa.select(data).where(data.c.id == data_id).with_for_update()).one()
+
+
+def update_data(connection: sa.Connection, data_id: int, **values: Any) -> None:
+    """Sets columns of one row."""
+    connection.execute(sa.update(data).where(data.c.id == data_id).values(values))
+
+
+def give_data(connection: sa.Connection, data_id: int, sha256: str, path: str) -> None:
+    """Lets everybody who waits for a row have ``sha256`` at ``path``: two statements, however many they are."""
+    waiting = sa.and_(data_edges.c.data_id == data_id, data_edges.c.sha256.is_(None))
+    who = sa.select(data_edges.c.task_id).where(waiting)
+    connection.execute(sa.update(tasks).where(tasks.c.id.in_(who)).values(waiting_on=tasks.c.waiting_on - 1))
+    connection.execute(sa.update(data_edges).where(waiting).values(sha256=sha256, path=path))
+
+
+def is_awaited(connection: sa.Connection, data_id: int) -> bool:
+    """Whether a queued task waits for a row; of one that is locked, nobody can have come since."""
+    return bool(connection.execute(sa.select(_awaited(sa.literal(data_id)))).scalar_one())
+
+
+def waiting_tasks(connection: sa.Connection, data_id: int) -> Sequence[int]:
+    """Ids of the queued tasks that wait for a row."""
+    query = (
+        sa.select(tasks.c.id)
+        .join(data_edges, data_edges.c.task_id == tasks.c.id)
+        .where(data_edges.c.data_id == data_id, data_edges.c.sha256.is_(None), tasks.c.state == TaskState.QUEUED)
+    )
+    return connection.execute(query.order_by(tasks.c.id)).scalars().all()
+
+
+def given_data(connection: sa.Connection, ids: Collection[int]) -> dict[int, dict[DataKey, str]]:
+    """Where the data of tasks is at their site, by task."""
+    found: dict[int, dict[DataKey, str]] = {}
+    columns = (data_edges.c.task_id, data_edges.c.path, data.c.url, data.c.version)
+    query = sa.select(*columns).join(data, data.c.id == data_edges.c.data_id).where(data_edges.c.path.is_not(None))
+    for some in chunks(ids):
+        for row in connection.execute(query.where(data_edges.c.task_id.in_(some))):
+            found.setdefault(row.task_id, {})[DataKey(row.url, row.version)] = row.path
+    return found
+
+
+def awaited_data(connection: sa.Connection, ids: Collection[int]) -> dict[int, list[Any]]:
+    """The rows of data that tasks wait for, by task: those of which most is missing last."""
+    found: dict[int, list[Any]] = {}
+    query = sa.select(data_edges.c.task_id, data).join(data, data.c.id == data_edges.c.data_id).where(data_edges.c.sha256.is_(None))
+    for some in chunks(ids):
+        for row in connection.execute(query.where(data_edges.c.task_id.in_(some)).order_by(data.c.id)):
+            found.setdefault(row.task_id, []).append(row)
+    return found
+
+
+def data_of_task(connection: sa.Connection, task: int) -> Sequence[Any]:
+    """(url, version, sha256, path) of what a task needs; ``sha256`` is None while it waits."""
+    columns = (data.c.url, data.c.version, data_edges.c.sha256, data_edges.c.path)
+    query = sa.select(*columns).join(data, data.c.id == data_edges.c.data_id).where(data_edges.c.task_id == task)
+    return connection.execute(query.order_by(data.c.id)).all()
+
+
+def remember_cached(connection: sa.Connection, site: str, sha256: str, size: int, at: float) -> None:
+    """Content is in the cache of a site, and was used just now."""
+    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(cached)
+    statement = statement.values(site=site, sha256=sha256, size=size, last_used_at=at)
+    used = {"last_used_at": at}
+    connection.execute(statement.on_conflict_do_update(index_elements=[cached.c.site, cached.c.sha256], set_=used))
+
+
+def cached_bytes(connection: sa.Connection, site: str) -> int:
+    """How much is in the cache of a site."""
+    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(cached.c.size), 0)).where(cached.c.site == site)).scalar_one())
+
+
+def least_used(connection: sa.Connection, site: str) -> Sequence[Any]:
+    """(sha256, size) of what is in a site's cache and no active task has, least recently used first."""
+    query = sa.select(cached.c.sha256, cached.c.size).where(cached.c.site == site, sa.not_(_in_use(cached.c.sha256)))
+    return connection.execute(query.order_by(cached.c.last_used_at, cached.c.sha256)).all()
+
+
+def forget_cached(connection: sa.Connection, site: str, sha256: str) -> bool:
+    """Takes content out of the cache's list, unless somebody has come to use it; whether it did. The files are the caller's."""
+    connection.execute(_content(site, sha256).with_for_update())
+    if connection.execute(sa.select(_in_use(sa.literal(sha256)))).scalar_one():
+        return False
+    connection.execute(sa.delete(cached).where(cached.c.site == site, cached.c.sha256 == sha256))
+    return True
+
+
+def is_cached(connection: sa.Connection, site: str, sha256: str) -> bool:
+    """Whether the cache's list has it."""
+    return connection.execute(_content(site, sha256)).first() is not None
+
+
+def _content(site: str, sha256: str) -> sa.Select[Any]:
+    return sa.select(cached).where(cached.c.site == site, cached.c.sha256 == sha256)
+
+
+def _awaited(data_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    who = data_edges.join(tasks, tasks.c.id == data_edges.c.task_id)
+    waits = sa.and_(data_edges.c.data_id == data_id, data_edges.c.sha256.is_(None), tasks.c.state == TaskState.QUEUED)
+    return sa.exists(sa.select(1).select_from(who).where(waits))
+
+
+def _in_use(sha256: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    users = data_edges.join(tasks, tasks.c.id == data_edges.c.task_id)
+    return sa.exists(sa.select(1).select_from(users).where(data_edges.c.sha256 == sha256, tasks.c.state.in_(ACTIVE)))
+
+
+def edges_for(first: int, batch: Iterable[tuple[int, Collection[DataKey]]], links: Mapping[DataKey, Link]) -> list[dict[str, Any]]:
+    """The rows of ``data_edges`` for (index, what it needs) of tasks whose ids start at ``first``."""
+    return [
+        {"data_id": links[key].data_id, "task_id": first + index, "sha256": links[key].sha256, "path": links[key].path}
+        for index, keys in batch
+        for key in sorted(set(keys))
+    ]
