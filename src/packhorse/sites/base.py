@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from packhorse.domain.errors import Unavailable
+from packhorse.domain.failures import FailureClass
 
 
 class SiteUnreachable(Unavailable):
@@ -36,6 +37,9 @@ class CommandResult:
 
 class Transport(Protocol):
     """Carries commands and files to one site. Every method raises SiteUnreachable when the site does not answer, OSError for the rest."""
+
+    is_local: bool
+    """Whether the site has the files of this machine, under the same names."""
 
     def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
         """Runs a command, never through a shell."""
@@ -101,6 +105,52 @@ class JobStatus:
     started_at: float | None = None
     """When its nodes became ours, in seconds since the epoch by the scheduler's clock."""
     ended_at: float | None = None
+    failure: FailureClass | None = None
+    """What its end means for tasks that it was still running; None while it has not ended, or when that is not known."""
+    message: str = ""
+    """The same as a sentence for the tasks' users."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one allocation can have at a site, by one kind of node. Sizes are per node; None is no limit."""
+
+    cores: int
+    memory_mb: int
+    nodes: int = 1
+    gpus: int = 0
+    walltime_s: float | None = None
+    usual_walltime_s: float | None = None
+    """What to ask for when nothing is known of the tasks; None asks for none."""
+    whole_nodes: bool = True
+    """An allocation gets its nodes for itself, so that it may as well use all of them."""
+    queue: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What one allocation has. Sizes are per node; None: all of the node's memory, no walltime, the site's own queue."""
+
+    cores: int
+    memory_mb: int | None
+    walltime_s: float | None = None
+    nodes: int = 1
+    gpus: int = 0
+    queue: str | None = None
+    for_one_task: bool = False
+    """One task spans its nodes: a single agent starts it, on the first of them."""
+    image: str | None = None
+    """What the tasks that it was opened for all run in, where the scheduler sets images up; others can run in it all the same."""
+
+    @property
+    def all_cores(self) -> int:
+        """Cores on all nodes together."""
+        return self.nodes * self.cores
+
+    @property
+    def agents(self) -> int:
+        """How many agents run in it."""
+        return 1 if self.for_one_task else self.nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +166,8 @@ class Job:
     nodes: int = 1
     gpus: int = 0
     queue: str | None = None
+    options: tuple[str, ...] = ()
+    """Further arguments of the submit command, for this job alone."""
 
 
 class Scheduler(Protocol):
@@ -136,3 +188,14 @@ class Scheduler(Protocol):
     def cancel(self, transport: Transport, job_ids: Collection[str]) -> None:
         """Ends jobs; those that are gone are fine."""
         ...
+
+    def limits(self, transport: Transport) -> tuple[Limits, ...]:
+        """What an allocation can have: one entry per queue and kind of node, the ones to prefer first."""
+        ...
+
+    def agent_command(self, nodes: int, cores: int, agent: list[str]) -> list[str]:
+        """What a batch script runs so that ``agent`` runs once on each of its nodes."""
+        ...
+
+    signals_only_script: bool
+    """Whether a job's end is announced by SIGTERM to the batch script alone, which then has to pass it on."""

@@ -1,4 +1,4 @@
-"""The batch script of an allocation. The only place of the engine that composes shell text; everything in it is quoted."""
+"""The only place of the engine that composes shell text, all of it quoted: the batch script of an allocation, and a command for SSH."""
 
 from __future__ import annotations
 
@@ -12,14 +12,36 @@ cd {spool} || exit 1
 (set -C; echo "$$" > job.pid) 2>/dev/null || exit 0
 exec >> job.out 2>&1 < /dev/null  # the submitter does not wait for us
 trap : TERM
-{command}
-echo "$?" > job.exit.tmp && mv job.exit.tmp job.exit
+{run}
+echo "$code" > job.exit.tmp && mv job.exit.tmp job.exit
 """
 
+_WAIT = """{command}
+code=$?"""
 
-def batch_script(token: str, spool: str, command: list[str]) -> str:
+_FORWARD = """{command} &
+trap 'kill -TERM "$!"' TERM
+wait "$!"; code=$?
+while kill -0 "$!" 2>/dev/null; do wait "$!"; code=$?; done  # the trap interrupts a wait"""
+
+
+def batch_script(token: str, spool: str, command: list[str], *, forwards_sigterm: bool = False) -> str:
     """A script that runs ``command`` once in ``spool`` and leaves its exit code in ``job.exit``.
 
-    SIGTERM is for the agent, which drains; the script waits for it.
+    SIGTERM is for the agent, which drains; the script waits for it. Where the batch system signals only the script, and not all that
+    it started, the script forwards it; elsewhere it must not, since a second SIGTERM tells an agent to stop at once.
     """
-    return _TEMPLATE.format(token=token, spool=shlex.quote(spool), command=shlex.join(command))
+    run = (_FORWARD if forwards_sigterm else _WAIT).format(command=shlex.join(command))
+    return _TEMPLATE.format(token=token, spool=shlex.quote(spool), run=run)
+
+
+def shell_command(argv: list[str]) -> str:
+    """``argv`` as the text that a login shell is given, since SSH carries no list of arguments. Raises ValueError as subprocess does.
+
+    ``exec``: the first word is then a program, never a builtin, a keyword, an alias or an assignment; and signals reach it.
+    """
+    if not argv:
+        raise ValueError("a command needs a program")
+    if any("\0" in word for word in argv):
+        raise ValueError("embedded null byte")
+    return f"exec {shlex.join(argv)}"

@@ -1,38 +1,110 @@
-"""One site: its transport, its scheduler, its folders."""
+"""One site: its transport, its scheduler, its folders, and what it can give."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass, field
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from packhorse.domain.resources import Resources
 from packhorse.sites.agentfile import agent_file
-from packhorse.sites.base import Job, Scheduler, Transport
+from packhorse.sites.base import Job, Limits, Scheduler, Shape, Transport
+from packhorse.sites.runtimes.base import Ability, Bind, Runtime, is_below
+from packhorse.sites.runtimes.none import NoRuntime
+from packhorse.sites.runtimes.shifter import Shifter, shifter_directives
 from packhorse.sites.schedulers.local import LocalScheduler
 from packhorse.sites.script import batch_script
 from packhorse.sites.transports.local import LocalTransport
 
 BLOCK = "{:08d}.jsonl"
+_PIECE = 4 << 20
+_LIMITS_KEPT_S = 600.0
+_GRACE_S = 30.0  # an agent drains that long before its walltime ends
+_SIGNAL_GRACE_S = 4.0  # and that long when its job is being ended: batch systems follow with SIGKILL, some after 5 s
+
+_BEATS_PER_S = 16  # of all agents of an allocation together: each is a write to the shared filesystem
+
+
+class InputNotBrought(Exception):
+    """A task's input cannot be copied to its site; the message says why. Trying the others is not pointless."""
 
 
 @dataclass
 class Site:
-    """A place where tasks run. ``root`` is a folder on the filesystem that all its nodes share; sizes are per node."""
+    """A place where tasks run. ``root`` is a folder on the filesystem that all its nodes share."""
 
     name: str
     root: str
-    cores: int
-    memory_mb: int
     transport: Transport
     scheduler: Scheduler
     python: str = "python3"
     max_allocations: int = 1
+    max_nodes: int | None = None
+    """Nodes of all allocations together; None leaves that to the queue."""
     linger_s: float = 2.0
-    walltime_s: float | None = None
+    usual_walltime_s: float | None = None
+    """Overrides what the limits say."""
     env: dict[str, str] = field(default_factory=dict)
+    poll_s: tuple[float, float] = (1.0, 60.0)
+    """Between two questions to the scheduler: shortest and longest."""
+    runtime: Runtime = field(default_factory=NoRuntime)
+    binds: tuple[str, ...] = ()
+    """Folders of the site that containers see beside ``root``, under the same paths."""
+    registry: str | None = None
+    """The site's private registry, host:port/prefix."""
+    images: str | None = None
+    """Where prepared images are kept; None is below ``root``."""
+    image_tmp: str | None = None
+    image_quota_bytes: int | None = None
+    image_patience_s: float = 3600.0
+    architecture: str = "amd64"
+    gateway: str | None = None
+    """The URL of the image gateway that prepares images (Shifter's); None: an errand at the site does."""
+    gateway_system: str = ""
+    """What that gateway calls this site."""
+    fetches: bool = False
+    """Its login node fetches data by URL itself."""
+    data_quota_bytes: int | None = None
+    """Room for data that came by URL; None is no limit."""
+    shares_our_files: bool = False
+    """Its nodes see the files of the machine where the engine runs, under the same names."""
+    _identity: tuple[int, int] | None = field(default=None, repr=False)
+    _brought: dict[tuple[str, int, int], str] = field(default_factory=dict, repr=False)
+    _limits: tuple[float, tuple[Limits, ...]] | None = field(default=None, repr=False)
+
+    @property
+    def runs_images(self) -> bool:
+        """Whether tasks can run in containers here."""
+        return Ability.IMAGES in self.runtime.abilities
+
+    def sees_everywhere(self, path: str) -> bool:
+        """Whether every container here sees ``path``, under that name."""
+        return any(is_below(path, folder) for folder in (self.root, *self.binds))
+
+    @property
+    def sets_up_images(self) -> bool:
+        """Whether the batch scheduler sets up the image of a job on its nodes (Shifter's plugin of Slurm)."""
+        return isinstance(self.runtime, Shifter)
+
+    @property
+    def job_binds(self) -> tuple[Bind, ...]:
+        """What all containers of a job see where their image is set up with it: the same for all. The root last: it may lie in a bind."""
+        return (*(Bind(folder, folder, read_only=True) for folder in self.binds), Bind(self.root, self.root))
+
+    def identity(self) -> tuple[int, int]:
+        """uid and gid of the user as whom tasks run. Raises SiteUnreachable."""
+        if self._identity is None:
+            said = [self.transport.run(["id", option]).stdout.strip() for option in ("-u", "-g")]
+            if not all(word.isdigit() for word in said):
+                raise OSError(f"'id' at '{self.name}' does not say who we are there: {' '.join(said)}")
+            self._identity = int(said[0]), int(said[1])
+        return self._identity
 
     def spool(self, allocation_id: str) -> str:
         """The folder of an allocation."""
@@ -42,42 +114,110 @@ class Site:
         """Where the outputs of a task are kept."""
         return f"{self.root}/runs/{run_id}/{index}"
 
+    def limits(self) -> tuple[Limits, ...]:
+        """What an allocation can have, as discovered in the last minutes. Raises SiteUnreachable where that is not known."""
+        if self._limits is None or time.monotonic() - self._limits[0] > _LIMITS_KEPT_S:
+            found = self.scheduler.limits(self.transport)
+            if self.max_nodes is not None:
+                found = tuple(replace(limits, nodes=min(limits.nodes, self.max_nodes)) for limits in found)
+            if self.usual_walltime_s is not None:
+                found = tuple(replace(limits, usual_walltime_s=self.usual_walltime_s) for limits in found)
+            self._limits = time.monotonic(), found
+        return self._limits[1]
+
     def why_not(self, resources: Resources) -> str | None:
         """Why no node here can ever give ``resources``; None when one can."""
-        if resources.nodes > 1:
-            return f"it asks for {resources.nodes} nodes and '{self.name}' has one"
-        if resources.cpu_cores > self.cores:
-            return f"it asks for {resources.cpu_cores:g} cores and '{self.name}' has {self.cores}"
-        if resources.memory_mb is not None and resources.memory_mb > self.memory_mb:
-            return f"it asks for {resources.memory_mb / 1000:g} GB of memory and '{self.name}' has {self.memory_mb / 1000:g} GB"
-        if resources.gpus:
-            return f"it asks for GPUs and '{self.name}' has none"
-        if resources.walltime_s is not None and self.walltime_s is not None and resources.walltime_s > self.walltime_s:
-            return f"it asks for a walltime of {resources.walltime_s:g} s and '{self.name}' allows {self.walltime_s:g} s"
-        return None
+        return why_not(self.name, self.limits(), resources)
 
-    def shape(self, allocation_id: str) -> dict[str, Any]:
-        """allocation.json of docs/spool.md."""
-        return {
-            "version": 1, "allocation": allocation_id, "cores": self.cores, "memory_mb": self.memory_mb, "walltime_s": self.walltime_s,
-            "linger_s": self.linger_s, "env": self.env,
-        }  # fmt: skip
-
-    def job(self, allocation_id: str) -> Job:
+    def job(self, allocation_id: str, shape: Shape) -> Job:
         """The job of an allocation, as it is submitted and found again."""
         spool = self.spool(allocation_id)
-        return Job(allocation_id, spool, f"{spool}/job.sh", self.cores, self.memory_mb, self.walltime_s)
+        return Job(
+            allocation_id, spool, f"{spool}/job.sh", shape.cores, shape.memory_mb, shape.walltime_s, shape.nodes, shape.gpus, shape.queue,
+            tuple(shifter_directives(shape.image, self.job_binds)) if shape.image and self.sets_up_images else (),
+        )  # fmt: skip
 
-    def prepare_spool(self, allocation_id: str, shape: dict[str, Any]) -> None:
+    def prepare_spool(self, allocation_id: str, shape: Shape) -> None:
         """Everything that must be there before the job is submitted. May be repeated."""
         spool = self.spool(allocation_id)
         for folder in ("bundle", "claimed", "revoked", "templates", "journal", "log", "work"):
             self.transport.make_folder(f"{spool}/{folder}")
-        self.transport.write(f"{spool}/allocation.json", json.dumps(shape).encode())
-        command = [self.python, "-I", "-S", self._agent_path(), spool]
-        self.transport.write(f"{spool}/job.sh", batch_script(allocation_id, spool, command).encode())
+        self.transport.write(f"{spool}/allocation.json", json.dumps(self._allocation(allocation_id, shape)).encode())
+        agent = [self.python, "-I", "-S", self.bring_agent(), spool]
+        command = self.scheduler.agent_command(shape.agents, shape.cores, agent)
+        forwards = self.scheduler.signals_only_script and shape.agents == 1
+        self.transport.write(f"{spool}/job.sh", batch_script(allocation_id, spool, command, forwards_sigterm=forwards).encode())
 
-    def _agent_path(self) -> str:
+    def app_folder(self, kept: str, *, below_root: bool = False) -> str:
+        """Where the kept copy of an app, whose name tells its content, is at this site (``below_root``, if so asked); brings it there."""
+        if not kept or (self.shares_our_files and not below_root):
+            return kept
+        source = Path(kept)
+        target = f"{self.root}/apps/{source.name}"
+        if not self.transport.exists(target):
+            temporary = f"{self.root}/apps/.{source.name}.{os.getpid()}"
+            self.transport.make_folder(temporary)
+            for path in sorted(source.rglob("*")):
+                there = f"{temporary}/{path.relative_to(source)}"
+                self.transport.make_folder(there) if path.is_dir() else self.transport.put(path, there)
+            try:
+                self.transport.rename(temporary, target)
+            except OSError:  # somebody else was quicker
+                self.transport.remove(temporary)
+        return target
+
+    def bring_input(self, path: str, *, copies: bool = False) -> str:
+        """Where an input file of this machine is at this site; copies it there once for each content. Raises InputNotBrought.
+
+        Where the site has our files they are used as they are, unless it ``copies``.
+        """
+        if self.transport.is_local and not copies:
+            return path
+        try:
+            source = Path(path).resolve(strict=True)
+            known = (path, source.stat().st_mtime_ns, source.stat().st_size)
+            if known not in self._brought:
+                if not source.is_file():
+                    raise InputNotBrought(f"'{path}' is no file, and only files are copied to '{self.name}'.")
+                with source.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                folder = f"{self.root}/inputs/{digest[:32]}"
+                target = f"{folder}/{Path(path).name}"
+                if not self.transport.exists(target):
+                    self.transport.make_folder(folder)
+                    self.transport.put(source, target)
+                self._brought[known] = target
+        except FileNotFoundError:
+            raise InputNotBrought(f"The file '{path}' is no longer there.") from None
+        except PermissionError:
+            raise InputNotBrought(f"The file '{path}' cannot be read.") from None
+        return self._brought[known]
+
+    def fetch_output(self, path: str, downloads: Path) -> Path:
+        """A file of this site on this machine: itself, or a copy below ``downloads``. Raises FileNotFoundError."""
+        if self.transport.is_local:
+            return Path(path)
+        target = downloads / self.name / path.removeprefix(f"{self.root}/")
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            part = target.with_name(f".{target.name}.{os.getpid()}")
+            with part.open("wb") as file:
+                while data := self.transport.read(path, file.tell(), _PIECE):
+                    file.write(data)
+            part.replace(target)
+        return target
+
+    def _allocation(self, allocation_id: str, shape: Shape) -> dict[str, Any]:
+        """allocation.json of docs/spool.md."""
+        linger_s = min(self.linger_s, 1.0) if shape.for_one_task else self.linger_s
+        return {
+            "version": 1, "allocation": allocation_id, "cores": shape.cores, "memory_mb": shape.memory_mb, "walltime_s": shape.walltime_s,
+            "grace_s": _GRACE_S, "signal_grace_s": _SIGNAL_GRACE_S if self.scheduler.signals_only_script else _GRACE_S,
+            "linger_s": linger_s, "beat_s": max(1.0, shape.agents / _BEATS_PER_S), "env": self.env,
+        }  # fmt: skip
+
+    def bring_agent(self) -> str:
+        """The path of the agent at the site; copies it there."""
         name, data = agent_file()
         path = f"{self.root}/agents/{name}"
         if not self.transport.exists(path):
@@ -86,8 +226,51 @@ class Site:
         return path
 
 
+def fitting(limits: Sequence[Limits], resources: Resources) -> list[Limits]:
+    """The limits within which ``resources`` fit, in order."""
+    return [one for one in limits if _excess(one, resources) is None]
+
+
+def why_not(site: str, limits: Sequence[Limits], resources: Resources) -> str | None:
+    """Why ``resources`` fit nowhere at a site, by the limits that come nearest (the first ones); None when they fit."""
+    if resources.site is not None and resources.site != site:
+        return f"it is to run at '{resources.site}', not at '{site}'"
+    asked = [one for one in limits if resources.queue in (None, one.queue)]
+    if not asked:
+        queues = ", ".join(sorted({one.queue for one in limits if one.queue})) or "none"
+        return f"'{site}' has no queue '{resources.queue}' (it has: {queues})" if resources.queue else f"'{site}' has no nodes"
+    if fitting(asked, resources):
+        return None
+    largest = max(asked, key=lambda one: (one.cores, one.memory_mb))
+    too_much, has = _excess(largest, resources) or _excess(asked[0], resources) or ("more", "less")
+    return f"it asks for {too_much} and '{site}' has {has}"
+
+
+def _excess(limits: Limits, resources: Resources) -> tuple[str, str] | None:
+    """What of ``resources`` is too much, and what there is instead; None when all fits."""
+    if resources.queue not in (None, limits.queue):
+        return f"the queue '{resources.queue}'", f"the queue '{limits.queue}'"
+    if resources.nodes > limits.nodes:
+        return f"{resources.nodes} nodes", "one" if limits.nodes == 1 else f"{limits.nodes} in one job"
+    if resources.cpu_cores > limits.cores:
+        return f"{resources.cpu_cores:g} cores", f"{limits.cores} on a node" if limits.nodes > 1 else str(limits.cores)
+    if resources.memory_mb is not None and resources.memory_mb > limits.memory_mb:
+        return f"{resources.memory_mb / 1000:g} GB of memory", f"{limits.memory_mb / 1000:g} GB on a node"
+    if resources.gpus > limits.gpus:
+        return f"{resources.gpus} GPUs on a node", str(limits.gpus or "none")
+    if resources.walltime_s is not None and limits.walltime_s is not None and resources.walltime_s > limits.walltime_s:
+        return f"a walltime of {resources.walltime_s:g} s", f"{limits.walltime_s:g} s at most"
+    return None
+
+
 def local_site(
-    root: str, *, cores: int | None = None, memory_mb: int | None = None, linger_s: float = 2.0, python: str = "python3"
+    root: str,
+    *,
+    cores: int | None = None,
+    memory_mb: int | None = None,
+    linger_s: float = 2.0,
+    python: str = "python3",
+    name: str = "local",
 ) -> Site:
     """This machine as a site: the cores this process may use, and nine tenths of the memory."""
     has_cores = cores or len(os.sched_getaffinity(0))
@@ -95,6 +278,6 @@ def local_site(
     path = os.environ.get("PATH", os.defpath)
     interpreter = shutil.which(python) or python
     return Site(
-        "local", root, has_cores, has_memory_mb, LocalTransport(), LocalScheduler(),
-        python=interpreter, linger_s=linger_s, env={"PATH": path},
+        name, root, LocalTransport(), LocalScheduler(Limits(has_cores, has_memory_mb)),
+        python=interpreter, linger_s=linger_s, env={"PATH": path}, poll_s=(0.25, 0.25), shares_our_files=True,
     )  # fmt: skip

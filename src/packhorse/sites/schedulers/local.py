@@ -5,13 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
-from packhorse.sites.base import Job, JobState, JobStatus, SubmitRejected, Transport
+from packhorse.sites.base import Job, JobState, JobStatus, Limits, SubmitRejected, Transport
 
 _START_PATIENCE_S = 10.0
 
 
 class LocalScheduler:
     """Starts each job in a session of its own, so that it outlives the engine."""
+
+    signals_only_script = False
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def limits(self, transport: Transport) -> tuple[Limits, ...]:
+        return (self._limits,)
+
+    def agent_command(self, nodes: int, cores: int, agent: list[str]) -> list[str]:
+        return agent
 
     def submit(self, transport: Transport, job: Job) -> str:
         result = transport.run(["setsid", "--fork", "sh", job.script])

@@ -6,14 +6,16 @@ A poll is one squeue for all of a site's jobs, and one sacct more only when jobs
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 
-from packhorse.sites.base import CommandResult, Job, JobState, JobStatus, SiteUnreachable, SubmitRejected, Transport
+from packhorse.sites.base import CommandResult, Job, JobState, JobStatus, Limits, SiteUnreachable, SubmitRejected, Transport
 from packhorse.sites.schedulers import slurm_commands as commands
 from packhorse.sites.schedulers.description import Description
 from packhorse.sites.schedulers.slurm_commands import SlurmOptions
-from packhorse.sites.schedulers.slurm_describe import describe
+from packhorse.sites.schedulers.slurm_describe import describe, limits_of
 from packhorse.sites.schedulers.slurm_reasons import explain_reason
 from packhorse.sites.schedulers.slurm_rows import Row
+from packhorse.sites.schedulers.slurm_states import end_of
 from packhorse.sites.schedulers.slurm_text import is_full, own_words, parse_sacct, parse_squeue, parse_submitted, passes
 
 _NO_ACCOUNTING = "accounting storage is disabled"
@@ -21,6 +23,8 @@ _NO_ACCOUNTING = "accounting storage is disabled"
 
 class SlurmScheduler:
     """A Slurm cluster as one user sees it."""
+
+    signals_only_script = True  # below srun, Slurm itself tells the agents
 
     def __init__(self, options: SlurmOptions | None = None) -> None:
         self._options = options or SlurmOptions()
@@ -52,14 +56,16 @@ class SlurmScheduler:
             return {}
         rows = parse_squeue(_run(transport, commands.squeue_command()))
         queued = {row.job_id: row for row in rows}
-        gone = [job_id for job_id in job_ids if job_id not in queued]
+        gone = {job_id for job_id in job_ids if job_id not in queued}
+        # who cancelled a job is known to accounting only
+        unclear = gone | {job_id for job_id in job_ids if job_id in queued and queued[job_id].states == ("CANCELLED",)}
         evidence = "It has left the queue, and accounting does not know it."
-        if gone:
-            result = transport.run(commands.sacct_command(gone))
+        if unclear:
+            result = transport.run(commands.sacct_command(unclear))
             if result.exit_code != 0:
                 evidence = f"It has left the queue, and accounting did not answer: {own_words(result.stderr)}."
             for row in parse_sacct(result.stdout):
-                if row.job_id in gone:
+                if row.job_id in gone or (row.job_id in unclear and row.place is JobState.ENDED):
                     queued[row.job_id] = row  # the last of several tries wins
         statuses = {job_id: _status(queued.get(job_id), evidence, has_left=job_id in gone) for job_id in job_ids}
         return _follow_twins(statuses, queued, rows)
@@ -74,6 +80,12 @@ class SlurmScheduler:
             _run(transport, command) for command in (commands.PARTITIONS_COMMAND, commands.NODES_COMMAND, commands.CONFIG_COMMAND)
         )
         return describe(partitions, nodes, config)
+
+    def limits(self, transport: Transport) -> tuple[Limits, ...]:
+        return limits_of(self.describe(transport), self._options.queue)
+
+    def agent_command(self, nodes: int, cores: int, agent: list[str]) -> list[str]:
+        return commands.agent_command(nodes, cores, agent)
 
 
 def _run(transport: Transport, command: list[str]) -> str:
@@ -103,8 +115,11 @@ def _status(row: Row | None, evidence: str, *, has_left: bool) -> JobStatus:
     if has_left and place is not JobState.ENDED:
         # accounting is behind, or the controller lost the job; either way nobody knows
         return JobStatus(JobState.UNKNOWN, row.says, f"It has left the queue, while accounting still says {row.says}.")
-    known = {"exit_code": row.exit_code, "signal": row.signal} if place is JobState.ENDED else {}
-    return JobStatus(place, row.says, _reason(row, place), nodes=row.nodes, started_at=row.started_at, ended_at=row.ended_at, **known)
+    status = JobStatus(place, row.says, _reason(row, place), nodes=row.nodes, started_at=row.started_at)
+    if place is not JobState.ENDED:
+        return status
+    end = end_of(row.says)
+    return replace(status, exit_code=row.exit_code, signal=row.signal, ended_at=row.ended_at, failure=end.failure, message=end.message)
 
 
 def _reason(row: Row, place: JobState) -> str:

@@ -26,8 +26,9 @@ class SlurmOptions:
     reservation: str | None = None
     licenses: str | None = None
     extra: tuple[str, ...] = ()
-    export: str = "NIL"
-    """What of the submitter's environment goes along: NIL is nothing but Slurm's own variables."""
+    export: str = "ALL"
+    """What of the transport's environment goes along. With NONE and NIL, Slurm (at least 22.05) has the node run the user's login profile
+    before the job, which holds up or fails every allocation when that profile is slow or broken."""
 
 
 def sbatch_command(job: Job, options: SlurmOptions) -> list[str]:
@@ -49,7 +50,7 @@ def sbatch_command(job: Job, options: SlurmOptions) -> list[str]:
         *(f"{name}={value}" for name, value in given if value is not None),
         *(["--no-kill"] if job.nodes > 1 else []),
         f"--chdir={job.spool}", f"--output={job.spool.replace('%', '%%')}/job.out", "--open-mode=append",
-        f"--export={options.export}", *options.extra, job.script,
+        f"--export={options.export}", *job.options, *options.extra, job.script,
     ]  # fmt: skip
 
 

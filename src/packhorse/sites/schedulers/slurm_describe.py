@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 
+from packhorse.sites.base import Limits
 from packhorse.sites.schedulers.description import Description, NodeKind, Queue
 from packhorse.sites.schedulers.slurm_text import parse_minutes
 
@@ -12,6 +13,7 @@ _PAIR = re.compile(r"(?:^|\s)([A-Za-z][A-Za-z0-9_:/.]*)=(.*?)(?=\s+[A-Za-z][A-Za
 _SETTING = re.compile(r"(\w+)\s*=\s*(.*)")
 _NUMBER = re.compile(r"[0-9]{1,12}")
 _GPUS = re.compile(r"gpu(?::[^:,()]+)?:(\d{1,6})")
+USUAL_WALLTIME_S = 3600.0
 _MIB_IN_MB = 1.048576
 _IN_SERVICE = frozenset({"idle", "mix", "alloc", "comp", "plnd", "resv", "npc"})
 
@@ -85,6 +87,32 @@ def describe(partitions: str, nodes: str, config: str) -> Description:
         has_accounting="slurmdbd" in settings.get("AccountingStorageType", ""),
         remembers_s=float(kept.group()) if kept else None,
     )
+
+
+def limits_of(description: Description, queue: str | None) -> tuple[Limits, ...]:
+    """What an allocation can have: in ``queue`` (None: the default one), then in the others that are up; more nodes first."""
+    own = description.queue(queue)
+    others = [other for other in description.queues if other.is_up and other is not own]
+    found = []
+    for candidate in [*([own] if own else []), *others]:
+        alike: Counter[tuple[int, int, int]] = Counter()
+        for kind in candidate.kinds:  # features do not count: who wants one says so to the scheduler
+            alike[kind.cores, kind.memory_mb, kind.gpus] += kind.count
+        for (cores, memory_mb, gpus), count in alike.most_common():
+            nodes = count if candidate.max_nodes is None else min(count, candidate.max_nodes)
+            found.append(
+                Limits(
+                    cores,
+                    memory_mb,
+                    nodes,
+                    gpus,
+                    candidate.max_walltime_s,
+                    USUAL_WALLTIME_S,
+                    candidate.whole_nodes,
+                    candidate.name,
+                )
+            )
+    return tuple(found)
 
 
 def _limit(text: str) -> int | None:

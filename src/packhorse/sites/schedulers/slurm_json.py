@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from packhorse.sites.schedulers.slurm_rows import Row, split_wait_status
+from packhorse.sites.schedulers.slurm_rows import Row, as_signal, split_wait_status, without_forecasts
 from packhorse.sites.schedulers.slurm_text import parse_time
 
 _NOTHING = frozenset({"", "None", "None assigned"})
@@ -48,20 +48,11 @@ def _row(job: dict[str, Any], state: Any, reason: Any, start: Any, end: Any) -> 
     if job_id is None or job_id <= 0 or not states:
         return None
     exit_code, signal = _exit(job.get("exit_code"))
-    started_at = None if "PENDING" in states else parse_time(str(_number(start)))
-    ended_at = None if started_at is None else parse_time(str(_number(end)))
-    return Row(
-        str(job_id),
-        _text(job.get("name")),
-        states,
-        "+".join(states),
-        _text(reason),
-        exit_code,
-        signal,
-        _text(job.get("nodes")),
-        started_at,
-        ended_at,
-    )
+    if exit_code == 0 and "FAILED" in states:
+        exit_code = None  # sacct --json of 22.05 says 0 of every exit code
+    times = parse_time(str(_number(start))), parse_time(str(_number(end)))
+    says, nodes = "+".join(states), _text(job.get("nodes"))
+    return without_forecasts(Row(str(job_id), _text(job.get("name")), states, says, _text(reason), exit_code, signal, nodes, *times))
 
 
 def _exit(value: Any) -> tuple[int | None, int | None]:
@@ -69,7 +60,7 @@ def _exit(value: Any) -> tuple[int | None, int | None]:
     if isinstance(value, dict) and "return_code" in value:
         signal = _object(value.get("signal"))
         number = _number(signal.get("id", signal.get("signal_id")))
-        return (None, number) if number else (_number(value["return_code"]), None)
+        return (None, as_signal(number)) if number else (_number(value["return_code"]), None)
     status = _number(value)
     return (None, None) if status is None else split_wait_status(status)
 

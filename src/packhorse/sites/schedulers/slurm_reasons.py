@@ -86,10 +86,11 @@ def _sentence(reason: str) -> str:
         return _WAITS["NodesDown"]
     if limit := _LIMIT.fullmatch(code):
         owner, kind, what = limit.groups()
-        limited = next((name for part, name in _WHAT if part in what.lower()), "resources")
+        of_one = re.sub(r"PerJob|PerNode", "", what)
+        limited = next((name for part, name in _WHAT if part in of_one.lower()), "resources")
         if kind == "Min":
             return f"It asks for fewer {limited} than {_OF[owner]} requires."
-        if "PerJob" in what or "PerNode" in what:
+        if of_one != what:
             return f"It asks for more {limited} than {_OF[owner]} allows to one job."
         return f"The limit of {limited} of {_OF[owner]} is reached."
     if limit := _PER_ACCOUNT.fullmatch(code):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from packhorse.sites.base import JobState
 from packhorse.sites.schedulers.slurm_states import place
@@ -36,5 +36,19 @@ def split_wait_status(status: int) -> tuple[int | None, int | None]:
     if status < 0 or status > 0xFFFF:
         return None, None
     if signal := status & 0x7F:
-        return None, signal
+        return None, as_signal(signal)
     return os.waitstatus_to_exitcode(status & 0xFF00), None
+
+
+def as_signal(number: int) -> int | None:
+    """A signal's number; None for 125, with which Slurm marks a job that ran out of memory, and others that are none."""
+    return number if 0 < number <= 64 else None
+
+
+def without_forecasts(row: Row) -> Row:
+    """Only times that were: Slurm also foresees starts and ends, and has a start for jobs that were cancelled before they had nodes."""
+    return replace(
+        row,
+        started_at=row.started_at if row.nodes and row.place is not JobState.PENDING else None,
+        ended_at=row.ended_at if row.place is JobState.ENDED else None,
+    )

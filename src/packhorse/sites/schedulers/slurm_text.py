@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from packhorse.sites.schedulers.slurm_rows import Row, split_wait_status
+from packhorse.sites.schedulers.slurm_rows import Row, as_signal, split_wait_status, without_forecasts
 from packhorse.sites.schedulers.slurm_states import parse_state
 
 SEPARATOR = "|"
@@ -18,7 +18,7 @@ _NO_NODES = frozenset({"", "None", "(null)", "N/A", "None assigned"})
 
 
 def parse_squeue(text: str) -> list[Row]:
-    """Rows of ``squeue_command``. A job that pends has a start time only if the scheduler foresees one, so it is left out."""
+    """Rows of ``squeue_command``."""
     return _rows(text, len(SQUEUE_FIELDS))
 
 
@@ -36,13 +36,11 @@ def _rows(text: str, fields: int) -> list[Row]:
         job_id, state, code, start, end, nodes, reason, name = values
         exit_code, signal = parse_exit_code(code)
         states = parse_state(state)
-        started_at = None if "PENDING" in states else parse_time(start)
-        rows.append(
-            Row(
-                job_id, name.removesuffix(SEPARATOR), states, state, "" if reason in _NO_REASON else reason, exit_code, signal,
-                "" if nodes in _NO_NODES else nodes, started_at, None if started_at is None else parse_time(end),
-            )
+        row = Row(
+            job_id, name.removesuffix(SEPARATOR), states, state, "" if reason in _NO_REASON else reason, exit_code, signal,
+            "" if nodes in _NO_NODES else nodes, parse_time(start), parse_time(end),
         )  # fmt: skip
+        rows.append(without_forecasts(row))
     return rows
 
 
@@ -54,7 +52,7 @@ def parse_exit_code(text: str) -> tuple[int | None, int | None]:
     if len(parts) == 1:
         return split_wait_status(int(parts[0]))
     code, signal = int(parts[0]), int(parts[1])
-    return (None, signal) if signal else (code, None)
+    return (None, as_signal(signal)) if signal else (code, None)
 
 
 def parse_time(text: str) -> float | None:
@@ -101,7 +99,7 @@ def passes(words: str) -> bool:
 
 
 #: Words of a refusal that is only for now: the user has too many jobs in the queue.
-_FULL = re.compile(r"submitjob\w*limit|submit limit|too many jobs|maxsubmit|job submit limit.*submitjob", re.IGNORECASE)
+_FULL = re.compile(r"submitjob\w*limit|maxsubmitjob|too many jobs|maximum (number of )?jobs", re.IGNORECASE)
 
 
 def is_full(words: str) -> bool:

@@ -7,16 +7,21 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from packhorse.sites.base import CommandResult
+from packhorse.sites.base import CommandResult, SiteUnreachable
 
 
 class LocalTransport:
     """Files by the operating system, commands by subprocess."""
 
+    is_local = True
+
     def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
         # our own settings and secrets are not for jobs
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PACKHORSE_")}
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False, env=environment)
+        try:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False, env=environment)
+        except subprocess.TimeoutExpired:
+            raise SiteUnreachable(f"'{argv[0]}' did not end within {timeout_s:g} s.") from None
         return CommandResult(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
     def make_folder(self, path: str) -> None:

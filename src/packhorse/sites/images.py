@@ -1,0 +1,61 @@
+"""Where a site keeps an image, and what its nodes need to run it. Pure.
+
+A runtime whose images are each node's own (Podman, Docker) gets them from an OCI layout on the site's filesystem: nodes may have no other
+network, and a registry is not asked by a thousand of them at once.
+"""
+
+from __future__ import annotations
+
+from packhorse.domain.images import ImageReference
+from packhorse.sites.runtimes import layouts
+from packhorse.sites.runtimes.base import Image
+from packhorse.sites.site import Site
+
+_TAG = "image"
+
+
+def image_folder(site: Site, digest: str) -> str:
+    """What belongs to an image, named by the digest of its manifest; it appears whole, or not at all."""
+    return f"{site.images or f'{site.root}/images'}/{digest.replace(':', '-')}"
+
+
+def growing_folder(site: Site, digest: str) -> str:
+    """Where it grows."""
+    return f"{image_folder(site, digest)}.partial"
+
+
+def mount_points(site: Site) -> tuple[str, ...]:
+    """Folders that must exist in every image of a site, for runtimes that cannot make them; CAPTURE_FOLDER is for sessions."""
+    return (site.root, *site.binds, CAPTURE_FOLDER)
+
+
+#: Where a session's container sees the files that capture its tasks' output.
+CAPTURE_FOLDER = "/packhorse"
+
+
+def keeps_files(site: Site) -> bool:
+    """Whether a prepared image is a folder of the site; Shifter's and podman-hpc's are kept by those."""
+    return site.runtime.name not in ("shifter", "podman_hpc")
+
+
+def site_image(site: Site, source: ImageReference, digest: str, *, tls: bool, authfile: str | None, mounted: str | None = None) -> Image:
+    """An image as the site's runtime is to prepare it, from the registry in ``source``."""
+    return Image(
+        source.name, digest, image_folder(site, digest), source.tag, None, mount_points(site), mounted or "/", tls=tls, authfile=authfile
+    )
+
+
+def node_image(site: Site, name: str, digest: str, mounted: str, gateway_id: str | None = None) -> Image:
+    """The same for a node, once it is prepared at the site. ``mounted`` is a folder of the node's own, where it may put files."""
+    folder = image_folder(site, digest)
+    if site.runtime.per_node:
+        return Image(name, digest, mounted, _TAG, f"{folder}/oci", (), mounted)
+    return Image(name, digest, folder, _TAG, None, (), mounted, id=gateway_id)
+
+
+def preparation(site: Site, image: Image) -> list[list[str]]:
+    """The commands that prepare an image at the site, once for all its nodes. Raises CannotRun."""
+    if not site.runtime.per_node:
+        return site.runtime.prepare(image)
+    layout = f"{layouts.partial(image)}/oci:{_TAG}"
+    return [*layouts.begin(image), layouts.copy(image, layout), *layouts.finish(image)]

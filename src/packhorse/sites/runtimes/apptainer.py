@@ -1,0 +1,78 @@
+"""Apptainer, and Singularity from 3.10 on: images are SIF files; processes are children of the command, in its cgroup and as the user."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from packhorse.sites.runtimes import engines, layouts
+from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, RuntimeOptions
+from packhorse.sites.runtimes.checks import check_image, check_spec
+
+_ABILITIES = frozenset(Ability) - {Ability.LIMITS}  # its own limits take cgroups v2 and systemd on the node
+
+
+@dataclass(frozen=True, slots=True)
+class Apptainer:
+    """``apptainer exec``. /tmp and /var/tmp are small and in memory unless bound (``--contain``)."""
+
+    options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    name: str = "apptainer"
+    abilities: frozenset[Ability] = _ABILITIES
+    per_node: bool = False
+
+    def prepared(self, image: Image) -> str:
+        """One SIF file."""
+        check_image(image, self.name)
+        return f"{image.folder}/image.sif"
+
+    def prepare(self, image: Image) -> list[list[str]]:
+        """Builds the SIF file; from a registry without skopeo."""
+        self.prepared(image)
+        build = [
+            self._program,
+            "build",
+            *([] if image.tls else ["--no-https"]),
+            f"{layouts.partial(image)}/image.sif",
+            layouts.source(image),
+        ]
+        return [*layouts.begin(image), build, *layouts.finish(image)]
+
+    def has(self, image: Image) -> list[str] | None:
+        """None: its images are the site's."""
+        return None
+
+    def mount(self, image: Image) -> list[str] | None:
+        """None is needed."""
+        return None
+
+    def bind(self, bind: Bind) -> str:
+        """Composes one option."""
+        return f"--mount={engines.mount(bind, self.name)}"
+
+    def wrap(self, spec: ContainerSpec) -> list[str]:
+        """Composes ``apptainer exec``.
+
+        Variables travel as APPTAINERENV_..., since the values of ``--env`` are split at commas; ``--no-eval``: or a shell would expand
+        them. It lets in either nothing of the environment it is started in or all of it: with ``pass_env``, all.
+        """
+        check_spec(spec, self.abilities, self.name)
+        if "HOME" in spec.env:
+            raise CannotRun(f"{self.name} cannot run this: it sets HOME itself.", hint="Leave HOME out of the task's environment.")
+        given = [f"APPTAINERENV_{name}={value}" for name, value in spec.environment.items() if name != "HOME"]
+        return [
+            "env", *given, self._program, "exec", "--contain", "--no-eval", *([] if spec.pass_env else ["--cleanenv"]),
+            f"--pwd={spec.folder}",
+            *([] if spec.network else ["--net", "--network=none"]),
+            *(["--writable-tmpfs"] if spec.writable_root else []),
+            *(["--nv"] if spec.gpus else []),
+            *map(self.bind, spec.binds), *spec.more,
+            *self.options.extra, spec.image, *spec.command,
+        ]  # fmt: skip
+
+    def end(self, spec: ContainerSpec) -> list[list[str]]:
+        """Nothing: the processes are in the group and cgroup of who started them."""
+        return []
+
+    @property
+    def _program(self) -> str:
+        return self.options.program or "apptainer"

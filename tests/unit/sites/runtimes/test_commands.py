@@ -1,0 +1,284 @@
+"""Tables of what each runtime is told, and properties that hold for all of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from packhorse.domain.errors import InvalidRequest
+from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, ImageConfig, RuntimeOptions
+from packhorse.sites.runtimes.registry import RUNTIMES, runtime
+
+DIGEST = "sha256:" + "ab" * 32
+IMAGE = Image("registry.example/lab/tool", DIGEST, "/site/images/ab", "2.1", mounted="/node/ab")
+CONFIG = ImageConfig(("/bin/entry",), ("serve",), {"PATH": "/opt/bin:/bin", "LANG": "C"}, "1234", "/app")
+SPEC = ContainerSpec(
+    ("tool", "-x", "a b"), "IMAGE", CONFIG, binds=(Bind("/site/work/1", "/data", False), Bind("/ref", "/ref", True)),
+    env={"THREADS": "4"}, pass_env=("PACKHORSE_TASK",), workdir="/data", uid=1001, gid=100, name="packhorse-1",
+)  # fmt: skip
+PLAIN = ContainerSpec(
+    ("tool", "-x", "a b"), "IMAGE", CONFIG, binds=(Bind("/site/work/1", "/data"),), env={"THREADS": "4"}, workdir="/data", uid=1001, gid=100
+)
+
+ENGINE = ["--rm", "--init", "--pull=never", "--entrypoint=", "--workdir=/data", "--network=host", "--read-only", "--name=packhorse-1"]
+MOUNTS = ["--mount=type=bind,source=/site/work/1,target=/data", "--mount=type=bind,source=/ref,target=/ref,readonly"]
+ENV = ["--env=HOME=/data", "--env=THREADS=4", "--env=PACKHORSE_TASK"]
+TAIL = ["tool", "-x", "a b"]
+
+TABLE = [
+    ("podman", SPEC, ["podman", "run", *ENGINE, "--user=0:0", "--log-driver=none", *MOUNTS, *ENV, "IMAGE"]),
+    ("podman_hpc", SPEC, ["podman-hpc", "run", *ENGINE, "--user=0:0", "--log-driver=none", *MOUNTS, *ENV, "--", "IMAGE"]),
+    ("docker", SPEC, ["docker", "run", *ENGINE, "--user=1001:100", "--log-driver=none", "--tmpfs=/tmp", *MOUNTS, *ENV, "IMAGE"]),
+    ("apptainer", SPEC, [
+        "env", "APPTAINERENV_PATH=/opt/bin:/bin", "APPTAINERENV_LANG=C", "APPTAINERENV_THREADS=4", "apptainer", "exec", "--contain",
+        "--no-eval", "--pwd=/data", *MOUNTS, "IMAGE",
+    ]),
+    ("charliecloud", PLAIN, [
+        "env", "USER=1001", "ch-run", "--unset-env=*", "--env-no-expand", "--set-env=PATH='/opt/bin:/bin'", "--set-env=HOME='/data'",
+        "--set-env=LANG='C'", "--set-env=THREADS='4'", "--cd=/data", "--private-tmp", "--bind=/site/work/1:/data", "IMAGE", "--",
+    ]),
+    ("shifter", SPEC, [
+        "shifter", "--image=IMAGE", "--workdir=/data", "--volume=/site/work/1:/data", "--volume=/ref:/ref:ro", "--env=HOME=/data",
+        "--env=THREADS=4", "--",
+    ]),
+    ("none", ContainerSpec(tuple(TAIL)), []),
+    ("none", ContainerSpec(tuple(TAIL), env={"THREADS": "4"}, workdir="/data"), ["env", "--chdir=/data", "--", "THREADS=4"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "spec", "before"), TABLE)
+def test_the_command(name: str, spec: ContainerSpec, before: list[str]) -> None:
+    assert runtime(name).wrap(spec) == before + TAIL
+
+
+#: What changes → the words that it adds, by runtime; a sentence where it is refused.
+ADDED = [
+    ("podman", {"network": False}, ["--network=none"]),
+    ("docker", {"network": False}, ["--network=none"]),
+    ("apptainer", {"network": False}, ["--net", "--network=none"]),
+    ("charliecloud", {"network": False}, ["unshare", "--user", "--map-root-user", "--net", "--uid=1001", "--gid=100"]),
+    ("shifter", {"network": False}, "take the network away"),
+    ("none", {"network": False, "image": ""}, "take the network away"),
+    ("podman", {"memory_bytes": 1000, "cores": 1.5}, ["--memory=1000b", "--memory-swap=1000b", "--cpus=1.5"]),
+    ("docker", {"memory_bytes": 1000}, ["--memory=1000b", "--memory-swap=1000b"]),
+    ("podman", {"cgroup_parent": "/slurm/job_1"}, ["--cgroup-manager=cgroupfs", "--cgroup-parent=/slurm/job_1"]),
+    ("docker", {"cgroup_parent": "/slurm/job_1"}, ["--cgroup-parent=/slurm/job_1"]),
+    ("apptainer", {"memory_bytes": 1000, "cgroup_parent": "/slurm/job_1"}, []),
+    ("podman", {"cgroup_parent": "job_1"}, "is not absolute"),
+    ("podman", {"gpus": 1}, ["--device=nvidia.com/gpu=all"]),
+    ("podman_hpc", {"gpus": 1}, ["--gpu"]),
+    ("docker", {"gpus": 1}, ["--gpus=all"]),
+    ("apptainer", {"gpus": 1}, ["--nv"]),
+    ("shifter", {"gpus": 1}, ["--module=gpu"]),
+    ("charliecloud", {"gpus": 1}, "give GPUs"),
+    ("podman", {"stdin": "/site/in"}, ["--interactive"]),
+    ("apptainer", {"stdin": "/site/in"}, []),
+    ("apptainer", {"writable_root": True}, ["--writable-tmpfs"]),
+    ("charliecloud", {"writable_root": True}, "change the files of the image"),
+    ("shifter", {"writable_root": True}, "change the files of the image"),
+    ("charliecloud", {"binds": (Bind("/a", "/b", True),)}, "keep a task from writing"),
+    ("charliecloud", {"binds": (Bind("/a:b", "/b"),)}, "':' separates"),
+    ("shifter", {"binds": (Bind("/a b", "/b"),)}, "may have letters, digits"),
+    ("shifter", {"binds": (Bind("/a", "/etc/x"),)}, "keeps for itself"),
+    ("shifter", {"env": {"E": ""}}, "to nothing"),
+    ("apptainer", {"env": {"HOME": "/data"}}, "sets HOME itself"),
+    ("podman", {"binds": (Bind("/a\nb", "/b"),)}, "line break"),
+    ("podman", {"binds": (Bind("/a", "/"),)}, "over the root"),
+    ("podman", {"binds": (Bind("a", "/b"),)}, "is not absolute"),
+    ("podman", {"binds": (Bind("/a/../b", "/b"),)}, "contains '..'"),
+    ("podman", {"name": "-x"}, "not a name of a container"),
+    ("podman", {"image": "--privileged"}, "is not an image"),
+    ("podman", {"env": {"A=B": "c"}}, "not a name of an environment variable"),
+    ("podman", {"pass_env": ("A*",)}, "not a name of an environment variable"),
+    ("podman", {"argv": (), "config": ImageConfig()}, "there is no command"),
+    ("podman", {"argv": ("",)}, "name of the program is empty"),
+    ("podman", {"argv": ("a\0b",)}, "NUL"),
+    ("none", {}, "it has no images"),
+    ("none", {"image": ""}, "cannot be seen as '/data'"),
+    ("none", {"image": "", "binds": (), "argv": ("A=B",), "workdir": "/data"}, "contains '='"),
+]  # fmt: skip
+
+
+def _changed(spec: ContainerSpec, changes: dict[str, object]) -> ContainerSpec:
+    return ContainerSpec(**{name: changes.get(name, getattr(spec, name)) for name in ContainerSpec.__slots__})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "changes", "expected"), ADDED)
+def test_what_else_is_asked_for(name: str, changes: dict[str, object], expected: list[str] | str) -> None:
+    spec = _changed(PLAIN, changes)
+    if isinstance(expected, str):
+        with pytest.raises(CannotRun, match=expected) as refusal:
+            runtime(name).wrap(spec)
+        assert str(refusal.value).startswith(f"{name} cannot run this")
+        return
+    usual = runtime(name).wrap(PLAIN)
+    assert [word for word in runtime(name).wrap(spec) if word not in usual] == expected
+
+
+def test_what_a_site_adds_comes_before_the_image() -> None:
+    for name in sorted(set(RUNTIMES) - {"none"}):
+        words = runtime(name, RuntimeOptions(program="/opt/run", extra=("--x=1",))).wrap(PLAIN)
+        assert "/opt/run" in words
+        assert words.index("--x=1") < len(words) - len(TAIL)
+
+
+def test_the_user_keeps_the_own_uid_where_a_site_says_so() -> None:
+    words = runtime("podman", RuntimeOptions(keep_id=True)).wrap(PLAIN)
+    assert {"--userns=keep-id", "--user=1001:100"} <= set(words)
+    assert "--user=0:0" not in words
+
+
+def test_the_entrypoint() -> None:
+    assert _changed(PLAIN, {"uses_entrypoint": True}).command == ("/bin/entry", *TAIL)
+    assert _changed(PLAIN, {"argv": ()}).command == ("/bin/entry", "serve")
+
+
+def test_an_oci_configuration() -> None:
+    given = {"config": {"Env": ["A=b=c", "E="], "Entrypoint": ["/e"], "Cmd": None, "WorkingDir": "", "User": "7"}}
+    assert ImageConfig.from_oci(given) == ImageConfig(("/e",), (), {"A": "b=c", "E": ""}, "7", None)
+    assert ImageConfig.from_oci({}) == ImageConfig()
+
+
+def test_where_a_path_of_the_container_is_on_the_host() -> None:
+    spec = ContainerSpec(("x",), "i", binds=(Bind("/w/1", "/data"), Bind("/w/2", "/data/deep/"), Bind("/", "/host")))
+    assert [spec.on_host(path) for path in ("/data/in", "/data", "/data/deep/in", "/database", "/host/etc")] == [
+        "/w/1/in", "/w/1", "/w/2/in", None, "/etc",
+    ]  # fmt: skip
+
+
+def test_only_known_names() -> None:
+    with pytest.raises(InvalidRequest, match="There is no container runtime 'rkt'"):
+        runtime("rkt")
+
+
+@pytest.mark.parametrize("name", sorted(RUNTIMES))
+def test_what_ends_a_container(name: str) -> None:
+    commands = runtime(name).end(SPEC)
+    assert bool(commands) == (name in ("podman", "podman_hpc", "docker"))
+    assert all(command[-1] == "packhorse-1" for command in commands)
+
+
+PREPARED = {
+    "apptainer": "/site/images/ab/image.sif",
+    "charliecloud": "/site/images/ab/rootfs",
+    "docker": f"registry.example/lab/tool@{DIGEST}",
+    "podman": f"registry.example/lab/tool@{DIGEST}",
+    "podman_hpc": f"registry.example/lab/tool@{DIGEST}",
+    "shifter": f"id:{'ab' * 32}",
+}
+
+
+@pytest.mark.parametrize("name", sorted(PREPARED))
+def test_preparing_is_by_digest(name: str) -> None:
+    assert runtime(name).prepared(IMAGE) == PREPARED[name]
+    words = [word for command in runtime(name).prepare(IMAGE) for word in command]
+    if name == "shifter":  # its gateway pulls by tag, and what it then runs is named by digest
+        assert words == ["shifterimg", "pull", "docker:registry.example/lab/tool:2.1"]
+    else:
+        assert any(word.endswith(f"registry.example/lab/tool@{DIGEST}") for word in words)
+
+
+def test_a_squashfs_file_is_mounted_by_each_node() -> None:
+    squashed = runtime("charliecloud", RuntimeOptions(squashfs=True))
+    assert squashed.prepared(IMAGE) == "/node/ab"
+    assert squashed.mount(IMAGE) == ["squashfuse", "-f", "/site/images/ab/image.sqfs", "/node/ab"]
+    assert runtime("charliecloud").mount(IMAGE) is None
+
+
+@pytest.mark.parametrize("name", sorted(PREPARED))
+def test_only_images_of_nodes_are_asked_for_there(name: str) -> None:
+    assert (runtime(name).has(IMAGE) is not None) == runtime(name).per_node == (name in ("docker", "podman"))
+
+
+@pytest.mark.parametrize("name", sorted(PREPARED))
+def test_a_bind_is_one_option_of_the_run_command(name: str) -> None:
+    bind = Bind("/data/reads", "/data/reads", read_only=runtime(name).abilities >= {Ability.READ_ONLY_BINDS})
+    option = runtime(name).bind(bind)
+    spec = ContainerSpec(("true",), "image", more=("--further",), uid=1001, gid=100)
+    without, given = runtime(name).wrap(spec), runtime(name).wrap(replace(spec, binds=(bind,)))
+    assert [word for word in given if word != option] == without
+    assert given.index("--further") == given.index(option) + 1
+
+
+def test_credentials_are_a_file_for_whoever_pulls() -> None:
+    image = replace(IMAGE, authfile="/site/auth.json")
+    for name in ("charliecloud", "podman", "podman_hpc"):
+        words = [word for command in runtime(name).prepare(image) for word in command]
+        assert [word for word in words if word.endswith("authfile=/site/auth.json")]
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("name", "--help"), ("name", "a b"), ("digest", "sha256:xyz"), ("digest", "latest"), ("folder", "images"), ("folder", "/a:b"),
+    ("tag", "-x"), ("layout", "/a/../b"), ("mount_points", ("data",)), ("mounted", "/a:b"),
+])  # fmt: skip
+@pytest.mark.parametrize("name", sorted(PREPARED))
+def test_images_that_are_refused(name: str, field: str, value: object) -> None:
+    image = Image(**{key: getattr(IMAGE, key) for key in Image.__slots__} | {field: value})
+    with pytest.raises(CannotRun, match=f"{name} cannot prepare this"):
+        runtime(name).prepared(image)
+
+
+text = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=12)
+words = st.lists(text | st.sampled_from(["--", "-", "--help", "--privileged", "-v", "--gpu", "a=b", "--image=x"]), max_size=5)
+
+
+@given(name=st.sampled_from(sorted(RUNTIMES)), program=text, arguments=words)
+def test_a_tasks_command_is_always_the_tail(name: str, program: str, arguments: list[str]) -> None:
+    """Nothing in it moves an option: what comes before it is the same as for any other command."""
+    assume(program)
+    spec = _changed(
+        PLAIN, {"argv": (program, *arguments), **({"image": "", "binds": (), "workdir": None, "env": {}} if name == "none" else {})}
+    )
+    composed = runtime(name).wrap(spec)
+    other = runtime(name).wrap(_changed(spec, {"argv": ("true",)}))
+    assert composed == [*other[:-1], program, *arguments]
+    if name in ("charliecloud", "shifter"):
+        assert other[-2] == "--"
+    if name == "podman_hpc":
+        assert other[-3:-1] == ["--", "IMAGE"]
+
+
+@given(name=st.sampled_from(sorted(set(RUNTIMES) - {"none"})), value=text)
+def test_a_value_of_the_environment_is_one_word(name: str, value: str) -> None:
+    """Handled, or refused; it never becomes another option."""
+    spec = _changed(PLAIN, {"env": {"X": value}})
+    try:
+        composed = runtime(name).wrap(spec)
+    except CannotRun as refusal:
+        assert (name, value) == ("shifter", ""), refusal
+        return
+    held = {"apptainer": f"APPTAINERENV_X={value}", "charliecloud": f"--set-env=X='{value}'"}.get(name, f"--env=X={value}")
+    assert composed.count(held) == 1
+    assert len(composed) == len(runtime(name).wrap(PLAIN))
+
+
+@given(name=st.sampled_from(["podman", "podman_hpc", "docker", "apptainer"]), source=text, target=text, read_only=st.booleans())
+def test_a_bind_is_read_as_it_was_meant(name: str, source: str, target: str, read_only: bool) -> None:
+    """By a reader of CSV, as these programs have."""
+    bind = Bind(f"/s/{source}", f"/t/{target}", read_only)
+    try:
+        composed = runtime(name).wrap(_changed(PLAIN, {"binds": (bind,)}))
+    except CannotRun as refusal:
+        assert "line break" in str(refusal) or ".." in str(refusal)
+        return
+    (mount,) = (word.removeprefix("--mount=") for word in composed if word.startswith("--mount="))
+    (fields,) = csv.reader(io.StringIO(mount, newline=""))
+    assert fields == ["type=bind", f"source={bind.source}", f"target={bind.target}", *(["readonly"] if read_only else [])]
+
+
+@given(source=text, target=text)
+def test_shifter_and_charliecloud_split_a_bind_only_where_we_do(source: str, target: str) -> None:
+    bind = Bind(f"/s/{source}", f"/t/{target}")
+    for name, option in (("shifter", "--volume="), ("charliecloud", "--bind=")):
+        try:
+            composed = runtime(name).wrap(_changed(PLAIN, {"binds": (bind,)}))
+        except CannotRun:
+            continue
+        (held,) = (word.removeprefix(option) for word in composed if word.startswith(option))
+        assert held.split(":") == [bind.source, bind.target]
+        assert ";" not in held or name == "charliecloud"

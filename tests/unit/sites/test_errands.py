@@ -1,0 +1,47 @@
+"""What an errand's journal tells, whatever is in it."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packhorse.sites.errands import ErrandStatus, read_journal
+
+
+def journal(*records: dict[str, object], rest: bytes = b"") -> bytes:
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records) + rest
+
+
+STARTED = {"k": "errand", "pid": 1, "host": "login1", "t": 1.0}
+COPYING = {"k": "step", "i": 0, "what": "copying", "t": 1.0}
+
+
+def test_it_tells_the_step_and_how_far_it_is() -> None:
+    data = journal(STARTED, COPYING, {"k": "beat", "t": 2.0, "bytes": 10})
+    assert read_journal(data) == ErrandStatus(len(data), "copying", 10)
+
+
+def test_the_bytes_are_those_of_the_step() -> None:
+    assert read_journal(journal(STARTED, COPYING, {"k": "beat", "bytes": 10}, {"k": "step", "what": "converting"})).done_bytes == 0
+
+
+def test_how_it_ended() -> None:
+    failed = read_journal(journal(STARTED, COPYING, {"k": "end", "i": 0, "exit": 1, "why": None, "tail": "manifest unknown"}))
+    assert (failed.ended, failed.succeeded, failed.exit_code, failed.tail) == (True, False, 1, "manifest unknown")
+    assert read_journal(journal(STARTED, {"k": "end", "exit": 0})).succeeded
+    assert not read_journal(journal(STARTED, {"k": "end", "exit": 0, "why": "stopped"})).succeeded
+
+
+def test_one_that_died_and_was_started_again_begins_anew() -> None:
+    assert read_journal(journal(STARTED, COPYING, {"k": "beat", "bytes": 10}, STARTED)) == ErrandStatus(
+        len(journal(STARTED, COPYING, {"k": "beat", "bytes": 10}, STARTED))
+    )
+
+
+@given(st.binary(max_size=200))
+def test_damaged_lines_count_as_never_written(damage: bytes) -> None:
+    data = journal(STARTED, COPYING) + damage.replace(b"\n", b" ") + b"\n" + journal({"k": "beat", "bytes": 5}, rest=b'{"k":"end"')
+    status = read_journal(data)
+    assert (status.what, status.done_bytes, status.ended) == ("copying", 5, False)
