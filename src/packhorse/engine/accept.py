@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from packhorse.domain.app import AppManifest, ParameterType
+from packhorse.domain.app import AppManifest, ParameterType, Session
+from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.failures import FailureClass
+from packhorse.domain.images import parse_reference
 from packhorse.domain.parameters import check_row
 from packhorse.domain.resources import Resources
 from packhorse.domain.run import MAX_TASKS, AppRun, NamedTask, RunOptions, TaskRun, check_tasks, is_task_url, parse_task_url
-from packhorse.engine.spec import RunSpec, file_path, task_resources
+from packhorse.domain.task import FileType
+from packhorse.engine.containers import why_no_container
+from packhorse.engine.filerules import FileRules
+from packhorse.engine.spec import NO_IMAGE, RunSpec, file_path, is_data, task_resources
+from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
+from packhorse.store.data import DataKey
 from packhorse.store.runs import NewTask
 
 MAX_PROBLEMS = 100
@@ -34,25 +40,26 @@ class Accepted:
     app: str
     tasks: Sequence[NewTask]
     edges: Sequence[Edge]
+    images: Sequence[str] = ()
+    """References of the images that its tasks run in."""
 
 
 @dataclass(frozen=True, slots=True)
-class FileRules:
-    """Which files may be inputs: any that is readable, or only those below ``roots``."""
+class Asked:
+    """What some tasks of a run want of a site."""
 
-    roots: tuple[Path, ...] | None = None
+    resources: Resources
+    images: Sequence[str] = ()
+    session: Session = Session.NONE
+    network: bool = True
+    env: Mapping[str, str] = field(default_factory=dict)
 
-    def problem(self, path: str) -> str | None:
-        """Why ``path`` cannot be an input; None when it can."""
-        if not path:
-            return "names no file."
-        try:
-            real = Path(path).resolve(strict=True)
-        except (OSError, RuntimeError, ValueError):
-            return f"the file '{path[:200]}' is not there."
-        if self.roots is not None and not any(real.is_relative_to(root) for root in self.roots):
-            return f"the file '{path[:200]}' is outside the folders that this server may read (data_roots in its packhorse.toml)."
-        return None if os.access(real, os.R_OK) else f"the file '{path[:200]}' cannot be read."
+    def why_not(self, site: Site) -> str | None:
+        """Why a site cannot give it; None when it can. Raises SiteUnreachable where that is not known."""
+        why = site.why_not(self.resources)
+        for image in self.images if why is None else ():
+            why = why or why_no_container(site, image, self.resources, session=self.session, network=self.network, env=self.env)
+        return why
 
 
 def accept_app_run(
@@ -66,13 +73,19 @@ def accept_app_run(
 ) -> Accepted:
     """One task per row, and the gathering one."""
     spec = _spec(request, run_id, kind="app", manifest=manifest.as_json(), app_dir=app_dir, params=request.params)
-    problems = _option_problems(request, spec)
+    problems = _option_problems(request, files)
+    site = ""
+    images: list[str] = []
     if not problems and spec.app is not None:
-        problems = _site_problems("the app", spec.app.resources, sites)
+        images = [] if spec.app.image is None else [spec.app.image]
+        env = spec.app.env
+        asked = {"the app": Asked(spec.app.resources, images, spec.app.session, spec.app.network, env)}
         if manifest.gather is not None and request.gather:
-            problems += _site_problems("the gathering task", manifest.gather.resources, sites)
+            asked["the gathering task"] = Asked(spec.resources_of("gather", "", None), images, network=spec.app.network, env=env)
+        site, problems = choose_site(asked, sites)
     common, wrong = check_row(manifest.parameters, request.params, "common parameters", files.problem, partial=True)
     problems += wrong
+    spec = replace(spec, params=_absolute(manifest, common), site=site)
     tasks: list[NewTask] = []
     for number, row in enumerate(rows, start=1):
         if number > MAX_TASKS:
@@ -81,7 +94,9 @@ def accept_app_run(
             continue
         values, wrong = check_row(manifest.parameters, row, f"row {number}", files.problem, elsewhere=request.params)
         problems += wrong
-        tasks.append(NewTask("row", json.dumps(_absolute(manifest, values), separators=(",", ":"))))
+        if not problems:
+            params = _absolute(manifest, values)
+            tasks.append(NewTask("row", json.dumps(params, separators=(",", ":")), data=spec.data_of("row", params)))
     if problems:
         raise InvalidRequest(f"The run of '{manifest.name}' was not accepted.", problems=_shortened(problems))
     if not tasks:
@@ -90,22 +105,31 @@ def accept_app_run(
     if manifest.gather is not None and request.gather:
         gather_index, accept = len(tasks), manifest.gather.accept_failures
         edges = [(index, gather_index, accept) for index in range(len(tasks))]
-        tasks.append(NewTask("gather", "{}", "gather", waiting_on=gather_index))
-    spec = _spec(request, run_id, kind="app", manifest=manifest.as_json(), app_dir=app_dir, params=_absolute(manifest, common))
-    return Accepted(spec, f"{manifest.name}@{manifest.version}", tasks, edges)
+        tasks.append(NewTask("gather", "{}", "gather", waiting_on=gather_index, data=spec.data_of("gather", {})))
+    spec = replace(spec, has_data=any(task.data for task in tasks))
+    return Accepted(spec, f"{manifest.name}@{manifest.version}", tasks, edges, images)
 
 
 def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequence[Site]) -> Accepted:
     """Tasks with edges."""
     check_tasks(request.tasks)
     index_of = {item.name: index for index, item in enumerate(request.tasks)}
-    spec = _spec(request, run_id, kind="tasks")
-    problems = _option_problems(request, spec)
+    problems = _option_problems(request, files)
+    asked: dict[str, Asked] = {}
+    images: set[str] = set()
     tasks: list[NewTask] = []
     edges: list[Edge] = []
     for index, item in enumerate(request.tasks):
         where = f"task '{item.name}'"
-        problems += _task_problems(where, item, request.resources, files, sites)
+        problems += _input_problems(where, item, files)
+        try:
+            item = _with_image(item, request.image)
+            wanted = [executor.image for executor in item.task.executors if executor.image is not None]
+            problems += _image_problems(where, wanted)
+            asked[where] = Asked(task_resources(item.task).override(dict(request.resources)), wanted)
+            images |= set(wanted)
+        except (InvalidRequest, ValidationError) as error:
+            problems.append(Problem(where, str(error).replace("\n", " ")))
         upstream = {}
         for given in item.task.inputs or []:
             if is_task_url(given.url):
@@ -113,11 +137,33 @@ def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequ
                 upstream[given.path] = (run_id, index_of[name], path)
         params = {"task": item.task.model_dump(mode="json", exclude_none=True), "upstream": upstream}
         needs = item.needs
-        tasks.append(NewTask("task", json.dumps(params, separators=(",", ":")), item.name, waiting_on=len(needs)))
+        data = tuple(DataKey(given.url) for given in item.task.inputs or [] if given.url and is_data(given.url, given.content))
+        tasks.append(NewTask("task", json.dumps(params, separators=(",", ":")), item.name, waiting_on=len(needs), data=data))
         edges += [(index_of[need], index, False) for need in needs]
+    site, unfit = choose_site(asked, sites)
+    problems += unfit
     if problems:
         raise InvalidRequest("The run was not accepted.", problems=_shortened(problems))
-    return Accepted(spec, "", tasks, edges)
+    has_data = any(task.data for task in tasks)
+    return Accepted(_spec(request, run_id, kind="tasks", site=site, has_data=has_data), "", tasks, edges, sorted(images))
+
+
+def _with_image(item: NamedTask, image: str | None) -> NamedTask:
+    """A task whose executors run in the image that its run names for all of them, if it does."""
+    if image is None:
+        return item
+    executors = [executor.model_copy(update={"image": None if image == NO_IMAGE else image}) for executor in item.task.executors]
+    return item.model_copy(update={"task": item.task.model_copy(update={"executors": executors})})
+
+
+def _image_problems(where: str, references: Sequence[str]) -> list[Problem]:
+    problems = []
+    for reference in references:
+        try:
+            parse_reference(reference)
+        except InvalidRequest as error:
+            problems.append(Problem(f"{where}, image", error.message, error.hint))
+    return problems
 
 
 def request_hash(request: AppRun | TaskRun, accepted: Accepted) -> str:
@@ -131,18 +177,25 @@ def request_hash(request: AppRun | TaskRun, accepted: Accepted) -> str:
 
 def _spec(request: RunOptions, run_id: str, **fields: Any) -> RunSpec:
     session = request.session.value if request.session else None
-    return RunSpec(run_id=run_id, resources=request.resources, retry=request.retry, session=session, tags=request.tags, **fields)
+    return RunSpec(
+        run_id=run_id, resources=request.resources, retry=request.retry, session=session, image=request.image, outputs=request.outputs,
+        tags=request.tags, **fields,
+    )  # fmt: skip
 
 
-def _option_problems(request: RunOptions, spec: RunSpec) -> list[Problem]:
-    """What is wrong with resources and retry policy as laid over the app's own."""
+def _option_problems(request: RunOptions, files: FileRules) -> list[Problem]:
+    """What is wrong with resources and retry policy as laid over the app's own, and with where outputs are to go."""
     problems = []
+    if request.outputs is not None and (why := files.output_problem(request.outputs)):
+        problems.append(Problem("outputs", why))
     classes = set(FailureClass)
     for name, number in request.retry.items():
         if name not in classes:
             problems.append(Problem(f"retry, '{name}'", "is not a failure class.", f"Classes: {', '.join(sorted(classes))}."))
         elif not 0 <= number <= 100:
             problems.append(Problem(f"retry, '{name}'", f"expected a number from 0 to 100, found {number}."))
+    if request.image not in (None, NO_IMAGE):
+        problems += _image_problems("the run", [request.image])
     try:
         Resources().override(request.resources)
     except ValidationError as error:
@@ -152,38 +205,54 @@ def _option_problems(request: RunOptions, spec: RunSpec) -> list[Problem]:
     return problems
 
 
-def _task_problems(where: str, item: NamedTask, overrides: Mapping[str, Any], files: FileRules, sites: Sequence[Site]) -> list[Problem]:
+def _input_problems(where: str, item: NamedTask, files: FileRules) -> list[Problem]:
     problems = []
     for given in item.task.inputs or []:
         if given.url is None or given.content is not None or is_task_url(given.url):
             continue
-        if "://" in given.url and not given.url.startswith("file://"):
-            problems.append(
-                Problem(f"{where}, input '{given.path}'", f"the URL '{given.url[:200]}' has a scheme that cannot be fetched here.")
-            )
+        if is_url(given.url) and given.type is FileType.DIRECTORY:
+            problems.append(Problem(f"{where}, input '{given.path}'", "is a folder, and by URL only files are fetched."))
         elif why := files.problem(file_path(given.url)):
             problems.append(Problem(f"{where}, input '{given.path}'", why))
-    try:
-        asked = task_resources(item.task).override(dict(overrides))
-    except (InvalidRequest, ValidationError) as error:
-        return [*problems, Problem(where, str(error).replace("\n", " "))]
-    return problems + _site_problems(where, asked, sites)
+    for output in item.task.outputs or []:
+        if output.url is not None and (why := files.output_problem(output.url)):
+            problems.append(Problem(f"{where}, output '{output.path}'", why))
+    return problems
 
 
-def _site_problems(where: str, asked: Resources, sites: Sequence[Site]) -> list[Problem]:
-    """Resources that no site can ever give."""
-    reasons = [site.why_not(asked) for site in sites]
-    if any(reason is None for reason in reasons):
-        return []
-    return [
-        Problem(where, f"no site can run it: {'; '.join(str(reason) for reason in reasons)}.", "Ask for less, or connect a larger site.")
+def choose_site(asked: Mapping[str, Asked], sites: Sequence[Site]) -> tuple[str, list[Problem]]:
+    """The first site that can give what all tasks of a run ask for, since they hand files to each other; or why there is none.
+
+    A site that does not answer now is taken at its word: what asks for it waits.
+    """
+    whys: dict[str, list[str]] = {where: [] for where in asked}
+    for site in sites:
+        fits_all = True
+        for where, wanted in asked.items():
+            try:
+                why = wanted.why_not(site)
+            except SiteUnreachable as error:
+                why = None if wanted.resources.site == site.name else f"'{site.name}' does not answer: {error.message}"
+            if why is not None:
+                fits_all = False
+                whys[where].append(why)
+        if fits_all:
+            return site.name, []
+    hint = "Ask for less, or connect a larger site."
+    problems = [
+        Problem(where, f"no site can run it: {'; '.join(reasons)}.", hint) for where, reasons in whys.items() if len(reasons) == len(sites)
+    ]
+    return "", problems or [
+        Problem("the run", "no site can run all of its tasks, which pass files to each other.", "Submit it as several runs.")
     ]
 
 
 def _absolute(manifest: AppManifest, values: Mapping[str, Any]) -> dict[str, Any]:
     """File parameters as absolute paths: a task runs in a folder of its own."""
     return {
-        name: str(Path(str(value)).absolute()) if manifest.parameters[name].type is ParameterType.FILE and value is not None else value
+        name: str(Path(str(value)).absolute())
+        if manifest.parameters[name].type is ParameterType.FILE and value is not None and not is_url(str(value))
+        else value
         for name, value in values.items()
     }
 

@@ -34,11 +34,13 @@ def accept_retry(connection: sa.Connection, run_seq: int, old: RunSpec, app: str
             waiting[downstream] = waiting.get(downstream, 0) + 1
         else:  # complete already: only read
             edges.append((-upstream - 1, new_index[downstream], accept_failure))
+    spec = replace(old, run_id=run_id)
     tasks = []
     for row in tasks_with_files(connection, chosen):
         params = row.params if row.role != "task" else _moved(row.params, old.run_id, run_id, run_seq, new_index)
-        tasks.append(NewTask(row.role, params, row.name, waiting.get(row.id, 0)))
-    return Accepted(replace(old, run_id=run_id), app, tasks, edges)
+        needs = spec.data_of(row.role, json.loads(params)) if spec.has_data else ()
+        tasks.append(NewTask(row.role, params, row.name, waiting.get(row.id, 0), needs))
+    return Accepted(spec, app, tasks, edges)
 
 
 def _with_dependents(connection: sa.Connection, run_seq: int, chosen: Sequence[int]) -> list[int]:

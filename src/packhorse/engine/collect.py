@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +16,7 @@ from packhorse.engine.journal import Batch, parse_journal
 from packhorse.engine.specs import Specs
 from packhorse.engine.verdict import Failure
 from packhorse.estimate.durations import Durations
+from packhorse.sites.base import Shape
 from packhorse.sites.site import Site
 from packhorse.store import allocations as stored
 
@@ -29,6 +32,7 @@ class Collector:
         self._site = site
         self._specs = specs
         self._durations = durations
+        self._stopped: Counter[int] = Counter()  # agents that we saw end, by allocation
 
     def fetch(self, allocation_id: str, offsets: Mapping[str, int]) -> dict[str, bytes]:
         """The unread bytes of every journal of an allocation, by agent. Talks to the site; no transaction is open meanwhile."""
@@ -60,12 +64,21 @@ class Collector:
         return batch.length
 
     def close(
-        self, connection: sa.Connection, allocation_seq: int, lost: Mapping[int, Failure], unstarted: Mapping[int, str], now: float
+        self,
+        connection: sa.Connection,
+        allocation_seq: int,
+        lost: Mapping[int, Failure],
+        unstarted: Mapping[int, str],
+        now: float,
+        ended_at: float | None = None,
     ) -> None:
-        """Ends what an allocation leaves behind: ``lost`` tasks failed with it, ``unstarted`` ones go back to the queue, with reasons."""
+        """Ends what an allocation leaves behind: ``lost`` tasks failed with it, ``unstarted`` ones go back to the queue, with reasons.
+
+        ``ended_at`` is when the allocation ended, where that is not now: until then it held the cores of the lost ones.
+        """
         effects = self._effects(connection, {*lost, *unstarted}, allocation_seq, None, None)
         for task, failure in lost.items():
-            effects.lost(task, failure, now)
+            effects.lost(task, failure, now, ended_at)
         for task, why in unstarted.items():
             effects.give_back(task, why, now)
         effects.write()
@@ -75,7 +88,7 @@ class Collector:
     ) -> Effects:
         return Effects(
             connection, tasks, specs=self._specs, durations=self._durations, fits=lambda resources: self._site.why_not(resources) is None,
-            allocation_seq=allocation_seq, journal_id=journal_id, node=node,
+            site=self._site, allocation_seq=allocation_seq, journal_id=journal_id, node=node,
         )  # fmt: skip
 
     def _apply_allocation(self, connection: sa.Connection, allocation: Any, batch: Batch, now: float) -> str | None:
@@ -91,7 +104,14 @@ class Collector:
                         stored.update_allocation(connection, allocation.seq, started_at=started, state=AllocationState.RUNNING)
                 case "claim":
                     claimed.append(int(record["block"]))
+                case "bad":  # we wrote the block: its file was damaged since. Its tasks are found again when the allocation ends
+                    _log.error("block_damaged", allocation=allocation.id, block=record.get("block"), says=record.get("msg"))
                 case "stop":
                     stored.add_busy(connection, allocation.seq, float(record.get("busy_core_s", 0.0)))
+                    self._stopped[allocation.seq] += 1
+                    if self._stopped[allocation.seq] >= Shape(**json.loads(allocation.shape)).agents:
+                        # the time stands until the scheduler says better
+                        stopped = {"state": AllocationState.CLOSING, "ended_at": float(record.get("t", now))}
+                        stored.update_allocation(connection, allocation.seq, **stopped)
         stored.set_block_states(connection, allocation.seq, claimed, "claimed")
         return node

@@ -7,10 +7,11 @@ allocation without a job id is looked for by its token, and submitted again if t
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +21,29 @@ import structlog
 from packhorse.domain.errors import PackhorseError
 from packhorse.domain.failures import Evidence, FailureClass
 from packhorse.domain.ids import new_id
-from packhorse.domain.states import AllocationState, TaskState
+from packhorse.domain.states import AllocationState
 from packhorse.engine import pack
 from packhorse.engine.clock import Clock
 from packhorse.engine.collect import Collector
+from packhorse.engine.containers import Containers, ReadyImage, job_image, sees_all
+from packhorse.engine.effects import progress_in
 from packhorse.engine.gathering import write_results
 from packhorse.engine.lease import Lease
-from packhorse.engine.retry import MAX_BACKOFF_S
-from packhorse.engine.spec import RunSpec
-from packhorse.engine.specs import Specs, duration_key
+from packhorse.engine.spec import Place, RunSpec, with_data
+from packhorse.engine.specs import Specs
 from packhorse.engine.verdict import Failure
+from packhorse.engine.wants import Wants
 from packhorse.estimate.durations import Durations
-from packhorse.sites.base import SubmitRejected
-from packhorse.sites.site import BLOCK, Site
+from packhorse.sites.base import Limits, Shape, SubmitRejected
+from packhorse.sites.site import BLOCK, InputNotBrought, Site, fitting
 from packhorse.store import allocations as stored
+from packhorse.store.data import DataKey, given_data
 from packhorse.store.database import Database
 from packhorse.store.moves import place_tasks
-from packhorse.store.runs import counts_of, open_runs
-from packhorse.store.tasks import has_ready, ready_tasks, tasks_of_block
+from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.tasks import failures_of, tasks_of_block
 
+_REFUSED_S = 30.0  # until a job is offered again to a scheduler whose queue is full
 _log = structlog.get_logger("packhorse.dispatch")
 
 
@@ -53,6 +58,33 @@ class Block:
     spec: RunSpec
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the store says must happen at the site next: blocks to write, allocations to submit. ``has_demand``: tasks want to be placed."""
+
+    blocks: Sequence[Block]
+    unsubmitted: Sequence[Any]
+    has_demand: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """An allocation that is not over. ``left_s`` is what of its walltime tasks may still use; None is no limit."""
+
+    seq: int
+    id: str
+    shape: Shape
+    has_started: bool
+    left_s: float | None
+
+    @classmethod
+    def of(cls, row: Any, now: float) -> Live:
+        """From its row of the store."""
+        shape = Shape(**json.loads(row.shape))
+        left_s = None if shape.walltime_s is None else shape.walltime_s - pack.SPARE_S / 2 - (now - (row.started_at or now))
+        return cls(row.seq, row.id, shape, row.started_at is not None, left_s)
+
+
 class Dispatcher:
     """Places the tasks of open runs at one site."""
 
@@ -63,40 +95,40 @@ class Dispatcher:
         self._collector = collector
         self._database = database
         self._lease = lease
+        self._wants = Wants(site, specs, durations, clock)
         self._specs = specs
-        self._durations = durations
         self._clock = clock
         self._written: dict[int, list[int]] = {}  # blocks that are at the site, and the store does not know yet
         self._templates: set[tuple[str, str]] = set()
+        self._fresh: set[int] = set()  # allocations of our own that nobody can have submitted yet
+        self._refused_until = 0.0  # monotonic: the scheduler takes no job of ours before that
 
-    def plan(self) -> list[Block]:
+    def plan(self) -> Plan:
         """Decides in one transaction which tasks go where next; what it returns must be carried out by ``carry_out``."""
         with self._database.read() as connection:
-            demands = self._demands(connection)
-            allocations = stored.live_allocations(connection, self._site.name)
-        if not demands and not self._written:
-            return []
-        with self._lease.write() as connection:
-            for seq, numbers in self._written.items():
-                stored.set_block_states(connection, seq, numbers, "written")
-            self._written = {}
-            if demands and len(allocations) < self._site.max_allocations:
-                self._open_allocation(connection)
-                allocations = stored.live_allocations(connection, self._site.name)
-            blocks: list[Block] = []
-            for allocation in allocations:
-                blocks += self._feed(connection, allocation, demands)
-                demands = self._demands(connection) if len(allocations) > 1 else []
-            return blocks
+            demands = self._wants.demands(connection)
+            rows = stored.live_allocations(connection, self._site.name)
+        blocks: list[Block] = []
+        if demands or self._written:
+            limits = self._site.limits() if demands else ()
+            with self._lease.write() as connection:
+                for seq, numbers in self._written.items():
+                    stored.set_block_states(connection, seq, numbers, "written")
+                self._written = {}
+                rows = stored.live_allocations(connection, self._site.name)
+                live = [Live.of(row, self._clock.now()) for row in rows if row.state != AllocationState.CLOSING]
+                blocks = self._fill(connection, live, demands)
+                blocks += self._open(connection, live, demands, limits)
+                rows = stored.live_allocations(connection, self._site.name)
+        return Plan(blocks, [row for row in rows if row.state == AllocationState.SUBMITTING], bool(demands))
 
-    def carry_out(self, blocks: Sequence[Block]) -> None:
-        """Submits what has not been submitted and writes blocks to the site. What fails here is found again by ``recover``."""
-        for block in blocks:
+    def carry_out(self, plan: Plan) -> None:
+        """Submits what has not been submitted and writes blocks to the site. What fails here is found again by ``recover`` and ``plan``."""
+        for block in plan.blocks:
             self._write_block(block)
-        with self._database.read() as connection:
-            waiting = [row for row in stored.live_allocations(connection, self._site.name) if row.state == AllocationState.SUBMITTING]
-        for allocation in waiting:
-            self._submit(allocation)
+        for allocation in plan.unsubmitted:
+            if self._clock.monotonic() >= self._refused_until:
+                self._submit(allocation)
 
     def recover(self) -> None:
         """After a restart: writes the planned blocks that are not at the site."""
@@ -111,43 +143,79 @@ class Dispatcher:
                         spec = self._specs.of_task(connection, tasks[0].id)
                         self._write_block(Block(allocation.seq, allocation.id, row.number, tasks, spec))
 
-    def _demands(self, connection: sa.Connection) -> list[pack.Demand]:
-        """Runs that have a task to place now, with the number of their queued tasks (of which some may still wait)."""
-        now = self._clock.now()
-        runs = {row.seq: row for row in open_runs(connection)}
-        counts = counts_of(connection, runs)
-        demands = []
-        for seq, row in runs.items():
-            queued = counts[seq].get(TaskState.QUEUED, 0)
-            if queued and has_ready(connection, seq, now, now + 2 * MAX_BACKOFF_S):
-                spec = self._specs.of_run(connection, seq)
-                demands.append(pack.Demand(row.user, seq, queued, self._durations.predict(duration_key(spec, "row")) or pack.UNKNOWN_S))
-        return demands
-
-    def _open_allocation(self, connection: sa.Connection) -> None:
-        allocation_id = new_id("a")
-        shape = json.dumps(self._site.shape(allocation_id))
-        stored.insert_allocation(connection, allocation_id, self._site.name, shape, self._clock.now())
-
-    def _feed(self, connection: sa.Connection, allocation: Any, demands: Sequence[pack.Demand]) -> list[Block]:
-        """Plans blocks until the allocation has enough unclaimed work."""
-        unclaimed = stored.blocks_of(connection, allocation.seq, ["planned", "written"])
-        quota = pack.quota(self._site.cores, sum(block.predicted_core_s for block in unclaimed))
-        if quota <= 0 or not demands:
-            return []
-        now = self._clock.now()
-        number = stored.next_block_number(connection, allocation.seq)
-        each = {demand.run_seq: demand.core_s for demand in demands}
+    def _fill(self, connection: sa.Connection, live: Sequence[Live], demands: list[pack.Demand]) -> list[Block]:
+        """Plans blocks for the allocations that run, or, where none does, for those that wait, until each has enough unclaimed work."""
         blocks: list[Block] = []
-        for run_seq, wanted in pack.share(quota, demands).items():
-            # the newest of a million ready tasks is not looked at before the oldest is placed
-            rows = ready_tasks(connection, run_seq, now, now + 2 * MAX_BACKOFF_S, min(wanted, 10 * pack.MAX_BLOCK_TASKS))
-            for some in pack.split(rows, each[run_seq], self._site.cores):
-                stored.insert_block(connection, allocation.seq, number, len(some), each[run_seq] * len(some))
+        for allocation in live:
+            suiting = [demand for demand in demands if pack.suits(allocation.shape, demand, allocation.left_s)]
+            if not allocation.has_started:  # it may wait for hours: what another one could run now is not tied to it
+                suiting = [
+                    demand
+                    for demand in suiting
+                    if not any(other.has_started and pack.suits(other.shape, demand, other.left_s) for other in live)
+                ]
+            if suiting:
+                blocks += self._feed(connection, allocation, suiting, demands)
+        return blocks
+
+    def _open(self, connection: sa.Connection, live: list[Live], demands: list[pack.Demand], limits: Sequence[Limits]) -> list[Block]:
+        """Opens the allocations that ``demands`` are worth, and gives them their first blocks."""
+        blocks: list[Block] = []
+        for demand in list(demands):
+            fitting_limits = fitting(limits, demand.resources)
+            if not fitting_limits:
+                continue  # the site has lost nodes since the run was accepted; it may get them back
+            while demand in demands and (room := self._site.max_allocations - len(live)) > 0:
+                mine = [one for one in live if pack.suits(one.shape, demand, one.left_s)]
+                wanted = pack.nodes_wanted(demand, fitting_limits[0]) - sum(one.shape.nodes for one in mine)
+                left = self._nodes_left(live)
+                if (wanted <= 0 and demand.resources.nodes == 1) or left < demand.resources.nodes:
+                    break
+                shape = pack.shape(demand, limits, min(left, math.ceil(max(1, wanted) / room)))
+                if shape is None:
+                    break
+                image = job_image(self._site, self._specs.images_of(connection, demand.run_seq, fresh=True))
+                opened = self._insert(connection, replace(shape, image=image))
+                live.append(opened)
+                if not any(one.has_started for one in mine):
+                    blocks += self._feed(connection, opened, [demand], demands)
+                    demand = next((one for one in demands if (one.run_seq, one.resources) == (demand.run_seq, demand.resources)), demand)
+        return blocks
+
+    def _nodes_left(self, live: Sequence[Live]) -> int:
+        if self._site.max_nodes is None:
+            return 1_000_000
+        return self._site.max_nodes - sum(one.shape.nodes for one in live)
+
+    def _insert(self, connection: sa.Connection, shape: Shape) -> Live:
+        allocation_id = new_id("a")
+        seq = stored.insert_allocation(connection, allocation_id, self._site.name, json.dumps(asdict(shape)), self._clock.now())
+        self._fresh.add(seq)
+        return Live(seq, allocation_id, shape, has_started=False, left_s=None)
+
+    def _feed(self, connection: sa.Connection, allocation: Live, suiting: Sequence[pack.Demand], demands: list[pack.Demand]) -> list[Block]:
+        """Plans blocks until the allocation has enough unclaimed work, and takes what it took off ``demands``."""
+        cores = allocation.shape.all_cores
+        unclaimed = stored.blocks_of(connection, allocation.seq, ["planned", "written"])
+        quota = pack.quota(cores, sum(block.predicted_core_s for block in unclaimed))
+        if allocation.shape.for_one_task:
+            given = {suiting[0]: 1}
+        else:
+            given = pack.share(quota, suiting)
+        now = self._clock.now()
+        number = stored.next_block_number(connection, allocation.seq) if given else 0
+        blocks: list[Block] = []
+        for demand, wanted in given.items():
+            rows = self._wants.rows(connection, demand, min(wanted, pack.MAX_TASKS_AT_ONCE))
+            for some in pack.split(rows, demand.core_s, cores):
+                stored.insert_block(connection, allocation.seq, number, len(some), demand.core_s * len(some))
                 why = f"Placed at '{self._site.name}' in block {number} of allocation {allocation.id}."
                 place_tasks(connection, [row.id for row in some], allocation.seq, number, now, why)
-                blocks.append(Block(allocation.seq, allocation.id, number, some, self._specs.of_run(connection, run_seq)))
+                blocks.append(Block(allocation.seq, allocation.id, number, some, self._specs.of_run(connection, demand.run_seq)))
                 number += 1
+            place = demands.index(demand)
+            left = demand.tasks - len(rows) if rows else 0
+            demands[place : place + 1] = [replace(demand, tasks=left)] if left > 0 else []
         return blocks
 
     def _write_block(self, block: Block) -> None:
@@ -155,14 +223,18 @@ class Dispatcher:
         self._site.transport.make_folder(f"{spool}/bundle")
         lines: list[str] = []
         unfit: dict[int, Failure] = {}
+        with self._database.read() as connection:
+            images = self._specs.images_of(connection, block.tasks[0].id // TASKS_PER_RUN, fresh=True) if block.tasks else {}
+            data = given_data(connection, [row.id for row in block.tasks]) if block.spec.has_data else {}
         for row in block.tasks:
             try:
-                key, template, line = self._render(block, row)
+                key, template, line = self._render(block, row, images, data.get(row.id, {}))
             except (OSError, PackhorseError):
                 raise
             except Exception as error:  # one task that cannot be rendered must not hold up the others
                 _log.exception("not_rendered", task=row.id)
-                unfit[row.id] = Failure(FailureClass.STAGING, Evidence(f"It could not be prepared: {type(error).__name__}: {error}."))
+                said = str(error) if isinstance(error, InputNotBrought) else f"It could not be prepared: {type(error).__name__}: {error}."
+                unfit[row.id] = Failure(FailureClass.STAGING, Evidence(said))
                 continue
             if (block.allocation_id, key) not in self._templates:
                 self._site.transport.make_folder(f"{spool}/templates")
@@ -175,7 +247,9 @@ class Dispatcher:
         self._site.transport.write(f"{spool}/bundle/{BLOCK.format(block.number)}", "".join(lines).encode())
         self._written.setdefault(block.allocation_seq, []).append(block.number)
 
-    def _render(self, block: Block, row: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    def _render(
+        self, block: Block, row: Any, images: Mapping[str, ReadyImage], data: Mapping[DataKey, str]
+    ) -> tuple[str, dict[str, Any], dict[str, Any]]:
         results = ""
         if row.role == "gather":
             results = f"{self._site.spool(block.allocation_id)}/results-{row.id}.jsonl"
@@ -183,7 +257,29 @@ class Dispatcher:
                 local = Path(folder) / "results.jsonl"
                 write_results(self._database, row.id, local)
                 self._site.transport.put(local, results)
-        return block.spec.render(row.id, row.role, row.params, row.attempt, row.overrides, f"{self._site.root}/runs", results)
+        place = self._place(block.spec, row, results, images)
+        if data:
+            place = with_data(place, data)
+        resume = row.attempt > 1 and block.spec.is_resumable(row.role) and self._has_begun(block.spec, row.id)
+        return block.spec.render(row.id, row.role, row.params, row.attempt, row.overrides, place, resume=resume)
+
+    def _place(self, spec: RunSpec, row: Any, results: str, images: Mapping[str, ReadyImage]) -> Place:
+        """What a task is rendered for. Where containers see all of the root, and no more, the app's folder must lie there too."""
+        outputs, session = f"{self._site.root}/runs", spec.session_of(row.role)
+        if not images:
+            return Place(outputs, self._site.app_folder(spec.app_dir), self._site.bring_input, results)
+        containers = Containers(self._site, images)
+        app_dir = self._site.app_folder(spec.app_dir, below_root=sees_all(self._site, session))
+        return Place(outputs, app_dir, lambda path: containers.bring(path, session), results, containers)
+
+    def _has_begun(self, spec: RunSpec, task: int) -> bool:
+        """Whether an earlier attempt got on: its log said so, or it was lost and its work folder is not empty."""
+        with self._database.read() as connection:
+            earlier = failures_of(connection, task)
+        if any(progress_in(attempt.evidence) for attempt in earlier):
+            return True
+        kept = f"{self._site.output_folder(spec.run_id, task % TASKS_PER_RUN)}.work"
+        return any(attempt.failure == FailureClass.NODE_LOST for attempt in earlier) and bool(self._site.transport.names(kept))
 
     def _is_at_site(self, allocation_id: str, number: int) -> bool:
         spool, name = self._site.spool(allocation_id), BLOCK.format(number)
@@ -193,19 +289,26 @@ class Dispatcher:
         return any(claimed.startswith(f"{stem}.") for claimed in self._site.transport.names(f"{spool}/claimed"))
 
     def _submit(self, allocation: Any) -> None:
-        """Submits an allocation that has no job id, unless its job is found by token: then we died after submitting it."""
-        job = self._site.job(allocation.id)
-        job_id = self._site.scheduler.find(self._site.transport, job)
+        """Submits an allocation that has no job id, unless its job is found by token: then we died, or lost the site, just after."""
+        shape = Shape(**json.loads(allocation.shape))
+        job = self._site.job(allocation.id, shape)
+        job_id = None if allocation.seq in self._fresh else self._site.scheduler.find(self._site.transport, job)
         try:
             if job_id is None:
-                self._site.prepare_spool(allocation.id, json.loads(allocation.shape))
+                self._site.prepare_spool(allocation.id, shape)
+                self._fresh.discard(allocation.seq)
                 began = time.monotonic()
                 job_id = self._site.scheduler.submit(self._site.transport, job)
                 _log.info("submitted", allocation=allocation.id, job=job_id, took_s=round(time.monotonic() - began, 3))
         except SubmitRejected as error:
-            _log.warning("rejected", allocation=allocation.id, reason=str(error))
+            _log.warning("rejected", allocation=allocation.id, reason=str(error), may_pass=error.may_pass)
+            values: dict[str, Any] = {"reason": f"The batch scheduler of '{self._site.name}' takes no job now: {error}"}
+            if error.may_pass:
+                self._refused_until = self._clock.monotonic() + _REFUSED_S
+            else:
+                values = {"job_id": "", "state": AllocationState.PENDING, "reason": str(error)}
             with self._lease.write() as connection:
-                stored.update_allocation(connection, allocation.seq, job_id="", state=AllocationState.PENDING, reason=str(error))
+                stored.update_allocation(connection, allocation.seq, **values)
             return
         with self._lease.write() as connection:
-            stored.update_allocation(connection, allocation.seq, job_id=job_id, state=AllocationState.PENDING)
+            stored.update_allocation(connection, allocation.seq, job_id=job_id, state=AllocationState.PENDING, reason=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -11,17 +12,24 @@ import sqlalchemy as sa
 from packhorse.domain.failures import TERMINAL_STATE, FailureClass
 from packhorse.domain.resources import Resources
 from packhorse.domain.states import AT_SITE, TaskState
+from packhorse.engine.deliveries import of_outputs
 from packhorse.engine.journal import Record
-from packhorse.engine.retry import escalate
+from packhorse.engine.retry import GOES_ON, RetryDecision, escalate
 from packhorse.engine.spec import RunSpec
 from packhorse.engine.specs import Specs, duration_key
 from packhorse.engine.verdict import Failure, judge, storable
 from packhorse.estimate.durations import Durations
+from packhorse.sites.site import Site
+from packhorse.store.deliveries import hold_for_delivery
 from packhorse.store.moves import Current, Move, apply_moves, lock_tasks
+from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.shares import Share, add_shares
 from packhorse.store.tasks import add_attempts, add_log_chunks, failures_of, get_task
 
 S = TaskState
 Row = dict[str, Any]
+
+_LONGEST_S = 1e9  # whatever a damaged record says
 
 
 class Effects:
@@ -35,6 +43,7 @@ class Effects:
         specs: Specs,
         durations: Durations,
         fits: Callable[[Resources], bool],
+        site: Site,
         allocation_seq: int,
         journal_id: int | None = None,
         node: str | None = None,
@@ -43,6 +52,7 @@ class Effects:
         self._specs = specs
         self._durations = durations
         self._fits = fits
+        self._site = site
         self._allocation_seq = allocation_seq
         self._journal_id = journal_id
         self._node = node
@@ -52,6 +62,9 @@ class Effects:
         self._moves: list[Move] = []
         self._attempts: list[dict[str, Any]] = []
         self._chunks: list[dict[str, Any]] = []
+        self._shares: defaultdict[int, Share] = defaultdict(Share)
+        self._held: dict[int, Row] = {}  # tasks that ended well, and have outputs to deliver
+        self._outputs_to_deliver: list[Row] = []
         self.bad_records = 0
 
     def add(self, record: Record, now: float) -> None:
@@ -111,7 +124,7 @@ class Effects:
         chunks = [(str(stream), int(start), int(length)) for stream, start, length in record.get("log") or ()]
         # what makes no sense has been thrown out by now
         self._over.add(task)
-        self._attempts.append(tried)
+        self._keep(tried, granted)
         for stream, start, length in chunks:
             self._chunk(task, attempt, stream, start, length)
         if row.state is S.INITIALIZING and task not in self._started:
@@ -120,15 +133,17 @@ class Effects:
             self._durations.observe(duration_key(spec, row.role), (tried["wall_s"] or 0.0) * granted.cpu_cores)
         self._settle(task, row, spec, granted, failure, tried, record.get("result"), now)
 
-    def lost(self, task: int, failure: Failure, now: float) -> None:
-        """The engine itself ends the current attempt: no agent will report on it."""
+    def lost(self, task: int, failure: Failure, now: float, ended_at: float | None = None) -> None:
+        """The engine itself ends the current attempt: no agent will report on it. Its cores were held until ``ended_at``."""
         row = self._current.get(task)
         if row is None or row.state not in AT_SITE or row.allocation_seq != self._allocation_seq:
             return
         spec, granted = self._granted(task, row)
         self._over.add(task)
-        tried = self._attempt(task, row, {}, granted, failure, None, now)
-        self._attempts.append(tried)
+        began = None if row.state is S.INITIALIZING else row.started_at
+        held_s = None if began is None else min(max(0.0, (now if ended_at is None else ended_at) - began), granted.walltime_s or _LONGEST_S)
+        tried = self._attempt(task, row, {"wall": held_s}, granted, failure, began, now)
+        self._keep(tried, granted)
         if row.state is S.INITIALIZING and TERMINAL_STATE[failure.failure] is not S.SYSTEM_ERROR:
             self._moves.append(Move(task, S.RUNNING, now))
         self._settle(task, row, spec, granted, failure, tried, None, now)
@@ -137,7 +152,11 @@ class Effects:
         """Writes it all; returns the number of transitions."""
         add_log_chunks(self._connection, self._chunks)
         add_attempts(self._connection, self._attempts)
-        return apply_moves(self._connection, self._moves, self._current)
+        add_shares(self._connection, self._allocation_seq, self._shares)
+        moved = apply_moves(self._connection, self._moves, self._current)
+        if self._held:
+            hold_for_delivery(self._connection, self._site.name, self._held, self._outputs_to_deliver)
+        return moved
 
     def _row(self, task: int, attempt: int) -> Current | None:
         """The task's row if the record speaks of its current attempt here; a record that comes late or twice has none."""
@@ -164,11 +183,18 @@ class Effects:
             return
         if failure is None:
             done = {**end, "result": _stored(result, spec), "failure": None, "reason": None}
+            if spec.may_deliver and (outputs := self._outputs(task, row, spec, tried)):
+                self._outputs_to_deliver += outputs
+                self._held[task] = {**done, "ended_at": None, "reason": f"It has finished; {len(outputs)} of its outputs are delivered."}
+                return
             self._moves.append(Move(task, S.COMPLETE, at, None, done))
             return
-        raised = escalate(failure.failure, granted)
-        fits = raised is None or self._fits(granted.override(raised))
-        decision = spec.retry_policy.decide(failure.failure, self._failures_before(task), granted, fits)
+        if spec.is_resumable(row.role) and failure.evidence.progress and failure.failure in GOES_ON:
+            decision = RetryDecision(True, "it got on, so that it goes on where it stopped")
+        else:
+            raised = escalate(failure.failure, granted)
+            fits = raised is None or self._fits(granted.override(raised))
+            decision = spec.retry_policy.decide(failure.failure, self._failures_before(task, row), granted, fits)
         why = f"{failure.evidence.message} {decision.why[0].upper()}{decision.why[1:]}."
         if not decision.again:
             final = {**end, "failure": failure.failure, "reason": failure.evidence.message}
@@ -177,9 +203,18 @@ class Effects:
         overrides = {**json.loads(row.overrides or "{}"), **(decision.overrides or {})}
         home = {
             "allocation_seq": None, "block": None, "not_before": now + decision.delay_s, "failure": failure.failure, "reason": why,
-            "overrides": json.dumps(overrides) if overrides else None,
+            "overrides": json.dumps(overrides) if overrides else None, "started_at": None,
         }  # fmt: skip
         self._moves.append(Move(task, S.QUEUED, at, why, home))
+
+    def _outputs(self, task: int, row: Current, spec: RunSpec, tried: Row) -> list[Row]:
+        """What a task that ended well has to deliver before it is complete."""
+        files = json.loads(tried["files"]) if tried["files"] else []
+        index = task % TASKS_PER_RUN
+        stored = get_task(self._connection, task) if row.role == "task" else None
+        params = json.loads(stored.params) if stored else {}
+        urls = spec.output_urls(row.role, params, index, [str(file["path"]) for file in files]) if files else {}
+        return of_outputs(files, urls, self._site.output_folder(spec.run_id, index), task, row.attempt)
 
     def _granted(self, task: int, row: Current) -> tuple[RunSpec, Resources]:
         spec = self._specs.of_task(self._connection, task)
@@ -188,9 +223,11 @@ class Effects:
             return spec, spec.resources_of(row.role, stored.params if stored else "{}", row.overrides)
         return spec, spec.granted(row.role, row.overrides)
 
-    def _failures_before(self, task: int) -> list[str]:
-        """Classes of the earlier failed attempts: the rows of this batch are not written yet."""
-        return failures_of(self._connection, [task])[task]
+    def _failures_before(self, task: int, row: Current) -> list[str]:
+        """Classes of the earlier failed attempts, those that made progress left out: what gets on may go on."""
+        if row.attempt == 1:
+            return []
+        return [earlier.failure for earlier in failures_of(self._connection, task) if not progress_in(earlier.evidence)]
 
     def _attempt(
         self, task: int, row: Current, record: Record, granted: Resources, failure: Failure | None, began: float | None, ended: float
@@ -204,13 +241,46 @@ class Effects:
             "peak_memory": _int(record.get("peak")), "read_bytes": _int(record.get("rd")), "write_bytes": _int(record.get("wr")),
             "cores": granted.cpu_cores, "memory_mb": granted.memory_mb, "walltime_s": granted.walltime_s,
             "evidence": json.dumps(failure.evidence.as_dict()) if failure else None, "files": json.dumps(files) if files else None,
+            "image": self._image(task, row),
         }  # fmt: skip
+
+    def _image(self, task: int, row: Current) -> str | None:
+        """Digest of the image that the task ran in, the first of several."""
+        images = self._specs.images_of(self._connection, task // TASKS_PER_RUN)
+        if not images:
+            return None
+        spec = self._specs.of_task(self._connection, task)
+        if row.role == "task":
+            stored = get_task(self._connection, task)
+            executors = json.loads(stored.params)["task"]["executors"] if stored else []
+            named = [executor["image"] for executor in executors if executor.get("image")]
+        else:
+            named = [spec.app.image] if spec.app is not None and spec.app.image is not None else []
+        return next((images[name].digest for name in named if name in images), None)
+
+    def _keep(self, tried: Row, granted: Resources) -> None:
+        """The attempt, and what its run thereby was granted of the allocation."""
+        self._attempts.append(tried)
+        share = self._shares[tried["task_id"] // TASKS_PER_RUN]
+        core_s = granted.nodes * granted.cpu_cores * _sane(tried["wall_s"])
+        share.tasks += tried["attempt"] == 1
+        share.attempts += 1
+        share.core_s += core_s
+        share.cpu_s += _sane(tried["cpu_s"])
+        if tried["failure"] is not None:
+            share.failed += 1
+            share.failed_core_s += core_s
 
     def _chunk(self, task: int, attempt: int, stream: str, start: int, length: int) -> None:
         if length > 0 and stream in ("out", "err") and self._journal_id is not None:
             self._chunks.append(
                 {"task_id": task, "attempt": attempt, "stream": stream, "start": start, "length": length, "journal_id": self._journal_id}
             )
+
+
+def progress_in(evidence: str | None) -> int:
+    """How often the log of a failed attempt said that work was done."""
+    return int(json.loads(evidence).get("progress") or 0) if evidence else 0
 
 
 def _stored(result: Any, spec: RunSpec) -> str | None:
@@ -230,3 +300,8 @@ def _int(value: Any) -> int | None:
 
 def _float(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def _sane(seconds: float | None) -> float:
+    """Of a record that is nonsense no sum may become so (NaN compares false)."""
+    return max(0.0, min(seconds or 0.0, _LONGEST_S))

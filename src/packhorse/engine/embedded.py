@@ -6,14 +6,17 @@ import getpass
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
 from packhorse.domain.views import User
-from packhorse.engine.accept import FileRules
+from packhorse.engine.filerules import FileRules
+from packhorse.engine.pulse import Pulse
 from packhorse.engine.reconciler import Engine
 from packhorse.engine.service import Service
+from packhorse.sites.configure import site_from
 from packhorse.sites.site import Site, local_site
 from packhorse.staging.apps import AppCatalog
 from packhorse.store.database import Database
@@ -23,6 +26,7 @@ from packhorse.store.migrate import ensure_schema
 class Embedded:
     """Everything on ``home``: the database (unless ``database_url`` names another), kept apps, and the local site's folder.
 
+    Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given.
     ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one to an admin, none to others.
     """
 
@@ -32,6 +36,9 @@ class Embedded:
         *,
         database_url: str | None = None,
         sites: Sequence[Site] | None = None,
+        site_configs: Mapping[str, SiteConfig] | None = None,
+        images: ImagesConfig | None = None,
+        data: DataConfig | None = None,
         app_folders: Sequence[Path] = (),
         data_roots: Sequence[Path] | None = None,
         linger_s: float = 2.0,
@@ -40,17 +47,22 @@ class Embedded:
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.database = Database(database_url or f"sqlite:///{self.home}/packhorse.db")
         ensure_schema(self.database)
-        self.sites = list(sites) if sites is not None else [_this_machine(self.home, linger_s)]
+        self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s)
+        self._images = images
+        self._data = data or DataConfig()
         self.user = User(getpass.getuser(), admin=True)
         self._engine: Engine | None = None
+        self._pulse = Pulse()
         catalog = AppCatalog(app_folders, self.home / "apps")
-        files = FileRules(None if data_roots is None else tuple(root.resolve() for root in data_roots))
-        self.service = Service(self.database, self.sites, catalog, files, self._wake)
+        roots = None if data_roots is None else tuple(root.resolve() for root in data_roots)
+        urls, output_urls = (None if some is None else tuple(some) for some in (self._data.urls, self._data.output_urls))
+        files = FileRules(roots, urls, output_urls)
+        self.service = Service(self.database, self.sites, catalog, files, self._wake, self._pulse, self.home / "downloads")
 
     @contextmanager
     def run_engine(self) -> Iterator[Engine]:
         """Runs an engine in a thread meanwhile. While another process leads this store, ours waits and is ready to take over."""
-        engine = self._engine = Engine(self.database, self.sites)
+        engine = self._engine = Engine(self.database, self.sites, pulse=self._pulse, images=self._images, data=self._data, home=self.home)
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)
         thread.start()
         try:
@@ -67,6 +79,11 @@ class Embedded:
     def _wake(self) -> None:
         if self._engine is not None:
             self._engine.wake()
+
+
+def _sites(configs: Mapping[str, SiteConfig], home: Path, linger_s: float) -> list[Site]:
+    configured = [site_from(name, config, home) for name, config in configs.items()]
+    return configured if "local" in configs else [_this_machine(home, linger_s), *configured]
 
 
 def _this_machine(home: Path, linger_s: float) -> Site:

@@ -1,41 +1,133 @@
-"""How much work goes into which block, and whose. Pure."""
+"""How large an allocation is, how much work goes into which block, and whose. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
+
+from packhorse.domain.resources import Resources
+from packhorse.sites.base import Limits, Shape
+from packhorse.sites.site import fitting
 
 Item = TypeVar("Item")
 
 AHEAD_S = 2.0  # unclaimed work that an allocation is kept supplied with; what a newcomer waits behind
 BLOCK_S = 0.5  # work in one block
 MAX_BLOCK_TASKS = 500
+MAX_TASKS_AT_ONCE = 2 * MAX_BLOCK_TASKS  # of one run in one step, so that an agent has the first ones while we plan the next
 UNKNOWN_S = 0.5  # a task of which nothing is known yet
+SPREAD_S = 30.0  # work that a node is worth being asked for
+MIN_WALLTIME_S = 900.0
+SPARE_S = 120.0  # of an allocation's walltime: until its agents run, and for their drain
+_MARGIN = 2.0  # predictions may be wrong by that factor
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Tasks of one run that could start now. ``core_s`` is the predicted core-seconds of one of them."""
+    """Tasks of one run that could start now and want the same resources. ``core_s`` is the predicted core-seconds of one of them."""
 
     user: str
     run_seq: int
     tasks: int
     core_s: float
+    resources: Resources = field(default_factory=Resources)
+    is_known: bool = False
+    """Whether ``core_s`` comes from tasks like these, and is not a guess."""
+
+
+def nodes_wanted(demand: Demand, limits: Limits) -> int:
+    """How many nodes the tasks of ``demand`` are worth: such that each has some work, and no more than have a task to run."""
+    at_once = _at_once(demand.resources, limits)
+    worth = demand.tasks * demand.core_s / (SPREAD_S * at_once * demand.resources.cpu_cores)
+    return max(1, min(limits.nodes, math.ceil(worth), math.ceil(demand.tasks / at_once)))
+
+
+def shape(demand: Demand, limits: Sequence[Limits], nodes: int) -> Shape | None:
+    """An allocation for ``demand`` with at most ``nodes`` nodes, within the first limits that its resources fit; None when they fit none.
+
+    A task that spans nodes gets an allocation for itself, of exactly what it asks for.
+    """
+    suiting = fitting(limits, demand.resources)
+    if not suiting:
+        return None
+    within, asked = suiting[0], demand.resources
+    # the site's usual queue goes without saying: some sites choose it by other options
+    queue = within.queue if asked.queue or within.queue != limits[0].queue else None
+    if asked.nodes > 1:
+        cores = within.cores if within.whole_nodes else math.ceil(asked.cpu_cores)
+        memory_mb = asked.memory_mb if asked.memory_mb is not None else _part(within, cores)
+        return Shape(cores, memory_mb, _walltime_s(demand, within, 1.0), asked.nodes, asked.gpus, queue, for_one_task=True)
+    at_once = _at_once(asked, within)
+    slots = min(at_once, demand.tasks)
+    number = max(1, min(nodes, within.nodes, math.ceil(demand.tasks / at_once)))
+    if within.whole_nodes or slots == at_once:
+        cores, memory_mb, gpus = within.cores, within.memory_mb, within.gpus if asked.gpus else 0
+    else:
+        cores, gpus = math.ceil(slots * asked.cpu_cores), slots * asked.gpus
+        memory_mb = _part(within, cores) if asked.memory_mb is None else slots * asked.memory_mb
+    rounds = math.ceil(demand.tasks / (slots * number))
+    return Shape(cores, memory_mb, _walltime_s(demand, within, rounds), number, gpus, queue)
+
+
+def suits(shape: Shape, demand: Demand, left_s: float | None) -> bool:
+    """Whether an allocation of ``shape`` with ``left_s`` of its walltime left (None: no limit) can run the tasks of ``demand``."""
+    resources = demand.resources
+    needed_s = resources.walltime_s or _MARGIN * demand.core_s / resources.cpu_cores
+    return (
+        not shape.for_one_task
+        and resources.nodes == 1
+        and resources.queue in (None, shape.queue)
+        and resources.cpu_cores <= shape.cores
+        and resources.gpus <= shape.gpus
+        and (resources.memory_mb is None or shape.memory_mb is None or resources.memory_mb <= shape.memory_mb)
+        and (left_s is None or left_s > needed_s)
+    )
+
+
+def _at_once(resources: Resources, limits: Limits) -> int:
+    """How many such tasks run on one node at the same time."""
+    by_cores = int(limits.cores / resources.cpu_cores + 1e-9)
+    by_memory = by_cores if resources.memory_mb is None else limits.memory_mb // resources.memory_mb
+    by_gpus = limits.gpus // resources.gpus if resources.gpus else by_cores
+    return max(1, min(by_cores, by_memory, by_gpus))
+
+
+def _part(limits: Limits, cores: int) -> int:
+    """The memory (MB) that goes with some of a node's cores."""
+    return limits.memory_mb * cores // limits.cores
+
+
+def _walltime_s(demand: Demand, limits: Limits, rounds: float) -> float | None:
+    """What to ask for when each slot runs ``rounds`` tasks; more than enough, since what is not used is not paid."""
+    if limits.usual_walltime_s is None:
+        return None
+    each_s = demand.core_s / demand.resources.cpu_cores
+    if demand.is_known:
+        enough_s = SPARE_S + _MARGIN * rounds * each_s
+    else:
+        enough_s = min(limits.usual_walltime_s, SPARE_S + rounds * (demand.resources.walltime_s or math.inf))
+    longest_s = SPARE_S + (demand.resources.walltime_s or 0.0)
+    return min(limits.walltime_s or math.inf, max(MIN_WALLTIME_S, enough_s, longest_s))
 
 
 def quota(cores: int, unclaimed_core_s: float) -> float:
-    """Core-seconds of work that an allocation may be given now."""
-    return max(0.0, AHEAD_S * cores - unclaimed_core_s)
+    """Core-seconds of work that an allocation may be given now: none until a whole block has been claimed.
+
+    Nobody waits longer for that, since blocks are claimed in order; and a long run is not planned in crumbs.
+    """
+    room = AHEAD_S * cores - unclaimed_core_s
+    return room if room >= BLOCK_S * cores else 0.0
 
 
-def share(core_s: float, demands: Sequence[Demand]) -> dict[int, int]:
-    """Divides ``core_s`` of work among users in equal parts, then among each user's runs, oldest first: run → number of tasks.
+def share(core_s: float, demands: Sequence[Demand]) -> dict[Demand, int]:
+    """Divides ``core_s`` of work among users in equal parts, then among each user's runs, oldest first: demand → number of its tasks.
 
     What a user cannot use goes to the others. While there is any quota, every user with a task gets at least one, so that nobody
     waits behind another's thousands.
     """
-    given: dict[int, int] = {}
+    given: dict[Demand, int] = {}
     if core_s <= 0:
         return given
     by_user: dict[str, list[Demand]] = {}
@@ -52,7 +144,7 @@ def share(core_s: float, demands: Sequence[Demand]) -> dict[int, int]:
     return given
 
 
-def _serve(part: float, demands: Sequence[Demand], given: dict[int, int]) -> float:
+def _serve(part: float, demands: Sequence[Demand], given: dict[Demand, int]) -> float:
     """Gives ``part`` core-seconds to one user's runs in order; returns what was really given."""
     spent = 0.0
     for demand in demands:
@@ -62,7 +154,7 @@ def _serve(part: float, demands: Sequence[Demand], given: dict[int, int]) -> flo
             number = 1
         if number <= 0:
             break
-        given[demand.run_seq] = number
+        given[demand] = number
         spent += number * demand.core_s
     return spent
 

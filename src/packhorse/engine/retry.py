@@ -31,6 +31,10 @@ _RETRIES: dict[FailureClass, int] = {
 _AT_ONCE = frozenset({FailureClass.OUT_OF_MEMORY, FailureClass.OUT_OF_TIME, FailureClass.PREEMPTED})  # waiting would not help
 
 
+#: What a resumable task that got on is started again after, without end: its time was up, and nothing is wrong with it.
+GOES_ON = frozenset({FailureClass.OUT_OF_TIME, FailureClass.PREEMPTED, FailureClass.NODE_LOST})
+
+
 @dataclass(frozen=True, slots=True)
 class RetryDecision:
     """``again`` with ``overrides`` laid over the resources, not before ``delay_s``; or not. ``why`` is for the user."""
@@ -75,6 +79,8 @@ class RetryPolicy:
 
 def escalate(failure: FailureClass, granted: Resources) -> dict[str, Any] | None:
     """The resources to raise after a failure for want of them; None when nothing is to be raised."""
+    if failure is FailureClass.OUT_OF_MEMORY and granted.nodes > 1:
+        return {"nodes": int(granted.nodes * _ESCALATION)}  # what does not fit in memory is spread over more of it
     if failure is FailureClass.OUT_OF_MEMORY and granted.ram_gb is not None:
         return {"ram_gb": granted.ram_gb * _ESCALATION}
     if failure is FailureClass.OUT_OF_TIME and granted.walltime_s is not None:

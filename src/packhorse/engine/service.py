@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +17,83 @@ from packhorse.domain.ids import new_id, parse_task_id
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TERMINAL, TaskState
-from packhorse.domain.views import AppView, Check, LogPart, Page, RunView, TaskDetail, TaskView, UsageView, User
-from packhorse.engine.accept import Accepted, FileRules, accept_app_run, accept_task_run, request_hash
+from packhorse.domain.views import (
+    Account,
+    AccountBy,
+    AppView,
+    Check,
+    ImageView,
+    LogPart,
+    Page,
+    RunView,
+    SiteView,
+    TaskDetail,
+    TaskView,
+    UsageView,
+    User,
+)
+from packhorse.engine.accept import Accepted, accept_app_run, accept_task_run, request_hash
+from packhorse.engine.accounting import account
 from packhorse.engine.again import accept_retry
-from packhorse.engine.doctor import examine
-from packhorse.engine.documents import attempt_view, event_view, run_view, task_view, tes_document
+from packhorse.engine.doctor import examine, examine_site
+from packhorse.engine.documents import (
+    attempt_view,
+    data_view,
+    event_view,
+    image_view,
+    run_view,
+    site_view,
+    task_view,
+    tes_document,
+    waiting_reason,
+    waits_for_data,
+    waits_for_images,
+)
+from packhorse.engine.filerules import FileRules
 from packhorse.engine.gathering import iter_results
+from packhorse.engine.pulse import Pulse
 from packhorse.engine.spec import RunSpec
 from packhorse.engine.taskout import read_log
 from packhorse.engine.usage import sum_usage
 from packhorse.sites.site import Site
 from packhorse.staging.apps import AppCatalog
+from packhorse.store.allocations import get_allocation, live_allocations
+from packhorse.store.data import awaited_data, data_of_task
 from packhorse.store.database import Database
+from packhorse.store.images import images_at, references_of, want_images, wants_of
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 from packhorse.store.runs import counts_of, find_by_client_key, get_run, insert_run, list_runs
 from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.shares import iter_shares
 from packhorse.store.tasks import attempts_of, events_of, get_task, ids_in_states, page_of_tasks
 
 Rows = Iterable[Mapping[str, Any]]
 
 MAX_PAGE = 1000
 _APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operator to add yours."
-_STEP_S = (0.02, 0.25)  # between two looks at a run that somebody waits for
+_STEP_S = (0.02, 0.25)  # between two looks at a run that somebody waits for, when no engine in this process tells us sooner
 
 
 class Service:
     """Every method checks that ``user`` may do this, and raises the refusals of ``domain.errors``: NotFound also for what is not theirs."""
 
     def __init__(
-        self, database: Database, sites: Sequence[Site], catalog: AppCatalog, files: FileRules, wake: Callable[[], None] = lambda: None
+        self,
+        database: Database,
+        sites: Sequence[Site],
+        catalog: AppCatalog,
+        files: FileRules,
+        wake: Callable[[], None] = lambda: None,
+        pulse: Pulse | None = None,
+        downloads: Path = Path("downloads"),
     ) -> None:
         self._database = database
         self._sites = {site.name: site for site in sites}
         self._catalog = catalog
         self._files = files
         self._wake = wake
+        self._pulse = pulse or Pulse()
+        self._downloads = downloads
 
     # --- runs -------------------------------------------------------------------------------------------------------------------
 
@@ -57,6 +101,8 @@ class Service:
         """Accepts a run, or refuses it with all that is wrong. ``rows`` (streamed) stands in for ``AppRun.over``."""
         run_id = new_id("r")
         sites = list(self._sites.values())
+        if request.image is not None and not user.admin:
+            raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
         if isinstance(request, AppRun):
             app = self._catalog.get(request.app, paths_allowed=user.admin)
             table = rows if rows is not None else request.over if request.over is not None else [{}]
@@ -73,8 +119,10 @@ class Service:
         return self._insert(user, accepted, name, request.client_key, request_hash(request, accepted))
 
     def _files_for(self, user: User) -> FileRules:
-        """Where no folders are configured, only an admin may name files."""
-        return self._files if user.admin or self._files.roots is not None else FileRules(())
+        """Where no folders are configured, only an admin may name files; where no URLs are, only an admin may name URLs."""
+        if user.admin:
+            return replace(self._files, urls=None, output_urls=None)
+        return FileRules(self._files.roots or (), self._files.urls or (), self._files.output_urls or ())
 
     def _insert(
         self, user: User, accepted: Accepted, name: str, client_key: str | None, digest: str, retry_of: str | None = None
@@ -88,7 +136,8 @@ class Service:
             with self._database.write() as connection:
                 before = find_by_client_key(connection, user.name, client_key) if client_key else None
                 if before is None:
-                    insert_run(connection, values, accepted.tasks, accepted.edges)
+                    seq = insert_run(connection, values, accepted.tasks, accepted.edges, accepted.spec.site)
+                    want_images(connection, seq, accepted.spec.site, accepted.images)
         except sa.exc.IntegrityError:  # the same key, submitted at the same moment
             with self._database.read() as connection:
                 before = find_by_client_key(connection, user.name, client_key or "")
@@ -118,11 +167,12 @@ class Service:
         give_up = time.monotonic() + timeout_s
         step_s = _STEP_S[0]
         while True:
+            seen = self._pulse.beats
             view = self.run(user, run_id)
             left_s = give_up - time.monotonic()
             if view.ended or view.done > seen_done or left_s <= 0:
                 return view
-            time.sleep(min(step_s, left_s))
+            self._pulse.wait(seen, min(step_s, left_s))
             step_s = min(_STEP_S[1], step_s * 1.2)
 
     def cancel_run(self, user: User, run_id: str) -> RunView:
@@ -141,6 +191,7 @@ class Service:
             if row.ended_at is None:
                 raise Conflict(f"Run {run_id} has not ended yet.", hint="Wait for it, or cancel it first.")
             accepted = accept_retry(connection, row.seq, RunSpec.from_json(row.spec), row.app, new_id("r"))
+            accepted = replace(accepted, images=references_of(connection, row.seq))
         return self._insert(user, accepted, row.name, client_key, f"retry of {run_id}"[:64], retry_of=run_id)
 
     def results(self, user: User, run_id: str) -> Iterator[dict[str, Any]]:
@@ -159,18 +210,20 @@ class Service:
             done = ids_in_states(connection, row.seq, (TaskState.COMPLETE,), role="gather")
         if not done or spec.app is None or spec.app.gather is None:
             return {}
-        site = next(iter(self._sites.values()))
-        folder = Path(site.output_folder(run_id, done[0] % TASKS_PER_RUN))
-        return {name: folder / output.path for name, output in spec.app.gather.outputs.items() if output.path}
+        site, folder = self._output_folder(spec, done[0])
+        paths = {name: f"{folder}/{output.path}" for name, output in spec.app.gather.outputs.items() if output.path}
+        return {name: site.fetch_output(path, self._downloads) for name, path in paths.items()}
 
-    def usage(self, user: User, run_id: str | None = None) -> UsageView:
-        """What a run used, or everything that the user ever ran."""
+    def usage(self, user: User, run_id: str) -> UsageView:
+        """What a run used, and what was paid for it."""
         with self._database.read() as connection:
-            if run_id is not None:
-                seqs = [self._run_row(connection, user, run_id).seq]
-            else:
-                seqs = [row.seq for row in list_runs(connection, user.name, None, 1_000_000)]
-            return sum_usage(connection, seqs)
+            return sum_usage(connection, self._run_row(connection, user, run_id).seq, time.time())
+
+    def account(self, user: User, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
+        """What allocations paid for a user; an admin is told everybody's part, and what was idle."""
+        with self._database.read() as connection:
+            rows = iter_shares(connection, user=None if user.admin else user.name, since=since)
+            return account(rows, by, time.time(), since=since, whole=user.admin)
 
     # --- tasks ------------------------------------------------------------------------------------------------------------------
 
@@ -182,8 +235,15 @@ class Service:
         with self._database.read() as connection:
             row = self._run_row(connection, user, run_id)
             rows = page_of_tasks(connection, row.seq, states, _cursor(cursor), size)
+            waits = waits_for_images(wants_of(connection, row.seq)) if any(task.state == TaskState.QUEUED for task in rows) else None
+            data = waits_for_data(
+                awaited_data(connection, [task.id for task in rows if task.state == TaskState.QUEUED and task.waiting_on])
+            )
         spec = RunSpec.from_json(row.spec)
-        return Page(items=[task_view(task, spec) for task in rows], next_cursor=str(rows[-1].id) if len(rows) == size else None)
+        return Page(
+            items=[task_view(task, spec, data.get(task.id) or waits) for task in rows],
+            next_cursor=str(rows[-1].id) if len(rows) == size else None,
+        )
 
     def task(self, user: User, task_id: str) -> TaskDetail:
         """All that is known of a task."""
@@ -191,9 +251,17 @@ class Service:
             run_row, row = self._task_row(connection, user, task_id)
             attempts = [attempt_view(attempt) for attempt in attempts_of(connection, row.id)]
             events = [event_view(event) for event in events_of(connection, row.id)]
+            allocation = get_allocation(connection, row.allocation_seq) if row.state == TaskState.INITIALIZING else None
+            waits = waits_for_images(wants_of(connection, run_row.seq)) if row.state == TaskState.QUEUED else None
+            if row.state == TaskState.QUEUED and row.waiting_on:
+                waits = waits_for_data(awaited_data(connection, [row.id])).get(row.id)
+            data = [data_view(one) for one in data_of_task(connection, row.id)]
         spec = RunSpec.from_json(run_row.spec)
         document = tes_document(row, spec, run_row.created_at, attempts)
-        return TaskDetail(**task_view(row, spec).model_dump(), document=document, attempts=attempts, events=events)
+        view = task_view(row, spec, waits)
+        if allocation is not None and allocation.started_at is None:
+            view = view.model_copy(update={"reason": waiting_reason(allocation)})
+        return TaskDetail(**view.model_dump(), document=document, attempts=attempts, events=events, data=data)
 
     def log(self, user: User, task_id: str, stream: str, offset: int = 0, limit: int = 1 << 20, attempt: int | None = None) -> LogPart:
         """Bytes from ``offset`` of 'stdout' or 'stderr' of the last attempt (or of ``attempt``)."""
@@ -217,9 +285,15 @@ class Service:
             run_row, row = self._task_row(connection, user, task_id)
         if why := folder_problem(path):
             raise InvalidRequest(f"The path '{path[:200]}' {why}.")
-        site = next(iter(self._sites.values()))
-        folder = Path(site.output_folder(run_row.id, row.id % TASKS_PER_RUN)).resolve()
-        target = (folder / path).resolve()
+        site, kept = self._output_folder(RunSpec.from_json(run_row.spec), row.id)
+        try:
+            found = site.fetch_output(f"{kept}/{path}", self._downloads)
+        except (FileNotFoundError, IsADirectoryError):
+            raise NotFound(
+                f"Task {task_id} has no output file '{path[:200]}'.", hint=f"'packhorse show {task_id}' lists its outputs."
+            ) from None
+        folder = (Path(kept) if site.transport.is_local else self._downloads).resolve()
+        target = found.resolve()
         if not target.is_relative_to(folder) or not target.exists():
             raise NotFound(f"Task {task_id} has no output '{path[:200]}'.", hint=f"'packhorse show {task_id}' lists its outputs.")
         return target
@@ -233,9 +307,29 @@ class Service:
             for m in (app.manifest for app in self._catalog.all())
         ]
 
-    def doctor(self) -> list[Check]:
-        """Whether everything that runs need is there."""
-        return examine(self._database, list(self._sites.values()))
+    def sites(self, _user: User) -> list[SiteView]:
+        """The sites with their queues, those that do not answer included."""
+        with self._database.read() as connection:
+            live = {name: Counter(row.state for row in live_allocations(connection, name)) for name in self._sites}
+        return [site_view(site, live[site.name]) for site in self._sites.values()]
+
+    def images(self, _user: User) -> list[ImageView]:
+        """Images at sites, and those on their way there, oldest first."""
+        with self._database.read() as connection:
+            return [image_view(row) for row in images_at(connection)]
+
+    def doctor(self, site: str | None = None) -> list[Check]:
+        """Whether everything that runs need is there; of one ``site`` by more than looks, with a real job."""
+        if site is None:
+            return examine(self._database, list(self._sites.values()))
+        if site not in self._sites:
+            raise NotFound(f"There is no site '{site[:60]}'.", hint="'packhorse sites' lists them.")
+        return examine_site(self._sites[site], with_job=True)
+
+    def _output_folder(self, spec: RunSpec, task: int) -> tuple[Site, str]:
+        """The site that has a task's outputs, and where."""
+        site = self._sites.get(spec.site) or next(iter(self._sites.values()))
+        return site, site.output_folder(spec.run_id, task % TASKS_PER_RUN)
 
     def _cancel(self, connection: sa.Connection, ids: Sequence[int], why: str) -> None:
         now = time.time()

@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from packhorse.domain.app import AppManifest, Session
+from packhorse.domain.app import AppManifest, ParameterType, Session
+from packhorse.domain.dataurl import is_url
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.render import Template, app_template, limits, template_key
+from packhorse.domain.outputurl import below
+from packhorse.domain.render import Template, app_template, limits, template_key, threads
 from packhorse.domain.resources import Resources, resources_from_tes
-from packhorse.domain.task import Task
+from packhorse.domain.task import Executor, Task
+from packhorse.engine.containers import Containers, input_binds
 from packhorse.engine.retry import RetryPolicy
+from packhorse.store.data import DataKey
 from packhorse.store.schema import TASKS_PER_RUN
 
 Line = dict[str, Any]
+
+#: As the image of a run: none, the host's own programs.
+NO_IMAGE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a task's command is rendered for: the site's folder of ``outputs``, the app's folder there, and how an input file gets there.
+
+    ``results`` is the file that a gathering task reads; ``containers`` is for a run that names images; ``data`` is what came by URL.
+    """
+
+    outputs: str
+    app_dir: str
+    bring: Callable[[str], str]
+    results: str = ""
+    containers: Containers | None = None
+    data: Mapping[DataKey, str] = field(default_factory=dict)
+
+
+def with_data(place: Place, data: Mapping[DataKey, str]) -> Place:
+    """A place where URLs are what came of them."""
+    return replace(place, bring=lambda path: data.get(DataKey(path)) or place.bring(path), data=data)
 
 
 @dataclass(frozen=True)
@@ -27,11 +55,17 @@ class RunSpec:
     run_id: str
     manifest: dict[str, Any] | None = None
     app_dir: str = ""
+    site: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
     retry: dict[str, int] = field(default_factory=dict)
     session: str | None = None
+    image: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    outputs: str | None = None
+    """The URL that outputs are delivered below."""
+    has_data: bool = False
+    """Whether any of its tasks needs data by URL."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -49,6 +83,8 @@ class RunSpec:
         changes: dict[str, Any] = {"resources": manifest.resources.override(self.resources)}
         if self.session is not None:
             changes["session"] = Session(self.session)
+        if self.image is not None:
+            changes["image"] = None if self.image == NO_IMAGE else self.image
         return manifest.model_copy(update=changes)
 
     @cached_property
@@ -62,6 +98,10 @@ class RunSpec:
         own = self.app.retry if self.app else {}
         return RetryPolicy.default().override({**own, **{FailureClass(name): number for name, number in self.retry.items()}})
 
+    def is_resumable(self, role: str) -> bool:
+        """Whether a task keeps its work folder, and goes on there after a failure."""
+        return role == "row" and self.app is not None and self.app.resumable
+
     def resources_of(self, role: str, params: str, overrides: str | None) -> Resources:
         """What one attempt at a task asks for: its own or its app's resources, raised where an earlier attempt failed for want of them."""
         if role == "task":
@@ -69,7 +109,7 @@ class RunSpec:
         elif self.app is None:
             asked = Resources()
         elif role == "gather" and self.app.gather is not None:
-            asked = self.app.gather.resources
+            asked = self.app.gather.resources.override({name: self.resources[name] for name in ("site", "queue") if name in self.resources})
         else:
             asked = self.app.resources
         return asked.override(json.loads(overrides)) if overrides else asked
@@ -82,45 +122,98 @@ class RunSpec:
         return self._granted[key]
 
     @cached_property
+    def _files(self) -> list[str]:
+        """Names of the parameters that are files."""
+        return [name for name, parameter in self.app.parameters.items() if parameter.type is ParameterType.FILE] if self.app else []
+
+    @cached_property
     def _granted(self) -> dict[tuple[str, str | None], Resources]:
         return {}
 
     @cached_property
-    def _templates(self) -> dict[tuple[str, str | None], Template]:
+    def _templates(self) -> dict[tuple[str, str | None, str, bool, tuple[str, ...], str | None], Template]:
         return {}
 
-    def _app_template(self, role: str, overrides: str | None) -> Template:
-        """Compiled once for each role and each set of raised resources."""
+    def _app_template(self, role: str, overrides: str | None, place: Place, resume: bool) -> Template:
+        """Compiled once for each role, each set of raised resources, each place of the app's folder, and for restarts."""
         if self.app is None:
             raise ValueError("a run of tasks has no app")
-        key = (role, overrides)
+        refdata = {name: place.data[DataKey(wanted.url, wanted.version)] for name, wanted in self.app.refdata.items()}
+        ready = None if self.app.image is None or place.containers is None else place.containers.images.get(self.app.image)
+        key = (role, overrides, place.app_dir, resume, tuple(refdata.values()), ready.gateway_id if ready else None)
         if key not in self._templates:
             resources = self.resources_of(role, "", overrides)
-            self._templates[key] = app_template(self.app, self.app_dir, resources, gather=role == "gather")
+            template = app_template(self.app, place.app_dir, resources, gather=role == "gather", resume=resume, refdata=refdata)
+            if self.app.image is not None and place.containers is not None:
+                how = {"session": self.session_of(role), "network": self.app.network}
+                boxed = place.containers.of(self.app.image, template.document["env"], resources, [place.app_dir, *refdata.values()], **how)
+                document = {**template.document, "env": {}, "container": boxed}
+                template = Template(template_key(document), document, template.arguments)
+            self._templates[key] = template
         return self._templates[key]
 
-    def render(
-        self, task: int, role: str, params: str, attempt: int, overrides: str | None, outputs: str, results_path: str = ""
-    ) -> tuple[str, Line, Line]:
-        """(template key, template, line) of docs/spool.md for one attempt.
+    def data_of(self, role: str, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
+        """What a task needs by URL; ``params`` as they are stored."""
+        if role == "task":
+            return tuple(
+                DataKey(item["url"]) for item in params["task"].get("inputs") or () if is_data(item.get("url"), item.get("content"))
+            )
+        values = {**self.defaults, **params} if role == "row" else {}
+        own = [DataKey(str(values[name])) for name in self._files if is_data(values.get(name))]
+        return (*own, *(DataKey(wanted.url, wanted.version) for wanted in (self.app.refdata.values() if self.app else ())))
 
-        ``outputs`` is the folder where the site keeps the outputs of runs, ``results_path`` the file that a gathering task reads.
-        """
+    @cached_property
+    def may_deliver(self) -> bool:
+        """Whether outputs of its tasks may have URLs."""
+        return self.outputs is not None or self.kind == "tasks"
+
+    def output_urls(self, role: str, params: Mapping[str, Any], index: int, paths: Sequence[str]) -> dict[str, str]:
+        """Where the outputs ``paths`` of a task are delivered to, those that are; ``params`` as they are stored."""
+        own = params["task"].get("outputs") or () if role == "task" else ()
+        named = {item["path"]: item["url"] for item in own if item.get("url")}
+        if self.outputs is not None:
+            named = {**{path: below(self.outputs, self.run_id, str(index), path) for path in paths}, **named}
+        return named
+
+    def session_of(self, role: str) -> Session:
+        """How processes serve tasks of this role."""
+        return self.app.session if self.app is not None and role == "row" else Session.NONE
+
+    def render(
+        self,
+        task: int,
+        role: str,
+        params: str,
+        attempt: int,
+        overrides: str | None,
+        place: Place,
+        *,
+        resume: bool = False,
+    ) -> tuple[str, Line, Line]:
+        """(template key, template, line) of docs/spool.md for one attempt at ``place``; ``resume``: an earlier attempt got on."""
+        outputs = place.outputs
         index = task % TASKS_PER_RUN
         line: Line = {"id": task, "n": attempt}
         if role == "task":
-            document, own = _render_task(json.loads(params), outputs, self.resources_of(role, params, overrides))
+            document, own = _render_task(json.loads(params), place, self.resources_of(role, params, overrides))
             line |= own
             key = template_key(document)
         else:
-            template = self._app_template(role, overrides)
+            template = self._app_template(role, overrides, place, resume)
             key, document = template.key, template.document
             values = {**self.defaults, **json.loads(params)}
+            files = {name: place.bring(values[name]) for name in self._files if values.get(name) is not None}
+            values |= files
             values["run"], values["task"] = self.run_id, public_task_id(self.run_id, index)
             if role == "gather":
-                values["results"] = results_path
+                values["results"] = place.results
             line["argv"] = template.arguments(values)
+            if "container" in document and place.containers is not None:
+                paths = [*files.values(), *([place.results] if role == "gather" else [])]
+                line |= _own_binds(place.containers, self.session_of(role), paths)
         line["t"] = key
+        if self.is_resumable(role):
+            line["work"] = f"{outputs}/{self.run_id}/{index}.work"
         if document["outputs"]:
             line["out"] = f"{outputs}/{self.run_id}/{index}"
         return key, document, line
@@ -134,16 +227,17 @@ def task_resources(task: Task) -> Resources:
     return resources_from_tes(asked.cpu_cores, asked.ram_gb, asked.disk_gb, asked.preemptible, asked.backend_parameters, "resources")
 
 
-def _render_task(stored: dict[str, Any], outputs: str, resources: Resources) -> tuple[Line, Line]:
+def _render_task(stored: dict[str, Any], place: Place, resources: Resources) -> tuple[Line, Line]:
     """(template, line fields) of a TES task.
 
     ``stored['upstream']`` maps an input's path to (run id, index, path) of the output that it takes.
     """
     task = Task.model_validate(stored["task"])
+    env = threads(resources)
     document: Line = {
         "session": "none",
         "start": None,
-        "env": {},
+        "env": env,
         **limits(resources),
         "outputs": [{"path": output.path, "optional": False} for output in task.outputs or []],
         "result": "none",
@@ -154,24 +248,41 @@ def _render_task(stored: dict[str, Any], outputs: str, resources: Resources) -> 
             inputs.append({"path": item.path, "content": item.content})
         elif item.path in stored["upstream"]:
             run_id, index, path = stored["upstream"][item.path]
-            inputs.append({"path": item.path, "source": f"{outputs}/{run_id}/{index}/{path}"})
+            inputs.append({"path": item.path, "source": f"{place.outputs}/{run_id}/{index}/{path}"})
         else:
-            inputs.append({"path": item.path, "source": file_path(item.url or "")})
-    steps = [
-        {key: value for key, value in step.items() if value is not None}
-        for step in (
-            {
-                "argv": executor.command, "env": executor.env, "cwd": executor.workdir, "stdin": executor.stdin,
-                "stdout": executor.stdout, "stderr": executor.stderr, "ignore_error": executor.ignore_error,
-            }
-            for executor in task.executors
-        )
-    ]  # fmt: skip
+            inputs.append({"path": item.path, "source": place.bring(file_path(item.url or ""))})
+    steps = [_step(executor, place.containers, env, resources) for executor in task.executors]
     only = steps[0]
     line: Line = {"argv": only["argv"]} if len(steps) == 1 and set(only) == {"argv"} else {"steps": steps}
     if inputs:
         line["inputs"] = inputs
+    if place.containers is not None:
+        line |= _own_binds(place.containers, Session.NONE, [item["source"] for item in inputs if "source" in item])
     return document, line
+
+
+def _step(executor: Executor, containers: Containers | None, env: dict[str, str], resources: Resources) -> Line:
+    """A TES executor as a step of a line; in a container, its environment is the container's."""
+    step: Line = {
+        "argv": executor.command, "env": executor.env, "cwd": executor.workdir, "stdin": executor.stdin,
+        "stdout": executor.stdout, "stderr": executor.stderr, "ignore_error": executor.ignore_error,
+    }  # fmt: skip
+    if executor.image is not None and containers is not None:
+        given = {**env, **(executor.env or {})}
+        how = {"has_stdin": executor.stdin is not None, "workdir": executor.workdir or ""}
+        step["container"] = containers.of(executor.image, given, resources, [], **how)
+        step["env"] = None
+    return {key: value for key, value in step.items() if value is not None}
+
+
+def _own_binds(containers: Containers, session: Session, paths: list[str]) -> Line:
+    binds = input_binds(containers.site, session, paths)
+    return {"binds": binds} if binds else {}
+
+
+def is_data(url: Any, content: str | None = None) -> bool:
+    """Whether an input is fetched by URL."""
+    return content is None and url is not None and is_url(str(url))
 
 
 def file_path(url: str) -> str:

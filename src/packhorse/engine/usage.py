@@ -1,33 +1,33 @@
-"""Adds up what runs used."""
+"""Adds up what a run used."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import sqlalchemy as sa
 
 from packhorse.domain.views import UsageView
+from packhorse.engine.accounting import account
 from packhorse.store.runs import counts_of
+from packhorse.store.shares import iter_shares
 from packhorse.store.tasks import usage_of
 
 
-def sum_usage(connection: sa.Connection, run_seqs: Sequence[int]) -> UsageView:
-    """Sums over runs; peak memory is that of the largest attempt, elapsed time from the first start to the last end."""
-    rows = [usage_of(connection, seq) for seq in run_seqs]
-    tasks = sum(sum(counts.values()) for counts in counts_of(connection, run_seqs).values())
-    starts = [row.first_start for row in rows if row.first_start is not None]
-    ends = [row.last_end for row in rows if row.last_end is not None]
-    elapsed_s = max(ends) - min(starts) if starts and ends else None
-    attempts = sum(row.attempts for row in rows)
+def sum_usage(connection: sa.Connection, run_seq: int, now: float) -> UsageView:
+    """Peak memory is that of the largest attempt, elapsed time from the first start to the last end."""
+    row = usage_of(connection, run_seq)
+    paid = account(iter_shares(connection, run_seq=run_seq), (), now, whole=False).total
+    elapsed_s = row.last_end - row.first_start if row.first_start is not None else None
     return UsageView(
-        tasks=tasks,
-        attempts=attempts,
-        core_s=sum(row.core_s for row in rows),
-        cpu_s=sum(row.cpu_s for row in rows),
-        wall_s=sum(row.wall_s for row in rows),
-        peak_memory=max((row.peak_memory for row in rows), default=0),
-        read_bytes=sum(row.read_bytes for row in rows),
-        write_bytes=sum(row.write_bytes for row in rows),
+        tasks=sum(counts_of(connection, [run_seq])[run_seq].values()),
+        attempts=row.attempts,
+        core_s=paid.granted_core_s,
+        paid_core_s=paid.used_core_s,
+        paid_node_s=paid.used_node_s,
+        failed_core_s=paid.failed_core_s,
+        cpu_s=row.cpu_s,
+        wall_s=row.wall_s,
+        peak_memory=row.peak_memory,
+        read_bytes=row.read_bytes,
+        write_bytes=row.write_bytes,
         elapsed_s=elapsed_s,
-        tasks_per_s=attempts / elapsed_s if elapsed_s else None,
+        tasks_per_s=row.attempts / elapsed_s if elapsed_s else None,
     )

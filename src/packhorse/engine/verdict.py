@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import signal as signals
 from dataclasses import dataclass
 from typing import Any
 
 from packhorse.domain.failures import Evidence, FailureClass, classify
 from packhorse.domain.resources import GB, Resources
+
+_LINE_CHARS = 300
+_KILLED = 128 + signals.SIGKILL
+_OOM_WORDS = re.compile(r"oom[-_ ]kill|out of memory|std::bad_alloc", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,8 @@ def judge(record: dict[str, Any], granted: Resources, node: str | None) -> Failu
     failure = classify(record.get("why"), exit_code, signal)
     if failure is None:
         return None
+    if failure is FailureClass.APP and granted.nodes > 1 and _ran_out_elsewhere(record):
+        failure = FailureClass.OUT_OF_MEMORY
     limit_bytes = None if granted.ram_gb is None else int(granted.ram_gb * GB)
     evidence = Evidence(
         message=_message(failure, record, granted),
@@ -35,8 +42,14 @@ def judge(record: dict[str, Any], granted: Resources, node: str | None) -> Failu
         walltime_limit_s=granted.walltime_s,
         node=node,
         stderr_tail=record.get("tail"),
+        progress=record.get("progress"),
     )
     return Failure(failure, evidence)
+
+
+def _ran_out_elsewhere(record: dict[str, Any]) -> bool:
+    """Whether a rank on a node that the agent does not see was killed for its memory: the launcher's exit code, or Slurm's words."""
+    return record.get("exit") == _KILLED or bool(_OOM_WORDS.search(str(record.get("tail") or "")))
 
 
 def node_lost(node: str | None, scheduler_says: str) -> Failure:
@@ -64,7 +77,17 @@ def _message(failure: FailureClass, record: dict[str, Any], granted: Resources) 
         case _ if record.get("sig"):
             return f"It was ended by {_signal_name(record['sig'])}."
         case _:
-            return f"It ended with exit code {record.get('exit')}."
+            said = last_line(record.get("tail"))
+            return f"It ended with exit code {record.get('exit')}{f'; the last line of its stderr: {said}' if said else '.'}"
+
+
+def last_line(tail: Any) -> str:
+    """The last line of ``tail`` that says something, shortened; empty when there is none."""
+    lines = [line.strip() for line in str(tail or "").splitlines() if line.strip()]
+    if not lines:
+        return ""
+    text = storable(lines[-1])
+    return text if len(text) <= _LINE_CHARS else f"{text[:_LINE_CHARS]}…"
 
 
 def storable(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -15,13 +16,14 @@ from packhorse.engine.clock import Clock
 from packhorse.engine.collect import Collector
 from packhorse.engine.lease import Lease
 from packhorse.engine.verdict import Failure, node_lost
-from packhorse.sites.base import JobState, JobStatus
+from packhorse.sites.base import JobState, JobStatus, Shape
 from packhorse.sites.site import BLOCK, Site
 from packhorse.store import allocations as stored
 from packhorse.store.database import Database
 from packhorse.store.tasks import canceling_tasks, tasks_at_site
 
 _CANCELS_AT_ONCE = 20_000
+_UNKNOWN_S = 600.0
 _REVOKED = "Its block was taken back before an agent claimed it."
 _log = structlog.get_logger("packhorse.watch")
 
@@ -36,6 +38,7 @@ class Watcher:
         self._collector = collector
         self._clock = clock
         self._told: set[tuple[int, int]] = set()
+        self._unknown_since: dict[int, tuple[float, int]] = {}  # by allocation: since when (monotonic), and how far its journals were then
 
     def live(self) -> Sequence[Any]:
         """The site's allocations that are not over."""
@@ -52,16 +55,78 @@ class Watcher:
                 done += self._collector.apply(connection, allocation, agent, data, self._clock.now())
         return done
 
-    def poll(self, allocations: Sequence[Any]) -> None:
-        """Asks the scheduler about all of them in one query, and closes those that are over."""
+    def poll(self, allocations: Sequence[Any]) -> bool:
+        """Asks the scheduler about all in one query, notes what it says, and closes those that are over; whether anything changed."""
         submitted = {row.job_id: row for row in allocations if row.state != AllocationState.SUBMITTING}
         statuses = self._site.scheduler.poll(self._site.transport, [job_id for job_id in submitted if job_id])
+        changed = False
         for job_id, allocation in submitted.items():
             status = statuses[job_id] if job_id else JobStatus(JobState.ENDED, "rejected", allocation.reason or "")
+            if status.state is JobState.UNKNOWN:
+                status = self._patience(allocation, status)
+            else:
+                self._unknown_since.pop(allocation.seq, None)
             if status.state is JobState.ENDED:
                 while self.collect(allocation):
                     pass
                 self._close(allocation, status)
+                changed = True
+            elif status.reason != (allocation.reason or ""):
+                self._note(allocation.seq, status)
+                changed = True
+        return changed
+
+    def _note(self, allocation_seq: int, status: JobStatus) -> None:
+        """Keeps the scheduler's words, which the allocation's waiting tasks show as their reason."""
+        with self._lease.write() as connection:
+            stored.update_allocation(connection, allocation_seq, reason=status.reason)
+
+    def _patience(self, allocation: Any, status: JobStatus) -> JobStatus:
+        """A job that the scheduler does not know is not taken for ended, unless that lasts long and its journals are silent."""
+        with self._database.read() as connection:
+            read = sum(journal.offset for journal in stored.journals_of(connection, allocation.seq).values())
+        now = self._clock.monotonic()
+        since, seen = self._unknown_since.setdefault(allocation.seq, (now, read))
+        if read != seen:
+            self._unknown_since[allocation.seq] = now, read
+        elif now - since >= _UNKNOWN_S:
+            message = f"The batch scheduler of '{self._site.name}' has not known its allocation for {_UNKNOWN_S / 60:g} minutes."
+            return replace(status, state=JobState.ENDED, failure=FailureClass.SCHEDULER, message=message)
+        return status
+
+    def reclaim(self) -> int:
+        """Takes the blocks of allocations that have not started back where others run and have nothing left to do; returns how many."""
+        with self._database.read() as connection:
+            live = stored.live_allocations(connection, self._site.name)
+            waiting = [row for row in live if row.started_at is None]
+            hungry = any(row.started_at is not None and not stored.blocks_of(connection, row.seq, ["planned", "written"]) for row in live)
+            blocks = {row: [block.number for block in stored.blocks_of(connection, row.seq, ["written"])] for row in waiting if hungry}
+        number = 0
+        for row, numbers in blocks.items():
+            if not Shape(**json.loads(row.shape)).for_one_task:
+                revoked = [block for block in numbers if self._revoke(self._site.spool(row.id), block)]
+                if revoked:
+                    self._give_back(row.seq, revoked)
+                number += len(revoked)
+        return number
+
+    def retire(self) -> int:
+        """Withdraws the jobs that have not started and that no task is left for; returns how many."""
+        with self._database.read() as connection:
+            unused = [
+                row
+                for row in stored.live_allocations(connection, self._site.name)
+                if row.started_at is None and row.job_id and row.state != AllocationState.CLOSING and not tasks_at_site(connection, row.seq)
+            ]
+        if unused:
+            self._set_closing(unused)
+            self._site.scheduler.cancel(self._site.transport, [row.job_id for row in unused])
+        return len(unused)
+
+    def _set_closing(self, allocations: Sequence[Any]) -> None:
+        with self._lease.write() as connection:
+            for row in allocations:
+                stored.update_allocation(connection, row.seq, state=AllocationState.CLOSING)
 
     def cancel(self) -> int:
         """Tells the agents about tasks whose cancel is under way; takes back blocks that nobody has claimed. Returns how many were new."""
@@ -83,8 +148,11 @@ class Watcher:
         return len(rows)
 
     def let_agents_stop(self) -> None:
-        """Tells idle agents not to wait for more work."""
-        for allocation in self.live():
+        """Tells agents that have nothing to do not to wait for more work."""
+        with self._database.read() as connection:
+            idle = [row for row in stored.live_allocations(connection, self._site.name) if not tasks_at_site(connection, row.seq)]
+        self._set_closing([row for row in idle if row.state != AllocationState.SUBMITTING])
+        for allocation in idle:
             self._site.transport.append(f"{self._site.spool(allocation.id)}/control.jsonl", b'{"close": true}\n')
 
     def _revoke(self, spool: str, number: int) -> bool:
@@ -104,7 +172,11 @@ class Watcher:
             if name.endswith(".jsonl"):
                 self._site.transport.rename(f"{spool}/bundle/{name}", f"{spool}/revoked/{name}")
         revoked = {int(name.split(".")[0]) for name in self._site.transport.names(f"{spool}/revoked")}
-        says = status.reason or status.native_state
+        says = (
+            ": ".join(text for text in (status.native_state, status.reason) if text)
+            if status.message
+            else status.reason or status.native_state
+        )
         now = self._clock.now()
         with self._lease.write() as connection:
             journals = stored.journals_of(connection, allocation.seq)
@@ -118,9 +190,14 @@ class Watcher:
                 elif row.block in revoked or (row.block in planned and not self._claimed(spool, row.block)):
                     unstarted[row.id] = _REVOKED
                 else:
-                    lost[row.id] = node_lost(node, says)
-            self._collector.close(connection, allocation.seq, lost, unstarted, now)
-            stored.update_allocation(connection, allocation.seq, state=AllocationState.ENDED, ended_at=now, reason=says)
+                    lost[row.id] = _lost_with(status, node, says)
+            row = stored.get_allocation(connection, allocation.seq) or allocation
+            started = status.started_at or row.started_at
+            ended = max(status.ended_at or row.ended_at or now, started or 0.0)
+            self._collector.close(connection, allocation.seq, lost, unstarted, now, ended_at=ended)
+            over = {"state": AllocationState.ENDED, "started_at": started, "ended_at": ended, "reason": says}
+            stored.update_allocation(connection, allocation.seq, **over)
+        self._unknown_since.pop(allocation.seq, None)
         _log.info("ended", allocation=allocation.id, scheduler=says, lost=len(lost), given_back=len(unstarted))
         for folder in ("bundle", "claimed", "revoked", "templates", "work"):
             self._site.transport.remove(f"{spool}/{folder}")
@@ -138,3 +215,10 @@ class Watcher:
         says = "; ".join(text for text in (status.reason or status.native_state, printed[-500:]) if text)
         message = f"Allocation {allocation.id} at '{self._site.name}' ended before its agent started ({says})."
         return Failure(FailureClass.SCHEDULER, Evidence(message, scheduler_state=status.native_state))
+
+
+def _lost_with(status: JobStatus, node: str | None, says: str) -> Failure:
+    """The failure of a task that an allocation was running when it ended."""
+    if status.failure is None or status.failure is FailureClass.NODE_LOST:
+        return node_lost(node, says)
+    return Failure(status.failure, Evidence(f"{status.message} ({says})", node=node, scheduler_state=status.native_state))

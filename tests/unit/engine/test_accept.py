@@ -11,7 +11,8 @@ import pytest
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidRequest, PackhorseError, TooLarge
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
-from packhorse.engine.accept import Accepted, FileRules, accept_app_run, accept_task_run
+from packhorse.engine.accept import Accepted, accept_app_run, accept_task_run
+from packhorse.engine.filerules import FileRules
 from packhorse.sites.site import local_site
 
 SITE = local_site("/nowhere", cores=2, memory_mb=4000)
@@ -74,7 +75,7 @@ def test_a_table_without_rows_is_refused() -> None:
         ({"cpu_cores": 3}, "asks for 3 cores and 'local' has 2"),
         ({"ram_gb": 5}, "asks for 5 GB of memory and 'local' has 4 GB"),
         ({"nodes": 2}, "asks for 2 nodes"),
-        ({"gpus": 1}, "asks for GPUs"),
+        ({"gpus": 1}, "asks for 1 GPUs on a node and 'local' has none"),
         ({"cpu_cores": -1}, "resources, 'cpu_cores'"),
         ({"cpus": 1}, "resources, 'cpus'"),
     ],

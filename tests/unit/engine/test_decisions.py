@@ -27,12 +27,11 @@ demands = st.lists(
 @given(core_s=st.floats(0.001, 1e5), wanted=demands)
 def test_sharing_gives_nobody_more_than_asked_and_everybody_something(core_s: float, wanted: list[pack.Demand]) -> None:
     given_tasks = pack.share(core_s, wanted)
-    by_run = {demand.run_seq: demand for demand in wanted}
-    assert all(0 < number <= by_run[run].tasks for run, number in given_tasks.items())
+    assert all(0 < number <= demand.tasks for demand, number in given_tasks.items())
     users = {demand.user for demand in wanted if demand.tasks}
-    assert {by_run[run].user for run in given_tasks} == users
+    assert {demand.user for demand in given_tasks} == users
     # beyond the quota goes at most the one task that every user is due
-    spent = sum(number * by_run[run].core_s for run, number in given_tasks.items())
+    spent = sum(number * demand.core_s for demand, number in given_tasks.items())
     assert spent <= core_s + sum(max(demand.core_s for demand in wanted if demand.user == user) for user in users) + 1e-6
 
 
@@ -43,11 +42,12 @@ def test_without_quota_nothing_is_given(wanted: list[pack.Demand]) -> None:
 
 def test_a_newcomer_gets_an_equal_part() -> None:
     given_tasks = pack.share(4.0, [pack.Demand("alice", 1, 5000, 0.01), pack.Demand("bob", 2, 5000, 0.01)])
-    assert given_tasks == {1: 200, 2: 200}
+    assert list(given_tasks.values()) == [200, 200]
 
 
 def test_what_one_leaves_the_others_get() -> None:
-    assert pack.share(4.0, [pack.Demand("alice", 1, 5000, 0.01), pack.Demand("bob", 2, 1, 0.01)]) == {1: 399, 2: 1}
+    alice, bob = pack.Demand("alice", 1, 5000, 0.01), pack.Demand("bob", 2, 1, 0.01)
+    assert pack.share(4.0, [alice, bob]) == {alice: 399, bob: 1}
 
 
 @given(items=st.lists(st.integers(), max_size=2000), core_s=st.floats(0, 1e4), cores=st.integers(1, 256))
@@ -103,7 +103,12 @@ def test_without_a_limit_there_is_nothing_to_raise() -> None:
     ("record", "failure", "words"),
     [
         ({"exit": 0}, None, ""),
-        ({"exit": 3}, FailureClass.APP, "exit code 3"),
+        ({"exit": 3}, FailureClass.APP, "exit code 3."),
+        (
+            {"exit": 1, "tail": "Traceback\nKeyError: 'b0001'\n\n"},
+            FailureClass.APP,
+            "exit code 1; the last line of its stderr: KeyError: 'b0001'",
+        ),
         ({"sig": 9}, FailureClass.APP, "signal 9 (SIGKILL)"),
         ({"sig": 250}, FailureClass.APP, "signal 250"),
         ({"why": "memory", "sig": 9, "peak": 1_100_000_000}, FailureClass.OUT_OF_MEMORY, "memory limit of 1 GB (peak 1.10 GB)"),
@@ -118,6 +123,20 @@ def test_verdicts(record: dict[str, Any], failure: FailureClass | None, words: s
     judged = judge(record, Resources(ram_gb=1, walltime_s=60), "n1")
     assert (judged.failure if judged else None) == failure
     assert judged is None or words in judged.evidence.message
+
+
+@pytest.mark.parametrize("record", [{"exit": 137}, {"exit": 1, "tail": "slurmstepd: error: Detected 1 oom_kill event in StepId=1.0"}])
+def test_a_rank_that_is_killed_for_memory_on_another_node(record: dict[str, Any]) -> None:
+    judged = judge(record, Resources(nodes=2), "n1")
+    assert judged is not None
+    assert judged.failure is FailureClass.OUT_OF_MEMORY
+    alone = judge(record, Resources(), "n1")
+    assert alone is not None
+    assert alone.failure is FailureClass.APP
+
+
+def test_a_task_over_nodes_that_ran_out_of_memory_gets_more_nodes() -> None:
+    assert escalate(FailureClass.OUT_OF_MEMORY, Resources(nodes=4, ram_gb=8)) == {"nodes": 8}
 
 
 def test_every_verdict_of_the_agent_has_a_class() -> None:

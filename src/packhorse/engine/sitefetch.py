@@ -1,0 +1,92 @@
+"""Lets a site's login node fetch a URL itself, as an errand there: it goes on while the engine is away.
+
+What it is given needs no credential of ours: a plain URL, or one of S3 that is signed for some hours.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from packhorse.domain.dataurl import DataUrl
+from packhorse.sites import errands
+from packhorse.sites.site import Site
+from packhorse.staging.checksums import Sums
+from packhorse.staging.data import NotFetched, Trouble
+from packhorse.staging.fetch import Stopped, version_tag
+from packhorse.staging.sources import Source
+
+if TYPE_CHECKING:
+    from packhorse.engine.datajob import Job
+
+_LOOK_S = 1.0
+_SILENT_S = 15.0  # an errand that says nothing for that long is started again; if it lives, that changes nothing
+_END_S = 5.0
+_TIMEOUT_S = 24 * 3600.0
+_TROUBLES = {"wrong": Trouble.WRONG, "refused": Trouble.REFUSED}
+
+
+def fetch_at_site(site: Site, url: DataUrl, source: Source, job: Job) -> tuple[str, Sums]:
+    """Fetches ``source`` there; returns the path and what it is. Raises NotFetched, Stopped, SiteUnreachable, OSError."""
+    name = f"data-{job.data_id}-{version_tag(source)}"
+    path = f"{_folder(site)}/{name}"
+    step = errands.Step([], "fetching", fetch=_step(url, source, path))
+    heard, since = -1, time.monotonic()
+    errands.start(site, name, [step], watch=f"{path}.part", tmp="", timeout_s=_TIMEOUT_S)
+    while not (status := errands.look(site, name)).ended:
+        if status.heard != heard:
+            heard, since = status.heard, time.monotonic()
+            job.bytes_done = max(job.bytes_done, status.done_bytes)
+        elif time.monotonic() - since > _SILENT_S:
+            since = time.monotonic()
+            errands.start(site, name, [step], watch=f"{path}.part", tmp="", timeout_s=_TIMEOUT_S)
+        if job.stop.wait(_LOOK_S if heard > 0 else _LOOK_S / 10):
+            if job.unwanted:
+                _end(site, name)
+            raise Stopped
+    errands.remove(site, name)
+    if not status.succeeded:
+        raise _failure(site, source, status)
+    job.bytes_done = int(status.fetched["size"])
+    return path, Sums(job.bytes_done, str(status.fetched["sha256"]), status.fetched.get("crc64nvme"))
+
+
+def forget_at_site(site: Site, data_id: int) -> None:
+    """Removes what is left there of a URL that is there, or given up."""
+    for name in site.transport.names(_folder(site)):
+        if name.startswith(f"data-{data_id}-"):
+            site.transport.remove(f"{_folder(site)}/{name}")
+
+
+def _end(site: Site, name: str) -> None:
+    """Stops an errand, and removes what it was told. It ends within a second or so; one that does not is left alone."""
+    errands.stop(site, name)
+    give_up = time.monotonic() + _END_S
+    while time.monotonic() < give_up:
+        if errands.look(site, name).ended:
+            errands.remove(site, name)
+            return
+        time.sleep(_LOOK_S / 10)
+
+
+def _folder(site: Site) -> str:
+    return f"{site.root}/cache/.partial"
+
+
+def _step(url: DataUrl, source: Source, path: str) -> dict[str, Any]:
+    """The fetch of docs/spool.md. A CRC is slow there: it is asked for only where nothing better is known."""
+    expected = source.expected
+    sha256 = url.sha256 or expected.sha256
+    step = {
+        "url": source.request_url, "path": path, "size": expected.size, "sha256": sha256, "etag": source.if_range,
+        "crc64nvme": None if sha256 else expected.crc64nvme,
+    }  # fmt: skip
+    return {key: value for key, value in step.items() if value is not None}
+
+
+def _failure(site: Site, source: Source, status: errands.ErrandStatus) -> NotFetched:
+    trouble = _TROUBLES.get(status.why or "", Trouble.AWAY)
+    if trouble is Trouble.REFUSED and not source.is_plain:
+        trouble = Trouble.AWAY  # we were just let look at it: the signed URL is too old by now
+    said = (status.tail.strip().splitlines() or [f"the errand ended ({status.why or status.exit_code})"])[-1]
+    return NotFetched(trouble, f"'{site.name}' could not fetch it: {said[:300]}.")

@@ -1,0 +1,73 @@
+"""Which tasks of which runs could start at a site now, grouped by the resources that they want."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from packhorse.domain.resources import Resources
+from packhorse.domain.states import TaskState
+from packhorse.engine import pack
+from packhorse.engine.clock import Clock
+from packhorse.engine.retry import MAX_BACKOFF_S
+from packhorse.engine.specs import Specs, duration_key
+from packhorse.estimate.durations import Durations
+from packhorse.sites.site import Site
+from packhorse.store.images import runs_that_wait
+from packhorse.store.runs import counts_of, open_runs
+from packhorse.store.tasks import ready_tasks
+
+_HEAD = 64  # ready tasks of a run that are looked at for what they want; those behind wait until these are placed
+
+
+class Wants:
+    """Asks the store what could be placed at one site."""
+
+    def __init__(self, site: Site, specs: Specs, durations: Durations, clock: Clock) -> None:
+        self._site = site
+        self._specs = specs
+        self._durations = durations
+        self._clock = clock
+
+    def demands(self, connection: sa.Connection) -> list[pack.Demand]:
+        """Runs that have a task to place now, by resources; those whose images are not ready have none.
+
+        Where the first tasks all want the same, so do the others, it is assumed.
+        """
+        runs = {row.seq: row for row in open_runs(connection)}
+        counts = counts_of(connection, runs)
+        demands: list[pack.Demand] = []
+        without_image = runs_that_wait(connection, self._site.name)
+        for seq, row in runs.items():
+            queued = counts[seq].get(TaskState.QUEUED, 0)
+            if not queued or seq in without_image:
+                continue
+            spec = self._specs.of_run(connection, seq)
+            if spec.site and spec.site != self._site.name:
+                continue
+            head = self._ready(connection, seq, _HEAD, lock=False)
+            known = self._durations.predict(duration_key(spec, "row"))
+            classes = Counter(self._asked(connection, seq, task) for task in head)
+            for resources, number in classes.items():
+                tasks = queued if len(classes) == 1 and len(head) == _HEAD else number
+                core_s = known or pack.UNKNOWN_S * resources.cpu_cores
+                demands.append(pack.Demand(row.user, seq, tasks, core_s, resources, known is not None))
+        return demands
+
+    def rows(self, connection: sa.Connection, demand: pack.Demand, limit: int) -> Sequence[Any]:
+        """At most ``limit`` tasks of a demand, oldest first."""
+        rows = self._ready(connection, demand.run_seq, max(limit, _HEAD))
+        return [row for row in rows if self._asked(connection, demand.run_seq, row) == demand.resources][:limit]
+
+    def _ready(self, connection: sa.Connection, run_seq: int, limit: int, *, lock: bool = True) -> Sequence[Any]:
+        now = self._clock.now()
+        return ready_tasks(connection, run_seq, now, now + 2 * MAX_BACKOFF_S, limit, lock=lock)
+
+    def _asked(self, connection: sa.Connection, run_seq: int, task: Any) -> Resources:
+        spec = self._specs.of_run(connection, run_seq)
+        if task.role == "task":
+            return spec.resources_of(task.role, task.params, task.overrides)
+        return spec.granted(task.role, task.overrides)
