@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from packhorse import __version__
 from packhorse.api.auth import CurrentUser
 from packhorse.api.deps import Services
 from packhorse.domain.errors import NotAllowed, NotFound
-from packhorse.domain.views import AppView, Check, UsageView
+from packhorse.domain.views import Account, AccountBy, AppView, Check, ImageView, SiteView
 
 router = APIRouter(tags=["about"])
 open_router = APIRouter(tags=["about"])
@@ -29,18 +29,35 @@ def whoami(user: CurrentUser) -> dict[str, Any]:
     return {"user": user.name, "admin": user.admin}
 
 
-@router.get("/usage", summary="What all your runs used")
-def usage(service: Services, user: CurrentUser) -> UsageView:
-    """Over all ended attempts."""
-    return service.usage(user)
+@router.get("/usage", summary="What allocations paid, and for whom")
+def usage(
+    service: Services,
+    user: CurrentUser,
+    by: Annotated[list[AccountBy] | None, Query(description="may be repeated; all without it")] = None,
+    since: Annotated[float | None, Query(ge=0, description="only allocations that ended after this, in seconds since the epoch")] = None,
+) -> Account:
+    """Your part of it; an admin is told everybody's, and what was idle."""
+    return service.account(user, by or tuple(AccountBy), since)
 
 
 @router.get("/doctor", summary="Whether everything that runs need is there")
-def doctor(service: Services, user: CurrentUser) -> list[Check]:
-    """For admins: it names folders and versions of the server."""
+def doctor(service: Services, user: CurrentUser, site: str | None = None) -> list[Check]:
+    """For admins: it names folders and versions of the server. With ``site``, a real job is submitted there."""
     if not user.admin:
         raise NotAllowed("Only an admin may examine the server.", hint="Ask whoever runs it.")
-    return service.doctor()
+    return service.doctor(site)
+
+
+@router.get("/sites", summary="List sites")
+def list_sites(service: Services, user: CurrentUser) -> list[SiteView]:
+    """Where tasks can run, with queues and limits."""
+    return service.sites(user)
+
+
+@router.get("/images", summary="List images")
+def list_images(service: Services, user: CurrentUser) -> list[ImageView]:
+    """Those at sites, and those on their way there: progress, size, time, and the reason of a failure."""
+    return service.images(user)
 
 
 @router.get("/apps", summary="List apps")

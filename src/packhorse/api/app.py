@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -18,12 +19,16 @@ from packhorse.engine.service import Service
 PREFIX = "/api/v1"
 
 
-def create_app(service: Service, tokens: TokenChecker) -> FastAPI:
-    """The API over ``service`` for those whom ``tokens`` knows. Every endpoint but ``/health`` asks who it is."""
+def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
+    """The API over ``service`` for those whom ``tokens`` knows. Every endpoint but ``/health`` asks who it is.
+
+    Long answers (a wait, a log that is followed) end early once ``stopping`` says that the server wants to.
+    """
     # no pages of FastAPI's own: they would answer without a token
     app = FastAPI(title="Packhorse", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.service = service
     app.state.tokens = tokens
+    app.state.stopping = stopping
     app.state.waiting_threads = runs.waiting_threads()
     guarded = APIRouter(dependencies=[Depends(current_user)])
     for router in (runs.router, tasks.router, about.router):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from typing import Any
 
 import structlog
@@ -32,6 +33,11 @@ def install_errors(app: FastAPI) -> None:
     app.add_middleware(RequestLog)
 
 
+def log_failure(event: str, **fields: Any) -> None:
+    """Logs the exception at hand. Formatted here, because some renderers print local variables, and with them tokens."""
+    _log.error(event, traceback=traceback.format_exc(), **fields)
+
+
 class RequestLog:
     """Logs each request, never its headers or its query, and answers 500 with an id where something broke."""
 
@@ -55,7 +61,7 @@ class RequestLog:
             await self._app(scope, receive, note_status)
         except Exception:
             error_id = new_id("e")
-            _log.exception("request_failed", error_id=error_id, method=scope["method"], path=scope["path"])
+            log_failure("request_failed", error_id=error_id, method=scope["method"], path=scope["path"])
             if not status:
                 await _broken(error_id)(scope, receive, note_status)
         user = scope.get("state", {}).get("user")

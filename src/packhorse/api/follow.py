@@ -10,14 +10,13 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import structlog
 from starlette.concurrency import run_in_threadpool
 
-from packhorse.api.errors import error_document
+from packhorse.api.errors import error_document, log_failure
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.states import TERMINAL
 from packhorse.domain.views import LogPart, User
@@ -28,8 +27,6 @@ Encoding = Literal["text", "base64"]
 PAUSE_S = (0.1, 1.0)
 HEARTBEAT_S = 15.0
 _PART_BYTES = 256 * 1024
-
-_log = structlog.get_logger("packhorse.api")
 
 
 @dataclass(slots=True)
@@ -56,23 +53,26 @@ class Place:
 class Follower:
     """Follows one stream of one attempt of a task: the one asked for, else the last that had begun, else the first."""
 
-    def __init__(self, service: Service, user: User, task_id: str, stream: str, place: Place, encoding: Encoding) -> None:
+    def __init__(
+        self, service: Service, user: User, task_id: str, stream: str, place: Place, encoding: Encoding, stopping: Callable[[], bool]
+    ) -> None:
         self._service = service
         self._user = user
         self._task_id = task_id
         self._stream = stream
         self._place = place
         self._encoding = encoding
+        self._stopping = stopping
 
     def check(self) -> None:
         """Refuses before the answer begins what would be refused while following."""
         self._service.log(self._user, self._task_id, self._stream, self._place.offset, 1, self._place.attempt)
 
     async def events(self) -> AsyncIterator[bytes]:
-        """The events, until the attempt has ended and all of its output was sent."""
+        """The events, until the attempt has ended and all of its output was sent. One that ends without ``end`` may be asked for again."""
         pause_s, silent_since = PAUSE_S[0], time.monotonic()
         yield b"retry: 1000\n\n"
-        while True:
+        while not self._stopping():
             try:
                 part = await run_in_threadpool(self._read)
             except Unavailable:
@@ -81,7 +81,7 @@ class Follower:
                 yield _event("error", None, error_document(error))
                 return
             except Exception:
-                _log.exception("follow_failed", task=self._task_id)
+                log_failure("follow_failed", task=self._task_id)
                 return
             text = self._encoded(part) if part is not None else ""
             if text:

@@ -23,8 +23,11 @@ from packhorse.domain.views import Page, RunView, TaskView, UsageView, User
 from packhorse.engine.service import Service
 
 MAX_WAIT_S = 30.0
-_SLICE_S = 2.0
+_SLICE_S = 1.0  # a wait looks that often whether the client, or the server, has gone
 _WAITING_THREADS = 64
+
+#: What may be said of a run whose table is uploaded; its key is a header.
+TABLE_OPTIONS = frozenset(AppRun.model_fields) - {"over", "client_key"}
 
 router = APIRouter(tags=["runs"])
 
@@ -73,6 +76,8 @@ def submit_table(
     name: str = "",
     session: str | None = None,
     gather: bool = True,
+    image: str | None = None,
+    outputs: str | None = None,
     params: Annotated[str, Query(description="JSON object: values common to all rows")] = "{}",
     tags: Annotated[str, Query(description="JSON object")] = "{}",
     resources: Annotated[str, Query(description="JSON object, laid over the app's own")] = "{}",
@@ -81,9 +86,12 @@ def submit_table(
 ) -> RunView:
     """One task for each row of the body, CSV or JSON lines by its Content-Type. Up to 1,000,000 rows, 1 GB."""
     with body:
+        if unknown := sorted(set(request.query_params) - TABLE_OPTIONS):
+            raise InvalidRequest(f"'{unknown[0][:60]}' is not an option of a run.", hint="GET /api/v1/openapi.json has them.")
         objects = {"params": params, "tags": tags, "resources": resources, "retry": retry}
         document: dict[str, Any] = {field: parse_object(field, text) for field, text in objects.items()}
-        run = validate_run(AppRun, {"app": app, "name": name, "session": session, "gather": gather, **document})
+        plain = {"app": app, "name": name, "session": session, "gather": gather, "image": image, "outputs": outputs}
+        run = validate_run(AppRun, {**plain, **document})
         rows = read_rows(request.headers.get("content-type", ""), body)
         return _submit(service, user, run, key, response, rows)
 
@@ -94,11 +102,7 @@ def _submit(
     if key is not None:
         if run.client_key not in (None, key):
             raise InvalidRequest("The header 'Idempotency-Key' and the field 'client_key' differ.", hint="Give one of them.")
-        run = (
-            validate_run(type(run), {**run.model_dump(by_alias=True), "client_key": key})
-            if len(key) > 200
-            else run.model_copy(update={"client_key": key})
-        )
+        run = run.model_copy(update={"client_key": key})
     view = service.submit(user, run, rows)
     response.headers["Location"] = f"/api/v1/runs/{view.id}"
     return view
@@ -136,7 +140,7 @@ async def wait_for_run(
         else:  # many wait: look once a second instead of holding a thread
             view = await run_in_threadpool(service.run, user, run_id)
         over = view.ended or view.done > seen_done or anyio.current_time() >= give_up
-        if over or await request.is_disconnected():
+        if over or request.app.state.stopping() or await request.is_disconnected():
             return view
         if threads.available_tokens <= 0:
             await anyio.sleep(min(1.0, left_s))
@@ -198,7 +202,7 @@ def retry_run(service: Services, user: CurrentUser, run_id: str, key: Idempotenc
 
 @router.get("/runs/{run_id}/usage", summary="What a run used")
 def run_usage(service: Services, user: CurrentUser, run_id: str) -> UsageView:
-    """Over all ended attempts."""
+    """Over all ended attempts, with its share of what its allocations paid."""
     return service.usage(user, run_id)
 
 

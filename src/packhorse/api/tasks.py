@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from packhorse.api.auth import CurrentUser
@@ -49,6 +49,7 @@ def get_log(
 
 @router.get("/logs/{stream}/follow", summary="Follow a task's log", response_class=StreamingResponse)
 def follow_log(
+    request: Request,
     service: Services,
     user: CurrentUser,
     task_id: str,
@@ -58,7 +59,7 @@ def follow_log(
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> StreamingResponse:
     """Server-sent events: data is a JSON string (text, or base64 of the exact bytes), the id is where to go on, ``end`` is the last one."""
-    follower = Follower(service, user, task_id, stream, Place.parse(last_event_id, attempt), encoding)
+    follower = Follower(service, user, task_id, stream, Place.parse(last_event_id, attempt), encoding, request.app.state.stopping)
     follower.check()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(follower.events(), media_type="text/event-stream", headers=headers)

@@ -25,8 +25,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 apps_command = typer.Typer(help="The apps that can be run.", invoke_without_command=True)
+images_command = typer.Typer(help="The container images at sites.", invoke_without_command=True)
+sites_command = typer.Typer(help="The sites where tasks can run.", invoke_without_command=True)
 token_command = typer.Typer(help="Who may use a server.", no_args_is_help=True)
 app.add_typer(apps_command, name="apps")
+app.add_typer(images_command, name="images")
+app.add_typer(sites_command, name="sites")
 app.add_typer(token_command, name="token")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -45,7 +49,12 @@ def run(
     cores: Annotated[float | None, typer.Option(help="Cores for each task, instead of the app's own number.")] = None,
     memory_gb: Annotated[float | None, typer.Option(help="Memory limit of each task in GB.")] = None,
     walltime: Annotated[str | None, typer.Option(help="Time limit of each task: 90s, 10m, 2h, 1d.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Nodes for each task, for an app that spans several.")] = None,
+    site: Annotated[str | None, typer.Option(help="Where to run: see 'packhorse sites'.")] = None,
+    queue: Annotated[str | None, typer.Option(help="A queue (partition) of the site.")] = None,
     session: Annotated[str | None, typer.Option(help="none, worker or shell, instead of the app's own.")] = None,
+    image: Annotated[str | None, typer.Option(help="A container image instead of the app's own; none: this host's own programs.")] = None,
+    outputs: Annotated[str | None, typer.Option(help="A URL to deliver output files below: s3://bucket/prefix, file:///folder.")] = None,
     no_gather: Annotated[bool, typer.Option("--no-gather", help="Leave the gathering task out.")] = False,
     key: Annotated[str | None, typer.Option(help="Client key: the same key returns the same run.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when the run is accepted; 'packhorse wait' goes on with it.")] = False,
@@ -55,7 +64,23 @@ def run(
     from packhorse.cli.running import RunArguments, run_app
 
     arguments = RunArguments(
-        name_or_path, over, set_ or [], tasks, name, tag or [], cores, memory_gb, walltime, session, not no_gather, key
+        name_or_path,
+        over,
+        set_ or [],
+        tasks,
+        name,
+        tag or [],
+        cores,
+        memory_gb,
+        walltime,
+        session,
+        not no_gather,
+        key,
+        site,
+        queue,
+        nodes,
+        image,
+        outputs,
     )
     run_app(arguments, detach=detach, as_json=as_json)
 
@@ -142,13 +167,18 @@ def retry(
 
 @app.command()
 def usage(
-    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="One run; all of yours without it.")] = None,
+    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="One run; without it, all that you may see.")] = None,
+    by: Annotated[list[str] | None, typer.Option(metavar="site|user|app", help="Only by this; may be repeated.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only allocations that ended in the last 12h, 7d.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What runs used: CPU-hours, memory, bytes."""
-    from packhorse.cli.showing import show_usage
+    """What runs used, and what allocations paid: by site, user and app, with what was idle."""
+    from packhorse.cli.accounts import show_account, show_usage
 
-    show_usage(run_id, as_json=as_json)
+    if run_id is None:
+        show_account(by or [], since, as_json=as_json)
+    else:
+        show_usage(run_id, by or [], since, as_json=as_json)
 
 
 @apps_command.callback()
@@ -160,6 +190,14 @@ def apps(context: typer.Context, as_json: AsJson = False) -> None:
         list_apps(as_json=as_json)
 
 
+@apps_command.command("list")
+def apps_list(as_json: AsJson = False) -> None:
+    """List the apps that can be run by name."""
+    from packhorse.cli.showing import list_apps
+
+    list_apps(as_json=as_json)
+
+
 @apps_command.command("show")
 def apps_show(name: Annotated[str, typer.Argument(metavar="APP")], as_json: AsJson = False) -> None:
     """Show an app's parameters, resources and outputs."""
@@ -169,25 +207,96 @@ def apps_show(name: Annotated[str, typer.Argument(metavar="APP")], as_json: AsJs
 
 
 @apps_command.command("check")
-def apps_check(path: Annotated[str, typer.Argument(metavar="PATH", help="An app.yaml, or its folder.")]) -> None:
+def apps_check(path: Annotated[str, typer.Argument(metavar="PATH", help="An app.yaml, or its folder.")], as_json: AsJson = False) -> None:
     """Check a manifest: every problem with file, line and field."""
     from packhorse.cli.showing import check_app
 
-    check_app(path)
+    check_app(path, as_json=as_json)
+
+
+@sites_command.callback()
+def sites(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the sites where tasks can run, with their queues and limits."""
+    if context.invoked_subcommand is None:
+        from packhorse.cli.showing import list_sites
+
+        list_sites(as_json=as_json)
+
+
+@sites_command.command("list")
+def sites_list(as_json: AsJson = False) -> None:
+    """List the sites where tasks can run, with their queues and limits."""
+    from packhorse.cli.showing import list_sites
+
+    list_sites(as_json=as_json)
+
+
+@sites_command.command("add")
+def sites_add(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="What the site is to be called.")] = None,
+    profile: Annotated[str | None, typer.Option(help="What kind of site it is: slurm or perlmutter.")] = None,
+    transport: Annotated[str | None, typer.Option(help="local or ssh.")] = None,
+    host: Annotated[str | None, typer.Option(help="The login node, or its name in the SSH configuration.")] = None,
+    port: Annotated[int | None, typer.Option(help="Its SSH port.")] = None,
+    user: Annotated[str | None, typer.Option(help="The user there.")] = None,
+    key_file: Annotated[str | None, typer.Option(help="The private key; '' takes those of the SSH configuration.")] = None,
+    known_hosts: Annotated[str | None, typer.Option(help="The file of host keys to trust.")] = None,
+    ssh_config: Annotated[str | None, typer.Option(help="The SSH configuration file.")] = None,
+    root: Annotated[str | None, typer.Option(help="A folder there that all nodes share; '$SCRATCH/packhorse' is fine.")] = None,
+    queue: Annotated[str | None, typer.Option(help="The queue (partition) to use.")] = None,
+    account: Annotated[str | None, typer.Option(help="The account to charge.")] = None,
+    qos: Annotated[str | None, typer.Option(help="The quality of service.")] = None,
+    constraint: Annotated[str | None, typer.Option(help="Node features, such as cpu.")] = None,
+    python: Annotated[str | None, typer.Option(help="The path of Python 3.6 or newer there.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, take what is suggested, and write it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Connect a site: asks what it has to know, looks what is there, checks it, and writes it to the configuration file."""
+    from packhorse.cli.adding import Given, add
+
+    settings = {
+        "transport": transport, "host": host, "port": port, "user": user, "key_file": key_file, "known_hosts": known_hosts,
+        "ssh_config": ssh_config, "root": root, "queue": queue, "account": account, "qos": qos, "constraint": constraint, "python": python,
+    }  # fmt: skip
+    add(Given(name, profile, settings, yes), as_json=as_json)
+
+
+@images_command.callback()
+def images(context: typer.Context, as_json: AsJson = False) -> None:
+    """The container images at sites, and those on their way there: progress, size, and why one failed."""
+    if context.invoked_subcommand is None:
+        from packhorse.cli.imaging import list_images
+
+        list_images(as_json=as_json)
+
+
+@images_command.command("check")
+def images_check(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Its name, such as quay.io/lab/tool:1.2.")],
+    architecture: Annotated[str, typer.Option(help="The processors of the nodes, as OCI calls them.")] = "amd64",
+    as_json: AsJson = False,
+) -> None:
+    """Look into an image for what will bite on a supercomputer. Exit code 1 when there is a problem."""
+    from packhorse.cli.imaging import check_image
+
+    check_image(image, architecture, as_json=as_json)
 
 
 @app.command()
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    site: Annotated[str | None, typer.Argument(metavar="[SITE]", help="Examine this site, with a real job.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Check that everything a run needs is there, and say what to do about what is not."""
     from packhorse.cli.showing import run_doctor
 
-    run_doctor(as_json=as_json)
+    run_doctor(site, as_json=as_json)
 
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8765,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: that of [server], 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; default: that of [server], 8765.")] = None,
     database: Annotated[str | None, typer.Option(help="Database URL; default: SQLite in the home folder.")] = None,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log as JSON lines.")] = False,
     allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Listen on an address that others can reach.")] = False,

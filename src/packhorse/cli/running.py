@@ -42,6 +42,11 @@ class RunArguments:
     session: str | None
     gather: bool
     key: str | None
+    site: str | None = None
+    queue: str | None = None
+    nodes: int | None = None
+    image: str | None = None
+    outputs: str | None = None
 
 
 def run_app(arguments: RunArguments, *, detach: bool, as_json: bool) -> None:
@@ -103,7 +108,7 @@ def _go_on(handle: RunHandle, *, detach: bool, as_json: bool) -> None:
 def summarise(handle: RunHandle) -> None:
     """A screen about a run that has ended."""
     usage = handle.usage()
-    rate = f"{usage.tasks_per_s:,.0f} a second" if usage.tasks_per_s else ""
+    rate = _rate(usage.tasks_per_s) if usage.tasks_per_s else ""
     print_facts(
         [
             ("run", handle.id),
@@ -133,6 +138,14 @@ def summarise(handle: RunHandle) -> None:
         out.print(f"\nMore: packhorse show {example}; again: packhorse retry {handle.id}", markup=False, highlight=False)
 
 
+def _rate(per_s: float) -> str:
+    """In a unit in which it is more than one."""
+    for per, unit in ((1, "second"), (60, "minute")):
+        if per_s * per >= 1:
+            return f"{per_s * per:,.0f} a {unit}"
+    return f"{per_s * 3600:.1f} an hour"
+
+
 def _request(arguments: RunArguments) -> AppRun | TaskRun:
     resources: dict[str, Any] = {}
     if arguments.cores is not None:
@@ -141,12 +154,16 @@ def _request(arguments: RunArguments) -> AppRun | TaskRun:
         resources["ram_gb"] = arguments.memory_gb
     if arguments.walltime is not None:
         resources["walltime_s"] = parse_duration(arguments.walltime)
+    given = {"site": arguments.site, "queue": arguments.queue, "nodes": arguments.nodes}
+    resources |= {name: value for name, value in given.items() if value is not None}
     common: dict[str, Any] = {
         "name": arguments.name,
         "tags": _pairs("--tag", arguments.tags),
         "client_key": arguments.key,
         "resources": resources,
         "session": _session(arguments.session),
+        "image": arguments.image,
+        "outputs": arguments.outputs,
     }
     if (arguments.app is None) == (arguments.tasks is None):
         raise InvalidRequest("Say what to run: an app, or --tasks with a file of tasks.", hint="See 'packhorse run --help'.")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
 import signal
+import socket
 
 import uvicorn
 
@@ -12,7 +14,7 @@ from packhorse.api.app import create_app
 from packhorse.api.auth import Tokens
 from packhorse.cli.output import err, out
 from packhorse.domain.config import Config, load_config
-from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.errors import Conflict, InvalidRequest, NotFound
 from packhorse.engine.embedded import Embedded
 from packhorse.logs import configure_logs
 
@@ -20,29 +22,52 @@ _LINGER_S = 30.0  # a server's agent waits for the next task that long
 _SHUTDOWN_S = 5
 
 
-def serve(host: str, port: int, database: str | None, *, json_logs: bool, allow_remote: bool) -> None:
+def serve(host: str | None, port: int | None, database: str | None, *, json_logs: bool, allow_remote: bool) -> None:
     """``packhorse serve``: API and engine in one process, until SIGTERM. Agents go on with what they have."""
+    config = load_config()
+    host = config.server.host if host is None else host
+    port = config.server.port if port is None else port
     if not _is_loopback(host) and not allow_remote:
         raise InvalidRequest(
             f"Others can reach {host}, and the API speaks plain HTTP, so tokens could be read on the way.",
             hint="Put a proxy with TLS before 127.0.0.1, or say --allow-remote.",
         )
+    listener = _listen(host, port)
     configure_logs(level=logging.INFO, as_json=json_logs)
-    config = load_config()
     embedded = _open(config, database, serving=True)
     tokens = Tokens(embedded.database)
     token_file = embedded.home / "token"
     tokens.ensure_file(token_file, embedded.user.name)
-    api = create_app(embedded.service, tokens)
-    settings = uvicorn.Config(api, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S)
-    err.print(f"Serving http://{host}:{port}; the token of {embedded.user.name} is in {token_file}", highlight=False)
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has shut down; the engine must be left in order
+    api = create_app(embedded.service, tokens, stopping=lambda: server.should_exit)
+    settings = uvicorn.Config(api, log_config=None, access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S)
+    server = uvicorn.Server(settings)
+    address = f"[{host}]" if ":" in host else host
+    err.print(
+        f"Serving http://{address}:{listener.getsockname()[1]}; the token of {embedded.user.name} is in {token_file}", highlight=False
+    )
+    # uvicorn raises them again when it has shut down; the engine must be left in order
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     try:
         with embedded.run_engine():
-            uvicorn.Server(settings).run()
+            server.run(sockets=[listener])
     finally:
+        listener.close()
         embedded.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound, so that a port that is taken is a refusal and not a server that dies."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise Conflict(f"Something else listens on port {port} of {host}.", hint="Choose another one with --port.") from None
+        raise InvalidRequest(f"Cannot listen on port {port} of {host}: {error}.") from None
+    return listener
 
 
 def add_token(user: str, database: str | None, *, admin: bool) -> None:
@@ -68,6 +93,9 @@ def _open(config: Config, database: str | None, *, serving: bool = False) -> Emb
         database_url=database or config.database,
         app_folders=config.app_folders(),
         data_roots=config.server.data_roots if serving else None,
+        site_configs=config.sites,
+        images=config.images,
+        data=config.data,
         linger_s=_LINGER_S if serving else 2.0,
     )
 

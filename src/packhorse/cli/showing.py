@@ -1,12 +1,11 @@
-"""Commands that show runs, tasks, logs, results, usage and apps."""
+"""Commands that show runs, tasks, logs, results and apps."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,8 +18,6 @@ from packhorse.domain.errors import InvalidRequest, NotFound
 from packhorse.domain.manifest import parse_manifest
 from packhorse.domain.states import FAILED, TaskState
 from packhorse.domain.views import AttemptView, RunView, TaskDetail, TaskView
-
-_LOOK_AHEAD = 1000  # rows whose fields make the columns of a CSV
 
 
 def list_runs(limit: int, *, as_json: bool) -> None:
@@ -131,51 +128,30 @@ def print_results(run_id: str, output: str | None, *, as_csv: bool, as_json: boo
         raise InvalidRequest("Choose one of --csv and --json.")
     wants_csv = as_csv or (not as_json and output is not None and output.endswith(".csv"))
     with Client() as client:
-        rows = client.get(run_id).iter_results()
+        read_rows = client.get(run_id).iter_results
         if output is None:
-            _write_rows(sys.stdout, rows, as_csv=wants_csv)
+            _write_rows(sys.stdout, read_rows, as_csv=wants_csv)
             return
         with Path(output).open("w", encoding="utf-8", newline="") as file:
-            number = _write_rows(file, rows, as_csv=wants_csv)
+            number = _write_rows(file, read_rows, as_csv=wants_csv)
         out.print(f"{number} results in {output}", highlight=False)
 
 
-def _write_rows(file: TextIO, rows: Iterator[dict[str, Any]], *, as_csv: bool) -> int:
-    """Writes results in constant memory; the columns of a CSV are those of the first rows."""
+def _write_rows(file: TextIO, read_rows: Callable[[], Iterator[dict[str, Any]]], *, as_csv: bool) -> int:
+    """Writes results in constant memory. A CSV reads them twice: a column may come up in the last row only."""
     number = 0
     if not as_csv:
-        for row in rows:
+        for row in read_rows():
             file.write(json.dumps(row) + "\n")
             number += 1
         return number
-    first = [flat_result(row) for _, row in zip(range(_LOOK_AHEAD), rows, strict=False)]
-    columns = list(dict.fromkeys(name for row in first for name in row))
-    writer = csv.DictWriter(file, columns, extrasaction="ignore")
+    columns = list(dict.fromkeys(name for row in read_rows() for name in flat_result(row)))
+    writer = csv.DictWriter(file, columns, extrasaction="ignore")  # a run that goes on may bring new ones meanwhile
     writer.writeheader()
-    for flat in chain(first, map(flat_result, rows)):
-        writer.writerow(flat)
+    for row in read_rows():
+        writer.writerow(flat_result(row))
         number += 1
     return number
-
-
-def show_usage(run_id: str | None, *, as_json: bool) -> None:
-    """``packhorse usage``."""
-    with Client() as client:
-        usage = client.backend.usage(run_id)
-    if as_json:
-        print_json(usage)
-        return
-    print_facts(
-        [
-            ("tasks", f"{usage.tasks:,}"),
-            ("attempts", f"{usage.attempts:,}"),
-            ("granted", f"{usage.core_s / 3600:.4f} core-hours"),
-            ("used", f"{usage.cpu_s / 3600:.4f} CPU-hours"),
-            ("memory", f"{size(usage.peak_memory)} at the most in one task"),
-            ("read", size(usage.read_bytes)),
-            ("written", size(usage.write_bytes)),
-        ]
-    )
 
 
 def list_apps(*, as_json: bool) -> None:
@@ -207,19 +183,42 @@ def show_app(name: str, *, as_json: bool) -> None:
     print_table(["parameter", "type", "default", "choices", "what"], rows)
 
 
-def check_app(path: str) -> None:
+def check_app(path: str, *, as_json: bool) -> None:
     """``packhorse apps check``."""
     file = Path(path) / "app.yaml" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise NotFound(f"There is no app manifest at {file}.")
     manifest = parse_manifest(file.read_text(encoding="utf-8"), str(file))
-    out.print(f"{file}: {manifest.name} {manifest.version} is fine.", highlight=False)
+    if as_json:
+        print_json({"file": str(file), "name": manifest.name, "version": manifest.version})
+    else:
+        out.print(f"{file}: {manifest.name} {manifest.version} is fine.", highlight=False)
 
 
-def run_doctor(*, as_json: bool) -> None:
+def list_sites(*, as_json: bool) -> None:
+    """``packhorse sites``."""
+    with Client() as client:
+        sites = client.backend.sites()
+    if as_json:
+        print_json(sites)
+        return
+    rows: list[tuple[Any, ...]] = []
+    for site in sites:
+        live = ", ".join(f"{number} {state.lower()}" for state, number in site.allocations.items()) or "none"
+        rows += [
+            (site.name, queue.name or "", queue.nodes, queue.cores, f"{queue.memory_gb:g} GB", queue.gpus or "",
+             duration(queue.walltime_s) if queue.walltime_s else "no limit", live)
+            for queue in site.queues
+        ]  # fmt: skip
+        if site.problem:
+            rows.append((site.name, "", "", "", "", "", "", site.problem))
+    print_table(["site", "queue", "nodes", "cores", "memory", "GPUs", "walltime", "allocations"], rows)
+
+
+def run_doctor(site: str | None, *, as_json: bool) -> None:
     """``packhorse doctor``: exit code 1 when something is not right."""
     with Client() as client:
-        checks = client.backend.doctor()
+        checks = client.backend.doctor(site)
     if as_json:
         print_json(checks)
     else:

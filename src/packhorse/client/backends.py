@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from packhorse.domain.config import load_config
+from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig, load_config
 from packhorse.domain.errors import (
     Conflict,
     InvalidManifest,
@@ -25,12 +25,26 @@ from packhorse.domain.errors import (
 )
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import AppView, Check, LogPart, Page, RunView, TaskDetail, TaskView, UsageView
+from packhorse.domain.views import (
+    Account,
+    AccountBy,
+    AppView,
+    Check,
+    ImageView,
+    LogPart,
+    Page,
+    RunView,
+    SiteView,
+    TaskDetail,
+    TaskView,
+    UsageView,
+)
 
 Rows = Iterable[Mapping[str, Any]]
 
 _TIMEOUT_S = 60.0
 _WAIT_S = 20.0  # of one long poll
+_DOCTOR_S = 200.0  # it may wait for a job
 _ERRORS = {
     kind.code: kind for kind in (Conflict, InvalidManifest, InvalidRequest, NotAllowed, NotAuthenticated, NotFound, TooLarge, Unavailable)
 }
@@ -51,9 +65,12 @@ class Backend(Protocol):
     def retry(self, run_id: str, client_key: str | None) -> RunView: ...
     def results(self, run_id: str) -> Iterator[dict[str, Any]]: ...
     def gathered(self, run_id: str) -> dict[str, Path]: ...
-    def usage(self, run_id: str | None) -> UsageView: ...
+    def usage(self, run_id: str) -> UsageView: ...
+    def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account: ...
     def apps(self) -> list[AppView]: ...
-    def doctor(self) -> list[Check]: ...
+    def sites(self) -> list[SiteView]: ...
+    def images(self) -> list[ImageView]: ...
+    def doctor(self, site: str | None = None) -> list[Check]: ...
     def working(self) -> AbstractContextManager[None]:
         """Makes sure that an engine works meanwhile."""
         ...
@@ -64,12 +81,22 @@ class Backend(Protocol):
 class EmbeddedBackend:
     """Everything in this process, on one folder."""
 
-    def __init__(self, home: Path, app_folders: Iterable[Path] = (), database_url: str | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        app_folders: Iterable[Path] = (),
+        database_url: str | None = None,
+        site_configs: Mapping[str, SiteConfig] | None = None,
+        images: ImagesConfig | None = None,
+        data: DataConfig | None = None,
+    ) -> None:
         from packhorse.engine.embedded import Embedded  # slow to import; a client of a server does without
         from packhorse.logs import quiet_unless_configured
 
         quiet_unless_configured()
-        self._embedded = Embedded(home, app_folders=list(app_folders), database_url=database_url)
+        self._embedded = Embedded(
+            home, app_folders=list(app_folders), database_url=database_url, site_configs=site_configs, images=images, data=data
+        )
         self._service, self._user = self._embedded.service, self._embedded.user
 
     def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
@@ -108,14 +135,23 @@ class EmbeddedBackend:
     def gathered(self, run_id: str) -> dict[str, Path]:
         return self._service.gathered(self._user, run_id)
 
-    def usage(self, run_id: str | None) -> UsageView:
+    def usage(self, run_id: str) -> UsageView:
         return self._service.usage(self._user, run_id)
+
+    def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
+        return self._service.account(self._user, by, since)
 
     def apps(self) -> list[AppView]:
         return self._service.apps(self._user)
 
-    def doctor(self) -> list[Check]:
-        return self._service.doctor()
+    def sites(self) -> list[SiteView]:
+        return self._service.sites(self._user)
+
+    def images(self) -> list[ImageView]:
+        return self._service.images(self._user)
+
+    def doctor(self, site: str | None = None) -> list[Check]:
+        return self._service.doctor(site)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -197,14 +233,24 @@ class HttpBackend:
             found[file["name"]] = target
         return found
 
-    def usage(self, run_id: str | None) -> UsageView:
-        return UsageView.model_validate(self._json("GET", f"/runs/{_part(run_id)}/usage" if run_id else "/usage"))
+    def usage(self, run_id: str) -> UsageView:
+        return UsageView.model_validate(self._json("GET", f"/runs/{_part(run_id)}/usage"))
+
+    def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
+        return Account.model_validate(self._json("GET", "/usage", params=_given(by=[one.value for one in by], since=since)))
 
     def apps(self) -> list[AppView]:
         return [AppView.model_validate(app) for app in self._json("GET", "/apps")]
 
-    def doctor(self) -> list[Check]:
-        return [Check.model_validate(check) for check in self._json("GET", "/doctor")]
+    def images(self) -> list[ImageView]:
+        return [ImageView.model_validate(image) for image in self._json("GET", "/images")]
+
+    def sites(self) -> list[SiteView]:
+        return [SiteView.model_validate(site) for site in self._json("GET", "/sites")]
+
+    def doctor(self, site: str | None = None) -> list[Check]:
+        checks = self._json("GET", "/doctor", params=_given(site=site), timeout=_DOCTOR_S)
+        return [Check.model_validate(check) for check in checks]
 
     @contextmanager
     def working(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from packhorse.domain.app import Session
 from packhorse.domain.config import load_config
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
-from packhorse.domain.views import AppView, RunView, UsageView
+from packhorse.domain.views import Account, AccountBy, AppView, ImageView, RunView
 
 
 def find_token(url: str, token: str | None = None) -> str | None:
@@ -45,6 +45,14 @@ def _is_this_machine(url: str) -> bool:
         return host == "localhost"
 
 
+def account_by(text: str) -> AccountBy:
+    """Refuses what an account cannot be divided by."""
+    try:
+        return AccountBy(text)
+    except ValueError:
+        raise InvalidRequest(f"Usage by '{text[:60]}': expected one of {', '.join(AccountBy)}.") from None
+
+
 class Client:
     """Talks to the server at ``url`` (or ``$PACKHORSE_URL``); without one, runs everything in this process on ``home``."""
 
@@ -55,7 +63,8 @@ class Client:
             self._backend = HttpBackend(url, find_token(url, token))
         else:
             config = load_config()
-            self._backend = EmbeddedBackend(Path(home) if home else config.home_folder(), config.app_folders(), config.database)
+            folder = Path(home) if home else config.home_folder()
+            self._backend = EmbeddedBackend(folder, config.app_folders(), config.database, config.sites, config.images, config.data)
 
     def run(
         self,
@@ -69,16 +78,20 @@ class Client:
         retry: Mapping[str, int] | None = None,
         session: str | None = None,
         gather: bool = True,
+        image: str | None = None,
+        outputs: str | None = None,
         client_key: str | None = None,
     ) -> RunHandle:
         """Submits one task per row of ``over`` (a file, a list of dicts, a DataFrame), or a single one, and returns at once.
 
-        ``app`` is a name, or the path of an app.yaml or of its folder. ``params`` are common to all rows. ``client_key`` makes the call
+        ``app`` is a name, or the path of an app.yaml or of its folder. ``params`` are common to all rows. ``image`` is used instead of
+        the app's own ('none': the host's programs). Output files are delivered below the URL ``outputs``. ``client_key`` makes the call
         idempotent. Raises the refusals of ``packhorse.domain.errors``.
         """
         request = AppRun(
             app=str(app), params=dict(params or {}), name=name, tags=dict(tags or {}), resources=dict(resources or {}),
-            retry=dict(retry or {}), session=Session(session) if session else None, gather=gather, client_key=client_key,
+            retry=dict(retry or {}), session=Session(session) if session else None, gather=gather, image=image, outputs=outputs,
+            client_key=client_key,
         )  # fmt: skip
         return self._handle(self._backend.submit(request, rows_of(over)))
 
@@ -107,9 +120,16 @@ class Client:
         """The apps that can be run by name."""
         return self._backend.apps()
 
-    def usage(self) -> UsageView:
-        """What all runs of this user used."""
-        return self._backend.usage(None)
+    def images(self) -> list[ImageView]:
+        """Container images at sites, and those on their way there."""
+        return self._backend.images()
+
+    def usage(self, by: Collection[str] = tuple(AccountBy), since: float | None = None) -> Account:
+        """What allocations paid for this user, or, to an admin, for everybody, by 'site', 'user' and 'app'.
+
+        ``since``, in seconds since the epoch, leaves out allocations that ended before.
+        """
+        return self._backend.account([account_by(one) for one in by], since)
 
     @property
     def backend(self) -> Backend:

@@ -41,13 +41,16 @@ class RunHandle:
         """Returns when every task has ended. ``progress`` shows a bar. Raises TimeoutError after ``timeout_s``; the run goes on."""
         give_up = None if timeout_s is None else time.monotonic() + timeout_s
         with self._backend.working(), Progress(self.view, shown=progress) as bar:
-            while not self._patiently(self.refresh).ended:
+            view = self._patiently(self.refresh)
+            while not view.ended:
                 bar.update(self.view)
                 left_s = _STEP_S * 5 if give_up is None else give_up - time.monotonic()
                 if left_s <= 0:
                     raise TimeoutError(f"Run {self.id} has not ended after {timeout_s:g} s; it goes on.")
-                seen, step_s = self.view.done + self.view.tasks // 50, min(_STEP_S * 5, left_s)
-                self.view = self._patiently(partial(self._backend.wait, self.id, seen, step_s))
+                seen = (
+                    view.done + view.tasks // 50 if progress else view.tasks
+                )  # to be told of every step costs the tasks some of their time
+                view = self.view = self._patiently(partial(self._backend.wait, self.id, seen, min(_STEP_S * 5, left_s)))
             bar.update(self.view)
         return self
 
@@ -118,7 +121,7 @@ class RunHandle:
         return RunHandle(self._backend, self._backend.retry(self.id, client_key))
 
     def usage(self) -> UsageView:
-        """What the run used."""
+        """What the run used, and what was paid for it."""
         return self._backend.usage(self.id)
 
     def __repr__(self) -> str:

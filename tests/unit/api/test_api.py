@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from fastapi.testclient import TestClient
 
 from packhorse.api.app import create_app
 from packhorse.api.auth import Tokens
+from packhorse.api.runs import TABLE_OPTIONS, submit_table
 from packhorse.engine.embedded import Embedded
+from packhorse.store.allocations import insert_allocation, update_allocation
+from packhorse.store.runs import insert_run
+from packhorse.store.shares import Share, add_shares
+from tests.fixtures.stores import run_values
 
 APP = "packhorse: 1\nname: t\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n"
 
@@ -70,6 +76,26 @@ def test_every_endpoint_but_health_refuses_whoever_has_no_token(server: Server) 
 def test_no_route_is_outside_the_description(server: Server) -> None:
     described = {path for _, path in routes(server.api)}
     assert {route.path for route in server.api.routes if isinstance(route, APIRoute)} <= described
+
+
+def test_accounts_tell_users_of_themselves_and_admins_of_all(server: Server) -> None:
+    with server.room.database.write() as connection:
+        seq = insert_allocation(connection, "a-1", "local", '{"cores": 2, "memory_mb": null}', 0.0)
+        update_allocation(connection, seq, started_at=100.0, ended_at=200.0, state="ENDED")
+        for user, core_s in (("alice", 60.0), ("bob", 40.0)):
+            run_seq = insert_run(connection, run_values(user=user, app=f"{user}s-app@1"), [])
+            add_shares(connection, seq, {run_seq: Share(1, 1, 0, core_s)})
+    alices = server.ask("GET", "/usage", "alice")
+    assert alices.json()["total"]["used_core_s"] == 60 and alices.json()["total"]["idle_core_s"] is None
+    assert [line["name"] for line in alices.json()["by"]["app"]] == ["alices-app@1"]
+    assert "bob" not in alices.text
+    told = server.ask("GET", "/usage?by=user&by=site", "root").json()
+    assert [(line["name"], line["used_core_s"]) for line in told["by"]["user"]] == [("alice", 60), ("bob", 40)]
+    assert [(line["paid_core_s"], line["idle_core_s"]) for line in (told["total"], *told["by"]["site"])] == [(200, 100)] * 2
+    assert set(told["by"]) == {"user", "site"}
+    assert server.ask("GET", "/usage?since=201", "root").json()["total"]["paid_core_s"] == 0
+    for query in ("by=color", "since=soon", "since=-1", "since=nan"):
+        assert server.ask("GET", f"/usage?{query}").status_code in (400, 422), query
 
 
 def test_one_user_does_not_see_anothers_runs_and_an_admin_does(server: Server) -> None:
@@ -139,6 +165,16 @@ def test_a_table_may_be_uploaded(server: Server) -> None:
     assert (answer.status_code, answer.json()["tasks"]) == (201, 5000)
     wrong = server.ask("POST", "/runs/table", params={"app": "t"}, content=b"i\nx\n", headers={"Content-Type": "text/csv"})
     assert "row 1, parameter 'i'" in str(wrong.json()["error"]["problems"])
+
+
+def test_all_options_of_a_run_can_be_said_of_one_with_a_table(server: Server) -> None:
+    """One that was not known would be dropped without a word, and tasks run elsewhere than they should."""
+    assert set(signature(submit_table).parameters) >= TABLE_OPTIONS
+    upload = {"content": b"i\n1\n", "headers": {"Content-Type": "text/csv"}}
+    asked = server.ask("POST", "/runs/table", "root", params={"app": "t", "image": "lab/tool:1"}, **upload)
+    assert "runs no containers" in str(asked.json()["error"]["problems"])
+    wrong = server.ask("POST", "/runs/table", params={"app": "t", "imgae": "lab/tool:1"}, **upload)
+    assert (wrong.status_code, "'imgae' is not an option" in wrong.json()["error"]["message"]) == (400, True)
 
 
 def test_pages_follow_each_other(server: Server) -> None:

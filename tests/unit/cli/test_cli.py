@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from packhorse.cli.output import duration, size
 from packhorse.cli.running import parse_duration
+from packhorse.cli.showing import _write_rows
 from packhorse.domain.errors import InvalidRequest
 
 APP = "packhorse: 1\nname: t\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n"
@@ -51,6 +56,10 @@ def folder(tmp_path: Path) -> Path:
         (["show", "r-0123456789abcdef"], 3, "There is no run"),
         (["show", "r-x.1"], 2, "is not a task id"),
         (["logs", "r-0123456789abcdef.0"], 3, "There is no run"),
+        (["usage", "r-0123456789abcdef"], 3, "There is no run"),
+        (["usage", "r-0123456789abcdef", "--by", "app"], 2, "for the usage of all runs"),
+        (["usage", "--by", "colour"], 2, "expected one of site, user, app"),
+        (["usage", "--since", "ages"], 2, "'ages' is not a duration."),
         (["cancel", "r-0123456789abcdef"], 3, "There is no run"),
         (["ps", "r-0123456789abcdef", "--state", "sleeping"], 2, "is not a state"),
         (["serve", "--host", "0.0.0.0"], 2, "--allow-remote"),
@@ -119,3 +128,53 @@ def test_wrong_durations(text: str) -> None:
 def test_numbers_as_people_read_them() -> None:
     assert [size(number) for number in (0, 999, 1500, 2.5e9, 3e15)] == ["0 B", "999 B", "1.5 kB", "2.5 GB", "3000.0 TB"]
     assert [duration(seconds) for seconds in (0.0123, 5, 125, 7325)] == ["12.3 ms", "5.0 s", "2 min 05 s", "2 h 02 min"]
+
+
+def test_a_port_that_is_taken_is_a_conflict(folder: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        done = packhorse(folder, "serve", "--port", port)
+    assert (done.returncode, "Traceback" in done.stderr) == (4, False)
+    assert f"Something else listens on port {port}" in done.stderr
+
+
+def test_a_column_that_comes_up_last_is_in_the_csv(tmp_path: Path) -> None:
+    rows = [
+        {"index": index, "state": "COMPLETE", "name": None, "params": {"i": index}, "result": {"late": 1} if index == 2000 else None}
+        for index in range(2001)
+    ]
+    file = io.StringIO()
+    assert _write_rows(file, lambda: iter(rows), as_csv=True) == 2001
+    assert (file.getvalue().splitlines()[0], file.getvalue().splitlines()[-1]) == ("index,state,i,late", "2000,COMPLETE,2000,1")
+
+
+def test_no_option_takes_a_token(folder: Path) -> None:
+    """A command line is for everybody on the machine to read."""
+    for command in ("run", "ps", "serve", "token add", "doctor"):
+        assert "--token" not in packhorse(folder, *command.split(), "--help").stdout
+
+
+def test_ctrl_c_while_waiting_keeps_the_run_and_says_how_to_go_on(folder: Path) -> None:
+    (folder / "slow.yaml").write_text("packhorse: 1\nname: slow\nversion: '1'\ncommand: [sleep, '60']\n")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PACKHORSE_")}
+    environment = {**kept, "PACKHORSE_HOME": str(folder / "home")}
+    command = [sys.executable, "-m", "packhorse.cli.main", "run", "./slow.yaml"]
+    # a shell that starts the tests in the background has them ignore SIGINT, and all that they start
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        assert process.stderr is not None
+        run_id = process.stderr.readline().split()[1].rstrip(":")  # 'Run r-…: 1 tasks'
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"packhorse wait {run_id}" in said
+    assert packhorse(folder, "cancel", run_id).returncode == 0

@@ -61,7 +61,7 @@ def test_a_missing_table_is_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "t.csv")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=2, max_size=2), max_size=8))
 def test_what_csv_writes_is_read_back(tmp_path: Path, rows: list[list[str]]) -> None:
     path = tmp_path / "t.csv"

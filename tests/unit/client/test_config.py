@@ -1,0 +1,74 @@
+"""packhorse.toml: what it may say, and which place wins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from packhorse.domain.config import Config, load_config
+from packhorse.domain.errors import InvalidRequest
+
+
+def test_without_a_file_everything_has_a_default(tmp_path: Path) -> None:
+    config = load_config(environment={"XDG_CONFIG_HOME": str(tmp_path)})
+    assert (config.server.host, config.server.port, config.sites) == ("127.0.0.1", 8765, {})
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    file = tmp_path / "packhorse.toml"
+    file.write_text(
+        'home = "/data/ph"\napps = ["/apps"]\n[server]\nport = 9000\ndata_roots = ["/data"]\n'
+        '[sites.perlmutter]\ntransport = "ssh"\nscheduler = "slurm"\nroot = "/scratch/ph"\ncores = 128\nqueue = "regular"\n'
+    )
+    config = load_config(environment={"PACKHORSE_CONFIG": str(file)})
+    assert config.home_folder({}) == Path("/data/ph")
+    assert config.app_folders()[0] == Path("/apps")
+    assert (config.server.port, config.server.data_roots) == (9000, [Path("/data")])
+    assert (config.sites["perlmutter"].scheduler, config.sites["perlmutter"].cores) == ("slurm", 128)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("colour = 1", "key 'colour': is not a key that is known here."),
+        ("[server]\nports = 1", "key 'server.ports': is not a key that is known here."),
+        ("[server]\nport = 99999", "key 'server.port': expected: input should be less than or equal to 65535 (found: 99999)."),
+        ("[sites.x]\nscheduler = 'lsf'", "key 'sites.x.scheduler': expected: input should be 'local' or 'slurm'"),
+        ("[sites.x]\ncores = 0", "key 'sites.x.cores'"),
+        ("home = ", "is not valid TOML"),
+        ("home = '\udcff'", "is not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_key(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "packhorse.toml"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(InvalidRequest) as refusal:
+        load_config(file, {})
+    assert words in str(refusal.value)
+    assert str(file) in str(refusal.value)
+
+
+def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "packhorse.toml"
+    file.write_text("a = 1\nb = 2\n")
+    with pytest.raises(InvalidRequest) as refusal:
+        load_config(file, {})
+    assert len(refusal.value.problems) == 2
+
+
+def test_a_file_that_was_named_must_be_there() -> None:
+    with pytest.raises(InvalidRequest, match="is not there"):
+        load_config(environment={"PACKHORSE_CONFIG": "/nowhere/packhorse.toml"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "home"),
+    [
+        ({"PACKHORSE_HOME": "/a", "XDG_DATA_HOME": "/b"}, "/a"),
+        ({"XDG_DATA_HOME": "/b"}, "/b/packhorse"),
+        ({}, str(Path.home() / ".local/share/packhorse")),
+    ],
+)
+def test_where_home_is(environment: dict[str, str], home: str) -> None:
+    assert Config().home_folder(environment) == Path(home)
