@@ -23,6 +23,9 @@ from fba import parse_genes, parse_medium
 
 Row = tuple[str, str, str]
 
+SOLVE_S = 20
+"""Seconds after which one solution is given up (no optimum). GLPK was seen to go round in circles in one of them, for minutes."""
+
 
 def reference(rows: Iterable[Row]) -> dict[Row, float | None]:
     """Growth rate (h⁻¹; None where COBRApy finds no optimum) of each (model, genes, medium)."""
@@ -30,6 +33,7 @@ def reference(rows: Iterable[Row]) -> dict[Row, float | None]:
     growth: dict[Row, float | None] = {}
     for name in dict.fromkeys(row[0] for row in wanted):
         model = load_model(name, repositories=[Cobrapy()])
+        model.solver.configuration.timeout = SOLVE_S
         growth.update(_of_one_model(model, name, [row for row in wanted if row[0] == name]))
     return growth
 
