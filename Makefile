@@ -1,25 +1,35 @@
 # make demo       set everything up and run the main job: 5000 FBA models on this machine
+# make demo-assembly   100 genomes assembled in containers, on a Slurm cluster of this machine
 # make test       set everything up and pass all tests            make test-unit   the fast ones (under a minute)
+# make cluster-up a Slurm cluster on this machine to try things on; make cluster-down ends it
+# make images     the example apps' container images, from Debian and PyPI packages
 # make lint       format, lint and type checks                    make bench       ratios against peers; ONLY=overhead runs one
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+APPS_APT := abyss megahit minimap2 art-nextgen-simulation-tools ragout-examples
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 
-.PHONY: demo test test-unit lint format bench setup setup-test setup-bench clean
+.PHONY: cluster-up cluster-down demo demo-assembly images setup-apps test test-unit lint format bench setup setup-test setup-bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m packhorse.cli.main version
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash deploy/demo.sh
 
+demo-assembly: setup-apps
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash deploy/demo-assembly.sh
+
 test: setup-test
-	$(BIN)/pytest -n 2 --dist loadgroup tests/unit
-	$(BIN)/pytest tests/integration tests/acceptance
+	$(BIN)/pytest -n 2 tests/unit
+	@echo "tests of the cluster run beside the others; what they say follows at the end"
+	@$(BIN)/pytest -m cluster --durations=10 tests/integration tests/acceptance >.cluster-tests.log 2>&1 & cluster=$$!; \
+	$(BIN)/pytest -m "not cluster" --durations=15 tests/integration tests/acceptance; others=$$?; \
+	wait $$cluster; cluster=$$?; cat .cluster-tests.log; exit $$((others + cluster))
 
 test-unit: $(VENV)/.installed
-	$(BIN)/pytest -n 2 --dist loadgroup tests/unit
+	$(BIN)/pytest -n 2 tests/unit
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
@@ -42,14 +52,29 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fba,dev]'
 	touch $@
 
-# PostgreSQL for the tests of the store; util-linux has setpriv and setsid
-setup-test: $(VENV)/.installed
+# Assemblers, an aligner, a simulator and genomes
+setup-apps: $(VENV)/.installed
+	@dpkg -s $(APPS_APT) >/dev/null 2>&1 || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends $(APPS_APT) >/dev/null; }
+
+# PostgreSQL for the tests of the store, an SSH server for those of transports; util-linux has setpriv and setsid
+setup-test: setup-apps
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends postgresql >/dev/null; }
+	@PATH=$$PATH:/usr/sbin command -v sshd >/dev/null || bash deploy/testcluster/install.sh sshd
 
 setup-bench: setup-test
 	@command -v parallel >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends parallel >/dev/null; }
 	[ -e $(VENV)/.bench ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	touch $(VENV)/.bench
+
+# A Slurm cluster of four nodes on this machine, with the sites 'testcluster' and 'testcluster-ssh'
+cluster-up: $(VENV)/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash deploy/testcluster/up.sh
+
+cluster-down:
+	bash deploy/testcluster/down.sh
+
+images:
+	@for recipe in apps/*/image; do bash deploy/images/build.sh "$$(basename "$$(dirname "$$recipe")")" || exit; done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -91,7 +91,7 @@ SlurmdTimeout=20
 InactiveLimit=0
 KillWait=5
 MinJobAge=30
-MessageTimeout=20
+MessageTimeout=10
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=2,sched_interval=5,max_rpc_cnt=0,nohold_on_prolog_fail
 SelectType=select/cons_tres
@@ -159,4 +159,33 @@ export TESTCLUSTER_SSH_PORT=$SSH_PORT
 export TESTCLUSTER_SSH_USER=$OWNER
 export TESTCLUSTER_SSH_KEY=$ROOT/ssh/client_key
 export TESTCLUSTER_SSH_KNOWN_HOSTS=$ROOT/ssh/known_hosts
+export PACKHORSE_CONFIG=$ROOT/packhorse.toml
 E
+
+# Packhorse's own view of it: by this machine's own commands and files, and over SSH
+site() { # its name, then further lines
+  cat <<E
+[sites.$1]
+scheduler = "slurm"
+root = "$ROOT/jobs/$1"
+python = "$(command -v python3)"
+max_nodes = $NODES
+$2
+[sites.$1.env]
+PATH = "$PATH"
+# the nodes share this machine's cores: who waits for a message should not spin
+OMPI_MCA_mpi_yield_when_idle = "1"
+OMPI_ALLOW_RUN_AS_ROOT = "1"
+OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = "1"
+
+E
+}
+{
+  site testcluster ""
+  site testcluster-ssh "transport = \"ssh\"
+host = \"127.0.0.1\"
+port = $SSH_PORT
+user = \"$OWNER\"
+key_file = \"$ROOT/ssh/client_key\"
+known_hosts = \"$ROOT/ssh/known_hosts\""
+} >"$ROOT/packhorse.toml"

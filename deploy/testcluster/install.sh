@@ -1,12 +1,18 @@
 #!/bin/bash
-# Installs the Debian packages of the test cluster where they are missing. No service of the distribution starts.
+# Installs the Debian packages of the test cluster where they are missing, or with 'install.sh sshd' only an SSH server and client.
+# No service of the distribution starts.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
 as_root "$0" "$@"
 missing=
-for program in slurmctld slurmd slurmdbd sbatch munged mariadbd sshd; do command -v $program >/dev/null || missing="$missing $program"; done
+programs="slurmctld slurmd slurmdbd sbatch munged mariadbd sshd"
+packages="slurmctld slurmd slurmdbd slurm-client slurm-wlm-basic-plugins munge mariadb-server openssh-server openssh-client procps libpmix-dev"
+if [ "${1:-}" = sshd ]; then programs=sshd packages="openssh-server openssh-client procps"; fi
+for program in $programs; do command -v $program >/dev/null || missing="$missing $program"; done
+# srun --mpi=pmix, with which Open MPI starts, looks for a file that only the -dev package has
+[ "${1:-}" = sshd ] || ls /usr/lib/*/libpmix.so >/dev/null 2>&1 || missing="$missing libpmix.so"
 [ -n "$missing" ] || exit 0
-command -v apt-get >/dev/null || fail "these programs are missing, and there is no apt-get to install them:$missing"
+command -v apt-get >/dev/null || fail "these are missing, and there is no apt-get to install them:$missing"
 export DEBIAN_FRONTEND=noninteractive
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then # asked before a service starts: 101 says no
@@ -15,5 +21,4 @@ if [ ! -e $policy ]; then # asked before a service starts: 101 says no
   trap 'rm -f $policy' EXIT
 fi
 apt-get -qq -o Dpkg::Use-Pty=0 update
-apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends slurmctld slurmd slurmdbd slurm-client slurm-wlm-basic-plugins \
-  munge mariadb-server openssh-server openssh-client procps >/dev/null
+apt-get -qq -o Dpkg::Use-Pty=0 install -y --no-install-recommends $packages >/dev/null

@@ -13,6 +13,10 @@ run() { # the command in the foreground of a session of its own, in namespaces t
     sshd) host=login ;;
     "$PREFIX"[1-9]*)
       host=$name private="mount --bind '$ROOT/tmp/$name' /tmp; mount -t tmpfs -o mode=1777 shm /dev/shm"
+      case $CHECKOUT in /tmp/*) # programs of a checkout below /tmp are there on every node, as if installed
+        mkdir -p "$ROOT/run/checkout"
+        private="mount --bind '$CHECKOUT' '$ROOT/run/checkout'; $private; mkdir -p '$CHECKOUT'; mount --bind '$ROOT/run/checkout' '$CHECKOUT'" ;;
+      esac
       mkdir -p "$ROOT/tmp/$name" "$ROOT/spool/$name"
       chmod 1777 "$ROOT/tmp/$name" ;;
   esac

@@ -11,6 +11,7 @@ NODE_MEMORY_MB=4000
 CTL_PORT=$PORT DBD_PORT=$((PORT + 1)) MYSQL_PORT=$((PORT + 2)) SSH_PORT=$((PORT + 3)) NODE_PORT=$((PORT + 4))
 OWNER=${SUDO_USER:-root}
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+CHECKOUT=$(cd "$HERE/../.." && pwd)
 PATH=$PATH:/usr/sbin:/sbin
 export SLURM_CONF=$ROOT/etc/slurm.conf
 
@@ -27,12 +28,19 @@ processes_of() { # pids on one host of the cluster, or on all of them
   grep -lsF " - tmpfs $(mark "${1:-}")${1:+ }" /proc/[0-9]*/mountinfo | cut -d/ -f3 || true
 }
 
+thaw() { # a suspended job is frozen, and what is frozen does not die
+  local state
+  for state in $(find /sys/fs/cgroup/freezer/slurm_"$PREFIX"[1-9]* -name freezer.state 2>/dev/null); do echo THAWED >"$state" || true; done
+  for state in $(find /sys/fs/cgroup/system.slice/"$PREFIX"[1-9]*_slurmstepd.scope -name cgroup.freeze 2>/dev/null); do echo 0 >"$state" || true; done
+}
+
 kill_all_of() { # ends them at once, and waits until they are gone (a zombie has no mounts and does not count)
   local pids
   for _ in $(seq 100); do
     pids=$(processes_of "$@")
     [ -n "$pids" ] || return 0
     kill -9 $pids 2>/dev/null || true
+    thaw
     sleep .05
   done
   fail "these processes do not die: $pids"

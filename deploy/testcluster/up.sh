@@ -15,7 +15,17 @@ await() { # what, then a command that must succeed within 30 s
   fail "$what does not come up; see $ROOT/log"
 }
 
-up() { [ -e "$ROOT/env" ] && [ -n "$(processes_of sshd)" ] && [ "$(timeout 5 bash -c "$(declare -f usable_nodes); usable_nodes")" = $NODES ]; }
+service() { "$HERE/service.sh" "$@"; }
+nodes_usable() { [ "$(usable_nodes)" = $NODES ]; }
+
+mended() { # whether it is up, if need be after starting what somebody stopped or killed
+  [ -e "$ROOT/env" ] && [ -n "$(processes_of munged)$(processes_of slurmctld)" ] || return 1
+  local part i
+  for part in munged sshd mariadb slurmdbd slurmctld; do service start $part; done
+  for i in $(seq $NODES); do service start "$PREFIX$i"; done
+  for _ in $(seq 100); do nodes_usable && return; sleep .1; done
+  return 1
+}
 
 tell() {
   cat <<E
@@ -26,23 +36,21 @@ Jobs must use folders that all nodes see, such as $ROOT/jobs (not /tmp). To end 
 E
 }
 
-if up; then tell; exit; fi
 "$HERE/install.sh"
+if mended; then tell; exit; fi
 "$HERE/down.sh"
 "$HERE/configure.sh"
-service() { "$HERE/service.sh" start "$1"; }
-
-service munged
-service sshd
+service start munged
+service start sshd
 chown mysql: "$ROOT/mysql"
 mariadb-install-db --no-defaults --user=mysql --datadir="$ROOT/mysql" --auth-root-authentication-method=normal --skip-test-db \
   >"$ROOT/log/mariadb-install.log" 2>&1
-service mariadb
+service start mariadb
 sql() { mariadb --no-defaults -uroot -S "$ROOT/mysql/socket" -e "$1"; }
 await MariaDB sql 'select 1'
 sql "create database slurm_acct; create user slurm@'127.0.0.1' identified by 'slurm'; grant all on slurm_acct.* to slurm@'127.0.0.1'"
 
-service slurmdbd
+service start slurmdbd
 await slurmdbd timeout 5 sacctmgr -n list cluster
 # what a user may do: 'science' is everybody's account; the QOS below refuse at submission, or let jobs wait
 manage() { sacctmgr -i -Q add "$@" >/dev/null; }
@@ -52,8 +60,8 @@ manage qos small Flags=DenyOnLimit MaxTRESPerJob=node=1
 manage qos single MaxJobsPerUser=1
 manage qos few Flags=DenyOnLimit MaxSubmitJobsPerUser=2
 for user in root nobody "$OWNER"; do manage user "$user" account=science qos=normal,small,single,few || true; done
-service slurmctld
-for i in $(seq $NODES); do service "$PREFIX$i"; done
-nodes_usable() { [ "$(usable_nodes)" = $NODES ]; }
+sacctmgr -i -Q modify user root set defaultaccount=science >/dev/null
+service start slurmctld
+for i in $(seq $NODES); do service start "$PREFIX$i"; done
 await "a node" nodes_usable
 tell
