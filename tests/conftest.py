@@ -6,12 +6,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from packhorse.engine.embedded import Embedded
 from packhorse.store.database import Database
 from packhorse.store.migrate import ensure_schema
 
 from .fixtures.postgres import Postgres
+
+# how fast a machine is at the moment is no property of the code
+settings.register_profile("packhorse", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("packhorse")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what uses the cluster: these tests break it, and so run in one process; the others run beside them in another."""
+    for item in items:
+        if "slurm" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.cluster)
 
 
 @pytest.fixture(scope="session")
