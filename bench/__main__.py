@@ -6,10 +6,14 @@ import argparse
 import importlib
 import time
 
-BENCHMARKS = ("pages", "latency", "overhead", "agent", "growth", "fba")
+BENCHMARKS = ("pages", "latency", "overhead", "agent", "growth", "fba", "slurm", "containers", "assembly")
 
 #: Printed last, in this order: what the project is held to first of all.
-HEADLINES = ("overhead_ratio", "agent_ratio", "growth_ratio", "worker_speedup", "fba_vs_cobra")
+HEADLINES = (
+    "overhead_ratio", "agent_ratio", "growth_ratio", "worker_speedup", "fba_vs_cobra",
+    "slurm_vs_sbatch", "slurm_vs_array", "slurm_vs_srun", "scheduler_commands", "slurm_end_to_visible_s",
+    "session_ratio", "container_ratio", "image_preparations", "assembly_speedup", "assembly_busy",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from bench.harness import Figures, bracketed, folder, ratio, record, timed, xargs
-from packhorse.domain.render import limits, template_key
+from packhorse.domain import render
 from packhorse.domain.resources import Resources
 from packhorse.sites.agentfile import agent_file
+from packhorse.sites.base import Shape
 from packhorse.sites.site import BLOCK, local_site
 
 TASKS = 5000
@@ -21,10 +22,11 @@ BLOCK_TASKS = 250
 def make_spool(root: Path) -> tuple[Path, Path]:
     """(agent's file, spool) with TASKS × true in blocks."""
     site = local_site(str(root), linger_s=0)
-    site.prepare_spool("a-bench", site.shape("a-bench"))
+    limits = site.limits()[0]
+    site.prepare_spool("a-bench", Shape(limits.cores, limits.memory_mb))
     spool = Path(site.spool("a-bench"))
-    document = {"session": "none", "start": None, "env": {}, **limits(Resources()), "outputs": [], "result": "none"}
-    key = template_key(document)
+    document = {"session": "none", "start": None, "env": {}, **render.limits(Resources()), "outputs": [], "result": "none"}
+    key = render.template_key(document)
     (spool / f"templates/{key}.json").write_text(json.dumps({"key": key, **document}))
     for number, start in enumerate(range(0, TASKS, BLOCK_TASKS), start=1):
         lines = [json.dumps({"id": index, "n": 1, "t": key, "argv": ["/bin/true"]}) for index in range(start, start + BLOCK_TASKS)]

@@ -6,15 +6,22 @@ import json
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from packhorse.client import Client
+from packhorse.domain.errors import Unavailable
+from packhorse.domain.run import AppRun
+from packhorse.domain.states import TaskState
+from packhorse.engine.embedded import Embedded
 
 RESULTS = Path(__file__).parent / "results"
 SCRATCH = "/var/tmp"  # a disk, not memory
@@ -29,6 +36,21 @@ def bracketed(measured: Callable[[], float], reference: Callable[[], float], rou
         took = measured()
         after = reference()
         pairs.append((took, (before + after) / 2))
+        before = after
+    return pairs
+
+
+def bracketed_by(
+    references: Mapping[str, Callable[[], float]], measured: Callable[[], float], rounds: int
+) -> dict[str, list[tuple[float, float]]]:
+    """Like ``bracketed`` with several references, all of them before and after each run of what is measured: name → rounds."""
+    pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in references}
+    before = {name: reference() for name, reference in references.items()}
+    for _ in range(rounds):
+        took = measured()
+        after = {name: reference() for name, reference in references.items()}
+        for name in references:
+            pairs[name].append((took, (before[name] + after[name]) / 2))
         before = after
     return pairs
 
@@ -74,6 +96,47 @@ def true_app(home: Path) -> str:
     app.mkdir()
     (app / "app.yaml").write_text("packhorse: 1\nname: 'true'\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n")
     return str(app)
+
+
+def complete(room: Embedded, request: AppRun, rows: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds from submission to an engine that runs until the run's end is in the store; every task must be complete."""
+    began = time.perf_counter()
+    view = room.service.submit(room.user, request, rows)
+    while not view.ended:
+        view = room.service.wait(room.user, view.id, view.tasks, 60)
+    took = time.perf_counter() - began
+    if view.counts != {TaskState.COMPLETE: view.tasks}:
+        raise RuntimeError(f"not all tasks are complete: {view.counts}")
+    return took
+
+
+@contextmanager
+def serving(home: Path, config: str = "") -> Iterator[Client]:
+    """A client of a server of its own on ``home``, by the configuration file of that name; it is ended afterwards."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "PACKHORSE_HOME": str(home), "PACKHORSE_CONFIG": config}
+    command = [sys.executable, "-m", "packhorse.cli.main", "serve", "--port", str(port)]
+    server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        yield _reached(f"http://127.0.0.1:{port}", home / "token")
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _reached(url: str, token_file: Path) -> Client:
+    give_up = time.monotonic() + 30
+    while True:
+        try:
+            client = Client(url=url, token=token_file.read_text(encoding="ascii").strip())
+            list(client.runs())
+            return client
+        except (Unavailable, OSError):
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(0.1)
 
 
 def record(name: str, figures: Figures, rounds: Any) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from bench import peers
-from bench.harness import Figures, bracketed, folder, ratio, record, true_app, xargs
+from bench.harness import Figures, bracketed, complete, folder, ratio, record, true_app, xargs
 from packhorse.domain.run import AppRun
-from packhorse.domain.states import TaskState
 from packhorse.engine.embedded import Embedded
 from packhorse.logs import configure_logs
 
@@ -22,14 +20,7 @@ def packhorse_true(number: int, home: Path) -> float:
     app = true_app(home)
     with room.run_engine() as engine:
         engine.leading.wait(10)
-        began = time.perf_counter()
-        run = room.service.submit(room.user, AppRun(app=app), ({"i": index} for index in range(number)))
-        view = run
-        while not view.ended:
-            view = room.service.wait(room.user, run.id, number, 60)
-        took = time.perf_counter() - began
-    if view.counts != {TaskState.COMPLETE: number}:
-        raise RuntimeError(f"not all tasks are complete: {view.counts}")
+        took = complete(room, AppRun(app=app), ({"i": index} for index in range(number)))
     room.close()
     return took
 

@@ -1,0 +1,72 @@
+"""100 genomes assembled in containers on all cores of this machine, against one after another on the same cores."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.fixtures.registry import running_registry
+
+from bench.container_room import CORES, INSTALL, Bare, bare, room
+from bench.harness import Figures, folder, record, timed
+from packhorse.domain.run import AppRun
+from packhorse.sites.runtimes.base import Bind
+
+REPOSITORY = Path(__file__).parents[1]
+APP = REPOSITORY / "apps" / "assembly"
+PUSH = REPOSITORY / "deploy" / "images" / "push.sh"
+RUNTIME = "charliecloud"
+SAMPLES = 100
+SERIAL = 16  # that are assembled one after another, before and again after: a piece of each genome; the others would take as long
+PART_BP = 50_000
+
+
+def measure() -> Figures:
+    """assembly_speedup, assembly_busy."""
+    subprocess.run([INSTALL], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    with running_registry() as registry, folder() as place:
+        subprocess.run([PUSH, "assembly", f"{registry.address}/packhorse"], check=True, stdout=subprocess.DEVNULL)
+        samples = place / "samples"
+        simulate = [APP / "simulate.py", "--samples", str(SAMPLES), "--part-bp", str(PART_BP), "--folder", samples]
+        subprocess.run([sys.executable, *simulate], check=True, stdout=subprocess.DEVNULL)
+        with (samples / "table.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        work = place / "work"
+        work.mkdir()
+        print(f"one after another: a sample of {SERIAL}, extrapolated to {SAMPLES}", flush=True)
+        with (
+            bare(place, RUNTIME, registry, "assembly", "1.0", (APP, samples, work)) as alone,
+            room(place / "room", RUNTIME, registry, binds=[samples]) as ours,
+        ):
+            request = AppRun(app=str(APP), over=rows, image="packhorse/assembly:1.0", gather=False)
+            ours.run(request.model_copy(update={"over": rows[:CORES]}))  # the image is prepared
+            before = timed(lambda: _one_after_another(alone, rows[:SERIAL], samples, work))
+            usage = ours.run(request)[0]
+            after = timed(lambda: _one_after_another(alone, rows[:SERIAL], samples, work))
+    elapsed_s = usage.elapsed_s or 0.0
+    rounds: dict[str, Any] = {
+        "serial_s": [before, after],
+        "serial": SERIAL,
+        "samples": SAMPLES,
+        "elapsed_s": elapsed_s,
+        "cpu_s": usage.cpu_s,
+    }
+    figures = {
+        "assembly_s_each": round(elapsed_s / SAMPLES * CORES, 2),
+        "assembly_busy": round(usage.cpu_s / (CORES * elapsed_s), 3),
+        "assembly_speedup": round((before + after) / 2 / SERIAL * SAMPLES / elapsed_s, 2),
+    }
+    record("assembly", figures, rounds)
+    return figures
+
+
+def _one_after_another(alone: Bare, rows: list[dict[str, str]], samples: Path, work: Path) -> None:
+    """Each has all cores, as it would have by hand."""
+    binds = tuple(Bind(str(path), str(path)) for path in (APP, samples, work))
+    for row in rows:
+        arguments = [word for name, value in row.items() for word in (f"--{name}", value)]
+        command = ["python3", f"{APP}/assemble.py", *arguments, "--threads", str(CORES), "--memory-gb", "1"]
+        subprocess.run(alone.command(*command, binds=binds, workdir=str(work)), check=True, capture_output=True)
