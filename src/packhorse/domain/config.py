@@ -108,7 +108,8 @@ class SiteConfig(_Section):
     """The SSH configuration file; None takes ~/.ssh/config."""
     root: Path | None = None
     """A folder on the filesystem that all nodes share."""
-    python: str = "python3"
+    python: str | None = None
+    """The interpreter of agents; None takes this one where tasks run on this machine, else ``python3``."""
     cores: int | None = Field(default=None, gt=0)
     memory_gb: float | None = Field(default=None, gt=0)
     walltime_s: float | None = Field(default=None, gt=0)

@@ -35,7 +35,7 @@ def site_from(name: str, config: SiteConfig, home: Path) -> Site:
         return _with_containers(site, config)
     site = Site(
         name, root, _transport(name, config), SlurmScheduler(_slurm_options(config)),
-        python=config.python, max_allocations=config.max_allocations, max_nodes=config.max_nodes, linger_s=config.linger_s,
+        python=config.python or "python3", max_allocations=config.max_allocations, max_nodes=config.max_nodes, linger_s=config.linger_s,
         usual_walltime_s=config.walltime_s, env=dict(config.env),
     )  # fmt: skip
     return _with_containers(site, config)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -269,14 +270,18 @@ def local_site(
     cores: int | None = None,
     memory_mb: int | None = None,
     linger_s: float = 2.0,
-    python: str = "python3",
+    python: str | None = None,
     name: str = "local",
 ) -> Site:
-    """This machine as a site: the cores this process may use, and nine tenths of the memory."""
+    """This machine as a site: the cores this process may use, and nine tenths of the memory.
+
+    Agents run under ``python``, by default the one that Packhorse runs under: a ``python3`` on the path may be missing, or a
+    wrapper that chooses one at every start.
+    """
     has_cores = cores or len(os.sched_getaffinity(0))
     has_memory_mb = memory_mb or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.9 / 1e6)
     path = os.environ.get("PATH", os.defpath)
-    interpreter = shutil.which(python) or python
+    interpreter = (shutil.which(python) or python) if python else sys.executable or "python3"
     return Site(
         name, root, LocalTransport(), LocalScheduler(Limits(has_cores, has_memory_mb)),
         python=interpreter, linger_s=linger_s, env={"PATH": path}, poll_s=(0.25, 0.25), shares_our_files=True,
