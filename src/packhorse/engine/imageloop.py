@@ -25,7 +25,7 @@ from packhorse.engine.loop import Loop
 from packhorse.engine.preparers import Preparer, Progress
 from packhorse.engine.pulse import Pulse
 from packhorse.engine.specs import Specs
-from packhorse.sites.images import growing_folder, image_folder, keeps_files
+from packhorse.sites.images import file_name, growing_folder, image_folder, images_folder, keeps_files
 from packhorse.sites.site import Site
 from packhorse.staging.images import WORKING, ImageState, after_failure, to_evict
 from packhorse.staging.registry import RegistryClient, ResolvedImage
@@ -251,7 +251,11 @@ class ImageLoop(Loop):
             stored.touch_images(connection, self._site.name, in_use, self._clock.now())
         for image in images:
             if image.state == ImageState.READY and image.digest in in_use and self._preparer.has(image) is False:
-                lost = {"state": ImageState.WANTED, "error": "It was no longer at the site, and is prepared again.", "size_bytes": None}
+                lost = {
+                    "state": ImageState.WANTED,
+                    "error": "It is not at the site as it has to be, and is prepared again.",
+                    "size_bytes": None,
+                }
                 with self._lease.write() as connection:
                     stored.update_image(connection, image.seq, **lost, tries=0, not_before=0.0)
         if self._site.image_quota_bytes is not None:
@@ -266,6 +270,8 @@ class ImageLoop(Loop):
             stored.delete_image(connection, image.seq)
         growing = growing_folder(self._site, image.digest)
         self._site.transport.remove(growing)
-        if self._site.transport.rename(image_folder(self._site, image.digest), growing):
-            self._site.transport.remove(growing)
+        folder = images_folder(self._site)
+        for name in self._site.transport.names(folder):
+            if name.startswith(file_name(image.digest)) and self._site.transport.rename(f"{folder}/{name}", growing):
+                self._site.transport.remove(growing)
         _log.info("evicted", site=self._site.name, image=image.reference, digest=image.digest, bytes=image.size_bytes)

@@ -6,17 +6,44 @@ network, and a registry is not asked by a thousand of them at once.
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 from packhorse.domain.images import ImageReference
 from packhorse.sites.runtimes import layouts
-from packhorse.sites.runtimes.base import Image
+from packhorse.sites.runtimes.base import CannotRun, Image
 from packhorse.sites.site import Site
 
 _TAG = "image"
 
 
+def images_folder(site: Site) -> str:
+    """Where all images of a site are."""
+    return site.images or f"{site.root}/images"
+
+
+def file_name(digest: str) -> str:
+    """What the names of an image's folders begin with."""
+    return digest.replace(":", "-")
+
+
 def image_folder(site: Site, digest: str) -> str:
-    """What belongs to an image, named by the digest of its manifest; it appears whole, or not at all."""
-    return f"{site.images or f'{site.root}/images'}/{digest.replace(':', '-')}"
+    """What belongs to an image; it appears whole, or not at all.
+
+    Its name tells the manifest and how the site prepares images: after a change of the runtime or of what it binds, no image that was
+    prepared for the old ones is taken for a new one.
+    """
+    return f"{images_folder(site)}/{file_name(digest)}.{_form(site)}"
+
+
+def _form(site: Site) -> str:
+    """A digest of the commands that prepare an image at a site."""
+    any_image = Image("registry/name", f"sha256:{'0' * 64}", "/image", _TAG, None, mount_points(site), "/")
+    try:
+        commands = preparation(site, any_image)
+    except CannotRun:  # none can be prepared
+        commands = []
+    return hashlib.sha256(json.dumps(commands).encode()).hexdigest()[:12]
 
 
 def growing_folder(site: Site, digest: str) -> str:

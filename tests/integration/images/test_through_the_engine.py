@@ -254,6 +254,22 @@ def test_one_that_the_site_has_removed_is_prepared_again(registry: TestRegistry,
         assert room.image().preparations == 2
 
 
+def test_after_a_change_of_the_site_images_are_prepared_for_what_it_is_now(registry: TestRegistry, tmp_path: Path) -> None:
+    """Other binds need other mount points, another runtime another form. All forms leave together."""
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "word").write_text("deed")
+    was, has_bind = (container_site("charliecloud", tmp_path / "site", binds=binds) for binds in ((), (str(tmp_path / "reference"),)))
+    packed = container_site("charliecloud-squashfs", tmp_path / "site")
+    for site, preparations in ((was, 1), (has_bind, 2), (has_bind, 2), (packed, 3)):
+        with opened(site, tmp_path / "home", registry.address, default=registry.address) as room:
+            room.complete(room.submit(room.app("packhorse/box:1", f"[cat, {tmp_path}/reference/word]" if site is has_bind else SAYS)))
+            assert room.image().preparations == preparations
+    packed.image_quota_bytes = 1
+    with opened(packed, tmp_path / "home") as room:
+        wait_for(lambda: not room.images(), 30, "the image to leave")
+        wait_for(lambda: not list((tmp_path / "site" / "images").iterdir()), 10, "its files to leave")
+
+
 def test_the_least_recently_used_leaves_and_never_one_in_use(registry: TestRegistry, tmp_path: Path) -> None:
     site = container_site("charliecloud", tmp_path / "site", image_quota_bytes=1)
     with opened(site, tmp_path / "home", registry.address, default=registry.address) as room:
@@ -262,7 +278,7 @@ def test_the_least_recently_used_leaves_and_never_one_in_use(registry: TestRegis
         wait_for(lambda: room.task(busy).state == "RUNNING", 30, "the second")
         wait_for(lambda: len(room.images()) == 1, 30, "the first to leave")
         assert room.image().digest == registry.digest("box-bare")
-        assert [path.name for path in (tmp_path / "site" / "images").iterdir()] == [room.image().digest.replace(":", "-")]
+        assert [path.stem for path in (tmp_path / "site" / "images").iterdir()] == [room.image().digest.replace(":", "-")]
         room.embedded.service.cancel_run(room.embedded.user, busy.id)
         room.end(busy)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from packhorse.domain.app import Session
 from packhorse.domain.resources import Resources
 from packhorse.engine.containers import ReadyImage, Tokens, container, input_binds, must_copy, why_no_container
+from packhorse.sites.images import image_folder
 from packhorse.sites.runtimes.base import RuntimeOptions
 from packhorse.sites.runtimes.registry import RUNTIMES, runtime
 from packhorse.sites.site import Site, local_site
@@ -89,7 +90,7 @@ def test_inputs_that_no_container_sees_are_copied() -> None:
 def test_a_node_loads_what_its_runtime_keeps_by_itself() -> None:
     attach = composed("podman")["attach"]
     assert attach["ready"][-1] == f"localhost/packhorse:{'ab' * 32}"
-    assert any(word == f"oci:/site/images/sha256-{'ab' * 32}/oci:image" for command in attach["run"] for word in command)
+    assert any(word == f"oci:{image_folder(site('podman'), DIGEST)}/oci:image" for command in attach["run"] for word in command)
     assert composed("charliecloud")["attach"] == {"ready": None, "run": [], "mount": None}
     boxed = container(site("charliecloud", squashfs=True), IMAGE, {}, Resources(), [])
     assert boxed["attach"]["mount"][:2] == ["squashfuse", "-f"]
