@@ -14,7 +14,7 @@ from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import parse_reference
 from packhorse.domain.paths import folder_problem
-from packhorse.domain.resources import Resources
+from packhorse.domain.resources import Launch, Resources
 
 ParameterValue = str | int | float | bool | None
 
@@ -164,6 +164,8 @@ class AppManifest(_Manifest):
         known = set(self.parameters) | given
         _check_placeholders("command", self.command, known)
         _check_placeholders("arguments", self.arguments, known)
+        if self.session is not Session.NONE and self.resources.launch is Launch.RANKS:
+            raise ValueError("resources: 'launch: ranks' goes with 'session: none' only; a session is one process")
         if self.session is Session.WORKER and placeholders(self.command) - {"app", "cores", "memory_gb"} - set(self.refdata):
             raise ValueError("command: with 'session: worker' the command starts the worker, so parameters go into 'arguments'")
         if self.gather is not None:

@@ -122,6 +122,8 @@ class SiteConfig(_Section):
     reservation: str | None = None
     submit_options: list[str] = []
     """Further arguments of the submit command, as the site's documentation gives them: ["--licenses=scratch"]."""
+    launcher: list[str] = []
+    """What starts the ranks of tasks with 'launch: ranks', if not srun (mpirun on this machine) with its usual options."""
     env: dict[str, str] = {}
     """Laid over the environment of every task."""
     max_allocations: int = Field(default=4, ge=1)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from packhorse.domain.errors import InvalidRequest, Problem
 
 MB = 1_000_000
 GB = 1_000_000_000
+
+
+class Launch(StrEnum):
+    """Who starts the ranks of a task."""
+
+    ONCE = "once"
+    """The command runs once, on the first node, and starts its ranks itself, if it has any."""
+    RANKS = "ranks"
+    """The command is started on every rank, by the site's launcher."""
 
 
 class Resources(BaseModel):
@@ -28,9 +38,16 @@ class Resources(BaseModel):
     nodes: int = Field(default=1, ge=1, le=100_000)
     ranks_per_node: int | None = Field(default=None, ge=1)
     cpus_per_rank: int | None = Field(default=None, ge=1)
+    launch: Launch = Launch.ONCE
     gpus: int = Field(default=0, ge=0)
     site: str | None = None
     queue: str | None = None
+
+    @model_validator(mode="after")
+    def _ranks_have_cores(self) -> Resources:
+        if self.launch is Launch.RANKS and (wanted := self.ranks_on_a_node * self.cores_per_rank) > self.cpu_cores:
+            raise ValueError(f"{self.ranks_on_a_node} ranks on a node take {wanted} cores, and 'cpu_cores' is {self.cpu_cores:g}")
+        return self
 
     @property
     def memory_mb(self) -> int | None:
@@ -41,6 +58,16 @@ class Resources(BaseModel):
     def ranks(self) -> int:
         """Ranks on all nodes together; where nothing is said of ranks, as many as the cores are enough for."""
         return self.nodes * (self.ranks_per_node or max(1, int(self.cpu_cores / (self.cpus_per_rank or 1))))
+
+    @property
+    def ranks_on_a_node(self) -> int:
+        """Ranks on each node."""
+        return self.ranks // self.nodes
+
+    @property
+    def cores_per_rank(self) -> int:
+        """Cores that each rank may use, of those of its node."""
+        return self.cpus_per_rank or max(1, int(self.cpu_cores / self.ranks_on_a_node))
 
     def override(self, changes: dict[str, Any]) -> Resources:
         """These resources with ``changes`` laid over them, validated."""

@@ -17,7 +17,7 @@ from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import parse_reference
 from packhorse.domain.parameters import check_row
-from packhorse.domain.resources import Resources
+from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.run import MAX_TASKS, AppRun, NamedTask, RunOptions, TaskRun, check_tasks, is_task_url, parse_task_url
 from packhorse.domain.task import FileType
 from packhorse.engine.containers import why_no_container
@@ -56,6 +56,8 @@ class Asked:
 
     def why_not(self, site: Site) -> str | None:
         """Why a site cannot give it; None when it can. Raises SiteUnreachable where that is not known."""
+        if self.session is not Session.NONE and self.resources.launch is Launch.RANKS:
+            return "its ranks are started by a launcher ('launch: ranks'), which goes with 'session: none' only"
         why = site.why_not(self.resources)
         for image in self.images if why is None else ():
             why = why or why_no_container(site, image, self.resources, session=self.session, network=self.network, env=self.env)

@@ -17,7 +17,7 @@ from typing import Any
 
 from packhorse.domain.app import Session
 from packhorse.domain.images import parse_reference
-from packhorse.domain.resources import Resources
+from packhorse.domain.resources import Launch, Resources
 from packhorse.engine.preparing import source_of
 from packhorse.sites.images import CAPTURE_FOLDER, node_image
 from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, ImageConfig
@@ -83,8 +83,9 @@ def why_no_container(
     if not site.runs_images:
         way_out = "set its 'runtime'; with '--image none' the host's programs run"
         return f"it runs in the image '{reference}', and '{site.name}' runs no containers ({way_out})"
-    if resources.nodes > 1:
-        return f"it spans {resources.nodes} nodes and starts its ranks itself, which it cannot do from inside of the image '{reference}'"
+    if resources.nodes > 1 and resources.launch is Launch.ONCE:
+        itself = f"it spans {resources.nodes} nodes and starts its ranks itself, which it cannot do from inside of the image '{reference}'"
+        return f"{itself} (with 'launch: ranks' they are started for it)"
     try:
         container(
             site, ReadyImage("registry.invalid/image", f"sha256:{'0' * 64}", {}), env, resources, [], session=session, network=network
@@ -115,6 +116,7 @@ def container(
         argv=(_COMMAND,), image=site.runtime.prepared(on_node), config=ImageConfig.from_oci(image.config), env=env,
         binds=_binds(site, folders, tokens, session) if everything else (*_read_only(site, folders), Bind(tokens.work, tokens.work)),
         pass_env=_PASSED_FOR_ONE if session is Session.NONE else _PASSED,
+        ranks_on_node=resources.ranks_on_a_node if resources.launch is Launch.RANKS else 0,
         workdir=f"{tokens.work}/{workdir}".rstrip("/"), uid=uid, gid=gid, gpus=resources.gpus,
         network=network, stdin="-" if has_stdin or session is not Session.NONE else None, name=tokens.name,
         cgroup_parent=tokens.cgroup if Ability.LIMITS in site.runtime.abilities else None, more=() if everything else (tokens.binds,),
@@ -122,7 +124,7 @@ def container(
     has = site.runtime.has(on_node)
     composed: dict[str, Any] = {
         "image": image.digest,
-        "head": site.runtime.wrap(spec)[:-1],
+        "head": [*site.launch(resources), *site.runtime.wrap(spec)[:-1]],
         "end": site.runtime.end(spec),
         "attach": {
             "ready": has,

@@ -267,10 +267,10 @@ class Dispatcher:
         """What a task is rendered for. Where containers see all of the root, and no more, the app's folder must lie there too."""
         outputs, session = f"{self._site.root}/runs", spec.session_of(row.role)
         if not images:
-            return Place(outputs, self._site.app_folder(spec.app_dir), self._site.bring_input, results)
+            return Place(outputs, self._site.app_folder(spec.app_dir), self._site.bring_input, results, launch=self._site.launch)
         containers = Containers(self._site, images)
         app_dir = self._site.app_folder(spec.app_dir, below_root=sees_all(self._site, session))
-        return Place(outputs, app_dir, lambda path: containers.bring(path, session), results, containers)
+        return Place(outputs, app_dir, lambda path: containers.bring(path, session), results, containers, launch=self._site.launch)
 
     def _has_begun(self, spec: RunSpec, task: int) -> bool:
         """Whether an earlier attempt got on: its log said so, or it was lost and its work folder is not empty."""

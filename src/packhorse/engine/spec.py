@@ -13,7 +13,7 @@ from packhorse.domain.dataurl import is_url
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.outputurl import below
-from packhorse.domain.render import Template, app_template, limits, template_key, threads
+from packhorse.domain.render import Renderer, Template, app_template, limits, template_key, threads
 from packhorse.domain.resources import Resources, resources_from_tes
 from packhorse.domain.task import Executor, Task
 from packhorse.engine.containers import Containers, input_binds
@@ -27,11 +27,16 @@ Line = dict[str, Any]
 NO_IMAGE = "none"
 
 
+def _starts_itself(resources: Resources) -> list[str]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """What a task's command is rendered for: the site's folder of ``outputs``, the app's folder there, and how an input file gets there.
 
-    ``results`` is the file that a gathering task reads; ``containers`` is for a run that names images; ``data`` is what came by URL.
+    ``results`` is the file that a gathering task reads; ``containers`` is for a run that names images; ``data`` is what came by URL;
+    ``launch`` says the words before a command that start it on all ranks of a task.
     """
 
     outputs: str
@@ -40,6 +45,7 @@ class Place:
     results: str = ""
     containers: Containers | None = None
     data: Mapping[DataKey, str] = field(default_factory=dict)
+    launch: Callable[[Resources], list[str]] = _starts_itself
 
 
 def with_data(place: Place, data: Mapping[DataKey, str]) -> Place:
@@ -149,6 +155,8 @@ class RunSpec:
                 boxed = place.containers.of(self.app.image, template.document["env"], resources, [place.app_dir, *refdata.values()], **how)
                 document = {**template.document, "env": {}, "container": boxed}
                 template = Template(template_key(document), document, template.arguments)
+            elif launcher := place.launch(resources):
+                template = Template(template.key, template.document, _after(launcher, template.arguments))
             self._templates[key] = template
         return self._templates[key]
 
@@ -251,7 +259,7 @@ def _render_task(stored: dict[str, Any], place: Place, resources: Resources) -> 
             inputs.append({"path": item.path, "source": f"{place.outputs}/{run_id}/{index}/{path}"})
         else:
             inputs.append({"path": item.path, "source": place.bring(file_path(item.url or ""))})
-    steps = [_step(executor, place.containers, env, resources) for executor in task.executors]
+    steps = [_step(executor, place, env, resources) for executor in task.executors]
     only = steps[0]
     line: Line = {"argv": only["argv"]} if len(steps) == 1 and set(only) == {"argv"} else {"steps": steps}
     if inputs:
@@ -261,16 +269,22 @@ def _render_task(stored: dict[str, Any], place: Place, resources: Resources) -> 
     return document, line
 
 
-def _step(executor: Executor, containers: Containers | None, env: dict[str, str], resources: Resources) -> Line:
+def _after(words: Sequence[str], render: Renderer) -> Renderer:
+    return lambda values: [*words, *render(values)]
+
+
+def _step(executor: Executor, place: Place, env: dict[str, str], resources: Resources) -> Line:
     """A TES executor as a step of a line; in a container, its environment is the container's."""
     step: Line = {
         "argv": executor.command, "env": executor.env, "cwd": executor.workdir, "stdin": executor.stdin,
         "stdout": executor.stdout, "stderr": executor.stderr, "ignore_error": executor.ignore_error,
     }  # fmt: skip
-    if executor.image is not None and containers is not None:
+    if executor.image is None:
+        step["argv"] = [*place.launch(resources), *executor.command]
+    elif place.containers is not None:
         given = {**env, **(executor.env or {})}
         how = {"has_stdin": executor.stdin is not None, "workdir": executor.workdir or ""}
-        step["container"] = containers.of(executor.image, given, resources, [], **how)
+        step["container"] = place.containers.of(executor.image, given, resources, [], **how)
         step["env"] = None
     return {key: value for key, value in step.items() if value is not None}
 

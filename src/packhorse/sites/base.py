@@ -170,6 +170,10 @@ class Job:
     """Further arguments of the submit command, for this job alone."""
 
 
+#: What a launcher's words are told: ``{ranks}`` is on all nodes together.
+LAUNCHER_WORDS = ("nodes", "ranks", "ranks_per_node", "cores_per_rank")
+
+
 class Scheduler(Protocol):
     """Owns jobs at a site. Composes commands and parses their output; a transport carries them."""
 
@@ -196,6 +200,9 @@ class Scheduler(Protocol):
     def agent_command(self, nodes: int, cores: int, agent: list[str]) -> list[str]:
         """What a batch script runs so that ``agent`` runs once on each of its nodes."""
         ...
+
+    launcher: tuple[str, ...]
+    """The words before a command that start it on all ranks of a task, unless the site has its own; placeholders as LAUNCHER_WORDS."""
 
     signals_only_script: bool
     """Whether a job's end is announced by SIGTERM to the batch script alone, which then has to pass it on."""

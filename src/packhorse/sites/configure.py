@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from packhorse.domain.app import placeholders
 from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.resources import GB
-from packhorse.sites.base import Transport
+from packhorse.sites.base import LAUNCHER_WORDS, Transport
 from packhorse.sites.runtimes.base import RuntimeOptions
 from packhorse.sites.runtimes.registry import runtime
 from packhorse.sites.schedulers.slurm import SlurmScheduler
@@ -48,8 +49,12 @@ def _with_containers(site: Site, config: SiteConfig) -> Site:
         raise InvalidRequest(f"[sites.{site.name}]: 'shifter_gateway' is for runtime = \"shifter\" only.")
     options = RuntimeOptions(program=config.runtime_program, extra=tuple(config.runtime_options), squashfs=config.squashfs)
     quota_bytes = None if config.image_quota_gb is None else round(config.image_quota_gb * GB)
+    if unknown := placeholders([*config.launcher]) - set(LAUNCHER_WORDS):
+        known = ", ".join(f"{{{word}}}" for word in LAUNCHER_WORDS)
+        raise InvalidRequest(f"[sites.{site.name}]: 'launcher' has {{{min(unknown)}}}, which is none of {known}.")
     return replace(
-        site, runtime=runtime(config.runtime or "none", options), binds=tuple(str(folder) for folder in config.binds),
+        site, launcher=tuple(config.launcher),
+        runtime=runtime(config.runtime or "none", options), binds=tuple(str(folder) for folder in config.binds),
         registry=config.registry, images=_text(config.images), image_tmp=_text(config.image_tmp),
         fetches=config.fetch == "site",
         data_quota_bytes=None if config.data_quota_gb is None else round(config.data_quota_gb * GB),

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from packhorse.domain.resources import Resources
+from packhorse.domain.render import compile_parts
+from packhorse.domain.resources import Launch, Resources
 from packhorse.sites.agentfile import agent_file
 from packhorse.sites.base import Job, Limits, Scheduler, Shape, Transport
 from packhorse.sites.runtimes.base import Ability, Bind, Runtime, is_below
@@ -54,6 +55,8 @@ class Site:
     env: dict[str, str] = field(default_factory=dict)
     poll_s: tuple[float, float] = (1.0, 60.0)
     """Between two questions to the scheduler: shortest and longest."""
+    launcher: tuple[str, ...] = ()
+    """In place of the scheduler's own ``launcher``."""
     runtime: Runtime = field(default_factory=NoRuntime)
     binds: tuple[str, ...] = ()
     """Folders of the site that containers see beside ``root``, under the same paths."""
@@ -129,6 +132,16 @@ class Site:
     def why_not(self, resources: Resources) -> str | None:
         """Why no node here can ever give ``resources``; None when one can."""
         return why_not(self.name, self.limits(), resources)
+
+    def launch(self, resources: Resources) -> list[str]:
+        """The words before a command that start it on all ranks of a task, where it does not start them itself."""
+        if resources.launch is Launch.ONCE:
+            return []
+        values = {
+            "nodes": resources.nodes, "ranks": resources.ranks,
+            "ranks_per_node": resources.ranks_on_a_node, "cores_per_rank": resources.cores_per_rank,
+        }  # fmt: skip
+        return compile_parts([*(self.launcher or self.scheduler.launcher)])(values)
 
     def job(self, allocation_id: str, shape: Shape) -> Job:
         """The job of an allocation, as it is submitted and found again."""

@@ -84,6 +84,13 @@ def test_resources_that_no_site_can_give_are_refused(resources: dict[str, Any], 
     assert words in refusal(lambda: accept([{"i": 1}], resources=resources))
 
 
+def test_ranks_have_processes_of_their_own() -> None:
+    words = refusal(lambda: accept([{"i": 1}], resources={"launch": "ranks"}, session="shell"))
+    assert "its ranks are started by a launcher" in words
+    words = refusal(lambda: accept([{"i": 1}], resources={"launch": "ranks", "ranks_per_node": 3, "cpu_cores": 2}))
+    assert "3 ranks on a node take 3 cores, and 'cpu_cores' is 2" in words
+
+
 def test_a_gathering_task_that_no_site_can_run_is_refused() -> None:
     app = manifest(gather={"arguments": ["{results}"], "resources": {"cpu_cores": 64}})
     assert "the gathering task: no site can run it" in refusal(lambda: accept([{"i": 1}], app))

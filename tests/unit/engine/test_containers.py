@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.domain.app import Session
-from packhorse.domain.resources import Resources
+from packhorse.domain.resources import Launch, Resources
 from packhorse.engine.containers import ReadyImage, Tokens, container, input_binds, must_copy, why_no_container
 from packhorse.sites.images import image_folder
 from packhorse.sites.runtimes.base import RuntimeOptions
@@ -19,6 +19,7 @@ from packhorse.sites.site import Site, local_site
 
 DIGEST = "sha256:" + "ab" * 32
 IMAGE = ReadyImage("registry.example/lab/tool:1", DIGEST, {"config": {"Env": ["PATH=/opt/bin:/bin"], "Entrypoint": ["/bin/entry"]}})
+RANKS = Resources(nodes=2, cpu_cores=3, ranks_per_node=3, launch=Launch.RANKS)
 WITH_IMAGES = sorted(set(RUNTIMES) - {"none"})
 
 
@@ -100,6 +101,8 @@ def test_a_node_loads_what_its_runtime_keeps_by_itself() -> None:
 @pytest.mark.parametrize(("name", "how", "why"), [
     ("none", {}, "runs no containers"),
     ("podman", {"resources": Resources(nodes=2)}, "spans 2 nodes"),
+    ("podman", {"resources": RANKS}, "cannot be started by a launcher"),
+    ("charliecloud", {"resources": RANKS}, None),
     ("shifter", {"network": False}, "cannot take the network away"),
     ("charliecloud", {"resources": Resources(gpus=1)}, "GPU"),
     ("podman", {}, None),
@@ -107,3 +110,8 @@ def test_a_node_loads_what_its_runtime_keeps_by_itself() -> None:
 def test_what_cannot_run_in_a_container_is_known_beforehand(name: str, how: dict[str, Any], why: str | None) -> None:
     said = why_no_container(site(name), "lab/tool:1", how.pop("resources", Resources()), env={}, **how)
     assert said is None if why is None else why in (said or "")
+
+
+def test_a_launcher_starts_a_container_for_each_rank() -> None:
+    head = container(site("charliecloud"), IMAGE, {}, RANKS, [])["head"]
+    assert head[:4] == ["mpirun", "-np", "6", "env"] and "ch-run" in head

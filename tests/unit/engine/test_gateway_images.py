@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,9 +116,10 @@ def test_no_credential(answer: CommandResult | OSError, kind: ImageFailure, word
         ({"runtime": "shifter", "shifter_gateway": "http://gw:5555"}, "go together"),
         ({"runtime": "shifter", "shifter_system": "perl"}, "go together"),
         ({"runtime": "podman", "shifter_gateway": "http://gw:5555", "shifter_system": "perl"}, 'runtime = "shifter" only'),
+        ({"launcher": ["aprun", "-n", "{ranks}", "-N", "{per_node}"]}, r"'launcher' has \{per_node\}, which is none of \{nodes\}, "),
     ],
 )
-def test_settings_that_do_not_go_together(given: dict[str, str], words: str, tmp_path: Path) -> None:
+def test_settings_that_do_not_go_together(given: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match=words):
         site_from("far", SiteConfig.model_validate(given), tmp_path)
 

@@ -60,7 +60,8 @@ class Apptainer:
             raise CannotRun(f"{self.name} cannot run this: it sets HOME itself.", hint="Leave HOME out of the task's environment.")
         given = [f"APPTAINERENV_{name}={value}" for name, value in spec.environment.items() if name != "HOME"]
         return [
-            "env", *given, self._program, "exec", "--contain", "--no-eval", *([] if spec.pass_env else ["--cleanenv"]),
+            "env", *given, self._program, "exec", "--contain", "--no-eval",
+            *([] if spec.pass_env or spec.ranks_on_node else ["--cleanenv"]),
             f"--pwd={spec.folder}",
             *([] if spec.network else ["--net", "--network=none"]),
             *(["--writable-tmpfs"] if spec.writable_root else []),

@@ -47,6 +47,12 @@ class Ability(StrEnum):
     """Limits memory and cores itself; elsewhere the processes stay in the cgroup of who starts them, which limits them."""
     GPUS = "gpus"
     """Gives the node's GPUs to the container."""
+    RANKS = "ranks"
+    """A launcher may start it on many nodes, once for each rank of one program: images are the site's, and containers need no name."""
+
+
+#: Variables by which launchers (srun, mpirun) and MPI tell a rank which one it is, and where the others are.
+LAUNCHER_VARIABLES = ("PMI*", "PMIX*", "OMPI*", "SLURM*", "PALS*", "MPI*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,8 @@ class ContainerSpec:
     """One command to run in one container.
 
     ``image`` is what ``Runtime.prepared`` says (empty on the host). ``pass_env`` are names of variables whose values the runtime
-    takes from the environment it is started in, since they are known only there (PACKHORSE_TASK, PMI_RANK). ``uid`` and ``gid`` are the
+    takes from the environment it is started in, since they are known only there (PACKHORSE_TASK). ``ranks_on_node``: so many ranks of one
+    program are started like this on each node, and take LAUNCHER_VARIABLES along; 0 is a command of its own. ``uid`` and ``gid`` are the
     submitting user's. ``stdin`` is the file on the host that whoever starts the runtime connects to its standard input, None for none.
     ``name`` must be unique on a node; ``cgroup_parent`` is the cgroup that the container must stay in, as /proc/self/cgroup says it.
     """
@@ -117,6 +124,7 @@ class ContainerSpec:
     binds: tuple[Bind, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     pass_env: tuple[str, ...] = ()
+    ranks_on_node: int = 0
     workdir: str | None = None
     uid: int = 0
     gid: int = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes import layouts
-from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, RuntimeOptions
+from packhorse.sites.runtimes.base import LAUNCHER_VARIABLES, Ability, Bind, CannotRun, ContainerSpec, Image, RuntimeOptions
 from packhorse.sites.runtimes.checks import check_image, check_spec
 
 
@@ -15,7 +15,7 @@ class Charliecloud:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "charliecloud"
-    abilities: frozenset[Ability] = frozenset({Ability.IMAGES, Ability.READ_ONLY_ROOT, Ability.NO_NETWORK})
+    abilities: frozenset[Ability] = frozenset({Ability.IMAGES, Ability.READ_ONLY_ROOT, Ability.NO_NETWORK, Ability.RANKS})
     per_node: bool = False
 
     def prepared(self, image: Image) -> str:
@@ -56,13 +56,18 @@ class Charliecloud:
         """Composes ``ch-run``.
 
         Quotes around a value are taken off again, once: so they are always there. It does not start without USER, which a job may lack.
+        Ranks of one node share their namespaces (``--join``), without which Open MPI cannot copy from one to another.
         """
         check_spec(spec, self.abilities, self.name)
+        if spec.ranks_on_node and self.options.squashfs:
+            raise CannotRun(f"{self.name} cannot run this: a SquashFS file is mounted where its task starts, and not where its ranks do.")
+        kept = [*spec.pass_env, *(LAUNCHER_VARIABLES if spec.ranks_on_node else ())]
         own_tmp = any(bind.target.rstrip("/") == "/tmp" for bind in spec.binds)  # noqa: S108
         return [
             *([] if spec.network else _WITHOUT_NETWORK), "env", f"USER={spec.uid}", self._program,
             *([] if spec.network else [f"--uid={spec.uid}", f"--gid={spec.gid}"]),
-            f"--unset-env={'!(' + '|'.join(spec.pass_env) + ')' if spec.pass_env else '*'}", "--env-no-expand",
+            f"--unset-env={'!(' + '|'.join(kept) + ')' if kept else '*'}", "--env-no-expand",
+            *([f"--join-ct={spec.ranks_on_node}", f"--join-tag={spec.name}"] if spec.ranks_on_node > 1 else []),
             *(f"--set-env={name}='{value}'" for name, value in spec.environment.items()),
             f"--cd={spec.folder}",
             *([] if own_tmp else ["--private-tmp"]),

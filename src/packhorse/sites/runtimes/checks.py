@@ -79,5 +79,6 @@ def _need_problem(spec: ContainerSpec, abilities: frozenset[Ability]) -> str | N
         (spec.writable_root, Ability.WRITABLE_ROOT, "it cannot let a task change the files of the image"),
         (not spec.network, Ability.NO_NETWORK, "it cannot take the network away"),
         (spec.gpus > 0, Ability.GPUS, "it cannot give GPUs to a task"),
+        (spec.ranks_on_node > 0, Ability.RANKS, "its containers cannot be started by a launcher, one for each rank"),
     ]
     return next((sentence for needed, ability, sentence in needs if needed and ability not in abilities), None)

@@ -15,7 +15,7 @@ class Docker:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "docker"
-    abilities: frozenset[Ability] = frozenset(Ability)
+    abilities: frozenset[Ability] = engines.ABILITIES
     per_node: bool = True
 
     def prepared(self, image: Image) -> str:

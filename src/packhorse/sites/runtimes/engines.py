@@ -6,7 +6,10 @@ import csv
 import io
 
 from packhorse.sites.runtimes import layouts
-from packhorse.sites.runtimes.base import Bind, CannotRun, ContainerSpec, Image
+from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image
+
+#: Not ranks: containers have names, and are no children of the command that starts them, which is what a launcher would end.
+ABILITIES = frozenset(Ability) - {Ability.RANKS}
 
 
 def load(image: Image, program: str, name: str) -> list[list[str]]:

@@ -8,8 +8,6 @@ from packhorse.sites.runtimes import engines, layouts
 from packhorse.sites.runtimes.base import Ability, Bind, ContainerSpec, Image, RuntimeOptions
 from packhorse.sites.runtimes.checks import check_image, check_spec
 
-ABILITIES = frozenset(Ability)
-
 
 @dataclass(frozen=True, slots=True)
 class Podman:
@@ -17,7 +15,7 @@ class Podman:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "podman"
-    abilities: frozenset[Ability] = ABILITIES
+    abilities: frozenset[Ability] = engines.ABILITIES
     per_node: bool = True
 
     def prepared(self, image: Image) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from packhorse.sites.runtimes import engines
 from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, RuntimeOptions
 from packhorse.sites.runtimes.checks import check_image, check_spec
-from packhorse.sites.runtimes.podman import ABILITIES, bind_option, run_options
+from packhorse.sites.runtimes.podman import bind_option, run_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class PodmanHpc:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "podman_hpc"
-    abilities: frozenset[Ability] = ABILITIES
+    abilities: frozenset[Ability] = engines.ABILITIES
     per_node: bool = False
 
     def prepared(self, image: Image) -> str:

@@ -23,7 +23,9 @@ class Shifter:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "shifter"
-    abilities: frozenset[Ability] = frozenset({Ability.IMAGES, Ability.READ_ONLY_BINDS, Ability.READ_ONLY_ROOT, Ability.GPUS})
+    abilities: frozenset[Ability] = frozenset(
+        {Ability.IMAGES, Ability.READ_ONLY_BINDS, Ability.READ_ONLY_ROOT, Ability.GPUS, Ability.RANKS}
+    )
     per_node: bool = False
 
     def prepared(self, image: Image) -> str:
@@ -57,7 +59,9 @@ class Shifter:
         if empty := [name for name, value in given.items() if not value]:
             raise CannotRun(f"{self.name} cannot run this: it cannot set a variable to nothing ({', '.join(empty)}).")
         return [
-            self._program, f"--image={spec.image}", *([] if spec.pass_env else ["--clearenv"]), f"--workdir={spec.folder}",
+            self._program, f"--image={spec.image}",
+            *([] if spec.pass_env or spec.ranks_on_node else ["--clearenv"]),
+            f"--workdir={spec.folder}",
             *(["--module=gpu"] if spec.gpus else []),
             *map(self.bind, spec.binds), *spec.more,
             *(f"--env={name}={value}" for name, value in given.items()),

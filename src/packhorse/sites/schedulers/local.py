@@ -13,6 +13,7 @@ _START_PATIENCE_S = 10.0
 class LocalScheduler:
     """Starts each job in a session of its own, so that it outlives the engine."""
 
+    launcher: tuple[str, ...] = ("mpirun", "-np", "{ranks}")
     signals_only_script = False
 
     def __init__(self, limits: Limits) -> None:

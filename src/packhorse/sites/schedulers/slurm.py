@@ -24,6 +24,7 @@ _NO_ACCOUNTING = "accounting storage is disabled"
 class SlurmScheduler:
     """A Slurm cluster as one user sees it."""
 
+    launcher: tuple[str, ...] = commands.LAUNCHER
     signals_only_script = True  # below srun, Slurm itself tells the agents
 
     def __init__(self, options: SlurmOptions | None = None) -> None:

@@ -103,6 +103,11 @@ def agent_command(nodes: int, cores: int, agent: list[str]) -> list[str]:
     ]  # fmt: skip
 
 
+#: Starts a task's ranks in its allocation, beside the step of an agent (``--overlap``) and with all of the memory (``--mem=0``).
+LAUNCHER = (
+    "srun", "--nodes={nodes}", "--ntasks={ranks}", "--ntasks-per-node={ranks_per_node}", "--cpus-per-task={cores_per_rank}",
+    "--overlap", "--mem=0", "--kill-on-bad-exit=1",
+)  # fmt: skip
 PARTITIONS_COMMAND = ["env", "LC_ALL=C", "scontrol", "--oneliner", "show", "partition"]
 CONFIG_COMMAND = ["env", "LC_ALL=C", "scontrol", "show", "config"]
 NODES_COMMAND = ["env", "LC_ALL=C", "sinfo", "--noheader", "--exact", "--format=%R|%t|%D|%c|%m|%G|%f"]

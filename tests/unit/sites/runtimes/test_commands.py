@@ -196,6 +196,24 @@ def test_only_images_of_nodes_are_asked_for_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PREPARED))
+def test_ranks(name: str) -> None:
+    """They take along what their launcher tells them. Those of a node share the namespaces that Charliecloud makes."""
+    spec = ContainerSpec(("true",), "image", ranks_on_node=2, name="rank", uid=1001, gid=100)
+    if Ability.RANKS not in runtime(name).abilities:
+        with pytest.raises(CannotRun, match="one for each rank"):
+            runtime(name).wrap(spec)
+        return
+    composed = runtime(name).wrap(spec)
+    assert not {"--cleanenv", "--clearenv", "--unset-env=*"} & set(composed)
+    if name == "charliecloud":
+        assert "--unset-env=!(PMI*|PMIX*|OMPI*|SLURM*|PALS*|MPI*)" in composed
+        assert {"--join-ct=2", "--join-tag=rank"} <= set(composed)
+        assert not any(word.startswith("--join") for word in runtime(name).wrap(replace(spec, ranks_on_node=1)))
+        with pytest.raises(CannotRun, match="SquashFS"):
+            runtime(name, RuntimeOptions(squashfs=True)).wrap(spec)
+
+
+@pytest.mark.parametrize("name", sorted(PREPARED))
 def test_a_bind_is_one_option_of_the_run_command(name: str) -> None:
     bind = Bind("/data/reads", "/data/reads", read_only=runtime(name).abilities >= {Ability.READ_ONLY_BINDS})
     option = runtime(name).bind(bind)
