@@ -18,6 +18,8 @@ from tests.integration.runtimes.harness import own_memory_cgroup
 
 from bench.harness import folder, serving
 from packhorse.client import Client
+from packhorse.domain.render import threads
+from packhorse.domain.resources import Resources
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import UsageView
@@ -84,6 +86,7 @@ class Bare:
     runtime: Runtime
     image: str
     config: ImageConfig
+    mount_points: tuple[str, ...] = ()
 
     def command(self, *argv: str, **fields: Any) -> list[str]:
         """What one would type to run ``argv`` in a container."""
@@ -92,13 +95,15 @@ class Bare:
     def loop(self, number: int, *argv: str) -> None:
         """Runs it so often, as many at a time as there are cores, with what we ask of a container as well.
 
-        That is a work folder, a name, and, where containers leave the cgroup of who starts them, a cgroup to stay in.
+        That is a work folder (where that takes mount points, those of the image, which hold it), variables, a name, and, where
+        containers leave the cgroup of who starts them, a cgroup to stay in.
         """
         numbers = "\n".join(str(index) for index in range(number))
         with _cgroup() as parent, folder() as work:
-            asked: dict[str, Any] = {"name": f"packhorse-bench-{os.getpid()}-NUMBER"}
-            if Ability.NEW_MOUNT_POINTS in self.runtime.abilities:
-                asked |= {"binds": (Bind(str(work), str(work)),), "workdir": str(work)}
+            asked: dict[str, Any] = {"name": f"packhorse-bench-{os.getpid()}-NUMBER", "env": threads(Resources())}
+            seen = (str(work),) if Ability.NEW_MOUNT_POINTS in self.runtime.abilities else self.mount_points
+            if seen:
+                asked |= {"binds": tuple(Bind(path, path) for path in seen), "workdir": seen[0]}
             if Ability.LIMITS in self.runtime.abilities:
                 asked["cgroup_parent"] = parent
             command = self.command(*argv, **asked)
@@ -131,6 +136,6 @@ def bare(place: Path, name: str, registry: TestRegistry, repository: str, tag: s
     image = Image(registry.name(repository), registry.digest(repository, tag), f"{place}/bare-{name}", tag, None, points, tls=False)
     for command in it.prepare(image):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    yield Bare(it, it.prepared(image), registry.config(repository, tag))
+    yield Bare(it, it.prepared(image), registry.config(repository, tag), points)
     if it.per_node:
         subprocess.run([it.name, "image", "rm", "--force", it.prepared(image)], check=True, stdout=subprocess.DEVNULL)

@@ -44,7 +44,7 @@ def _true(place: Path, name: str, registry: TestRegistry, rounds: dict[str, Any]
     Sessions: that agents and containers start counts, on both sides. Without sessions, an agent is there, as xargs is.
     """
     rows = [{"i": index} for index in range(TASKS)]
-    with bare(place, name, registry, "box", "1") as alone, room(place / name, name, registry) as ours:
+    with bare(place, name, registry, "box", "1", [place]) as alone, room(place / name, name, registry) as ours:
         app = true_app(place / name)
 
         def run(session: Session, image: str = BOX, *, warm: bool = False) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,17 +52,19 @@ class _Asked:
 
 
 class ImageLoop(Loop):
-    """Drives the images of one site."""
+    """Drives the images of one site. ``given`` is called when tasks may have got what they waited for."""
 
     def __init__(
-        self, site: Site, database: Database, lease: Lease, clock: Clock, pulse: Pulse, tell: threading.Event, config: ImagesConfig
-    ) -> None:
+        self, site: Site, database: Database, lease: Lease, clock: Clock, pulse: Pulse, tell: threading.Event, config: ImagesConfig,
+        given: Callable[[], None],
+    ) -> None:  # fmt: skip
         super().__init__(f"{site.name} images", clock, tell)
         self._site = site
         self._database = database
         self._lease = lease
         self._pulse = pulse
         self._config = config
+        self._given = given
         self._client = RegistryClient(RegistryOptions(insecure=tuple(config.insecure), auth_file=config.auth_file))
         self._preparer: Preparer = preparer_for(site, config.insecure, self._client)
         self._specs = Specs()
@@ -87,6 +89,7 @@ class ImageLoop(Loop):
             self._tidy(images)
         if moved:
             self._pulse.beat()
+            self._given()
         return moved
 
     # --- what a reference means ---------------------------------------------------------------------------------------------------

@@ -9,17 +9,18 @@ import structlog
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.engine.clock import Clock
 
-TICK_S = (0.02, 0.1)  # between two ticks while things move: shortest and longest
+TICK_S = (0.02, 0.25)  # between two ticks while things move: at first, and when they have moved for a second or more
 TROUBLE_S = (0.2, 5.0)  # back-off while the database or a site is away
 _REST = 3.0  # that many times as long as a tick took, so that one that costs more finds more to do at once, and leaves tasks the cores
+_LONGEST_REST_S = 0.1
 _IDLE_S = 0.5  # when nothing moves; a submission in this process wakes us at once
-_SLOWER = 1.3
+_SLOWER = 1.3  # what moves all the time is looked at less and less often, too: a tick costs much the same however much it finds
 
 _log = structlog.get_logger("packhorse.engine")
 
 
 class Loop:
-    """Ticks quickly while things move and ever more slowly while they do not.
+    """Ticks quickly when something begins to move, and ever more slowly the longer it goes on, or does not.
 
     ``superseded``: another engine leads; ``tell`` is set then.
     """
@@ -71,16 +72,19 @@ class Loop:
         """Before the end: leaves things such that nothing waits for us."""
 
     def _work(self, ending: threading.Event) -> None:
-        idle_s = TICK_S[0]
+        moving_s = idle_s = TICK_S[0]
         while not ending.is_set():
             began = self._clock.monotonic()
             moved = self.tick(began)
             self._trouble_s = TROUBLE_S[0]
             if moved:
-                idle_s = TICK_S[0]
-                self._pause(min(TICK_S[1], max(TICK_S[0], _REST * (self._clock.monotonic() - began))))
+                woken = self._pause(max(moving_s, min(_REST * (self._clock.monotonic() - began), _LONGEST_REST_S)))
+                idle_s, moving_s = TICK_S[0], min(TICK_S[1], moving_s * _SLOWER)
             else:
-                idle_s = TICK_S[0] if self._pause(idle_s) else min(_IDLE_S, idle_s * _SLOWER)
+                woken = self._pause(idle_s)
+                idle_s, moving_s = min(_IDLE_S, idle_s * _SLOWER), TICK_S[0]
+            if woken:
+                moving_s = idle_s = TICK_S[0]
 
     def _pause(self, seconds: float) -> bool:
         """Waits; True when woken."""

@@ -53,11 +53,11 @@ class Engine:
             work = SiteLoop(site, database, self._lease, clock, pulse, self._look)
             options = data or DataConfig()
             self._loops += [work, DataLoop(site, database, self._lease, clock, pulse, self._look, options, own / site.name, work.wake)]
-        if with_images := [site for site in sites if site.runs_images]:
-            from packhorse.engine.imageloop import ImageLoop  # slow to import, and most do without
+            if site.runs_images:
+                from packhorse.engine.imageloop import ImageLoop  # slow to import, and most do without
 
-            config = images or ImagesConfig()
-            self._loops += [ImageLoop(site, database, self._lease, clock, pulse, self._look, config) for site in with_images]
+                config = images or ImagesConfig()
+                self._loops.append(ImageLoop(site, database, self._lease, clock, pulse, self._look, config, work.wake))
         self.leading = threading.Event()
 
     def wake(self) -> None:
