@@ -23,10 +23,11 @@ demo-assembly: setup-apps
 
 test: setup-test
 	$(BIN)/pytest -n 2 tests/unit
-	@echo "tests of the cluster run beside the others; what they say follows at the end"
-	@$(BIN)/pytest -m cluster --durations=10 tests/integration tests/acceptance >.cluster-tests.log 2>&1 & cluster=$$!; \
-	$(BIN)/pytest -m "not cluster" --durations=15 tests/integration tests/acceptance; others=$$?; \
-	wait $$cluster; cluster=$$?; cat .cluster-tests.log; exit $$((others + cluster))
+	@echo "tests of the cluster, and of 5000 models, run beside the others; what they say follows at the end"
+	@{ $(BIN)/pytest -m cluster --durations=10 tests/integration tests/acceptance; cluster=$$?; \
+	  $(BIN)/pytest --durations=3 tests/acceptance/fba; exit $$((cluster + $$?)); } >.beside-tests.log 2>&1 & beside=$$!; \
+	$(BIN)/pytest -m "not cluster" --durations=15 --ignore=tests/acceptance/fba tests/integration tests/acceptance; others=$$?; \
+	wait $$beside; beside=$$?; cat .beside-tests.log; exit $$((others + beside))
 
 test-unit: $(VENV)/.installed
 	$(BIN)/pytest -n 2 tests/unit

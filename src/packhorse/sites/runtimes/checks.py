@@ -73,6 +73,8 @@ def _path_problems(spec: ContainerSpec) -> list[str | None]:
 
 
 def _need_problem(spec: ContainerSpec, abilities: frozenset[Ability]) -> str | None:
+    if spec.ranks_on_node and not spec.network:
+        return "without a network its ranks could not reach each other"
     needs = [
         (bool(spec.image), Ability.IMAGES, "it has no images; the task must run on the host's own programs"),
         (any(bind.read_only for bind in spec.binds), Ability.READ_ONLY_BINDS, "it cannot keep a task from writing to what is bound"),

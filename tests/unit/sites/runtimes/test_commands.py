@@ -203,6 +203,8 @@ def test_ranks(name: str) -> None:
         with pytest.raises(CannotRun, match="one for each rank"):
             runtime(name).wrap(spec)
         return
+    with pytest.raises(CannotRun, match="could not reach each other"):
+        runtime(name).wrap(replace(spec, network=False))
     composed = runtime(name).wrap(spec)
     assert not {"--cleanenv", "--clearenv", "--unset-env=*"} & set(composed)
     if name == "charliecloud":
