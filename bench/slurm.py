@@ -32,7 +32,7 @@ TASKS = 5000
 FEW, MANY = 500, 50_000  # what the number of scheduler commands is compared for
 ROUNDS = 2
 SAMPLES = {"sbatch": 100, "array": 250, "srun": 100}  # of `true`
-FBA_SAMPLE = 8
+FBA_SAMPLE = 16
 NODES, CORES, MEMORY_MB = 4, 2, 500  # the cluster, and its default memory per core
 
 Rows = Iterable[Mapping[str, Any]]

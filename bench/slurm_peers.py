@@ -52,6 +52,9 @@ def drain() -> None:
 
 
 def extrapolated(peer: Callable[[Sequence[str]], float], sample: Sequence[str], tasks: int) -> float:
-    """Seconds of ``tasks`` tasks: what one task alone takes counts once, then each further one costs what it costs in the sample."""
-    alone = peer(sample[:1])
+    """Seconds of ``tasks`` tasks: what one task alone takes counts once, then each further one costs what it costs in the sample.
+
+    One alone is tried twice, since Slurm may let it wait for longer than a small sample takes.
+    """
+    alone = min(peer(sample[:1]) for _ in range(2))
     return alone + (peer(sample) - alone) / (len(sample) - 1) * (tasks - 1)
