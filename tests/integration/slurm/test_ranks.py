@@ -53,6 +53,14 @@ def test_a_command_is_started_on_every_rank(room: Room) -> None:
     check(room, room.results(run)[0])
 
 
+def test_a_rank_may_end_before_another_on_its_node_starts(room: Room) -> None:
+    late = ("sh", "-c", 'sleep $SLURM_LOCALID; exec "$@"', "sh")
+    room.embedded.sites[0].launcher = (*SlurmScheduler.launcher, *late)
+    more = "resources: {nodes: 1, cpu_cores: 2, ranks_per_node: 2, launch: ranks}\n"
+    run = room.submit(room.app("packhorse/box:1", "['true']", more=more), image=None if room.embedded.sites[0].runs_images else "none")
+    room.complete(run, 90)
+
+
 def test_so_is_a_tes_executor(room: Room) -> None:
     backend = {"nodes": "2", "ranks_per_node": "2", "launch": "ranks"}
     image = "packhorse/box:1" if room.embedded.sites[0].runs_images else None

@@ -56,7 +56,7 @@ class Charliecloud:
         """Composes ``ch-run``.
 
         Quotes around a value are taken off again, once: so they are always there. It does not start without USER, which a job may lack.
-        Ranks of one node share their namespaces (``--join``), without which Open MPI cannot copy from one to another.
+        Not ``--join`` for ranks of a node: it fails the others when the first one ends before they have started.
         """
         check_spec(spec, self.abilities, self.name)
         if spec.ranks_on_node and self.options.squashfs:
@@ -67,8 +67,7 @@ class Charliecloud:
             *([] if spec.network else _WITHOUT_NETWORK), "env", f"USER={spec.uid}", self._program,
             *([] if spec.network else [f"--uid={spec.uid}", f"--gid={spec.gid}"]),
             f"--unset-env={'!(' + '|'.join(kept) + ')' if kept else '*'}", "--env-no-expand",
-            *([f"--join-ct={spec.ranks_on_node}", f"--join-tag={spec.name}"] if spec.ranks_on_node > 1 else []),
-            *(f"--set-env={name}='{value}'" for name, value in spec.environment.items()),
+            *(f"--set-env={name}='{value}'" for name, value in {**(_FOR_RANKS if spec.ranks_on_node else {}), **spec.environment}.items()),
             f"--cd={spec.folder}",
             *([] if own_tmp else ["--private-tmp"]),
             *map(self.bind, spec.binds), *spec.more,
@@ -84,5 +83,7 @@ class Charliecloud:
         return self.options.program or "ch-run"
 
 
+#: Open MPI copies from one rank to another by way of the kernel, which allows that within one user namespace only; so by shared memory.
+_FOR_RANKS = {"OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
 #: util-linux; a network namespace with nothing in it, for a user who is root in it until ch-run changes that back.
 _WITHOUT_NETWORK = ["unshare", "--user", "--map-root-user", "--net", "--"]

@@ -197,7 +197,7 @@ def test_only_images_of_nodes_are_asked_for_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(PREPARED))
 def test_ranks(name: str) -> None:
-    """They take along what their launcher tells them. Those of a node share the namespaces that Charliecloud makes."""
+    """They take along what their launcher tells them."""
     spec = ContainerSpec(("true",), "image", ranks_on_node=2, name="rank", uid=1001, gid=100)
     if Ability.RANKS not in runtime(name).abilities:
         with pytest.raises(CannotRun, match="one for each rank"):
@@ -209,8 +209,7 @@ def test_ranks(name: str) -> None:
     assert not {"--cleanenv", "--clearenv", "--unset-env=*"} & set(composed)
     if name == "charliecloud":
         assert "--unset-env=!(PMI*|PMIX*|OMPI*|SLURM*|PALS*|MPI*)" in composed
-        assert {"--join-ct=2", "--join-tag=rank"} <= set(composed)
-        assert not any(word.startswith("--join") for word in runtime(name).wrap(replace(spec, ranks_on_node=1)))
+        assert "--set-env=OMPI_MCA_btl_vader_single_copy_mechanism='none'" in composed
         with pytest.raises(CannotRun, match="SquashFS"):
             runtime(name, RuntimeOptions(squashfs=True)).wrap(spec)
 
