@@ -162,17 +162,19 @@ class AppManifest(_Manifest):
             raise ValueError(f"refdata: '{min(both)}' is a parameter as well; call it something else")
         given = BUILT_IN | set(self.refdata)
         known = set(self.parameters) | given
-        _check_placeholders("command", self.command, known)
-        _check_placeholders("arguments", self.arguments, known)
+        check_placeholders("command", self.command, known)
+        check_placeholders("arguments", self.arguments, known)
         if self.session is not Session.NONE and self.resources.launch is Launch.RANKS:
             raise ValueError("resources: 'launch: ranks' goes with 'session: none' only; a session is one process")
+        if why := self.resources.ranks_problem:
+            raise ValueError(f"resources: {why}")
         if self.session is Session.WORKER and placeholders(self.command) - {"app", "cores", "memory_gb"} - set(self.refdata):
             raise ValueError("command: with 'session: worker' the command starts the worker, so parameters go into 'arguments'")
         if self.gather is not None:
             gathered = given | {"results"}
-            _check_placeholders("gather.command", self.gather.command or [], gathered)
-            _check_placeholders("gather.arguments", self.gather.arguments, gathered)
-        _check_placeholders("resume", self.resume, known)
+            check_placeholders("gather.command", self.gather.command or [], gathered)
+            check_placeholders("gather.arguments", self.gather.arguments, gathered)
+        check_placeholders("resume", self.resume, known)
         if sum(output.source is not None for output in self.outputs.values()) > 1:
             raise ValueError("outputs: only one output can come from stdout")
         return self
@@ -226,7 +228,8 @@ def placeholders(parts: list[Part]) -> set[str]:
     return {match[1] for item in flat if isinstance(item, str) for match in _PLACEHOLDER.finditer(item) if match[1]}
 
 
-def _check_placeholders(field: str, parts: list[Part], known: Set[str]) -> None:
+def check_placeholders(field: str, parts: list[Part], known: Set[str]) -> None:
+    """Raises ValueError for a name in braces that is not ``known``, and for a brace that belongs to none."""
     unknown = placeholders(parts) - known
     if unknown:
         raise ValueError(f"{field}: '{{{min(unknown)}}}' is neither a parameter nor one of {', '.join(sorted(known))}")

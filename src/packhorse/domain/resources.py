@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from packhorse.domain.errors import InvalidRequest, Problem
 
@@ -43,11 +43,13 @@ class Resources(BaseModel):
     site: str | None = None
     queue: str | None = None
 
-    @model_validator(mode="after")
-    def _ranks_have_cores(self) -> Resources:
-        if self.launch is Launch.RANKS and (wanted := self.ranks_on_a_node * self.cores_per_rank) > self.cpu_cores:
-            raise ValueError(f"{self.ranks_on_a_node} ranks on a node take {wanted} cores, and 'cpu_cores' is {self.cpu_cores:g}")
-        return self
+    @property
+    def ranks_problem(self) -> str | None:
+        """Why a launcher cannot start the ranks; None when it can, or need not."""
+        wanted = self.ranks_on_a_node * self.cores_per_rank
+        if self.launch is Launch.ONCE or wanted <= self.cpu_cores:
+            return None
+        return f"{self.ranks_on_a_node} ranks on a node take {wanted} cores, and 'cpu_cores' is {self.cpu_cores:g}"
 
     @property
     def memory_mb(self) -> int | None:

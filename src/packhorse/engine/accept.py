@@ -58,7 +58,7 @@ class Asked:
         """Why a site cannot give it; None when it can. Raises SiteUnreachable where that is not known."""
         if self.session is not Session.NONE and self.resources.launch is Launch.RANKS:
             return "its ranks are started by a launcher ('launch: ranks'), which goes with 'session: none' only"
-        why = site.why_not(self.resources)
+        why = self.resources.ranks_problem or site.why_not(self.resources)
         for image in self.images if why is None else ():
             why = why or why_no_container(site, image, self.resources, session=self.session, network=self.network, env=self.env)
         return why

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from packhorse.domain.app import placeholders
+from packhorse.domain.app import check_placeholders
 from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.resources import GB
@@ -49,9 +49,10 @@ def _with_containers(site: Site, config: SiteConfig) -> Site:
         raise InvalidRequest(f"[sites.{site.name}]: 'shifter_gateway' is for runtime = \"shifter\" only.")
     options = RuntimeOptions(program=config.runtime_program, extra=tuple(config.runtime_options), squashfs=config.squashfs)
     quota_bytes = None if config.image_quota_gb is None else round(config.image_quota_gb * GB)
-    if unknown := placeholders([*config.launcher]) - set(LAUNCHER_WORDS):
-        known = ", ".join(f"{{{word}}}" for word in LAUNCHER_WORDS)
-        raise InvalidRequest(f"[sites.{site.name}]: 'launcher' has {{{min(unknown)}}}, which is none of {known}.")
+    try:
+        check_placeholders("launcher", [*config.launcher], set(LAUNCHER_WORDS))
+    except ValueError as error:
+        raise InvalidRequest(f"[sites.{site.name}]: {error}.") from None
     return replace(
         site, launcher=tuple(config.launcher),
         runtime=runtime(config.runtime or "none", options), binds=tuple(str(folder) for folder in config.binds),

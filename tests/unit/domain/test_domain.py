@@ -67,6 +67,7 @@ def test_every_failure_class_has_a_terminal_state() -> None:
         (GOOD + "resumable: true\nprogress: r\nresume: ['{y}']\n", "line 9, field 'resume'", "'{y}' is neither a parameter"),
         (GOOD + "resumable: true\nprogress: r\nsession: shell\n", "line 7, field 'resumable'", "goes with 'session: none' only"),
         (GOOD + "session: shell\nresources: {launch: ranks}\n", "line 8, field 'resources'", "goes with 'session: none' only"),
+        (GOOD + "resources: {launch: ranks, ranks_per_node: 2}\n", "line 7, field 'resources'", "2 ranks on a node take 2 cores"),
         (GOOD.replace("  x:", "  ranks:"), "line 5, field 'parameters'", "a name that Packhorse fills in itself"),
         (GOOD + "retry: {bad_luck: 3}\n", "line 7, field 'retry.bad_luck'", "expected"),
         (GOOD.replace("packhorse: 1", "packhorse: 2"), "line 1, field 'packhorse'", "(found: 2)"),

@@ -89,6 +89,8 @@ def test_ranks_have_processes_of_their_own() -> None:
     assert "its ranks are started by a launcher" in words
     words = refusal(lambda: accept([{"i": 1}], resources={"launch": "ranks", "ranks_per_node": 3, "cpu_cores": 2}))
     assert "3 ranks on a node take 3 cores, and 'cpu_cores' is 2" in words
+    app = manifest(resources={"launch": "ranks", "ranks_per_node": 2, "cpu_cores": 2})
+    assert "2 ranks on a node take 2 cores, and 'cpu_cores' is 1" in refusal(lambda: accept([{"i": 1}], app, resources={"cpu_cores": 1}))
 
 
 def test_a_gathering_task_that_no_site_can_run_is_refused() -> None:

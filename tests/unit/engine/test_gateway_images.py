@@ -116,7 +116,11 @@ def test_no_credential(answer: CommandResult | OSError, kind: ImageFailure, word
         ({"runtime": "shifter", "shifter_gateway": "http://gw:5555"}, "go together"),
         ({"runtime": "shifter", "shifter_system": "perl"}, "go together"),
         ({"runtime": "podman", "shifter_gateway": "http://gw:5555", "shifter_system": "perl"}, 'runtime = "shifter" only'),
-        ({"launcher": ["aprun", "-n", "{ranks}", "-N", "{per_node}"]}, r"'launcher' has \{per_node\}, which is none of \{nodes\}, "),
+        (
+            {"launcher": ["aprun", "-n", "{ranks}", "-N", "{per_node}"]},
+            r"launcher: '\{per_node\}' is neither a parameter nor one of cores_per_rank",
+        ),
+        ({"launcher": ["aprun", "{"]}, "launcher: '{' has a brace that belongs to no placeholder"),
     ],
 )
 def test_settings_that_do_not_go_together(given: dict[str, Any], words: str, tmp_path: Path) -> None:
