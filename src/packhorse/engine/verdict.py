@@ -83,7 +83,7 @@ def _message(failure: FailureClass, record: dict[str, Any], granted: Resources) 
 
 def last_line(tail: Any) -> str:
     """The last line of ``tail`` that says something, shortened; empty when there is none."""
-    lines = [line.strip() for line in str(tail or "").splitlines() if line.strip()]
+    lines = [line.strip() for line in str(tail or "").splitlines() if any(map(str.isalnum, line))]  # no frame around a message
     if not lines:
         return ""
     text = storable(lines[-1])

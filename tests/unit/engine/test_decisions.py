@@ -15,7 +15,7 @@ from packhorse.domain.resources import Resources
 from packhorse.engine import pack
 from packhorse.engine.journal import parse_journal
 from packhorse.engine.retry import MAX_BACKOFF_S, RetryPolicy, escalate
-from packhorse.engine.verdict import judge, storable
+from packhorse.engine.verdict import judge, last_line, storable
 
 demands = st.lists(
     st.builds(pack.Demand, st.sampled_from("abcd"), st.integers(1, 50), st.integers(0, 10_000), st.floats(1e-4, 1e4)),
@@ -198,3 +198,9 @@ def test_a_line_longer_than_any_can_be_is_given_up() -> None:
 def test_an_equal_part_for_many_users() -> None:
     parts = Counter(pack.share(100.0, [pack.Demand(f"u{number}", number, 1000, 0.1) for number in range(10)]))
     assert set(parts.values()) == {100}
+
+
+def test_the_frame_around_a_message_is_not_what_was_said() -> None:
+    """mpirun draws one around what it has to say."""
+    assert last_line("-----\nmpirun has detected an attempt to run as root.\n-----\n\n") == "mpirun has detected an attempt to run as root."
+    assert last_line("---\n") == "" == last_line(None)
