@@ -14,6 +14,8 @@ from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.states import ACTIVE, TERMINAL, TaskState, may_move
 from packhorse.store.schema import TASKS_PER_RUN, edges, events, run_counts, runs, tasks
 
+S = TaskState
+
 _IN_CHUNK = 1000
 
 
@@ -64,15 +66,28 @@ def apply_moves(connection: sa.Connection, moves: Iterable[Move], current: Mappi
     A move that the state machine forbids is a record that came late or twice (a task canceled meanwhile, a second ``end``);
     refusing it here is what makes a terminal state final. ``current`` must come from ``lock_tasks`` in this transaction.
     """
+    applied, ended = _apply(connection, moves, current)
+    if ended:
+        at = applied[-1].at
+        doomed, waiting = _settle_edges(connection, ended, at)
+        _, further = _apply(connection, doomed, waiting)
+        _end_runs(connection, {task // TASKS_PER_RUN for task in (*ended, *further)}, at)
+    return len(applied)
+
+
+def _apply(connection: sa.Connection, moves: Iterable[Move], current: Mapping[int, Current]) -> tuple[list[Move], dict[int, TaskState]]:
+    """The legal ones of ``moves``, and which tasks are over thereby, and how; what that means for others is not looked at."""
     states = {task: row.state for task, row in current.items()}
     updates: dict[int, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
     delta: Counter[tuple[int, TaskState]] = Counter()
+    applied: list[Move] = []
     ended: dict[int, TaskState] = {}
     for move in moves:
         before = states.get(move.task_id)
         if before is None or not may_move(before, move.target):
             continue
+        applied.append(move)
         states[move.task_id] = move.target
         update = updates.setdefault(move.task_id, {})
         update.update(move.changes, state=move.target)
@@ -89,10 +104,7 @@ def apply_moves(connection: sa.Connection, moves: Iterable[Move], current: Mappi
     if rows:
         connection.execute(sa.insert(events), rows)
     _count(connection, delta)
-    if ended:
-        _settle_edges(connection, ended, rows[-1]["at"])
-        _end_runs(connection, {task // TASKS_PER_RUN for task in ended}, rows[-1]["at"])
-    return len(rows)
+    return applied, ended
 
 
 def place_tasks(connection: sa.Connection, ids: Sequence[int], allocation_seq: int, block: int, at: float, why: str) -> int:
@@ -100,8 +112,8 @@ def place_tasks(connection: sa.Connection, ids: Sequence[int], allocation_seq: i
     placed = 0
     moved: Counter[int] = Counter()
     for some in chunks(ids):
-        still_queued = sa.and_(tasks.c.id.in_(some), tasks.c.state == TaskState.QUEUED)
-        values = {"state": TaskState.INITIALIZING, "allocation_seq": allocation_seq, "block": block, "reason": None}
+        still_queued = sa.and_(tasks.c.id.in_(some), tasks.c.state == S.QUEUED)
+        values = {"state": S.INITIALIZING, "allocation_seq": allocation_seq, "block": block, "reason": None}
         result = connection.execute(sa.update(tasks).where(still_queued).values(attempt=tasks.c.attempt + 1, **values))
         placed += result.rowcount
         moved.update(task // TASKS_PER_RUN for task in some)
@@ -110,14 +122,14 @@ def place_tasks(connection: sa.Connection, ids: Sequence[int], allocation_seq: i
                 ["task_id", "at", "attempt", "from_state", "to_state", "why"],
                 sa.select(
                     tasks.c.id, sa.literal(at, sa.Float), tasks.c.attempt,
-                    sa.literal(TaskState.QUEUED.value), sa.literal(TaskState.INITIALIZING.value), sa.literal(why),
+                    sa.literal(S.QUEUED.value), sa.literal(S.INITIALIZING.value), sa.literal(why),
                 ).where(tasks.c.id.in_(some), tasks.c.allocation_seq == allocation_seq, tasks.c.block == block),
             )
         )  # fmt: skip
     delta: Counter[tuple[int, TaskState]] = Counter()
     for run_seq, number in moved.items():
-        delta[run_seq, TaskState.QUEUED] -= number
-        delta[run_seq, TaskState.INITIALIZING] += number
+        delta[run_seq, S.QUEUED] -= number
+        delta[run_seq, S.INITIALIZING] += number
     _count(connection, delta)
     return placed
 
@@ -143,32 +155,40 @@ def _count(connection: sa.Connection, delta: Counter[tuple[int, TaskState]]) -> 
         connection.execute(statement, values)
 
 
-def _settle_edges(connection: sa.Connection, ended: Mapping[int, TaskState], at: float) -> None:
-    """Lets those go that waited for ``ended`` tasks; ends those that can never start, with a reason that names the culprit."""
-    doomed: dict[int, tuple[int, TaskState]] = {}
+def _settle_edges(connection: sa.Connection, ended: Mapping[int, TaskState], at: float) -> tuple[list[Move], dict[int, Current]]:
+    """Lets those go that waited for ``ended`` tasks; returns the ends of all that can never start, with reasons that name the culprit.
+
+    Chains are followed link by link: they may be longer than the stack is deep.
+    """
+    over, last = dict(ended), dict(ended)
+    culprits: dict[int, int] = {}
+    waiting: dict[int, Current] = {}
     freed: Counter[int] = Counter()
-    for some in chunks(ended):
-        rows = connection.execute(sa.select(edges).where(edges.c.upstream.in_(some)))
-        for upstream, downstream, accept_failure in rows:
-            if ended[upstream] is TaskState.COMPLETE or accept_failure:
-                freed[downstream] += 1
-            else:
-                doomed.setdefault(downstream, (upstream, ended[upstream]))
+    while last:
+        doomed: dict[int, int] = {}
+        for some in chunks(last):
+            for upstream, downstream, accept_failure in connection.execute(sa.select(edges).where(edges.c.upstream.in_(some))):
+                if over[upstream] is S.COMPLETE or accept_failure:
+                    freed[downstream] += 1
+                elif downstream not in over:
+                    doomed.setdefault(downstream, upstream)
+        rows = {task: row for task, row in lock_tasks(connection, doomed).items() if row.state not in TERMINAL}
+        last = {task: S.CANCELED if over[doomed[task]] is S.CANCELED else S.SYSTEM_ERROR for task in rows}
+        over |= last
+        culprits |= {task: doomed[task] for task in rows}
+        waiting |= rows
     if freed:
         statement = sa.update(tasks).where(tasks.c.id == sa.bindparam("of"))
         values = [{"of": task, "less": number} for task, number in sorted(freed.items())]
         connection.execute(statement.values(waiting_on=tasks.c.waiting_on - sa.bindparam("less")), values)
-    if doomed:
-        current = lock_tasks(connection, doomed)
-        names = _public_names(connection, {upstream for upstream, _ in doomed.values()})
-        moves = []
-        for task, (upstream, state) in sorted(doomed.items()):
-            canceled = state is TaskState.CANCELED
-            target = TaskState.CANCELED if canceled else TaskState.SYSTEM_ERROR
-            why = f"It needs {names[upstream]}, which {'was canceled' if canceled else f'ended as {state}'}."
-            failure = FailureClass.CANCELED if canceled else FailureClass.UPSTREAM
-            moves.append(Move(task, target, at, why, {"failure": failure, "reason": why, "ended_at": at}))
-        apply_moves(connection, moves, current)
+    names = _public_names(connection, set(culprits.values())) if culprits else {}
+    moves = []
+    for task, culprit in culprits.items():
+        canceled = over[task] is S.CANCELED
+        why = f"It needs {names[culprit]}, which {'was canceled' if canceled else f'ended as {over[culprit]}'}."
+        failure = FailureClass.CANCELED if canceled else FailureClass.UPSTREAM
+        moves.append(Move(task, over[task], at, why, {"failure": failure, "reason": why, "ended_at": at}))
+    return moves, waiting
 
 
 def _public_names(connection: sa.Connection, ids: Collection[int]) -> dict[int, str]:

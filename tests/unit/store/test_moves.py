@@ -114,6 +114,42 @@ def test_a_failure_ends_the_whole_chain_behind_it_by_name(database: Database) ->
         assert ended(connection, seq)
 
 
+def test_a_failure_ends_a_chain_of_thousands(database: Database) -> None:
+    length = 1500
+    with database.write() as connection:
+        seq = new_run(connection, length, [(index, index + 1, False) for index in range(length - 1)])
+        first = seq * TASKS_PER_RUN
+        move(connection, (first, S.INITIALIZING), (first, S.RUNNING), (first, S.EXECUTOR_ERROR))
+        assert counts_of(connection, [seq])[seq] == {S.EXECUTOR_ERROR: 1, S.SYSTEM_ERROR: length - 1}
+        assert ended(connection, seq)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_the_graph_every_task_ends_as_those_before_it_say(database: Database, data: st.DataObject) -> None:
+    size = data.draw(st.integers(2, 7))
+    pairs = [(up, down) for down in range(size) for up in range(down)]
+    chosen = data.draw(st.lists(st.sampled_from(pairs), unique=True))
+    edges = [(up, down, data.draw(st.booleans(), label="accepts failure")) for up, down in chosen]
+    own_end = [data.draw(st.sampled_from([S.COMPLETE, S.EXECUTOR_ERROR, S.CANCELED])) for _ in range(size)]
+    with database.write() as connection:
+        seq = new_run(connection, size, edges)
+        first = seq * TASKS_PER_RUN
+        query = sa.select(tasks.c.id).where(tasks.c.id.between(first, first + size - 1), tasks.c.state == S.QUEUED, tasks.c.waiting_on == 0)
+        while ready := sorted(connection.execute(query).scalars()):
+            task = data.draw(st.sampled_from(ready))
+            steps = [] if own_end[task - first] is S.CANCELED else [S.INITIALIZING, S.RUNNING]
+            move(connection, *((task, state) for state in (*steps, own_end[task - first])))
+        found = states_of(connection, seq)
+        assert ended(connection, seq)
+    for task, state in enumerate(found):
+        needed = {found[up] for up, down, accepts in edges if down == task and not accepts} - {S.COMPLETE}
+        if needed:
+            assert state in {S.CANCELED if up is S.CANCELED else S.SYSTEM_ERROR for up in needed}
+        else:
+            assert state is own_end[task]
+
+
 def test_a_cancel_goes_down_the_chain_as_a_cancel(database: Database) -> None:
     with database.write() as connection:
         seq = new_run(connection, 2, [(0, 1, False)])
