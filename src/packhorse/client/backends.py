@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 from urllib.parse import quote
 
 from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig, load_config
@@ -23,6 +24,7 @@ from packhorse.domain.errors import (
     TooLarge,
     Unavailable,
 )
+from packhorse.domain.ids import new_id
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import (
@@ -43,6 +45,8 @@ from packhorse.domain.views import (
 Rows = Iterable[Mapping[str, Any]]
 
 _TIMEOUT_S = 60.0
+_SUBMIT_S = 900.0  # a million tasks are written in one transaction
+_AGAIN_S = (1.0, 4.0, 15.0)  # pauses before a submission whose answer was lost is made again
 _WAIT_S = 20.0  # of one long poll
 _DOCTOR_S = 200.0  # it may wait for a job
 _ERRORS = {
@@ -162,6 +166,10 @@ class EmbeddedBackend:
         self._embedded.close()
 
 
+class _AnswerLost(Unavailable):
+    """The server was reached, and may have done what was asked."""
+
+
 class HttpBackend:
     """A server's native REST API."""
 
@@ -175,16 +183,14 @@ class HttpBackend:
     def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
         if rows is None or not isinstance(request, AppRun):
             body = request.model_dump(mode="json", exclude_defaults=True)
-            return RunView.model_validate(self._json("POST", "/runs", json=body))
+            return self._submit("/runs", request.client_key, json=body)
         # a large table is streamed from a file, so that neither side holds it in memory
         with tempfile.TemporaryFile() as table:
             for row in rows:
                 table.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
-            table.seek(0)
             fields = request.model_dump(mode="json", exclude_defaults=True, exclude={"over", "client_key"})
             parameters = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
-            headers = {"Content-Type": "application/x-ndjson", **_key(request.client_key)}
-            return RunView.model_validate(self._json("POST", "/runs/table", params=parameters, content=table, headers=headers))
+            return self._submit("/runs/table", request.client_key, table, params=parameters)
 
     def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
         return Page[RunView].model_validate(self._json("GET", "/runs", params=_given(cursor=cursor, limit=limit)))
@@ -214,7 +220,7 @@ class HttpBackend:
         return TaskView.model_validate(self._json("POST", f"/tasks/{_part(task_id)}/cancel"))
 
     def retry(self, run_id: str, client_key: str | None) -> RunView:
-        return RunView.model_validate(self._json("POST", f"/runs/{_part(run_id)}/retry", headers=_key(client_key)))
+        return self._submit(f"/runs/{_part(run_id)}/retry", client_key)
 
     def results(self, run_id: str) -> Iterator[dict[str, Any]]:
         with self._streamed(f"/runs/{_part(run_id)}/results") as response:
@@ -259,6 +265,25 @@ class HttpBackend:
     def close(self) -> None:
         self._http.close()
 
+    def _submit(self, path: str, client_key: str | None, table: IO[bytes] | None = None, **options: Any) -> RunView:
+        """Submits under a key, and again when the answer was lost on the way: the same key is the same run."""
+        headers = {"Idempotency-Key": client_key or new_id("k")}
+        if table is not None:
+            headers["Content-Type"] = "application/x-ndjson"
+        passing: type[Unavailable] = _AnswerLost  # a server that was never reached is not waited for
+        pauses_s = list(_AGAIN_S)
+        while True:
+            if table is not None:
+                table.seek(0)
+                options["content"] = table
+            try:
+                return RunView.model_validate(self._json("POST", path, headers=headers, timeout=_SUBMIT_S, **options))
+            except passing:
+                if not pauses_s:
+                    raise
+            passing = Unavailable
+            time.sleep(pauses_s.pop(0))
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         import httpx
@@ -266,8 +291,9 @@ class HttpBackend:
         try:
             yield
         except httpx.TransportError as error:
+            kind = Unavailable if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else _AnswerLost
             hint = "Is it running, and is PACKHORSE_URL right?"
-            raise Unavailable(f"The server at {self._url} does not answer: {error}.", hint=hint) from None
+            raise kind(f"The server at {self._url} does not answer: {error}.", hint=hint) from None
 
     @contextmanager
     def _streamed(self, path: str) -> Iterator[Any]:
@@ -301,10 +327,6 @@ def _refusal(response: Any) -> PackhorseError:
         return Unavailable(f"The server answered {response.status_code} without a reason.", hint="Is PACKHORSE_URL a Packhorse server?")
     problems = [Problem(problem["where"], problem["what"], problem["hint"]) for problem in error.get("problems", [])]
     return _ERRORS.get(error["code"], PackhorseError)(error["message"], hint=error.get("hint", ""), problems=problems)
-
-
-def _key(client_key: str | None) -> dict[str, str]:
-    return {"Idempotency-Key": client_key} if client_key else {}
 
 
 def _part(text: str) -> str:

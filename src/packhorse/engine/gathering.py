@@ -38,7 +38,7 @@ def iter_results(database: Database, ids: Sequence[int]) -> Iterator[dict[str, A
     specs: dict[int, RunSpec] = {}
     for start in range(0, len(ids), _PAGE):
         with database.read() as connection:
-            rows = tasks_with_files(connection, ids[start : start + _PAGE])
+            rows = list(tasks_with_files(connection, ids[start : start + _PAGE]))
             for run_seq in {row.id // TASKS_PER_RUN for row in rows} - set(specs):
                 specs[run_seq] = RunSpec.from_json(spec_of_run(connection, run_seq))
         for row in rows:

@@ -16,7 +16,7 @@ from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import new_id, parse_task_id
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.run import AppRun, TaskRun
-from packhorse.domain.states import TERMINAL, TaskState
+from packhorse.domain.states import TaskState
 from packhorse.domain.views import (
     Account,
     AccountBy,
@@ -61,7 +61,7 @@ from packhorse.store.allocations import get_allocation, live_allocations
 from packhorse.store.data import awaited_data, data_of_task
 from packhorse.store.database import Database
 from packhorse.store.images import images_at, references_of, want_images, wants_of
-from packhorse.store.moves import Move, apply_moves, lock_tasks
+from packhorse.store.moves import Move, apply_moves, cancel_queued, lock_tasks
 from packhorse.store.runs import counts_of, find_by_client_key, get_run, insert_run, list_runs
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.shares import iter_shares
@@ -178,9 +178,13 @@ class Service:
     def cancel_run(self, user: User, run_id: str) -> RunView:
         """Cancels every task that has not ended."""
         with self._database.write() as connection:
-            row = self._run_row(connection, user, run_id)
-            active = ids_in_states(connection, row.seq, [state for state in TaskState if state not in TERMINAL])
-            self._cancel(connection, active, f"Run canceled by {user.name}.")
+            seq, why = self._run_row(connection, user, run_id).seq, f"Run canceled by {user.name}."
+            more = True
+            while more:  # between two statements the engine may have placed tasks, or put them back
+                queued = cancel_queued(connection, seq, time.time(), why)
+                placed = ids_in_states(connection, seq, (TaskState.INITIALIZING, TaskState.RUNNING))
+                self._cancel(connection, placed, why)
+                more = bool(queued or placed)
         self._wake()
         return self.run(user, run_id)
 

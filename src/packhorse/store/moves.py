@@ -117,21 +117,39 @@ def place_tasks(connection: sa.Connection, ids: Sequence[int], allocation_seq: i
         result = connection.execute(sa.update(tasks).where(still_queued).values(attempt=tasks.c.attempt + 1, **values))
         placed += result.rowcount
         moved.update(task // TASKS_PER_RUN for task in some)
-        connection.execute(
-            sa.insert(events).from_select(
-                ["task_id", "at", "attempt", "from_state", "to_state", "why"],
-                sa.select(
-                    tasks.c.id, sa.literal(at, sa.Float), tasks.c.attempt,
-                    sa.literal(S.QUEUED.value), sa.literal(S.INITIALIZING.value), sa.literal(why),
-                ).where(tasks.c.id.in_(some), tasks.c.allocation_seq == allocation_seq, tasks.c.block == block),
-            )
-        )  # fmt: skip
+        those = sa.and_(tasks.c.id.in_(some), tasks.c.allocation_seq == allocation_seq, tasks.c.block == block)
+        _record_events(connection, those, at, S.QUEUED, S.INITIALIZING, why)
     delta: Counter[tuple[int, TaskState]] = Counter()
     for run_seq, number in moved.items():
         delta[run_seq, S.QUEUED] -= number
         delta[run_seq, S.INITIALIZING] += number
     _count(connection, delta)
     return placed
+
+
+def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) -> int:
+    """QUEUED → CANCELED for all such tasks of a run, in a few statements however many tasks; returns how many.
+
+    Edges need no settling: what waits for one of them is QUEUED in the same run, and canceled with it.
+    """
+    in_run = tasks.c.id.between(run_seq * TASKS_PER_RUN, (run_seq + 1) * TASKS_PER_RUN - 1)
+    values = {"state": S.CANCELED, "failure": FailureClass.CANCELED, "reason": why, "ended_at": at}
+    canceled = connection.execute(sa.update(tasks).where(in_run, tasks.c.state == S.QUEUED).values(values)).rowcount
+    if canceled:
+        those = sa.and_(in_run, tasks.c.state == S.CANCELED, tasks.c.ended_at == at)
+        _record_events(connection, those, at, S.QUEUED, S.CANCELED, why)
+        _count(connection, Counter({(run_seq, S.QUEUED): -canceled, (run_seq, S.CANCELED): canceled}))
+        _end_runs(connection, {run_seq}, at)
+    return canceled
+
+
+def _record_events(
+    connection: sa.Connection, those: sa.ColumnElement[bool], at: float, before: TaskState, after: TaskState, why: str
+) -> None:
+    """The same transition of all tasks that match ``those``."""
+    told = (sa.literal(before.value), sa.literal(after.value), sa.literal(why))
+    query = sa.select(tasks.c.id, sa.literal(at, sa.Float), tasks.c.attempt, *told).where(those).order_by(tasks.c.id)
+    connection.execute(sa.insert(events).from_select(["task_id", "at", "attempt", "from_state", "to_state", "why"], query))
 
 
 def _update_tasks(connection: sa.Connection, updates: dict[int, dict[str, Any]]) -> None:

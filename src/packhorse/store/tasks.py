@@ -129,11 +129,12 @@ def tasks_of_block(connection: sa.Connection, allocation_seq: int, block: int) -
     return connection.execute(sa.select(*columns).where(mine).order_by(tasks.c.id)).all()
 
 
-def tasks_with_files(connection: sa.Connection, ids: Collection[int]) -> Sequence[Any]:
-    """Tasks with the outputs that their last attempt left, in order of id."""
+def tasks_with_files(connection: sa.Connection, ids: Collection[int]) -> Iterator[Any]:
+    """Tasks with the outputs that their last attempt left, in order of id, a thousand at a time."""
     last = sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt)
     query = sa.select(tasks, attempts.c.files).join(attempts, last, isouter=True).order_by(tasks.c.id)
-    return [row for some in chunks(ids) for row in connection.execute(query.where(tasks.c.id.in_(some)))]
+    for some in chunks(ids):
+        yield from connection.execute(query.where(tasks.c.id.in_(some)))
 
 
 def canceling_tasks(connection: sa.Connection, limit: int) -> Sequence[Any]:

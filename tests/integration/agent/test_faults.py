@@ -20,10 +20,17 @@ def pids_in(spool: Spool, task: int) -> list[int]:
     return [int(word) for word in spool.output(task).split()]
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def child_commands(pid: int) -> list[bytes]:
+    return [Path(f"/proc/{child}/cmdline").read_bytes() for child in children(pid)]
+
+
 def running_slots(agent: subprocess.Popen[bytes]) -> list[int]:
     """The slot processes of an agent."""
-    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"--slot" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in children(agent.pid) if b"--slot" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def started(spool: Spool, *tasks: int) -> bool:
@@ -45,13 +52,8 @@ def test_killed_agent_leaves_no_process_and_no_files(spool: Spool, mark: str) ->
 def test_killed_slot_loses_only_its_task(spool: Spool, mark: str) -> None:
     spool.block(spool.sh("echo before; setsid sleep 91 & sleep 92"), *[spool.task("/bin/true") for _ in range(20)])
     agent = spool.start()
-    wait_for(lambda: started(spool, 1) and len(spool.ends()) == 20)
-    slot = next(
-        pid
-        for pid in running_slots(agent)
-        if b"sleep"
-        in b"".join(Path(f"/proc/{child}/cmdline").read_bytes() for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    )
+    wait_for(lambda: started(spool, 1) and len(spool.ends()) == 20 and spool.output(1) == b"before\n")
+    slot = wait_for(lambda: [pid for pid in running_slots(agent) if any(b"sleep" in command for command in child_commands(pid))])[0]
     spool.block(*[spool.task("/bin/true") for _ in range(20)])
     os.kill(slot, signal.SIGKILL)
     assert agent.wait(20) == 0

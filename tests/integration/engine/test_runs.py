@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from packhorse.domain.errors import Conflict, NotFound
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
@@ -109,6 +111,25 @@ def test_a_retry_runs_what_failed_and_reads_what_did_not(room: Embedded, tmp_pat
     assert (second.counts, second.retry_of) == ({TaskState.COMPLETE: 2}, first.id)
     gathered = room.service.gathered(room.user, second.id)["all"].read_text()
     assert gathered.count('"COMPLETE"') == 4
+
+
+def test_canceling_a_large_run_takes_no_more_statements_than_a_small_one(embedded: Embedded, tmp_path: Path) -> None:
+    app = make_app(tmp_path / "app", command="[/bin/true]", more=GATHER)
+    statements: Counter[str] = Counter()
+    for number in (5, 5000):
+        run = submit(embedded, app, number)
+
+        def count(*_: Any, many: str = f"{number}") -> None:
+            statements[many] += 1
+
+        sa.event.listen(embedded.database.engine, "before_cursor_execute", count)
+        canceled = embedded.service.cancel_run(embedded.user, run.id)
+        sa.event.remove(embedded.database.engine, "before_cursor_execute", count)
+        assert canceled.ended and canceled.counts == {TaskState.CANCELED: number + 1}
+        detail = embedded.service.task(embedded.user, f"{run.id}.{number}")
+        assert (detail.failure, detail.ended_at is None) == ("canceled", False)
+    assert statements["5000"] == statements["5"]
+    assert_each_ended_once(embedded)
 
 
 def test_one_client_key_is_one_run_however_many_ask_at_once(room: Embedded, tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from packhorse.client import handle
+from packhorse.client import backends, handle
+from packhorse.client.backends import HttpBackend
 from packhorse.client.client import find_token
 from packhorse.client.handle import flat_result
 from packhorse.domain.errors import InvalidRequest, Unavailable
+from packhorse.domain.run import AppRun
 from packhorse.domain.views import RunView
 
 
@@ -84,6 +87,52 @@ def test_a_wait_gives_up_on_a_server_that_stays_away(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(handle, "_PATIENCE_S", 0.0)
     with pytest.raises(Unavailable):
         handle.RunHandle(Away(99), view()).wait()  # type: ignore[arg-type]
+
+
+def lossy(monkeypatch: pytest.MonkeyPatch, *answers: Exception | int) -> tuple[HttpBackend, list[tuple[str, bytes]]]:
+    """A client of a server whose first answers are these; it then accepts. With what it was sent: keys and bodies."""
+    monkeypatch.setattr(backends, "_AGAIN_S", (0.0, 0.0, 0.0))
+    coming, heard = list(answers), []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        heard.append((request.headers["Idempotency-Key"], request.read()))
+        now = coming.pop(0) if coming else 201
+        if isinstance(now, Exception):
+            raise now
+        refusal = {"error": {"code": "unavailable", "message": "The database does not answer."}}
+        return httpx.Response(now, json=view().model_dump(mode="json") if now == 201 else refusal)
+
+    backend = HttpBackend("http://server", None)
+    backend._http = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://server/api/v1")
+    return backend, heard
+
+
+def test_a_submission_whose_answer_is_lost_is_made_again_under_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = httpx.ReadTimeout("timed out")
+    backend, heard = lossy(monkeypatch, lost, httpx.ConnectError("refused"), 503)
+    assert backend.submit(AppRun(app="a"), [{"i": 1}, {"i": 2}]).id == "r-1"
+    assert len(heard) == 4 and len(set(heard)) == 1 and heard[0][1] == b'{"i":1}\n{"i":2}\n'
+    backend, heard = lossy(monkeypatch, httpx.RemoteProtocolError("gone"))
+    backend.submit(AppRun(app="a", client_key="mine"))
+    backend.retry("r-1", "other")
+    assert [key for key, _ in heard] == ["mine", "mine", "other"]
+
+
+def test_two_submissions_without_a_key_are_two_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, heard = lossy(monkeypatch)
+    for _ in range(2):
+        backend.submit(AppRun(app="a"))
+    assert len({key for key, _ in heard}) == 2
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"), [([httpx.ConnectError("refused")], 1), ([503], 1), ([httpx.ReadTimeout("timed out")] * 4, 4)]
+)
+def test_a_submission_that_cannot_be_made_is_given_up(monkeypatch: pytest.MonkeyPatch, answers: list[Any], asked: int) -> None:
+    backend, heard = lossy(monkeypatch, *answers)
+    with pytest.raises(Unavailable, match="does not answer"):
+        backend.submit(AppRun(app="a"))
+    assert len(heard) == asked
 
 
 def test_no_value_of_a_flat_result_hides_another() -> None:
