@@ -59,8 +59,9 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that is bound, so that a port that is taken is a refusal and not a server that dies."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        # only of a socket that says that it is TCP does asyncio send answers at once; else each waits 40 ms for an acknowledgement
+        listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except (OSError, OverflowError) as error:
