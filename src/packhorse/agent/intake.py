@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .supervisor import Agent
     from .task import Task
 
-LOOK_S = (0.02, 0.25)  # for new blocks: first and last interval
+LOOK_S = (0.01, 0.25)  # for new blocks: first and last interval
 
 
 def claim(agent: "Agent", now: float) -> bool:

@@ -104,10 +104,10 @@ class Agent:
             now = time.monotonic()
             if now >= tick_at:
                 self.tick(now)
-                tick_at = now + (FAST_TICK_S if self.brisk(now) else TICK_S)
+                tick_at = now + self.tick_s(now)
             if self.refill:
                 self.fill(now)
-            if now >= self.journal.flush_at:
+            if now >= self.journal.flush_at or not self.live and self.journal.healthy:  # nothing is left that would add to it soon
                 self.journal.flush()
             reason = self.reason_to_stop(now)
             if reason:
@@ -119,11 +119,12 @@ class Agent:
             for fd, events in self.poll.poll(max(0.0, (wake_at - time.monotonic()) * 1000)):
                 self.on_event(fd, events)
 
-    def brisk(self, now: float) -> bool:
-        """Whether something is young enough to need a fine clock."""
+    def tick_s(self, now: float) -> float:
+        """How fine the clock must be: for tasks that are young, or for the next look when there are none."""
         if not self.live:
-            return self.look_s < TICK_S
-        return any(slot.sent and now - slot.sent[0].started < 0.15 for slot in self.slots.values())
+            return min(TICK_S, self.look_s)
+        young = any(slot.sent and now - slot.sent[0].started < 0.15 for slot in self.slots.values())
+        return FAST_TICK_S if young else TICK_S
 
     def tick(self, now: float) -> None:
         """What has to be done now and then."""

@@ -11,7 +11,7 @@ from packhorse.engine.clock import Clock
 
 TICK_S = (0.02, 0.25)  # between two ticks while things move: at first, and when they have moved for a second or more
 TROUBLE_S = (0.2, 5.0)  # back-off while the database or a site is away
-_REST = 3.0  # that many times as long as a tick took, so that one that costs more finds more to do at once, and leaves tasks the cores
+_REST = 3  # at most that many times as long as a tick took, so that one that costs more finds more to do at once, and leaves tasks the cores
 _LONGEST_REST_S = 0.1
 _IDLE_S = 0.5  # when nothing moves; a submission in this process wakes us at once
 _SLOWER = 1.3  # what moves all the time is looked at less and less often, too: a tick costs much the same however much it finds
@@ -73,18 +73,22 @@ class Loop:
 
     def _work(self, ending: threading.Event) -> None:
         moving_s = idle_s = TICK_S[0]
+        in_a_row = 0  # ticks in which something moved; a first one is likely to be followed by more soon
         while not ending.is_set():
             began = self._clock.monotonic()
             moved = self.tick(began)
             self._trouble_s = TROUBLE_S[0]
+            in_a_row = in_a_row + 1 if moved else 0
             if moved:
-                woken = self._pause(max(moving_s, min(_REST * (self._clock.monotonic() - began), _LONGEST_REST_S)))
+                rest_s = min(in_a_row, _REST) * (self._clock.monotonic() - began)
+                woken = self._pause(max(moving_s, min(rest_s, _LONGEST_REST_S)))
                 idle_s, moving_s = TICK_S[0], min(TICK_S[1], moving_s * _SLOWER)
             else:
                 woken = self._pause(idle_s)
                 idle_s, moving_s = min(_IDLE_S, idle_s * _SLOWER), TICK_S[0]
             if woken:
                 moving_s = idle_s = TICK_S[0]
+                in_a_row = 0
 
     def _pause(self, seconds: float) -> bool:
         """Waits; True when woken."""
