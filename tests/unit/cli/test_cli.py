@@ -18,16 +18,23 @@ from packhorse.cli.output import duration, size
 from packhorse.cli.running import parse_duration
 from packhorse.cli.showing import _write_rows
 from packhorse.domain.errors import InvalidRequest
+from tests.fixtures.commandline import packhorse_here
 
 APP = "packhorse: 1\nname: t\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n"
 
 
-def packhorse(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def environment(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PACKHORSE_")}
-    return subprocess.run(
-        [sys.executable, "-m", "packhorse.cli.main", *arguments], cwd=folder, capture_output=True, text=True, timeout=60,
-        env={**kept, "PACKHORSE_HOME": str(folder / "home"), **environment}, check=False,
-    )  # fmt: skip
+    return {**kept, "PACKHORSE_HOME": str(folder / "home")}
+
+
+def packhorse(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return packhorse_here(*arguments, environment={**environment(folder), **more}, folder=folder)
+
+
+def packhorse_process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "packhorse.cli.main", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, env=environment(folder), check=False)
 
 
 @pytest.fixture
@@ -71,6 +78,12 @@ def test_refusals_are_sentences_with_an_exit_code(folder: Path, arguments: list[
     assert done.returncode == code, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_refusal_of_the_program_itself(folder: Path) -> None:
+    done = packhorse_process(folder, "run", "./app.yaml", "--over", "wrong.csv")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "row 1, parameter 'i': expected a whole number, found 'x'." in done.stderr and "Traceback" not in done.stderr
 
 
 def test_refusals_are_json_for_programs(folder: Path) -> None:
@@ -135,7 +148,7 @@ def test_a_port_that_is_taken_is_a_conflict(folder: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        done = packhorse(folder, "serve", "--port", port)
+        done = packhorse_process(folder, "serve", "--port", port)
     assert (done.returncode, "Traceback" in done.stderr) == (4, False)
     assert f"Something else listens on port {port}" in done.stderr
 
@@ -158,14 +171,12 @@ def test_no_option_takes_a_token(folder: Path) -> None:
 
 def test_ctrl_c_while_waiting_keeps_the_run_and_says_how_to_go_on(folder: Path) -> None:
     (folder / "slow.yaml").write_text("packhorse: 1\nname: slow\nversion: '1'\ncommand: [sleep, '60']\n")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PACKHORSE_")}
-    environment = {**kept, "PACKHORSE_HOME": str(folder / "home")}
     command = [sys.executable, "-m", "packhorse.cli.main", "run", "./slow.yaml"]
     # a shell that starts the tests in the background has them ignore SIGINT, and all that they start
     with subprocess.Popen(
         command,
         cwd=folder,
-        env=environment,
+        env=environment(folder),
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

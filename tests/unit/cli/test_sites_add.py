@@ -22,6 +22,7 @@ from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed
 from packhorse.domain.toml import toml_table
 from packhorse.engine.newsite import likely_queue
 from packhorse.sites.schedulers.description import Queue
+from tests.fixtures.commandline import packhorse_here
 from tests.unit.sites.recorded import FOLDER as RECORDED
 
 SITE = '[sites.new]\nroot = "/x"\n'
@@ -48,10 +49,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def add(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "packhorse.cli.main", "sites", "add", *arguments]
-    return subprocess.run(
-        command, env=environment(home, **more), capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
-    )
+    return packhorse_here("sites", "add", *arguments, environment=environment(home, **more), folder=home)
 
 
 def file_of(home: Path) -> Path:
@@ -68,9 +66,7 @@ def test_one_command_connects_a_slurm_cluster(home: Path) -> None:
     assert table in done.stdout
     for words in ("debug (default)", "hpc: scheduler", "5 min 00 s", "fast", "down", f"Written to {file}", "'packhorse doctor hpc'"):
         assert words in done.stdout
-    listed = subprocess.run(
-        [sys.executable, "-m", "packhorse.cli.main", "sites", "list", "--json"], env=environment(home), capture_output=True, check=True
-    ).stdout
+    listed = packhorse_here("sites", "list", "--json", environment=environment(home), folder=home).stdout
     assert [site["name"] for site in json.loads(listed)] == ["local", "hpc"]
 
 
