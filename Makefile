@@ -21,7 +21,9 @@ demo: $(VENV)/.installed
 demo-assembly: setup-apps
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash deploy/demo-assembly.sh
 
+# Tests start hundreds of processes: none should compile our source again where Python was told to write no bytecode
 test: setup-test
+	@$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -n 2 tests/unit
 	@echo "tests of the cluster, and of 5000 models, run beside the others; what they say follows at the end"
 	@{ $(BIN)/pytest -m cluster --durations=10 tests/integration tests/acceptance; cluster=$$?; \
