@@ -34,6 +34,15 @@ class Files:
             os.close(before)
         return out.st_size, err.st_size
 
+    def take_pair(self, pair: int) -> None:
+        """Capture files for a task. What is still in them is another's, and was not taken because somebody had removed the files."""
+        if pair not in self.captures:
+            self.captures[pair] = self.open_pair(pair)
+            return
+        for fd in self.captures[pair]:
+            if os.fstat(fd).st_size:
+                os.ftruncate(fd, 0)
+
     def open_pair(self, pair: int) -> "Tuple[int, int]":
         """Open (make) one pair of capture files."""
         out, err = self.capture_paths[pair]

@@ -158,8 +158,7 @@ class Slot(Files):
             self.dropped.discard(seq)
             return
         self.busy = True
-        if pair not in self.captures:
-            self.captures[pair] = self.open_pair(pair)
+        self.take_pair(pair)
         line = json.loads(text.decode("utf-8"))
         task = dict(self.templates[line["t"]])
         task.update(line)
