@@ -16,6 +16,7 @@ import pytest
 
 from packhorse.cli.output import duration, size
 from packhorse.cli.running import parse_duration
+from packhorse.cli.serving import _listen
 from packhorse.cli.showing import _write_rows
 from packhorse.domain.errors import InvalidRequest
 from tests.fixtures.commandline import packhorse_here
@@ -151,6 +152,12 @@ def test_a_port_that_is_taken_is_a_conflict(folder: Path) -> None:
         done = packhorse_process(folder, "serve", "--port", port)
     assert (done.returncode, "Traceback" in done.stderr) == (4, False)
     assert f"Something else listens on port {port}" in done.stderr
+
+
+def test_the_server_sends_its_answers_at_once() -> None:
+    """asyncio turns off Nagle's delay, 40 ms an answer, only where a socket says that it is TCP."""
+    with _listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 def test_a_column_that_comes_up_last_is_in_the_csv(tmp_path: Path) -> None:
