@@ -6,17 +6,20 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from packhorse.domain.errors import PackhorseError
 from packhorse.domain.ids import new_id
 from packhorse.domain.views import Check
 from packhorse.engine.lease import NAME
+from packhorse.engine.spec import RunSpec
 from packhorse.sites.agentfile import agent_file
 from packhorse.sites.base import JobState, Shape, SubmitRejected
-from packhorse.sites.site import Site
+from packhorse.sites.site import Site, gone
 from packhorse.store import leases
 from packhorse.store.database import Database
+from packhorse.store.runs import open_runs, spec_of_run
 
 _ENOUGH_FREE = 1_000_000_000
 _JOB_PATIENCE_S = 120.0
@@ -29,7 +32,7 @@ def examine(database: Database, sites: Sequence[Site]) -> list[Check]:
     """One check per thing, in the order in which a task needs them."""
     version = sys.version.split()[0]
     checks = [Check(name="python", ok=sys.version_info >= (3, 11), detail=version, hint="Packhorse needs Python 3.11 or newer.")]
-    checks.append(_database(database))
+    checks += _store(database, {site.name for site in sites})
     for site in sites:
         checks += examine_site(site, with_job=False)
     return checks
@@ -70,14 +73,21 @@ class _Wrong(Exception):
     """A check failed; the message says how."""
 
 
-def _database(database: Database) -> Check:
+def _store(database: Database, sites: Collection[str]) -> list[Check]:
+    """The database, and whether every open run is at one of ``sites``."""
     try:
         with database.write() as connection:
             holder = leases.view(connection, NAME).holder
+            at = Counter(RunSpec.from_json(spec_of_run(connection, run.seq)).site for run in open_runs(connection))
     except PackhorseError as error:
-        return Check(name="database", ok=False, detail=error.message, hint="Is the server up, and may this user write there?")
+        return [Check(name="database", ok=False, detail=error.message, hint="Is the server up, and may this user write there?")]
     where = database.url.render_as_string(hide_password=True)
-    return Check(name="database", ok=True, detail=f"{where}, {'an engine leads' if holder else 'no engine runs'}")
+    checks = [Check(name="database", ok=True, detail=f"{where}, {'an engine leads' if holder else 'no engine runs'}")]
+    for site in sorted(at.keys() - sites):
+        waiting = f"{gone(site)} {at[site]} open {'run waits' if at[site] == 1 else 'runs wait'} for it."
+        hint = "Add it to packhorse.toml again with the same root, or cancel the runs."
+        checks.append(Check(name="open runs", ok=False, detail=waiting, hint=hint))
+    return checks
 
 
 def _connect(site: Site) -> str:

@@ -16,7 +16,7 @@ from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import new_id, parse_task_id
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.run import AppRun, TaskRun
-from packhorse.domain.states import TaskState
+from packhorse.domain.states import TERMINAL, TaskState
 from packhorse.domain.views import (
     Account,
     AccountBy,
@@ -55,7 +55,7 @@ from packhorse.engine.pulse import Pulse
 from packhorse.engine.spec import RunSpec
 from packhorse.engine.taskout import read_log
 from packhorse.engine.usage import sum_usage
-from packhorse.sites.site import Site
+from packhorse.sites.site import Site, gone, site_named
 from packhorse.staging.apps import AppCatalog
 from packhorse.store.allocations import get_allocation, live_allocations
 from packhorse.store.data import awaited_data, data_of_task
@@ -194,7 +194,9 @@ class Service:
             row = self._run_row(connection, user, run_id)
             if row.ended_at is None:
                 raise Conflict(f"Run {run_id} has not ended yet.", hint="Wait for it, or cancel it first.")
-            accepted = accept_retry(connection, row.seq, RunSpec.from_json(row.spec), row.app, new_id("r"))
+            spec = RunSpec.from_json(row.spec)
+            site_named(self._sites, spec.site)  # what it reads lies there
+            accepted = accept_retry(connection, row.seq, spec, row.app, new_id("r"))
             accepted = replace(accepted, images=references_of(connection, row.seq))
         return self._insert(user, accepted, row.name, client_key, f"retry of {run_id}"[:64], retry_of=run_id)
 
@@ -245,7 +247,7 @@ class Service:
             )
         spec = RunSpec.from_json(row.spec)
         return Page(
-            items=[task_view(task, spec, data.get(task.id) or waits) for task in rows],
+            items=[self._told(task_view(task, spec, data.get(task.id) or waits), spec) for task in rows],
             next_cursor=str(rows[-1].id) if len(rows) == size else None,
         )
 
@@ -265,6 +267,7 @@ class Service:
         view = task_view(row, spec, waits)
         if allocation is not None and allocation.started_at is None:
             view = view.model_copy(update={"reason": waiting_reason(allocation)})
+        view = self._told(view, spec)
         return TaskDetail(**view.model_dump(), document=document, attempts=attempts, events=events, data=data)
 
     def log(self, user: User, task_id: str, stream: str, offset: int = 0, limit: int = 1 << 20, attempt: int | None = None) -> LogPart:
@@ -330,9 +333,15 @@ class Service:
             raise NotFound(f"There is no site '{site[:60]}'.", hint="'packhorse sites' lists them.")
         return examine_site(self._sites[site], with_job=True)
 
+    def _told(self, view: TaskView, spec: RunSpec) -> TaskView:
+        """With the reason why nothing moves, where a task's site was taken out of the configuration."""
+        if view.state in TERMINAL or spec.site in self._sites:
+            return view
+        return view.model_copy(update={"reason": f"{gone(spec.site)} The task goes on when it is there again."})
+
     def _output_folder(self, spec: RunSpec, task: int) -> tuple[Site, str]:
         """The site that has a task's outputs, and where."""
-        site = self._sites.get(spec.site) or next(iter(self._sites.values()))
+        site = site_named(self._sites, spec.site)
         return site, site.output_folder(spec.run_id, task % TASKS_PER_RUN)
 
     def _cancel(self, connection: sa.Connection, ids: Sequence[int], why: str) -> None:

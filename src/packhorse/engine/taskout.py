@@ -8,7 +8,7 @@ from typing import Any
 from packhorse.domain.errors import InvalidRequest, NotFound
 from packhorse.domain.states import TERMINAL
 from packhorse.domain.views import LogPart
-from packhorse.sites.site import Site
+from packhorse.sites.site import Site, site_named
 from packhorse.store.database import Database
 from packhorse.store.tasks import attempts_of, log_chunks_of
 
@@ -38,7 +38,7 @@ def read_log(
         position += chunk.length
         wanted = min(chunk.length - skip, room - len(data))
         if wanted > 0:
-            site = sites[chunk.site]
+            site = site_named(sites, chunk.site)
             data += _read(site, f"{site.spool(chunk.allocation)}/log/{chunk.agent}.log", chunk.start + skip, wanted)
     following = min(offset, position) + len(data)
     return LogPart(bytes(data), following, over and following >= position)

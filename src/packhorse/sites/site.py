@@ -8,11 +8,12 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from packhorse.domain.errors import Conflict
 from packhorse.domain.render import compile_parts
 from packhorse.domain.resources import Launch, Resources
 from packhorse.sites.agentfile import agent_file
@@ -299,3 +300,15 @@ def local_site(
         name, root, LocalTransport(), LocalScheduler(Limits(has_cores, has_memory_mb)),
         python=interpreter, linger_s=linger_s, env={"PATH": path}, poll_s=(0.25, 0.25), shares_our_files=True,
     )  # fmt: skip
+
+
+def site_named(sites: Mapping[str, Site], name: str) -> Site:
+    """The site where something lies. Raises Conflict when it was taken out of the configuration since."""
+    if name not in sites:
+        raise Conflict(gone(name), hint="Add it to packhorse.toml again, with the same root: what lies there was kept.")
+    return sites[name]
+
+
+def gone(name: str) -> str:
+    """What is said of a site that is needed and not configured."""
+    return f"Site '{name}' is not in the configuration any more."
