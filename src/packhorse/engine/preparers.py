@@ -56,9 +56,9 @@ class Preparer(Protocol):
 
 @dataclass(slots=True)
 class _Heard:
-    """When an errand last said something new, and when it was looked at."""
+    """What an errand has said, when it last said something new, and when it was looked at."""
 
-    heard: int
+    status: errands.ErrandStatus | None
     since: float
     looked: float
 
@@ -85,13 +85,13 @@ class ErrandPreparer:
         )  # fmt: skip
 
     def look(self, image: Any, monotonic: float) -> Progress | None:
-        heard = self._heard.setdefault(image.errand, _Heard(-1, monotonic, float("-inf")))
-        if monotonic < heard.looked + _LOOK_S and heard.heard >= 0:
+        heard = self._heard.setdefault(image.errand, _Heard(None, monotonic, float("-inf")))
+        if monotonic < heard.looked + _LOOK_S and heard.status is not None:
             return None
-        status = errands.look(self._site, image.errand)
-        heard.looked = monotonic
-        if status.heard != heard.heard:
-            heard.heard, heard.since = status.heard, monotonic
+        before, heard.status = heard.status, errands.look(self._site, image.errand, heard.status)
+        status, heard.looked = heard.status, monotonic
+        if before is None or status.heard != before.heard:
+            heard.since = monotonic
         elif not status.ended and monotonic - heard.since > _SILENT_S:
             heard.since = monotonic
             self.begin(image, image.errand)

@@ -32,8 +32,9 @@ def fetch_at_site(site: Site, url: DataUrl, source: Source, job: Job) -> tuple[s
     path = f"{_folder(site)}/{name}"
     step = errands.Step([], "fetching", fetch=_step(url, source, path))
     heard, since = -1, time.monotonic()
+    status: errands.ErrandStatus | None = None
     errands.start(site, name, [step], watch=f"{path}.part", tmp="", timeout_s=_TIMEOUT_S)
-    while not (status := errands.look(site, name)).ended:
+    while not (status := errands.look(site, name, status)).ended:
         if status.heard != heard:
             heard, since = status.heard, time.monotonic()
             job.bytes_done = max(job.bytes_done, status.done_bytes)

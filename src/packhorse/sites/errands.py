@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from packhorse.sites.site import Site
@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ErrandStatus:
-    """How far an errand is. ``heard`` changes whenever it says something; ``what`` and ``done_bytes`` are of the step under way."""
+    """How far an errand is. ``heard`` are the bytes of its journal that say so; ``what`` and ``done_bytes`` are of the step under way."""
 
     heard: int
     what: str = ""
@@ -87,39 +87,49 @@ def start(
         raise OSError(f"an errand could not be started at '{site.name}': {done.stderr.strip() or done.stdout.strip()}")
 
 
-def look(site: Site, name: str) -> ErrandStatus:
-    """What its journal says. Raises SiteUnreachable."""
-    try:
-        data = site.transport.read(f"{folder_of(site, name)}/journal.jsonl", 0, _JOURNAL_BYTES)
-    except FileNotFoundError:
-        return ErrandStatus(0)
-    return read_journal(data)
+def look(site: Site, name: str, seen: ErrandStatus | None = None) -> ErrandStatus:
+    """What its journal says, read on from where it was ``seen``: of an errand that goes on for a day it is long. Raises SiteUnreachable."""
+    status = seen or ErrandStatus(0)
+    while True:
+        try:
+            data = site.transport.read(f"{folder_of(site, name)}/journal.jsonl", status.heard, _JOURNAL_BYTES)
+        except FileNotFoundError:
+            return ErrandStatus(0)
+        heard = status.heard
+        status = read_journal(data, status)
+        if len(data) < _JOURNAL_BYTES or status.heard == heard:
+            return status
 
 
-def read_journal(data: bytes) -> ErrandStatus:
-    """The status that an errand's journal tells; lines that are damaged count as never written."""
-    what, done, ended = "", 0, None
-    fetched: dict[str, Any] = {}
-    for line in data[: data.rfind(b"\n") + 1].splitlines():
+def read_journal(data: bytes, seen: ErrandStatus | None = None) -> ErrandStatus:
+    """The status that the next ``data`` of an errand's journal tells; lines that are damaged count as never written."""
+    status = before = seen or ErrandStatus(0)
+    whole = data[: data.rfind(b"\n") + 1]
+    for line in whole.splitlines():
         try:
             record = json.loads(line)
-            kind = record["k"]
+            status = _after(status, record["k"], record)
         except (ValueError, TypeError, KeyError):
             continue
-        if kind == "errand":  # started, or started again after it had died
-            what, done, ended = "", 0, None
-        elif kind == "step":
-            what, done = str(record.get("what", "")), 0
-        elif kind == "beat":
-            done = int(record.get("bytes") or 0)
-        elif kind == "fetched":
-            fetched = record
-        elif kind == "end":
-            ended = record
-    if ended is None:
-        return ErrandStatus(len(data), what, done)
-    code, why = ended.get("exit"), ended.get("why")
-    return ErrandStatus(len(data), what, done, True, code if isinstance(code, int) else None, why, str(ended.get("tail") or ""), fetched)
+    return replace(status, heard=before.heard + len(whole))
+
+
+def _after(status: ErrandStatus, kind: str, record: Mapping[str, Any]) -> ErrandStatus:
+    """The status after one record."""
+    match kind:
+        case "errand":  # started, or started again after it had died
+            return ErrandStatus(0, fetched=status.fetched)
+        case "step":
+            return replace(status, what=str(record.get("what", "")), done_bytes=0)
+        case "beat":
+            return replace(status, done_bytes=int(record.get("bytes") or 0))
+        case "fetched":
+            return replace(status, fetched=record)
+        case "end":
+            code, why = record.get("exit"), record.get("why")
+            tail = str(record.get("tail") or "")
+            return replace(status, ended=True, exit_code=code if isinstance(code, int) else None, why=why, tail=tail)
+    return status
 
 
 def stop(site: Site, name: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.sites.errands import ErrandStatus, read_journal
+from packhorse.sites.errands import ErrandStatus, folder_of, look, read_journal
+from packhorse.sites.site import local_site
 
 
 def journal(*records: dict[str, object], rest: bytes = b"") -> bytes:
@@ -45,3 +47,28 @@ def test_damaged_lines_count_as_never_written(damage: bytes) -> None:
     data = journal(STARTED, COPYING) + damage.replace(b"\n", b" ") + b"\n" + journal({"k": "beat", "bytes": 5}, rest=b'{"k":"end"')
     status = read_journal(data)
     assert (status.what, status.done_bytes, status.ended) == ("copying", 5, False)
+
+
+@given(cuts=st.lists(st.integers(0, 400), max_size=6))
+def test_a_journal_read_in_pieces_says_the_same(cuts: list[int]) -> None:
+    end = {"k": "end", "i": 1, "exit": 3, "why": None, "tail": "no"}
+    data = journal(STARTED, COPYING, {"k": "beat", "bytes": 10}, {"k": "fetched", "size": 10}, {"k": "step", "what": "converting"}, end)
+    status = ErrandStatus(0)
+    for cut in [*sorted(cuts), len(data)]:
+        status = read_journal(data[status.heard : cut], status)
+    assert status == read_journal(data) and status.ended
+
+
+def test_the_end_of_an_errand_that_went_on_for_a_day_is_seen(tmp_path: Path) -> None:
+    site = local_site(str(tmp_path))
+    beats = [{"k": "beat", "bytes": number * 10**7, "t": 1795636145.0 + number} for number in range(24 * 3600)]
+    file = Path(folder_of(site, "e")) / "journal.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(journal(STARTED, COPYING, *beats))
+    status = look(site, "e")
+    assert (status.ended, status.done_bytes) == (False, beats[-1]["bytes"])
+    with file.open("ab") as more:
+        more.write(journal({"k": "fetched", "size": 5}, {"k": "end", "i": 0, "exit": 0}))
+    for seen in (None, status):
+        after = look(site, "e", seen)
+        assert after.succeeded and after.fetched["size"] == 5 and after.heard == file.stat().st_size
