@@ -83,6 +83,10 @@ class Collector:
             effects.give_back(task, why, now)
         effects.write()
 
+    def forget(self, allocation_seq: int) -> None:
+        """An allocation is over."""
+        self._stopped.pop(allocation_seq, None)
+
     def _effects(
         self, connection: sa.Connection, tasks: set[int], allocation_seq: int, journal_id: int | None, node: str | None
     ) -> Effects:

@@ -120,7 +120,14 @@ class Dispatcher:
                 blocks = self._fill(connection, live, demands)
                 blocks += self._open(connection, live, demands, limits)
                 rows = stored.live_allocations(connection, self._site.name)
+            self._forget_all_but(rows)
         return Plan(blocks, [row for row in rows if row.state == AllocationState.SUBMITTING], bool(demands))
+
+    def _forget_all_but(self, live: Sequence[Any]) -> None:
+        """Of allocations that are over nothing is remembered: an engine runs for months."""
+        ids = {row.id for row in live}
+        self._templates = {known for known in self._templates if known[0] in ids}
+        self._fresh &= {row.seq for row in live}
 
     def carry_out(self, plan: Plan) -> None:
         """Submits what has not been submitted and writes blocks to the site. What fails here is found again by ``recover`` and ``plan``."""

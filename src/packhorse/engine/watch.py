@@ -131,7 +131,9 @@ class Watcher:
     def cancel(self) -> int:
         """Tells the agents about tasks whose cancel is under way; takes back blocks that nobody has claimed. Returns how many were new."""
         with self._database.read() as connection:
-            rows = [row for row in canceling_tasks(connection, _CANCELS_AT_ONCE) if (row.id, row.attempt) not in self._told]
+            canceling = canceling_tasks(connection, _CANCELS_AT_ONCE)
+            self._told &= {(row.id, row.attempt) for row in canceling}
+            rows = [row for row in canceling if (row.id, row.attempt) not in self._told]
             live = {row.seq: row for row in stored.live_allocations(connection, self._site.name)} if rows else {}
         by_allocation: defaultdict[int, list[Any]] = defaultdict(list)
         for row in rows:
@@ -198,6 +200,7 @@ class Watcher:
             over = {"state": AllocationState.ENDED, "started_at": started, "ended_at": ended, "reason": says}
             stored.update_allocation(connection, allocation.seq, **over)
         self._unknown_since.pop(allocation.seq, None)
+        self._collector.forget(allocation.seq)
         _log.info("ended", allocation=allocation.id, scheduler=says, lost=len(lost), given_back=len(unstarted))
         for folder in ("bundle", "claimed", "revoked", "templates", "work"):
             self._site.transport.remove(f"{spool}/{folder}")

@@ -16,6 +16,7 @@ from packhorse.engine import pack
 from packhorse.engine.journal import parse_journal
 from packhorse.engine.retry import MAX_BACKOFF_S, RetryPolicy, escalate
 from packhorse.engine.verdict import judge, last_line, storable
+from packhorse.estimate.durations import Durations
 
 demands = st.lists(
     st.builds(pack.Demand, st.sampled_from("abcd"), st.integers(1, 50), st.integers(0, 10_000), st.floats(1e-4, 1e4)),
@@ -204,3 +205,11 @@ def test_the_frame_around_a_message_is_not_what_was_said() -> None:
     """mpirun draws one around what it has to say."""
     assert last_line("-----\nmpirun has detected an attempt to run as root.\n-----\n\n") == "mpirun has detected an attempt to run as root."
     assert last_line("---\n") == "" == last_line(None)
+
+
+def test_of_thousands_of_runs_the_durations_of_the_last_are_known() -> None:
+    durations = Durations()
+    for number in range(3000):
+        durations.observe("often", 2.0)
+        durations.observe(f"run {number}", float(number))
+    assert (durations.predict("run 0"), durations.predict("run 2999"), durations.predict("often")) == (None, 2999.0, 2.0)
