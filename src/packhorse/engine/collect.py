@@ -14,7 +14,7 @@ from packhorse.domain.states import AllocationState
 from packhorse.engine.effects import Effects
 from packhorse.engine.journal import Batch, parse_journal
 from packhorse.engine.specs import Specs
-from packhorse.engine.verdict import Failure
+from packhorse.engine.verdict import Failure, storable
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
 from packhorse.sites.site import Site
@@ -102,7 +102,7 @@ class Collector:
         for record in batch.records:
             match record["k"]:
                 case "agent":
-                    node = str(record.get("host", ""))
+                    node = storable(str(record.get("host") or ""))
                     if allocation.started_at is None:
                         started = float(record.get("t", now))
                         stored.update_allocation(connection, allocation.seq, started_at=started, state=AllocationState.RUNNING)

@@ -8,6 +8,15 @@ from typing import Any
 
 Record = dict[str, Any]
 
+#: What the numbers of records must be smaller than: times and durations in seconds, codes, bytes. Others may be anything.
+_SECONDS, _CODE, _BYTES = 1e11, 1 << 31, 1 << 62
+_SMALLER_THAN = {
+    **dict.fromkeys(("t", "t0", "t1", "wall", "cpu", "busy_core_s"), _SECONDS),
+    **dict.fromkeys(("exit", "sig", "progress"), _CODE),
+    **dict.fromkeys(("peak", "rd", "wr", "o", "l"), _BYTES),
+}
+_TEXTS = ("why", "s", "host")
+
 
 @dataclass
 class Batch:
@@ -27,12 +36,31 @@ def parse_journal(data: bytes, longest: int = 1 << 20) -> Batch:
     for line in data[: batch.length].split(b"\n")[:-1]:
         try:
             record = json.loads(line)
+            _check(record)
             batch.task_ids.update(_tasks_of(record))
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             batch.bad_lines += 1
         else:
             batch.records.append(record)
     return batch
+
+
+def _check(record: Any) -> None:
+    """Raises what ``parse_journal`` takes for a bad line where a field is not what whoever applies the record takes it for."""
+    for name, limit in _SMALLER_THAN.items():
+        value = record.get(name, 0)
+        if type(value) not in (int, float) or not -limit < value < limit:  # as is NaN
+            raise TypeError(f"{name} is no number, or out of all proportion")
+    for name in _TEXTS:
+        if not isinstance(record.get(name, ""), str):
+            raise TypeError(f"{name} is no text")
+    if record["k"] == "claim" and not 0 <= int(record["block"]) < _CODE:
+        raise ValueError("there is no such block")
+    if not all(isinstance(file["path"], str) for file in record.get("files") or ()):
+        raise TypeError("an output has no path")
+    for stream, start, length in record.get("log") or ():
+        if not (isinstance(stream, str) and type(start) is type(length) is int and 0 <= start < _BYTES and 0 <= length < _BYTES):
+            raise TypeError("that is no part of a log")
 
 
 def _tasks_of(record: Any) -> list[int]:

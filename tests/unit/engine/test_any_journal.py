@@ -1,0 +1,82 @@
+"""Whatever a journal says, it is applied or skipped: one that stops the engine's step stops a whole site, again and again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from packhorse.domain.states import TaskState
+from packhorse.engine.collect import Collector
+from packhorse.engine.specs import Specs
+from packhorse.estimate.durations import Durations
+from packhorse.sites.base import Shape
+from packhorse.sites.site import local_site
+from packhorse.store import allocations as stored
+from packhorse.store.database import Database
+from packhorse.store.moves import place_tasks
+from packhorse.store.runs import NewTask, counts_of, insert_run
+from packhorse.store.schema import TASKS_PER_RUN, allocations, attempts, journals, shares
+from tests.fixtures.stores import run_values
+
+MANIFEST = {"packhorse": 1, "name": "t", "version": "1", "command": ["true"], "parameters": {"i": {"type": "integer"}}}
+TASKS = 3
+
+odd = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.just(1 << 80), st.floats(), st.text(max_size=5), st.just("\ud800\0"),
+    st.lists(st.integers(-1, 3), max_size=3), st.just({"a": [1]}), st.just([["out", 0, 5], ["err", 1 << 70, 2]]),
+)  # fmt: skip
+NUMBERS = ("t", "t0", "t1", "wall", "cpu", "peak", "rd", "wr", "exit", "sig", "busy_core_s", "o", "l", "progress", "cores", "pid", "wall")
+WORDS = ("why", "msg", "tail", "host", "agent", "s", "log", "files", "result", "tasks", "block")
+fields = dict.fromkeys((*NUMBERS, *WORDS), odd)
+fields |= {"id": st.one_of(st.integers(0, TASKS), odd), "n": st.one_of(st.just(1), odd), "why": st.one_of(st.just("memory"), odd)}
+kinds = st.sampled_from(["agent", "claim", "start", "log", "end", "back", "bad", "stop", "what"])
+record = st.fixed_dictionaries({"k": kinds}, optional=fields)
+
+
+@pytest.fixture
+def placed(database: Database) -> Iterator[tuple[Database, Collector]]:
+    yield database, Collector(local_site("/nowhere"), Specs(), Durations())
+
+
+def new_allocation(connection: sa.Connection) -> tuple[Any, int]:
+    """An allocation that has all tasks of a new run: its row, and the id of the first task."""
+    values = run_values()
+    spec = {"kind": "app", "run_id": values["id"], "manifest": MANIFEST, "site": "local"}
+    run = insert_run(connection, {**values, "spec": json.dumps(spec)}, [NewTask("row", '{"i":1}') for _ in range(TASKS)])
+    seq = stored.insert_allocation(connection, f"a-{run}", "local", json.dumps(asdict(Shape(2, 1000, None))), 1.0)
+    stored.insert_block(connection, seq, 0, TASKS, 1.0)
+    place_tasks(connection, [run * TASKS_PER_RUN + index for index in range(TASKS)], seq, 0, 1.0, "because")
+    return stored.get_allocation(connection, seq), run * TASKS_PER_RUN
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(records=st.lists(record, max_size=6))
+def test_any_record_is_applied_or_skipped(placed: tuple[Database, Collector], records: list[dict[str, Any]]) -> None:
+    database, collector = placed
+    with database.write() as connection:
+        allocation, first = new_allocation(connection)
+        for one in records:
+            if isinstance(one.get("id"), int) and 0 <= one["id"] <= TASKS:
+                one["id"] += first
+        good = {"k": "end", "id": first, "n": 1, "t0": 2.0, "t1": 3.0, "wall": 1.0, "cpu": 0.5, "peak": 5, "rd": 1, "wr": 1, "exit": 0}
+        data = b"".join(json.dumps(line).encode() + b"\n" for line in [*records, good])
+        assert collector.apply(connection, allocation, "node-1", data, 4.0) == len(data)
+        counts = counts_of(connection, [first // TASKS_PER_RUN])[first // TASKS_PER_RUN]
+        assert sum(counts.values()) == TASKS
+        touched = any(one.get("id") == first or one["k"] == "back" for one in records)
+        assert touched or counts[TaskState.COMPLETE] >= 1, "what is right is applied, whatever stands beside it"
+        for table, columns in (
+            (shares, ("core_s", "cpu_s")),
+            (allocations, ("busy_core_s", "started_at", "ended_at")),
+            (attempts, ("wall_s",)),
+        ):
+            for row in connection.execute(sa.select(*(table.c[name] for name in columns))):
+                assert all(value is None or abs(value) < 1e12 for value in row), "a sum with one of these is lost"
+        assert connection.execute(sa.select(sa.func.max(journals.c.offset))).scalar_one() >= len(data)
