@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
+from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.resources import Resources
 from packhorse.domain.states import TaskState
 from packhorse.engine import pack
@@ -20,6 +22,7 @@ from packhorse.store.images import runs_that_wait
 from packhorse.store.runs import counts_of, open_runs
 from packhorse.store.tasks import ready_tasks
 
+_log = structlog.get_logger("packhorse.dispatch")
 _HEAD = 64  # ready tasks of a run that are looked at for what they want; those behind wait until these are placed
 
 
@@ -31,6 +34,7 @@ class Wants:
         self._specs = specs
         self._durations = durations
         self._clock = clock
+        self._odd: set[int] = set()  # runs that were complained about
 
     def demands(self, connection: sa.Connection) -> list[pack.Demand]:
         """Runs that have a task to place now, by resources; those whose images are not ready have none.
@@ -43,18 +47,33 @@ class Wants:
         without_image = runs_that_wait(connection, self._site.name)
         for seq, row in runs.items():
             queued = counts[seq].get(TaskState.QUEUED, 0)
-            if not queued or seq in without_image:
-                continue
-            spec = self._specs.of_run(connection, seq)
-            if spec.site and spec.site != self._site.name:
-                continue
-            head = self._ready(connection, seq, _HEAD, lock=False)
-            known = self._durations.predict(duration_key(spec, "row"))
-            classes = Counter(self._asked(connection, seq, task) for task in head)
-            for resources, number in classes.items():
-                tasks = queued if len(classes) == 1 and len(head) == _HEAD else number
-                core_s = known or pack.UNKNOWN_S * resources.cpu_cores
-                demands.append(pack.Demand(row.user, seq, tasks, core_s, resources, known is not None))
+            if queued and seq not in without_image:
+                try:
+                    demands += self._of_run(connection, row, queued)
+                except (
+                    InvalidRequest,
+                    ValueError,
+                    TypeError,
+                    KeyError,
+                    AttributeError,
+                ):  # one that makes no sense to us must not hold up the others
+                    if seq not in self._odd:
+                        _log.exception("run_not_understood", site=self._site.name, run=row.id)
+                    self._odd.add(seq)
+        return demands
+
+    def _of_run(self, connection: sa.Connection, run: Any, queued: int) -> list[pack.Demand]:
+        spec = self._specs.of_run(connection, run.seq)
+        if spec.site and spec.site != self._site.name:
+            return []
+        head = self._ready(connection, run.seq, _HEAD, lock=False)
+        known = self._durations.predict(duration_key(spec, "row"))
+        classes = Counter(self._asked(connection, run.seq, task) for task in head)
+        demands = []
+        for resources, number in classes.items():
+            tasks = queued if len(classes) == 1 and len(head) == _HEAD else number
+            core_s = known or pack.UNKNOWN_S * resources.cpu_cores
+            demands.append(pack.Demand(run.user, run.seq, tasks, core_s, resources, known is not None))
         return demands
 
     def rows(self, connection: sa.Connection, demand: pack.Demand, limit: int) -> Sequence[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from packhorse.domain.run import AppRun, NamedTask, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded
+from packhorse.store.schema import runs
 from tests.fixtures.room import make_app, submit, wait_for
 from tests.fixtures.truth import assert_each_ended_once
 
@@ -187,3 +189,16 @@ def test_editing_an_app_does_not_change_a_run_that_was_accepted(embedded: Embedd
     with embedded.run_engine():
         end_of(embedded, run)
     assert [row["result"] for row in embedded.service.results(embedded.user, run.id)] == ["old"]
+
+
+def test_a_run_that_makes_no_sense_any_more_holds_up_no_other(embedded: Embedded, tmp_path: Path) -> None:
+    """As one that was accepted by a program with another idea of what a manifest is."""
+    app = make_app(tmp_path / "app", command="[/bin/true]")
+    odd, sound = submit(embedded, app, 1), submit(embedded, app, 1)
+    with embedded.database.write() as connection:
+        spec = json.loads(connection.execute(sa.select(runs.c.spec).where(runs.c.id == odd.id)).scalar_one())
+        spec["manifest"]["command"] = {"no": "list"}
+        connection.execute(sa.update(runs).where(runs.c.id == odd.id).values(spec=json.dumps(spec)))
+    with embedded.run_engine():
+        assert end_of(embedded, sound).counts == {TaskState.COMPLETE: 1}
+        assert embedded.service.cancel_run(embedded.user, odd.id).counts == {TaskState.CANCELED: 1}
