@@ -25,10 +25,10 @@ demo-assembly: setup-apps
 test: setup-test
 	@$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -n 2 tests/unit
-	@echo "tests of the cluster, and of 5000 models, run beside the others; what they say follows at the end"
+	@echo "tests of the cluster, and then of user stories, run beside the others; what they say follows at the end"
 	@{ $(BIN)/pytest -m cluster --durations=10 tests/integration tests/acceptance; cluster=$$?; \
-	  $(BIN)/pytest --durations=3 tests/acceptance/fba; exit $$((cluster + $$?)); } >.beside-tests.log 2>&1 & beside=$$!; \
-	$(BIN)/pytest -m "not cluster" --durations=15 --ignore=tests/acceptance/fba tests/integration tests/acceptance; others=$$?; \
+	  $(BIN)/pytest -m "not cluster" --durations=5 tests/acceptance; exit $$((cluster + $$?)); } >.beside-tests.log 2>&1 & beside=$$!; \
+	$(BIN)/pytest -m "not cluster" --durations=15 tests/integration; others=$$?; \
 	wait $$beside; beside=$$?; cat .beside-tests.log; exit $$((others + beside))
 
 test-unit: $(VENV)/.installed
