@@ -104,18 +104,18 @@ class Collector:
                 case "agent":
                     node = storable(str(record.get("host") or ""))
                     if allocation.started_at is None:
-                        started = float(record.get("t", now))
+                        started = float(record.get("t") or now)
                         stored.update_allocation(connection, allocation.seq, started_at=started, state=AllocationState.RUNNING)
                 case "claim":
                     claimed.append(int(record["block"]))
                 case "bad":  # we wrote the block: its file was damaged since. Its tasks are found again when the allocation ends
                     _log.error("block_damaged", allocation=allocation.id, block=record.get("block"), says=record.get("msg"))
                 case "stop":
-                    stored.add_busy(connection, allocation.seq, float(record.get("busy_core_s", 0.0)))
+                    stored.add_busy(connection, allocation.seq, float(record.get("busy_core_s") or 0.0))
                     self._stopped[allocation.seq] += 1
                     if self._stopped[allocation.seq] >= Shape(**json.loads(allocation.shape)).agents:
                         # the time stands until the scheduler says better
-                        stopped = {"state": AllocationState.CLOSING, "ended_at": float(record.get("t", now))}
+                        stopped = {"state": AllocationState.CLOSING, "ended_at": float(record.get("t") or now)}
                         stored.update_allocation(connection, allocation.seq, **stopped)
         stored.set_block_states(connection, allocation.seq, claimed, "claimed")
         return node

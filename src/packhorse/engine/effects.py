@@ -118,7 +118,7 @@ class Effects:
         if row is None:
             return
         spec, granted = self._granted(task, row)
-        began, ended = float(record.get("t0", now)), float(record.get("t1", now))
+        began, ended = float(record.get("t0") or now), float(record.get("t1") or now)
         failure = judge(record, granted, self._node)
         tried = self._attempt(task, row, record, granted, failure, began, ended)
         chunks = [(str(stream), int(start), int(length)) for stream, start, length in record.get("log") or ()]

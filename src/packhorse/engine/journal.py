@@ -48,11 +48,11 @@ def parse_journal(data: bytes, longest: int = 1 << 20) -> Batch:
 def _check(record: Any) -> None:
     """Raises what ``parse_journal`` takes for a bad line where a field is not what whoever applies the record takes it for."""
     for name, limit in _SMALLER_THAN.items():
-        value = record.get(name, 0)
-        if type(value) not in (int, float) or not -limit < value < limit:  # as is NaN
+        value = record.get(name)
+        if value is not None and not (type(value) in (int, float) and -limit < value < limit):  # false of NaN
             raise TypeError(f"{name} is no number, or out of all proportion")
     for name in _TEXTS:
-        if not isinstance(record.get(name, ""), str):
+        if not isinstance(record.get(name), str | None):
             raise TypeError(f"{name} is no text")
     if record["k"] == "claim" and not 0 <= int(record["block"]) < _CODE:
         raise ValueError("there is no such block")

@@ -65,7 +65,8 @@ def test_any_record_is_applied_or_skipped(placed: tuple[Database, Collector], re
         for one in records:
             if isinstance(one.get("id"), int) and 0 <= one["id"] <= TASKS:
                 one["id"] += first
-        good = {"k": "end", "id": first, "n": 1, "t0": 2.0, "t1": 3.0, "wall": 1.0, "cpu": 0.5, "peak": 5, "rd": 1, "wr": 1, "exit": 0}
+        usage = {"t0": 2.0, "t1": 3.0, "wall": 1.0, "cpu": 0.5, "peak": 5, "rd": 1, "wr": 1}
+        good = {"k": "end", "id": first, "n": 1, **usage, "exit": 0, "sig": None, "why": None, "msg": None}
         data = b"".join(json.dumps(line).encode() + b"\n" for line in [*records, good])
         assert collector.apply(connection, allocation, "node-1", data, 4.0) == len(data)
         counts = counts_of(connection, [first // TASKS_PER_RUN])[first // TASKS_PER_RUN]
