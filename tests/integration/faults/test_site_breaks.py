@@ -68,16 +68,17 @@ def agent_pids(home: Path) -> list[int]:
 
 def test_a_killed_agent_loses_only_what_it_was_running(room: Embedded, home: Path, tmp_path: Path) -> None:
     with room.run_engine():
-        run = submit(room, witness_app(tmp_path, 0.3), 12)
-        wait_for(lambda: counts(room, run.id).get(TaskState.COMPLETE, 0) >= 4, 30, "the first results")
+        run = submit(room, witness_app(tmp_path, 1.0), 8)
+        wait_for(lambda: counts(room, run.id).get(TaskState.COMPLETE, 0) >= 2, 30, "the first results")
+        # long before the next two end: what has ended and is not in the journal yet is executed again
         for pid in agent_pids(home):
             os.kill(pid, signal.SIGKILL)
-        assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 12}
+        assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 8}
     assert_each_ended_once(room)
     repeated = [index for index, attempts in attempts_by_task(room).items() if attempts > 1]
     assert 1 <= len(repeated) <= 2 * 2, "what ran, and what was prefetched"
     # the killed agent's tasks died with it: nothing wrote twice
-    assert executions(tmp_path / "witness") == dict.fromkeys(range(12), 1)
+    assert executions(tmp_path / "witness") == dict.fromkeys(range(8), 1)
     lost = room.service.task(room.user, f"{run.id}.{repeated[0] % (1 << 20)}")
     assert lost.attempts[0].failure == "node_lost"
     assert "died before the task ended" in (lost.attempts[0].evidence or {})["message"]
