@@ -127,15 +127,19 @@ def test_a_file_system_that_hangs(sshd: SshServer, opened: Callable[..., SshTran
     monkeypatch.setattr("packhorse.sites.transports.ssh_link._PROVEN_S", 0.0)
     transport = opened(sshd)
     assert transport.exists("/")
-    os.kill(sshd.processes()[-1], signal.SIGSTOP)
-    words = "keeps the connection but does not answer within 0.5 s for /"
-    with pytest.raises(SiteUnreachable, match=words):
-        transport.names("/")
-    began = time.monotonic()
-    with pytest.raises(SiteUnreachable, match=f"{words}.* tried again in 1 s"):
-        transport.names("/")
-    assert time.monotonic() - began < 0.4
-    wait_for(lambda: answers(transport), 10, "a new file service")
+    service = sshd.processes()[-1]
+    os.kill(service, signal.SIGSTOP)
+    try:
+        words = "keeps the connection but does not answer within 0.5 s for /"
+        with pytest.raises(SiteUnreachable, match=words):
+            transport.names("/")
+        began = time.monotonic()
+        with pytest.raises(SiteUnreachable, match=f"{words}.* tried again in 1 s"):
+            transport.names("/")
+        assert time.monotonic() - began < 0.4
+        wait_for(lambda: answers(transport), 10, "a new file service")
+    finally:
+        os.kill(service, signal.SIGKILL)  # a process that is stopped outlives its connection
 
 
 def test_by_default_a_dead_peer_is_noticed_within_half_a_minute(sshd: SshServer) -> None:
