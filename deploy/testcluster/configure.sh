@@ -132,6 +132,7 @@ E
 for key in host client; do ssh-keygen -q -t ed25519 -N '' -C "packhorse test cluster, $key" -f "$ROOT/ssh/${key}_key"; done
 cp "$ROOT/ssh/client_key.pub" "$ROOT/ssh/authorized_keys"
 echo "[127.0.0.1]:$SSH_PORT $(cut -d' ' -f1,2 "$ROOT/ssh/host_key.pub")" >"$ROOT/ssh/known_hosts"
+mkdir -p "$ROOT/ssh/home" # without start-up files, which may be slow, or wait for locks
 cat >"$ROOT/ssh/sshd_config" <<E
 ListenAddress 127.0.0.1:$SSH_PORT
 HostKey $ROOT/ssh/host_key
@@ -146,10 +147,10 @@ StrictModes no
 PrintMotd no
 MaxStartups 100
 MaxSessions 100
-SetEnv SLURM_CONF=$SLURM_CONF
+SetEnv SLURM_CONF=$SLURM_CONF HOME=$ROOT/ssh/home
 Subsystem sftp internal-sftp
 E
-[ "$OWNER" = root ] || chown "$OWNER" "$ROOT/ssh/client_key" "$ROOT/ssh/known_hosts"
+[ "$OWNER" = root ] || chown "$OWNER" "$ROOT/ssh/client_key" "$ROOT/ssh/known_hosts" "$ROOT/ssh/home"
 
 cat >"$ROOT/env" <<E
 export SLURM_CONF=$SLURM_CONF
