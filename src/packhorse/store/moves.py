@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.states import ACTIVE, TERMINAL, TaskState, may_move
-from packhorse.store.schema import TASKS_PER_RUN, edges, events, run_counts, runs, tasks
+from packhorse.store.schema import TASKS_PER_RUN, edges, events, in_run, run_counts, runs, tasks
 
 S = TaskState
 
@@ -132,11 +132,10 @@ def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) 
 
     Edges need no settling: what waits for one of them is QUEUED in the same run, and canceled with it.
     """
-    in_run = tasks.c.id.between(run_seq * TASKS_PER_RUN, (run_seq + 1) * TASKS_PER_RUN - 1)
     values = {"state": S.CANCELED, "failure": FailureClass.CANCELED, "reason": why, "ended_at": at}
-    canceled = connection.execute(sa.update(tasks).where(in_run, tasks.c.state == S.QUEUED).values(values)).rowcount
+    canceled = connection.execute(sa.update(tasks).where(in_run(run_seq), tasks.c.state == S.QUEUED).values(values)).rowcount
     if canceled:
-        those = sa.and_(in_run, tasks.c.state == S.CANCELED, tasks.c.ended_at == at)
+        those = sa.and_(in_run(run_seq), tasks.c.state == S.CANCELED, tasks.c.ended_at == at)
         _record_events(connection, those, at, S.QUEUED, S.CANCELED, why)
         _count(connection, Counter({(run_seq, S.QUEUED): -canceled, (run_seq, S.CANCELED): canceled}))
         _end_runs(connection, {run_seq}, at)

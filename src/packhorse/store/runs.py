@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.states import TaskState
 from packhorse.store.data import DataKey, Link, add_data_edges, edges_for, link_data
-from packhorse.store.schema import TASKS_PER_RUN, edges, events, run_counts, runs, tasks
+from packhorse.store.schema import TASKS_PER_RUN, edges, events, in_run, run_counts, runs, tasks
 
 _INSERT_CHUNK = 5000
 
@@ -83,11 +83,6 @@ def _batches(new_tasks: Iterable[NewTask]) -> Iterator[Sequence[NewTask]]:
     remaining = iter(new_tasks)
     while some := list(islice(remaining, _INSERT_CHUNK)):
         yield some
-
-
-def in_run(seq: int) -> sa.ColumnElement[bool]:
-    """Selects the tasks of a run by primary key."""
-    return tasks.c.id.between(seq * TASKS_PER_RUN, (seq + 1) * TASKS_PER_RUN - 1)
 
 
 def get_run(connection: sa.Connection, run_id: str) -> Any | None:

@@ -338,3 +338,8 @@ tokens = sa.Table(
     sa.Column("admin", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
 )
+
+
+def in_run(seq: int) -> sa.ColumnElement[bool]:
+    """Selects the tasks of a run by primary key."""
+    return tasks.c.id.between(seq * TASKS_PER_RUN, (seq + 1) * TASKS_PER_RUN - 1)

@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from packhorse.domain.states import AT_SITE, TaskState
 from packhorse.store.database import Database
 from packhorse.store.moves import chunks
-from packhorse.store.runs import in_run
-from packhorse.store.schema import TASKS_PER_RUN, allocations, attempts, edges, events, journals, log_chunks, tasks
+from packhorse.store.schema import TASKS_PER_RUN, allocations, attempts, edges, events, in_run, journals, log_chunks, tasks
 
 
 def get_task(connection: sa.Connection, task: int) -> Any | None:
