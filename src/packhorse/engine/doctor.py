@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -13,10 +14,9 @@ from packhorse.domain.errors import PackhorseError
 from packhorse.domain.ids import new_id
 from packhorse.domain.views import Check
 from packhorse.engine.lease import NAME
-from packhorse.engine.spec import RunSpec
 from packhorse.sites.agentfile import agent_file
 from packhorse.sites.base import JobState, Shape, SubmitRejected
-from packhorse.sites.site import Site, gone
+from packhorse.sites.site import Site, not_configured
 from packhorse.store import leases
 from packhorse.store.database import Database
 from packhorse.store.runs import open_runs, spec_of_run
@@ -78,13 +78,14 @@ def _store(database: Database, sites: Collection[str]) -> list[Check]:
     try:
         with database.write() as connection:
             holder = leases.view(connection, NAME).holder
-            at = Counter(RunSpec.from_json(spec_of_run(connection, run.seq)).site for run in open_runs(connection))
+        with database.read() as connection:
+            at = Counter(str(json.loads(spec_of_run(connection, run.seq)).get("site")) for run in open_runs(connection))
     except PackhorseError as error:
         return [Check(name="database", ok=False, detail=error.message, hint="Is the server up, and may this user write there?")]
     where = database.url.render_as_string(hide_password=True)
     checks = [Check(name="database", ok=True, detail=f"{where}, {'an engine leads' if holder else 'no engine runs'}")]
     for site in sorted(at.keys() - sites):
-        waiting = f"{gone(site)} {at[site]} open {'run waits' if at[site] == 1 else 'runs wait'} for it."
+        waiting = f"{not_configured(site)} {at[site]} open {'run waits' if at[site] == 1 else 'runs wait'} for it."
         hint = "Add it to packhorse.toml again with the same root, or cancel the runs."
         checks.append(Check(name="open runs", ok=False, detail=waiting, hint=hint))
     return checks

@@ -55,7 +55,7 @@ from packhorse.engine.pulse import Pulse
 from packhorse.engine.spec import RunSpec
 from packhorse.engine.taskout import read_log
 from packhorse.engine.usage import sum_usage
-from packhorse.sites.site import Site, gone, site_named
+from packhorse.sites.site import Site, not_configured, site_named
 from packhorse.staging.apps import AppCatalog
 from packhorse.store.allocations import get_allocation, live_allocations
 from packhorse.store.data import awaited_data, data_of_task
@@ -247,7 +247,7 @@ class Service:
             )
         spec = RunSpec.from_json(row.spec)
         return Page(
-            items=[self._told(task_view(task, spec, data.get(task.id) or waits), spec) for task in rows],
+            items=[self._explained(task_view(task, spec, data.get(task.id) or waits), spec) for task in rows],
             next_cursor=str(rows[-1].id) if len(rows) == size else None,
         )
 
@@ -267,7 +267,7 @@ class Service:
         view = task_view(row, spec, waits)
         if allocation is not None and allocation.started_at is None:
             view = view.model_copy(update={"reason": waiting_reason(allocation)})
-        view = self._told(view, spec)
+        view = self._explained(view, spec)
         return TaskDetail(**view.model_dump(), document=document, attempts=attempts, events=events, data=data)
 
     def log(self, user: User, task_id: str, stream: str, offset: int = 0, limit: int = 1 << 20, attempt: int | None = None) -> LogPart:
@@ -333,11 +333,11 @@ class Service:
             raise NotFound(f"There is no site '{site[:60]}'.", hint="'packhorse sites' lists them.")
         return examine_site(self._sites[site], with_job=True)
 
-    def _told(self, view: TaskView, spec: RunSpec) -> TaskView:
+    def _explained(self, view: TaskView, spec: RunSpec) -> TaskView:
         """With the reason why nothing moves, where a task's site was taken out of the configuration."""
         if view.state in TERMINAL or spec.site in self._sites:
             return view
-        return view.model_copy(update={"reason": f"{gone(spec.site)} The task goes on when it is there again."})
+        return view.model_copy(update={"reason": f"{not_configured(spec.site)} The task goes on when it is there again."})
 
     def _output_folder(self, spec: RunSpec, task: int) -> tuple[Site, str]:
         """The site that has a task's outputs, and where."""

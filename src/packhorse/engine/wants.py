@@ -23,6 +23,7 @@ from packhorse.store.runs import counts_of, open_runs
 from packhorse.store.tasks import ready_tasks
 
 _log = structlog.get_logger("packhorse.dispatch")
+_SENSELESS = (InvalidRequest, ValueError, TypeError, KeyError, AttributeError)  # what a stored run raises that we do not understand
 _HEAD = 64  # ready tasks of a run that are looked at for what they want; those behind wait until these are placed
 
 
@@ -47,19 +48,14 @@ class Wants:
         without_image = runs_that_wait(connection, self._site.name)
         for seq, row in runs.items():
             queued = counts[seq].get(TaskState.QUEUED, 0)
-            if queued and seq not in without_image:
-                try:
-                    demands += self._of_run(connection, row, queued)
-                except (
-                    InvalidRequest,
-                    ValueError,
-                    TypeError,
-                    KeyError,
-                    AttributeError,
-                ):  # one that makes no sense to us must not hold up the others
-                    if seq not in self._odd:
-                        _log.exception("run_not_understood", site=self._site.name, run=row.id)
-                    self._odd.add(seq)
+            if not queued or seq in without_image:
+                continue
+            try:
+                demands += self._of_run(connection, row, queued)
+            except _SENSELESS:  # it must not hold up the others
+                if seq not in self._odd:
+                    _log.exception("run_not_understood", site=self._site.name, run=row.id)
+                self._odd.add(seq)
         return demands
 
     def _of_run(self, connection: sa.Connection, run: Any, queued: int) -> list[pack.Demand]:

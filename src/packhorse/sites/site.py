@@ -305,10 +305,10 @@ def local_site(
 def site_named(sites: Mapping[str, Site], name: str) -> Site:
     """The site where something lies. Raises Conflict when it was taken out of the configuration since."""
     if name not in sites:
-        raise Conflict(gone(name), hint="Add it to packhorse.toml again, with the same root: what lies there was kept.")
+        raise Conflict(not_configured(name), hint="Add it to packhorse.toml again, with the same root: what lies there was kept.")
     return sites[name]
 
 
-def gone(name: str) -> str:
+def not_configured(name: str) -> str:
     """What is said of a site that is needed and not configured."""
     return f"Site '{name}' is not in the configuration any more."

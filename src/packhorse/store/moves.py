@@ -198,14 +198,21 @@ def _settle_edges(connection: sa.Connection, ended: Mapping[int, TaskState], at:
         statement = sa.update(tasks).where(tasks.c.id == sa.bindparam("of"))
         values = [{"of": task, "less": number} for task, number in sorted(freed.items())]
         connection.execute(statement.values(waiting_on=tasks.c.waiting_on - sa.bindparam("less")), values)
-    names = _public_names(connection, set(culprits.values())) if culprits else {}
+    return _ends_in_vain(connection, culprits, over, at), waiting
+
+
+def _ends_in_vain(connection: sa.Connection, culprits: Mapping[int, int], over: Mapping[int, TaskState], at: float) -> list[Move]:
+    """The ends of tasks whose ``culprits`` ended as ``over`` says, as do they themselves."""
+    if not culprits:
+        return []
+    names = _public_names(connection, set(culprits.values()))
     moves = []
     for task, culprit in culprits.items():
         canceled = over[task] is S.CANCELED
         why = f"It needs {names[culprit]}, which {'was canceled' if canceled else f'ended as {over[culprit]}'}."
         failure = FailureClass.CANCELED if canceled else FailureClass.UPSTREAM
         moves.append(Move(task, over[task], at, why, {"failure": failure, "reason": why, "ended_at": at}))
-    return moves, waiting
+    return moves
 
 
 def _public_names(connection: sa.Connection, ids: Collection[int]) -> dict[int, str]:
