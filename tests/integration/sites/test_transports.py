@@ -266,8 +266,9 @@ def test_a_full_disk_says_so_and_keeps_what_was_there(transport: Transport, tmp_
         pytest.skip("mounting is not allowed here")
     try:
         transport.write(f"{tmp_path}/file", b"old")
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match=f"No space left.*{tmp_path}/file'"):
             transport.write(f"{tmp_path}/file", bytes(1 << 20))
+        assert os.listdir(tmp_path) == ["file"], "what could not be written whole takes no room"
         assert transport.read(f"{tmp_path}/file") == b"old"
     finally:
         subprocess.run(["umount", tmp_path], check=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from packhorse.sites.base import CommandResult, SiteUnreachable
@@ -28,19 +31,16 @@ class LocalTransport:
         os.makedirs(path, exist_ok=True)
 
     def write(self, path: str, data: bytes) -> None:
-        temporary = f"{path}.tmp"
-        with open(temporary, "wb") as file:
+        with _whole(path) as temporary, open(temporary, "wb") as file:
             file.write(data)
-        os.replace(temporary, path)
 
     def append(self, path: str, data: bytes) -> None:
-        with open(path, "ab") as file:
+        with _saying_where(path), open(path, "ab") as file:
             file.write(data)
 
     def put(self, source: Path, target: str) -> None:
-        temporary = f"{target}.tmp"
-        shutil.copy2(source, temporary)
-        os.replace(temporary, target)
+        with _whole(target) as temporary:
+            shutil.copy2(source, temporary)
 
     def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
         descriptor = os.open(path, os.O_RDONLY)
@@ -70,3 +70,28 @@ class LocalTransport:
             shutil.rmtree(path, ignore_errors=True)
         else:
             Path(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def _whole(path: str) -> Iterator[str]:
+    """The name of a file that becomes ``path`` at the end; of one that could not be written nothing is left."""
+    temporary = f"{path}.tmp"
+    try:
+        with _saying_where(path):
+            yield temporary
+            os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+@contextmanager
+def _saying_where(path: str) -> Iterator[None]:
+    """The system's error for a full disk names no file, or the one that was read."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, error.strerror, path) from None
+        raise
