@@ -142,7 +142,7 @@ class Watcher:
         for seq, mine in by_allocation.items():
             spool = self._site.spool(live[seq].id)
             cancels = json.dumps({"cancel": [[row.id, row.attempt] for row in mine]}, separators=(",", ":"))
-            self._site.transport.append(f"{spool}/control.jsonl", cancels.encode() + b"\n")
+            self._control(spool, cancels)
             revoked = [number for number in {row.block for row in mine} if self._revoke(spool, number)]
             if revoked:
                 self._give_back(seq, revoked)
@@ -155,7 +155,11 @@ class Watcher:
             idle = [row for row in stored.live_allocations(connection, self._site.name) if not tasks_at_site(connection, row.seq)]
         self._set_closing([row for row in idle if row.state != AllocationState.SUBMITTING])
         for allocation in idle:
-            self._site.transport.append(f"{self._site.spool(allocation.id)}/control.jsonl", b'{"close": true}\n')
+            self._control(self._site.spool(allocation.id), '{"close": true}')
+
+    def _control(self, spool: str, line: str) -> None:
+        """Tells the agents something, on a line of its own also where a full disk took only half of the one before."""
+        self._site.transport.append(f"{spool}/control.jsonl", f"\n{line}\n".encode())
 
     def _revoke(self, spool: str, number: int) -> bool:
         name = BLOCK.format(number)
