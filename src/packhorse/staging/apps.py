@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packhorse.domain.app import AppManifest
-from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound, TooLarge
+from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound, TooLarge, Unavailable
 from packhorse.domain.manifest import parse_manifest
 
 MANIFEST = "app.yaml"
@@ -73,19 +73,27 @@ class AppCatalog:
             digest.update(content)
         target = self._kept / f"{app.manifest.name}-{digest.hexdigest()[:16]}"
         if not target.exists():
-            self._kept.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=".keeping-", dir=self._kept))
+            try:
+                self._copy(files, target)
+            except OSError as error:
+                if not target.exists():  # nobody else kept the same one meanwhile
+                    why = f"The app '{app.manifest.name}' cannot be kept in {self._kept}: {error.strerror or error}."
+                    raise Unavailable(why, hint="Make room there, and see that it may be written.") from None
+        return target
+
+    def _copy(self, files: Sequence[tuple[str, Path]], target: Path) -> None:
+        """``target`` with these files, whole or not at all."""
+        self._kept.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".keeping-", dir=self._kept))
+        try:
             temporary.chmod(0o755)
             for relative, path in files:
                 (temporary / relative).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, temporary / relative)
-            try:
-                temporary.rename(target)
-            except OSError:  # somebody else kept the same one meanwhile
-                shutil.rmtree(temporary, ignore_errors=True)
-                if not target.exists():
-                    raise
-        return target
+            temporary.rename(target)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def load_app(path: Path) -> AppFolder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,25 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that may write: all of it is durable at the end, or none. Raises Unavailable when the database is away."""
-        with _translated(), self._writer.begin() as connection:
-            yield connection
+        try:
+            with _translated(), self._writer.begin() as connection:
+                yield connection
+        except Unavailable as error:
+            if "full" in error.message:  # what was written before that is still in the log, and takes everybody's room
+                self.cut_log()
+            raise
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state of the store."""
         with _translated(), self.engine.begin() as connection:
             yield connection
+
+    def cut_log(self) -> None:
+        """Takes what SQLite's log holds into the database's file, as far as that is possible now, and gives the log's room back."""
+        if self.is_sqlite:
+            with suppress(sqlite3.Error), self.engine.connect() as connection:
+                connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Gives every connection back."""

@@ -26,6 +26,7 @@ def ensure_schema(database: Database) -> None:
         version = _version(connection)
         if version != HEAD:  # nobody was quicker
             _upgrade(connection, version)
+    database.cut_log()
 
 
 def _version(connection: sa.Connection) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from packhorse.domain.errors import Unavailable
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import TaskView, User
@@ -133,6 +134,24 @@ def test_a_full_disk_under_the_spool_delays_and_loses_nothing(small_disk: Path, 
         assert wait_for_end(room, run.id, 90) == {TaskState.COMPLETE: 300}
     assert_each_ended_once(room)
     assert executions(tmp_path / "witness") == dict.fromkeys(range(300), 1)
+    room.close()
+
+
+def test_a_submission_for_which_there_is_no_room_takes_none(small_disk: Path, tmp_path: Path) -> None:
+    """On a disk that holds everything: the refusal is a sentence, and what fits is accepted and runs as if nothing had been."""
+    room = Embedded(small_disk / "home", sites=[local_site(str(small_disk / "home/site"), linger_s=0.5)])
+    app = make_app(tmp_path / "app", command="[/bin/true]")
+    with pytest.raises(Unavailable, match="full"):
+        submit(room, app, 50_000)
+    with room.run_engine():
+        run = submit(room, app, 20)
+        assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 20}
+        assert len(room.service.runs(room.user).items) == 1
+        fill(small_disk / "ballast")
+        with pytest.raises(Unavailable, match=r"'u' cannot be kept in .*/home/apps: No space left on device") as refusal:
+            submit(room, make_app(tmp_path / "other", command="[/bin/true]", name="u"), 1)
+        assert "Make room there" in refusal.value.hint
+        assert not list((small_disk / "home/apps").glob(".keeping-*"))
     room.close()
 
 
