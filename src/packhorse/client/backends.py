@@ -293,7 +293,7 @@ class HttpBackend:
         except httpx.TransportError as error:
             kind = Unavailable if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else _AnswerLost
             hint = "Is it running, and is PACKHORSE_URL right?"
-            raise kind(f"The server at {self._url} does not answer: {error}.", hint=hint) from None
+            raise kind(f"The server at {self._url} does not answer: {str(error).rstrip('.')}.", hint=hint) from None
 
     @contextmanager
     def _streamed(self, path: str) -> Iterator[Any]:
