@@ -156,7 +156,7 @@ records = st.lists(
         st.builds(lambda task: {"k": "back", "tasks": [[task, 1]], "why": "drain"}, st.integers(0, 2**62)),
         st.just({"k": "claim", "block": "00000001", "tasks": 3}),
     ),
-    max_size=20,
+    max_size=8,
 )
 
 
