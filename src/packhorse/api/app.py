@@ -14,7 +14,7 @@ from packhorse.api import about, runs, tasks
 from packhorse.api.auth import TokenChecker, current_user
 from packhorse.api.errors import install_errors
 from packhorse.domain.run import RunRequest
-from packhorse.engine.service import Service
+from packhorse.engine.requests.service import Service
 
 PREFIX = "/api/v1"
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
-from packhorse.engine.service import Service
+from packhorse.engine.requests.service import Service
 
 
 def _service(request: Request) -> Service:

@@ -20,7 +20,7 @@ from packhorse.api.errors import error_document, log_failure
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.states import TERMINAL
 from packhorse.domain.views import LogPart, User
-from packhorse.engine.service import Service
+from packhorse.engine.requests.service import Service
 
 Encoding = Literal["text", "base64"]
 

@@ -20,7 +20,7 @@ from packhorse.domain.errors import InvalidRequest, NotFound
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import Page, RunView, TaskView, UsageView, User
-from packhorse.engine.service import Service
+from packhorse.engine.requests.service import Service
 
 MAX_WAIT_S = 30.0
 _SLICE_S = 1.0  # a wait looks that often whether the client, or the server, has gone

@@ -17,7 +17,7 @@ from packhorse.domain.config import SITE_NAME, Config, SiteConfig, config_file, 
 from packhorse.domain.errors import Conflict, InvalidRequest, Problem
 from packhorse.domain.toml import Value, toml_table
 from packhorse.domain.views import Check
-from packhorse.engine.newsite import PROFILES, NewSite, Profile, Queue, expand, likely_queue, profile, root_there
+from packhorse.engine.requests.newsite import PROFILES, NewSite, Profile, Queue, expand, likely_queue, profile, root_there
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from packhorse.cli.output import duration, print_json, print_table, size
 from packhorse.client import Client
 from packhorse.domain.config import load_config
 from packhorse.domain.views import ImageView
-from packhorse.engine.preflight import look_into
+from packhorse.engine.images.preflight import look_into
 
 _SHORT = 19  # of a digest, 'sha256:' included
 

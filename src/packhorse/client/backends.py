@@ -55,7 +55,7 @@ _ERRORS = {
 
 
 class Backend(Protocol):
-    """What the client needs; see ``engine.service.Service`` for what each method does."""
+    """What the client needs; see ``engine.requests.service.Service`` for what each method does."""
 
     def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView: ...
     def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]: ...

@@ -18,7 +18,7 @@ from typing import Any
 from packhorse.domain.app import Session
 from packhorse.domain.images import parse_reference
 from packhorse.domain.resources import Launch, Resources
-from packhorse.engine.preparing import source_of
+from packhorse.engine.images.preparing import source_of
 from packhorse.sites.images import CAPTURE_FOLDER, node_image
 from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, ImageConfig
 from packhorse.sites.site import Site

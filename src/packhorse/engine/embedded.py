@@ -12,10 +12,10 @@ from pathlib import Path
 
 from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
 from packhorse.domain.views import User
-from packhorse.engine.filerules import FileRules
 from packhorse.engine.pulse import Pulse
 from packhorse.engine.reconciler import Engine
-from packhorse.engine.service import Service
+from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.service import Service
 from packhorse.sites.configure import site_from
 from packhorse.sites.site import Site, local_site
 from packhorse.staging.apps import AppCatalog

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.engine.documents import params_of, result_of
+from packhorse.engine.requests.documents import params_of, result_of
 from packhorse.engine.spec import RunSpec
 from packhorse.store.database import Database
 from packhorse.store.runs import spec_of_run

@@ -16,7 +16,7 @@ import structlog
 from packhorse.domain.config import DataConfig, ImagesConfig
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.engine.clock import Clock, SystemClock
-from packhorse.engine.dataloop import DataLoop
+from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
 from packhorse.engine.pulse import Pulse
@@ -54,7 +54,7 @@ class Engine:
             options = data or DataConfig()
             self._loops += [work, DataLoop(site, database, self._lease, clock, pulse, self._look, options, own / site.name, work.wake)]
             if site.runs_images:
-                from packhorse.engine.imageloop import ImageLoop  # slow to import, and most do without
+                from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
                 config = images or ImagesConfig()
                 self._loops.append(ImageLoop(site, database, self._lease, clock, pulse, self._look, config, work.wake))

@@ -6,11 +6,11 @@ import threading
 
 from packhorse.domain.states import AllocationState
 from packhorse.engine.clock import Clock
-from packhorse.engine.collect import Collector
-from packhorse.engine.dispatch import Dispatcher
+from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.heartbeats import Heartbeats
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
+from packhorse.engine.placing.dispatch import Dispatcher
 from packhorse.engine.pulse import Pulse
 from packhorse.engine.specs import Specs
 from packhorse.engine.watch import Watcher

@@ -16,8 +16,8 @@ from packhorse.domain.outputurl import below
 from packhorse.domain.render import Renderer, Template, app_template, limits, template_key, threads
 from packhorse.domain.resources import Resources, resources_from_tes
 from packhorse.domain.task import Executor, Task
+from packhorse.engine.collecting.retry import RetryPolicy
 from packhorse.engine.containers import Containers, input_binds
-from packhorse.engine.retry import RetryPolicy
 from packhorse.store.data import DataKey
 from packhorse.store.schema import TASKS_PER_RUN
 

@@ -13,9 +13,9 @@ import structlog
 from packhorse.domain.failures import Evidence, FailureClass
 from packhorse.domain.states import AllocationState
 from packhorse.engine.clock import Clock
-from packhorse.engine.collect import Collector
+from packhorse.engine.collecting.collect import Collector
+from packhorse.engine.collecting.verdict import Failure, node_lost
 from packhorse.engine.lease import Lease
-from packhorse.engine.verdict import Failure, node_lost
 from packhorse.sites.base import JobState, JobStatus, Shape
 from packhorse.sites.site import BLOCK, Site
 from packhorse.store import allocations as stored

@@ -1,4 +1,4 @@
-"""The state machine of an image at a site, and what is decided about it. Pure: ``engine.imageloop`` carries it out.
+"""The state machine of an image at a site, and what is decided about it. Pure: ``engine.images.imageloop`` carries it out.
 
 A run names images by reference; its registry says once which digest that is, and the run keeps to it. At each site a digest is prepared
 once, however many runs and tasks want it.

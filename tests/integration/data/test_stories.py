@@ -13,7 +13,7 @@ from packhorse.domain.config import DataConfig
 from packhorse.domain.run import NamedTask, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.engine.clock import SystemClock
-from packhorse.engine.dataloop import DataLoop
+from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.lease import Lease
 from packhorse.engine.pulse import Pulse

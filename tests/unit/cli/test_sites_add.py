@@ -20,7 +20,7 @@ from packhorse.cli.conffile import add_site, refuse_unwritable
 from packhorse.domain.config import SiteConfig, load_config
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed
 from packhorse.domain.toml import toml_table
-from packhorse.engine.newsite import likely_queue
+from packhorse.engine.requests.newsite import likely_queue
 from packhorse.sites.schedulers.description import Queue
 from tests.fixtures.commandline import packhorse_here
 from tests.unit.sites.recorded import FOLDER as RECORDED

@@ -11,8 +11,8 @@ import pytest
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidRequest, PackhorseError, TooLarge
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
-from packhorse.engine.accept import Accepted, accept_app_run, accept_task_run
-from packhorse.engine.filerules import FileRules
+from packhorse.engine.requests.accept import Accepted, accept_app_run, accept_task_run
+from packhorse.engine.requests.filerules import FileRules
 from packhorse.sites.site import local_site
 
 SITE = local_site("/nowhere", cores=2, memory_mb=4000)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.domain.views import Account, AccountBy
-from packhorse.engine.accounting import account, paid_for, share_out
+from packhorse.engine.requests.accounting import account, paid_for, share_out
 
 NOW = 10_000.0
 ALL = tuple(AccountBy)

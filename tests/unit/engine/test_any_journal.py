@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from packhorse.domain.states import TaskState
-from packhorse.engine.collect import Collector
+from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.specs import Specs
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape

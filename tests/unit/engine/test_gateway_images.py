@@ -12,7 +12,7 @@ from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.images import ImageError, ImageFailure, parse_reference
 from packhorse.domain.resources import Resources
 from packhorse.engine.containers import ReadyImage, container, job_image
-from packhorse.engine.preparing import at_gateway, why_other
+from packhorse.engine.images.preparing import at_gateway, why_other
 from packhorse.sites.base import CommandResult, Transport
 from packhorse.sites.configure import site_from
 from packhorse.sites.runtimes.registry import runtime

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.domain.resources import Resources
-from packhorse.engine import pack
+from packhorse.engine.placing import pack
 from packhorse.sites.base import Limits, Shape
 from packhorse.sites.site import fitting, why_not
 

@@ -22,17 +22,17 @@ from packhorse.domain.errors import PackhorseError
 from packhorse.domain.failures import Evidence, FailureClass
 from packhorse.domain.ids import new_id
 from packhorse.domain.states import AllocationState
-from packhorse.engine import pack
 from packhorse.engine.clock import Clock
-from packhorse.engine.collect import Collector
+from packhorse.engine.collecting.collect import Collector
+from packhorse.engine.collecting.effects import progress_in
+from packhorse.engine.collecting.verdict import Failure
 from packhorse.engine.containers import Containers, ReadyImage, job_image, sees_all
-from packhorse.engine.effects import progress_in
 from packhorse.engine.gathering import write_results
 from packhorse.engine.lease import Lease
+from packhorse.engine.placing import pack
+from packhorse.engine.placing.wants import Wants
 from packhorse.engine.spec import Place, RunSpec, with_data
 from packhorse.engine.specs import Specs
-from packhorse.engine.verdict import Failure
-from packhorse.engine.wants import Wants
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Limits, Shape, SubmitRejected
 from packhorse.sites.site import BLOCK, InputNotBrought, Site, fitting

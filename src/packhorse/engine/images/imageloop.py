@@ -19,10 +19,10 @@ from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import ImageError, ImageFailure, parse_reference
 from packhorse.domain.states import TaskState
 from packhorse.engine.clock import Clock
-from packhorse.engine.gatewaypreparer import preparer_for
+from packhorse.engine.images.gatewaypreparer import preparer_for
+from packhorse.engine.images.preparers import Preparer, Progress
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
-from packhorse.engine.preparers import Preparer, Progress
 from packhorse.engine.pulse import Pulse
 from packhorse.engine.specs import Specs
 from packhorse.sites.images import file_name, growing_folder, image_folder, images_folder, keeps_files

@@ -32,11 +32,13 @@ from packhorse.domain.views import (
     UsageView,
     User,
 )
-from packhorse.engine.accept import Accepted, accept_app_run, accept_task_run, request_hash
-from packhorse.engine.accounting import account
-from packhorse.engine.again import accept_retry
-from packhorse.engine.doctor import examine, examine_site
-from packhorse.engine.documents import (
+from packhorse.engine.gathering import iter_results
+from packhorse.engine.pulse import Pulse
+from packhorse.engine.requests.accept import Accepted, accept_app_run, accept_task_run, request_hash
+from packhorse.engine.requests.accounting import account
+from packhorse.engine.requests.again import accept_retry
+from packhorse.engine.requests.doctor import examine, examine_site
+from packhorse.engine.requests.documents import (
     attempt_view,
     data_view,
     event_view,
@@ -49,12 +51,10 @@ from packhorse.engine.documents import (
     waits_for_data,
     waits_for_images,
 )
-from packhorse.engine.filerules import FileRules
-from packhorse.engine.gathering import iter_results
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.taskout import read_log
+from packhorse.engine.requests.usage import sum_usage
 from packhorse.engine.spec import RunSpec
-from packhorse.engine.taskout import read_log
-from packhorse.engine.usage import sum_usage
 from packhorse.sites.site import Site, not_configured, site_named
 from packhorse.staging.apps import AppCatalog
 from packhorse.store.allocations import get_allocation, live_allocations

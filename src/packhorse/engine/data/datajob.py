@@ -12,7 +12,7 @@ import structlog
 
 from packhorse.domain.config import DataConfig
 from packhorse.domain.dataurl import parse_url
-from packhorse.engine.sitefetch import fetch_at_site, forget_at_site
+from packhorse.engine.data.sitefetch import fetch_at_site, forget_at_site
 from packhorse.sites import cache
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site

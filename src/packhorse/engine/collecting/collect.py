@@ -11,10 +11,10 @@ import sqlalchemy as sa
 import structlog
 
 from packhorse.domain.states import AllocationState
-from packhorse.engine.effects import Effects
-from packhorse.engine.journal import Batch, parse_journal
+from packhorse.engine.collecting.effects import Effects
+from packhorse.engine.collecting.journal import Batch, parse_journal
+from packhorse.engine.collecting.verdict import Failure, storable
 from packhorse.engine.specs import Specs
-from packhorse.engine.verdict import Failure, storable
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
 from packhorse.sites.site import Site

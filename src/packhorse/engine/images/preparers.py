@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from packhorse.domain.images import ImageError, ImageFailure, parse_reference
-from packhorse.engine import preparing
+from packhorse.engine.images import preparing
 from packhorse.sites import errands
 from packhorse.sites.images import growing_folder, image_folder, keeps_files
 from packhorse.sites.runtimes.base import CannotRun

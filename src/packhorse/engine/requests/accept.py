@@ -21,7 +21,7 @@ from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.run import MAX_TASKS, AppRun, NamedTask, RunOptions, TaskRun, check_tasks, is_task_url, parse_task_url
 from packhorse.domain.task import FileType
 from packhorse.engine.containers import why_no_container
-from packhorse.engine.filerules import FileRules
+from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.spec import NO_IMAGE, RunSpec, file_path, is_data, task_resources
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from packhorse.domain.config import SiteConfig
 from packhorse.domain.views import Check
-from packhorse.engine.doctor import examine_site
+from packhorse.engine.requests.doctor import examine_site
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.configure import site_from
 from packhorse.sites.profiles import PROFILES, Profile, expand, profile

@@ -8,8 +8,8 @@ from typing import Any
 import structlog
 
 from packhorse.domain.images import ImageError, ImageFailure, ImageReference, parse_reference
-from packhorse.engine import preparing
-from packhorse.engine.preparers import ErrandPreparer, Preparer, Progress
+from packhorse.engine.images import preparing
+from packhorse.engine.images.preparers import ErrandPreparer, Preparer, Progress
 from packhorse.sites.runtimes.shifter_gateway import (
     FAILURE_KEPT_S,
     GatewayImage,

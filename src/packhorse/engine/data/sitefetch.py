@@ -17,7 +17,7 @@ from packhorse.staging.fetch import Stopped, version_tag
 from packhorse.staging.sources import Source
 
 if TYPE_CHECKING:
-    from packhorse.engine.datajob import Job
+    from packhorse.engine.data.datajob import Job
 
 _LOOK_S = 1.0
 _SILENT_S = 15.0  # an errand that says nothing for that long is started again; if it lives, that changes nothing

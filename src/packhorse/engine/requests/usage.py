@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from packhorse.domain.views import UsageView
-from packhorse.engine.accounting import account
+from packhorse.engine.requests.accounting import account
 from packhorse.store.runs import counts_of
 from packhorse.store.shares import iter_shares
 from packhorse.store.tasks import usage_of

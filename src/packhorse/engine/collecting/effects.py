@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from packhorse.domain.failures import TERMINAL_STATE, FailureClass
 from packhorse.domain.resources import Resources
 from packhorse.domain.states import AT_SITE, TaskState
-from packhorse.engine.deliveries import of_outputs
-from packhorse.engine.journal import Record
-from packhorse.engine.retry import GOES_ON, RetryDecision, escalate
+from packhorse.engine.collecting.journal import Record
+from packhorse.engine.collecting.retry import GOES_ON, RetryDecision, escalate
+from packhorse.engine.collecting.verdict import Failure, judge, storable
+from packhorse.engine.data.deliveries import of_outputs
 from packhorse.engine.spec import RunSpec
 from packhorse.engine.specs import Specs, duration_key
-from packhorse.engine.verdict import Failure, judge, storable
 from packhorse.estimate.durations import Durations
 from packhorse.sites.site import Site
 from packhorse.store.deliveries import hold_for_delivery

@@ -30,7 +30,7 @@ from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 
 if TYPE_CHECKING:
-    from packhorse.engine.datajob import Carrier
+    from packhorse.engine.data.datajob import Carrier
 
 _AT_ONCE = 4
 _LOOK_AT = 200

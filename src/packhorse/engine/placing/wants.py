@@ -12,9 +12,9 @@ import structlog
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.resources import Resources
 from packhorse.domain.states import TaskState
-from packhorse.engine import pack
 from packhorse.engine.clock import Clock
-from packhorse.engine.retry import MAX_BACKOFF_S
+from packhorse.engine.collecting.retry import MAX_BACKOFF_S
+from packhorse.engine.placing import pack
 from packhorse.engine.specs import Specs, duration_key
 from packhorse.estimate.durations import Durations
 from packhorse.sites.site import Site

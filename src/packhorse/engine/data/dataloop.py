@@ -18,7 +18,7 @@ from packhorse.domain.config import DataConfig
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.states import DataState, TaskState
 from packhorse.engine.clock import Clock
-from packhorse.engine.deliveries import Deliveries
+from packhorse.engine.data.deliveries import Deliveries
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.pulse import Pulse
@@ -31,7 +31,7 @@ from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 
 if TYPE_CHECKING:
-    from packhorse.engine.datajob import Brought, Carrier, Job
+    from packhorse.engine.data.datajob import Brought, Carrier, Job
 
 _AT_ONCE = 4
 _NOTE_S = 1.0  # between two notes of how far a fetch is
@@ -95,7 +95,7 @@ class DataLoop(Loop):
         return bool(row.not_before <= now or row.not_before > now + 2 * machine.MAX_BACKOFF_S)
 
     def _begin(self, row: Any) -> None:
-        from packhorse.engine.datajob import Job, Known
+        from packhorse.engine.data.datajob import Job, Known
 
         known = None
         if row.sha256 is not None and row.path is not None:
@@ -109,7 +109,7 @@ class DataLoop(Loop):
 
     def _carrier(self) -> Carrier:
         if self._made is None:
-            from packhorse.engine.datajob import Carrier  # slow to import, and most runs name no URL
+            from packhorse.engine.data.datajob import Carrier  # slow to import, and most runs name no URL
 
             self._made = Carrier(self._site, self._config, self._folder)
         return self._made

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.states import FAILED, TaskState
-from packhorse.engine.accept import Accepted, Edge
+from packhorse.engine.requests.accept import Accepted, Edge
 from packhorse.engine.spec import RunSpec
 from packhorse.store.runs import NewTask
 from packhorse.store.schema import TASKS_PER_RUN
