@@ -11,21 +11,21 @@ def main(arguments: "Optional[List[str]]" = None) -> None:
     """Run as supervisor, as slot or on an errand, then exit. Each imports only what it needs: slots must start fast."""
     argv = sys.argv[1:] if arguments is None else arguments
     if argv == ["--slot"]:
-        from .slot import main as run_slot
+        from .slot.main import main as run_slot
 
         sys.exit(run_slot())
     if len(argv) == 2 and argv[0] == "--errand":
-        from .errand import main as run_errand
+        from .errands.main import main as run_errand
 
         sys.exit(run_errand(argv[1]))
     if len(argv) == 3 and argv[0] == "--unpack":
-        from .unpack import main as run_unpack
+        from .errands.unpack import main as run_unpack
 
         sys.exit(run_unpack(argv[1], argv[2]))
     if len(argv) != 1 or argv[0].startswith("-"):
         sys.stderr.write("usage: python3 agent.pyz SPOOL | --errand FOLDER | --unpack ARCHIVE FOLDER\n")
         sys.exit(2)
-    from .supervisor import main as supervise
+    from .supervisor.main import main as supervise
 
     sys.exit(supervise(argv[0]))
 

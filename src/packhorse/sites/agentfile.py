@@ -20,8 +20,8 @@ def agent_file() -> tuple[str, bytes]:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "__main__.py", _MAIN)
-        for path in sorted(folder.glob("*.py")):
-            _add(archive, f"agent/{path.name}", path.read_text(encoding="utf-8"))
+        for path in sorted(folder.rglob("*.py")):
+            _add(archive, f"agent/{path.relative_to(folder).as_posix()}", path.read_text(encoding="utf-8"))
     data = buffer.getvalue()
     return f"agent-{hashlib.sha256(data).hexdigest()[:16]}.pyz", data
 

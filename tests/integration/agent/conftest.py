@@ -24,8 +24,8 @@ def zipapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("zipapp") / "agent.pyz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("__main__.py", "from agent.__main__ import main\n\nmain()\n")
-        for source in sorted(SOURCES.glob("*.py")):
-            archive.write(source, f"agent/{source.name}")
+        for source in sorted(SOURCES.rglob("*.py")):
+            archive.write(source, f"agent/{source.relative_to(SOURCES)}")
     return path
 
 

@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from packhorse.agent.cgroup import folder_of, mounts, own_paths
+from packhorse.agent.supervisor.cgroup import folder_of, mounts, own_paths
 from packhorse.sites.runtimes.base import Bind, ContainerSpec, Image, ImageConfig, Runtime
 
 #: A path that the test image does not have. Charliecloud's image is prepared with it.

@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.agent.attach import wait_for_lock
-from packhorse.agent.cgroup import divide
-from packhorse.agent.containers import Containers, containers_of, fill
-from packhorse.agent.ends import Ends
-from packhorse.agent.errand import has_ended, open_journal
-from packhorse.agent.fetching import start_fetch
+from packhorse.agent.errands.fetching import start_fetch
+from packhorse.agent.errands.main import has_ended, open_journal
+from packhorse.agent.errands.scales import Scales, free_bytes
 from packhorse.agent.leaf import oom_kills, remove_tree
 from packhorse.agent.mounts import mounts_below, unescape
 from packhorse.agent.outcome import Outcome, Verdict
-from packhorse.agent.scales import Scales, free_bytes
-from packhorse.agent.session import serve
-from packhorse.agent.task import Task, read_task
-from packhorse.agent.watch import MAKE_READY_S, watch
+from packhorse.agent.slot.attach import wait_for_lock
+from packhorse.agent.slot.containers import Containers, containers_of, fill
+from packhorse.agent.slot.session import serve
+from packhorse.agent.supervisor.cgroup import divide
+from packhorse.agent.supervisor.ends import Ends
+from packhorse.agent.supervisor.task import Task, read_task
+from packhorse.agent.supervisor.watch import MAKE_READY_S, watch
 
 TOKENS = {"work": "@7f3a.work@", "cgroup": "@7f3a.cgroup@"}
 
@@ -217,9 +217,9 @@ def fetch(step: dict[str, Any], progress: Any) -> dict[str, Any]:
 def test_a_fetch_answers(
     url: str, code: int, answer: dict[str, Any] | None, said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    module = ModuleType("packhorse.agent.fetch")
+    module = ModuleType("packhorse.agent.errands.fetch")
     module.__dict__.update(fetch=fetch, FetchFailed=FetchFailed)
-    monkeypatch.setitem(sys.modules, "packhorse.agent.fetch", module)
+    monkeypatch.setitem(sys.modules, "packhorse.agent.errands.fetch", module)
     scales = Scales("")
     pid, reader = start_fetch({"url": url}, scales.count)
     with os.fdopen(reader) as file:

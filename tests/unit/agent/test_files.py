@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from packhorse.agent.files import Files
+from packhorse.agent.slot.files import Files
 
 
 def test_what_was_left_of_one_task_is_not_the_output_of_the_next(tmp_path: Path) -> None:

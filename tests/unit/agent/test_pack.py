@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.agent.pack import EPSILON, LOOK_AHEAD, MAX_SKIPS, choose, fits_in_time, never_fits
+from packhorse.agent.supervisor.pack import EPSILON, LOOK_AHEAD, MAX_SKIPS, choose, fits_in_time, never_fits
 
 WANTS = st.lists(st.tuples(st.sampled_from([0.1, 0.5, 1.0, 2.0, 4.0]), st.integers(0, 100)), max_size=100)
 

@@ -11,10 +11,11 @@ import pytest
 
 import packhorse.agent
 
-SOURCES = sorted(Path(packhorse.agent.__file__).parent.glob("*.py"))
+ROOT = Path(packhorse.agent.__file__).parent
+SOURCES = sorted(ROOT.rglob("*.py"))
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_syntax_is_that_of_3_6(source: Path) -> None:
     ast.parse(source.read_text(encoding="utf-8"), feature_version=(3, 6))
 
@@ -42,3 +43,5 @@ def test_it_imports_the_standard_library_only() -> None:
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [str(node.module)]
             assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names, source
+            if isinstance(node, ast.ImportFrom):  # nor does a relative import leave the agent's folder
+                assert node.level <= len(source.relative_to(ROOT).parts), source

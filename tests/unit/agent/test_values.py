@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packhorse.agent.capture import Follow
-from packhorse.agent.cgroup import folder_of, mounts, own_paths
 from packhorse.agent.journal import Appender
 from packhorse.agent.leaf import parse_oom_kills
 from packhorse.agent.outcome import Outcome, Verdict, end_record, tail_text
-from packhorse.agent.quote import command_text, is_name
-from packhorse.agent.reports import amend
-from packhorse.agent.result import parse_result
-from packhorse.agent.session import parse_response
+from packhorse.agent.slot.quote import command_text, is_name
+from packhorse.agent.slot.result import parse_result
+from packhorse.agent.slot.session import parse_response
 from packhorse.agent.staging import inside
-from packhorse.agent.task import BadTask, Task, read_task
+from packhorse.agent.supervisor.capture import Follow
+from packhorse.agent.supervisor.cgroup import folder_of, mounts, own_paths
+from packhorse.agent.supervisor.reports import amend
+from packhorse.agent.supervisor.task import BadTask, Task, read_task
 
 # -- records
 

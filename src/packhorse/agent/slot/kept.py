@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterable
 
-    from .slot import Slot
+    from .main import Slot
 
 SCAN = 64 << 20  # bytes of each stream that are searched for progress, from its end
 
@@ -24,7 +24,7 @@ def leave(slot: "Slot", home: str, finished: bool) -> None:
     folder, slot.work = slot.work, home
     os.chdir(home)
     if finished:
-        from .staging import remove
+        from ..staging import remove
 
         remove(folder)
 

@@ -8,16 +8,16 @@ import collections
 import json
 import os
 
+from ..mounts import Mount, unmount_command
+from ..outcome import Outcome, Verdict
+from ..spawn import run_quietly
 from .attach import attach
-from .mounts import Mount, unmount_command
-from .outcome import Outcome, Verdict
-from .spawn import run_quietly
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-    from .slot import Slot
+    from .main import Slot
 
 MAX_MOUNTS = 8
 END_S = 30.0

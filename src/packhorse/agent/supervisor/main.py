@@ -7,12 +7,12 @@ import signal
 import socket
 import time
 
-from . import PROTOCOL, proc
+from .. import PROTOCOL, proc
+from ..journal import Appender, Journal, complain, sync_forever
 from .cgroup import Cgroups, node_cores, node_memory
 from .dispatch import has_room, nap_s, prefetch, start_tasks
 from .ends import Ends
 from .intake import LOOK_S, claim, give_back
-from .journal import Appender, Journal, complain, sync_forever
 from .orders import drain, read_control
 from .reports import complete, end_without_slot, lost, on_report
 from .scratch import make_scratch, remove_all

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Set
 
-    from .supervisor import Agent
+    from .main import Agent
     from .task import Key
 
 

@@ -2,7 +2,7 @@
 
 import os
 
-from .outcome import Verdict
+from ..outcome import Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

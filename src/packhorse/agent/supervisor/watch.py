@@ -2,16 +2,16 @@
 
 import time
 
-from . import proc
+from .. import proc
+from ..leaf import oom_kills
 from .capture import LAST_LOOK_S, Follow
-from .leaf import oom_kills
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List
 
+    from .main import Agent
     from .slots import SlotHandle
-    from .supervisor import Agent
     from .task import Task
 
 LONG_S = 0.1  # a task older than this is journaled as started, sampled, and holds no prefetched tasks hostage

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List
 
-    from .supervisor import Agent
+    from .main import Agent
     from .task import Task
 
 SHORT_S = 0.05  # tasks that take less on average are prefetched

@@ -5,15 +5,15 @@ import os
 import stat
 import time
 
-from . import proc
-from .outcome import Verdict, tail_text
-from .spawn import explain, find_program, start
+from .. import proc
+from ..outcome import Verdict, tail_text
+from ..spawn import explain, find_program, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List, Tuple
 
-    from .slot import Slot
+    from .main import Slot
 
 LOCK_LOOK_S = 0.05
 

@@ -12,12 +12,12 @@ import socket
 import sys
 import time
 
-from . import proc
-from .journal import Journal
-from .outcome import tail_text
+from .. import proc
+from ..journal import Journal
+from ..outcome import tail_text
+from ..spawn import explain, find_program, start
+from ..staging import remove
 from .scales import Scales, free_bytes
-from .spawn import explain, find_program, start
-from .staging import remove
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ A command that fails is run once more, since the runtime may have been at it its
 import os
 import time
 
-from .spawn import find_program, start
+from ..spawn import find_program, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,14 +2,14 @@
 
 import os
 
-from .outcome import Outcome, Verdict
-from .staging import inside
+from ..outcome import Outcome, Verdict
+from ..staging import inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List
 
-    from .slot import Slot
+    from .main import Slot
 
 
 def run_steps(slot: "Slot", task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List, Optional
 
-    from .supervisor import Agent
+    from .main import Agent
     from .task import Task
 
 LOOK_S = (0.01, 0.25)  # for new blocks: first and last interval

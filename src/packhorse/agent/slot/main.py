@@ -14,11 +14,11 @@ import os
 import signal
 import time
 
-from . import proc
+from .. import proc
+from ..leaf import open_leaf
+from ..outcome import Outcome, Verdict, end_record
+from ..spawn import explain, find_program, start
 from .files import MB, Files
-from .leaf import open_leaf
-from .outcome import Outcome, Verdict, end_record
-from .spawn import explain, find_program, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Slot(Files):
     def die(self) -> None:
         """The supervisor is gone: leave nothing behind and exit."""
         proc.kill_descendants(timeout_s=60.0)
-        from .staging import remove
+        from ..staging import remove
 
         if self.containers:
             self.containers.die()
@@ -209,7 +209,7 @@ class Slot(Files):
         inputs, outputs = task.get("inputs"), task.get("outputs")
         links: "Set[str]" = set()
         if inputs:
-            from .staging import place_inputs
+            from ..staging import place_inputs
 
             links = place_inputs(self.work, inputs)
         env = self.task_env(task)
@@ -232,7 +232,7 @@ class Slot(Files):
                 self.execute(task["argv"], env, self.null, out, err, outcome)
         if outcome.exit == 0 and outcome.why is None and not self.killed:
             if outputs:
-                from .staging import take_outputs
+                from ..staging import take_outputs
 
                 outcome.files = take_outputs(self.work, outputs, task.get("out"), links)
             if task.get("result", "none") != "none":

@@ -5,7 +5,7 @@ import os
 import sys
 import tarfile
 
-from .staging import contains, remove
+from ..staging import contains, remove
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

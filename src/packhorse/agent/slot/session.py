@@ -10,15 +10,15 @@ import select
 import signal
 import time
 
-from . import proc
-from .outcome import Outcome, Verdict, tail_text
-from .spawn import explain, find_program, start
+from .. import proc
+from ..outcome import Outcome, Verdict, tail_text
+from ..spawn import explain, find_program, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Mapping, Set, Tuple
 
-    from .slot import Slot
+    from .main import Slot
 
 MAX_RESPONSE = 64 << 20
 CONTAINER_LEAVES_S = 10.0  # a runtime takes down its container when what runs in it has ended

@@ -2,7 +2,7 @@
 
 import os
 
-from .outcome import tail_text
+from ..outcome import tail_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Files:
                     return  # as after most tasks
             except OSError:
                 pass  # the task removed it
-        from .staging import empty
+        from ..staging import empty
 
         self.work_ok = False
         while not empty(self.work):

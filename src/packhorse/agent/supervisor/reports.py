@@ -10,8 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional
 
+    from .main import Agent
     from .slots import SlotHandle
-    from .supervisor import Agent
     from .task import Task
 
 HOLD_S = 2.0  # between the first and the last program of a job that is told that it is being ended
@@ -137,7 +137,7 @@ def end_without_slot(agent: "Agent", task: "Task", why: str, msg: "Optional[str]
 
 def lost(agent: "Agent", slot: "SlotHandle", now: float) -> None:
     """A slot died. Its running task is lost, or out of memory if the kernel says so; prefetched ones wait again."""
-    from .leaf import oom_kills
+    from ..leaf import oom_kills
 
     for task, line in slot.unfinished:
         complete(agent, slot, task, line, now + HOLD_S)

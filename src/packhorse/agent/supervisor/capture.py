@@ -2,7 +2,7 @@
 
 import os
 
-from .journal import Appender
+from ..journal import Appender
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

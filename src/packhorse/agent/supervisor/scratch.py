@@ -4,8 +4,8 @@ import fcntl
 import os
 import tempfile
 
-from .mounts import unmount_below
-from .staging import remove
+from ..mounts import unmount_below
+from ..staging import remove
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

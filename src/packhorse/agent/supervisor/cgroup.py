@@ -3,7 +3,7 @@
 import os
 import time
 
-from .leaf import enter, remove_tree
+from ..leaf import enter, remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Cgroups:
             os.rmdir(probe)
 
     def make(self, slot: str) -> "Optional[Dict[str, object]]":
-        """A new leaf for a slot: what slot.py needs to enter it; None where there are no cgroups."""
+        """A new leaf for a slot: what a slot needs to enter it; None where there are no cgroups."""
         if not self.version:
             return None
         name = "%s%s-%s" % (PREFIX, self.agent, slot)
