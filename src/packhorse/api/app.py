@@ -29,7 +29,6 @@ def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bo
     app.state.service = service
     app.state.tokens = tokens
     app.state.stopping = stopping
-    app.state.waiting_threads = runs.waiting_threads()
     guarded = APIRouter(dependencies=[Depends(current_user)])
     for router in (runs.router, tasks.router, about.router):
         guarded.include_router(router)

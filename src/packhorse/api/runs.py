@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +26,6 @@ from packhorse.engine.requests.service import Service
 
 MAX_WAIT_S = 30.0
 _SLICE_S = 1.0  # a wait looks that often whether the client, or the server, has gone
-_WAITING_THREADS = 64
 
 #: What may be said of a run whose table is uploaded; its key is a header.
 TABLE_OPTIONS = frozenset(AppRun.model_fields) - {"over", "client_key"}
@@ -130,25 +131,23 @@ async def wait_for_run(
     timeout_s: Annotated[float, Query(ge=0)] = MAX_WAIT_S,
 ) -> RunView:
     """Answers when the run has ended or more than ``seen_done`` tasks are done, at the latest after ``timeout_s`` (30 s at most)."""
-    give_up = anyio.current_time() + min(timeout_s, MAX_WAIT_S)
-    threads: anyio.CapacityLimiter = request.app.state.waiting_threads
-    while True:
-        left_s = max(0.0, give_up - anyio.current_time())
-        if threads.available_tokens > 0:
-            slice_s = min(left_s, _SLICE_S)
-            view = await anyio.to_thread.run_sync(service.wait, user, run_id, seen_done, slice_s, limiter=threads)
-        else:  # many wait: look once a second instead of holding a thread
-            view = await run_in_threadpool(service.run, user, run_id)
-        over = view.ended or view.done > seen_done or anyio.current_time() >= give_up
-        if over or request.app.state.stopping() or await request.is_disconnected():
+    loop, moved = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell() -> None:
+        with suppress(RuntimeError):  # the loop is closed: so is the server
+            loop.call_soon_threadsafe(moved.set)
+
+    give_up = loop.time() + min(timeout_s, MAX_WAIT_S)
+    with await run_in_threadpool(service.waiting, user, run_id, seen_done, tell):
+        view = await run_in_threadpool(service.run, user, run_id)
+        if view.ended or view.done > seen_done:
             return view
-        if threads.available_tokens <= 0:
-            await anyio.sleep(min(1.0, left_s))
-
-
-def waiting_threads() -> anyio.CapacityLimiter:
-    """The threads that may wait for runs; others go on meanwhile."""
-    return anyio.CapacityLimiter(_WAITING_THREADS)
+        while not moved.is_set() and (left_s := give_up - loop.time()) > 0:
+            if request.app.state.stopping() or await request.is_disconnected():
+                break
+            with anyio.move_on_after(min(left_s, _SLICE_S)):
+                await moved.wait()
+    return await run_in_threadpool(service.run, user, run_id)
 
 
 @router.get("/runs/{run_id}/tasks", summary="List the tasks of a run, in order")

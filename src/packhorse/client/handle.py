@@ -16,7 +16,9 @@ from packhorse.domain.ids import task_id
 from packhorse.domain.states import FAILED, TaskState
 from packhorse.domain.views import RunView, TaskView, UsageView
 
-_STEP_S = 0.2
+_BAR_STEP_S = 1.0  # a bar moves that often, also while no task ends
+_WAIT_S = 20.0  # else a wait is asked for again after so long
+_PAUSE_S = 0.2  # before what did not answer is asked again, at first
 _PATIENCE_S = 120.0  # with a server or database that does not answer while somebody waits
 _LOG_STEP_S = (0.1, 1.0)
 
@@ -42,21 +44,21 @@ class RunHandle:
         give_up = None if timeout_s is None else time.monotonic() + timeout_s
         with self._backend.working(), Progress(self.view, shown=progress) as bar:
             view = self._patiently(self.refresh)
+            step_s = _BAR_STEP_S if bar.shown else _WAIT_S
             while not view.ended:
                 bar.update(self.view)
-                left_s = _STEP_S * 5 if give_up is None else give_up - time.monotonic()
+                left_s = step_s if give_up is None else give_up - time.monotonic()
                 if left_s <= 0:
                     raise TimeoutError(f"Run {self.id} has not ended after {timeout_s:g} s; it goes on.")
-                seen = (
-                    view.done + view.tasks // 50 if progress else view.tasks
-                )  # to be told of every step costs the tasks some of their time
-                view = self.view = self._patiently(partial(self._backend.wait, self.id, seen, min(_STEP_S * 5, left_s)))
+                # to be told of every step costs the tasks some of their time
+                seen = view.done + view.tasks // 50 if bar.shown else view.tasks
+                view = self.view = self._patiently(partial(self._backend.wait, self.id, seen, min(step_s, left_s)))
             bar.update(self.view)
         return self
 
     def _patiently(self, ask: Callable[[], RunView]) -> RunView:
         """The answer, also of a server that is away for a while: the run goes on meanwhile, so a wait does not end there."""
-        give_up, pause_s = time.monotonic() + _PATIENCE_S, _STEP_S
+        give_up, pause_s = time.monotonic() + _PATIENCE_S, _PAUSE_S
         while True:
             try:
                 return ask()

@@ -16,10 +16,10 @@ class Progress:
         self._view = view
         self._bar: Any = None
         self._task: Any = None
-        self._shown = shown and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self.shown = shown and (sys.stderr.isatty() or "ipykernel" in sys.modules)
 
     def __enter__(self) -> Progress:
-        if self._shown:
+        if self.shown:
             from rich import progress
             from rich.console import Console
 

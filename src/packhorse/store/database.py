@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from sqlalchemy import event
 from packhorse.domain.errors import Unavailable
 
 _BUSY_TIMEOUT_S = 30
+_HINT = "Nothing that was accepted is lost; try again."
 
 
 class Database:
@@ -32,12 +34,13 @@ class Database:
         else:
             self.engine = sa.create_engine(self.url, pool_pre_ping=True, pool_size=10, connect_args={"connect_timeout": 10})
         self._writer = self.engine.execution_options(packhorse_write=True)
+        self._turn = threading.Lock()
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that may write: all of it is durable at the end, or none. Raises Unavailable when the database is away."""
         try:
-            with _translated(), self._writer.begin() as connection:
+            with self._turn_to_write(), _translated(), self._writer.begin() as connection:
                 yield connection
         except Unavailable as error:
             if "full" in error.message:  # what was written before that is still in the log, and takes everybody's room
@@ -49,6 +52,19 @@ class Database:
         """A transaction that sees one state of the store."""
         with _translated(), self.engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """SQLite has one writer at a time, and others look again after a pause: those of this process know when it is their turn."""
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._turn.acquire(timeout=_BUSY_TIMEOUT_S):
+            raise Unavailable("The database does not answer: database is locked.", hint=_HINT)
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def cut_log(self) -> None:
         """Takes what SQLite's log holds into the database's file, as far as that is possible now, and gives the log's room back."""
@@ -67,7 +83,7 @@ def _translated() -> Iterator[None]:
         yield
     except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise Unavailable(f"The database does not answer: {reason}.", hint="Nothing that was accepted is lost; try again.") from error
+        raise Unavailable(f"The database does not answer: {reason}.", hint=_HINT) from error
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packhorse.domain.states import TaskState
+from packhorse.domain.states import TERMINAL, TaskState
 from packhorse.store.data import DataKey, Link, add_data_edges, edges_for, link_data
 from packhorse.store.schema import TASKS_PER_RUN, edges, events, in_run, run_counts, runs, tasks
 
@@ -108,6 +108,26 @@ def counts_of(connection: sa.Connection, run_seqs: Collection[int]) -> dict[int,
     for row in connection.execute(query):
         found[row.run_seq][TaskState(row.state)] = row.tasks
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """How far a run is: how many of its tasks have ended, and whether all have."""
+
+    done: int
+    ended: bool
+
+
+def progress_of(connection: sa.Connection, run_seqs: Collection[int]) -> dict[int, RunProgress]:
+    """Of each run of ``run_seqs``."""
+    done = sa.func.sum(sa.case((run_counts.c.state.in_(TERMINAL), run_counts.c.tasks), else_=0))
+    query = (
+        sa.select(runs.c.seq, done.label("done"), runs.c.ended_at)
+        .join(run_counts, run_counts.c.run_seq == runs.c.seq)
+        .where(runs.c.seq.in_(run_seqs))
+        .group_by(runs.c.seq, runs.c.ended_at)
+    )
+    return {row.seq: RunProgress(row.done, row.ended_at is not None) for row in connection.execute(query)}
 
 
 def open_runs(connection: sa.Connection) -> Sequence[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
@@ -230,3 +232,21 @@ def test_the_owners_token_file_is_private(server: Server, tmp_path: Path) -> Non
     first = (tmp_path / "token").read_text()
     tokens.ensure_file(tmp_path / "token", "root")
     assert (tmp_path / "token").read_text() == first
+
+
+def test_hundreds_who_wait_hold_nobody_up(server: Server) -> None:
+    """Each wait that held a thread would leave none for others: there are 40."""
+    run = server.submit()
+
+    async def crowd() -> list[Any]:
+        transport = httpx.ASGITransport(server.api)
+        headers = {"Authorization": f"Bearer {server.tokens['alice']}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1", headers=headers) as client:
+            waits = [asyncio.ensure_future(client.get(f"/runs/{run}/wait?timeout_s=30")) for _ in range(200)]
+            await asyncio.sleep(0.5)
+            assert (await asyncio.wait_for(client.get(f"/runs/{run}"), 20)).json()["counts"] == {"QUEUED": 2}
+            assert not any(one.done() for one in waits)
+            await client.post(f"/runs/{run}/cancel")
+            return [answer.json() for answer in await asyncio.wait_for(asyncio.gather(*waits), 20)]
+
+    assert all(answer["ended_at"] for answer in asyncio.run(crowd()))

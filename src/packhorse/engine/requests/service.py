@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,7 @@ from packhorse.engine.requests.documents import (
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.usage import sum_usage
+from packhorse.engine.requests.waiting import WaitingRoom
 from packhorse.engine.spec import RunSpec
 from packhorse.sites.site import Site, not_configured, site_named
 from packhorse.staging.apps import AppCatalog
@@ -71,7 +74,6 @@ Rows = Iterable[Mapping[str, Any]]
 
 MAX_PAGE = 1000
 _APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operator to add yours."
-_STEP_S = (0.02, 0.25)  # between two looks at a run that somebody waits for, when no engine in this process tells us sooner
 
 
 class Service:
@@ -92,7 +94,7 @@ class Service:
         self._catalog = catalog
         self._files = files
         self._wake = wake
-        self._pulse = pulse or Pulse()
+        self._waiting_room = WaitingRoom(database, pulse or Pulse())
         self._downloads = downloads
 
     # --- runs -------------------------------------------------------------------------------------------------------------------
@@ -164,16 +166,19 @@ class Service:
 
     def wait(self, user: User, run_id: str, seen_done: int, timeout_s: float) -> RunView:
         """The run as soon as it has ended or more than ``seen_done`` tasks are done, at the latest after ``timeout_s``."""
-        give_up = time.monotonic() + timeout_s
-        step_s = _STEP_S[0]
-        while True:
-            seen = self._pulse.beats
+        moved = threading.Event()
+        with self.waiting(user, run_id, seen_done, moved.set):
             view = self.run(user, run_id)
-            left_s = give_up - time.monotonic()
-            if view.ended or view.done > seen_done or left_s <= 0:
+            if view.ended or view.done > seen_done:
                 return view
-            self._pulse.wait(seen, min(step_s, left_s))
-            step_s = min(_STEP_S[1], step_s * 1.2)
+            moved.wait(timeout_s)
+        return self.run(user, run_id)
+
+    def waiting(self, user: User, run_id: str, seen_done: int, tell: Callable[[], None]) -> AbstractContextManager[None]:
+        """Meanwhile ``tell`` is called once the run has ended or more than ``seen_done`` tasks are done: see ``WaitingRoom.waiting``."""
+        with self._database.read() as connection:
+            seq = self._run_row(connection, user, run_id).seq
+        return self._waiting_room.waiting(seq, seen_done, tell)
 
     def cancel_run(self, user: User, run_id: str) -> RunView:
         """Cancels every task that has not ended."""
