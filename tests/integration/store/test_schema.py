@@ -110,3 +110,30 @@ def test_a_full_or_locked_sqlite_is_a_sentence(tmp_path: object, database: Datab
     with pytest.raises(Unavailable, match="full"), database.write() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 60")
         insert_run(connection, run_values(), [NewTask("row", json.dumps({"x": "y" * 1000})) for _ in range(5000)])
+
+
+def test_a_writer_waits_for_its_turn_and_is_refused_when_it_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(f"sqlite:///{tmp_path}/store.db")
+    ensure_schema(database)
+    began, leave = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with database.write():
+            began.set()
+            leave.wait(30)
+
+    other = threading.Thread(target=write)
+    other.start()
+    assert began.wait(30)
+    with monkeypatch.context() as patch:
+        patch.setattr("packhorse.store.database._BUSY_TIMEOUT_S", 0.05)
+        with pytest.raises(Unavailable, match="is locked") as refusal, database.write():
+            pass
+    assert "try again" in refusal.value.hint
+    with database.read() as connection:
+        assert connection.execute(sa.select(tasks)).all() == [], "who reads waits for nobody"
+    threading.Timer(0.2, leave.set).start()
+    with database.write():
+        assert leave.is_set(), "it waited"
+    other.join()
+    database.close()
