@@ -6,7 +6,7 @@ import argparse
 import importlib
 import time
 
-BENCHMARKS = ("pages", "latency", "overhead", "agent", "growth", "fba", "slurm", "containers", "assembly")
+BENCHMARKS = ("pages", "latency", "users", "overhead", "agent", "growth", "fba", "slurm", "containers", "assembly")
 
 #: Printed last, in this order: what the project is held to first of all.
 HEADLINES = (
