@@ -30,7 +30,7 @@ def measure() -> Figures:
     with running_registry() as registry, folder() as place:
         subprocess.run([PUSH, "assembly", f"{registry.address}/packhorse"], check=True, stdout=subprocess.DEVNULL)
         samples = place / "samples"
-        simulate = [APP / "simulate.py", "--samples", str(SAMPLES), "--part-bp", str(PART_BP), "--folder", samples]
+        simulate = [str(APP / "simulate.py"), "--samples", str(SAMPLES), "--part-bp", str(PART_BP), "--folder", str(samples)]
         subprocess.run([sys.executable, *simulate], check=True, stdout=subprocess.DEVNULL)
         with (samples / "table.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))

@@ -115,7 +115,7 @@ def _cluster() -> Iterator[TestCluster]:
 
 def _true(cluster: TestCluster, rounds: dict[str, Any]) -> Figures:
     ways = peers(cluster.folder("peers"), NODES, CORES, MEMORY_MB)
-    references = {name: lambda name=name: extrapolated(ways[name], ["/bin/true"] * SAMPLES[name], TASKS) for name in ways}  # type: ignore[misc]
+    references = {name: lambda name=name: extrapolated(ways[name], ["/bin/true"] * SAMPLES[name], TASKS) for name in ways}
     rounds["true"] = found = bracketed_by(references, lambda: Room(cluster).run_true(TASKS), ROUNDS)
     figures = {f"slurm_vs_{name}": round(1 / ratio(pairs), 1) for name, pairs in found.items()}
     return {"slurm_ms_per_task": round(median(took for took, _ in found["array"]) / TASKS * 1000, 3), **figures}
@@ -141,7 +141,7 @@ def _fba(cluster: TestCluster, rounds: dict[str, Any]) -> Figures:
     program = f"exec {sys.executable} {fba.APP / 'fba.py'} --model iJO1366 --genes"
     sample = [f"{program} {row['genes']}" for row in rows[:FBA_SAMPLE]]
     ways = peers(folder, NODES, CORES, MEMORY_MB)
-    references = {name: lambda way=way: extrapolated(way, sample, len(rows)) for name, way in ways.items()}  # type: ignore[misc]
+    references = {name: lambda way=way: extrapolated(way, sample, len(rows)) for name, way in ways.items()}
     request = AppRun(app=str(fba.APP), gather=False)
     rounds["fba"] = found = bracketed_by(references, lambda: Room(cluster).run(request, rows), 1)
     figures = {f"fba_slurm_vs_{name}": round(1 / ratio(pairs), 1) for name, pairs in found.items()}

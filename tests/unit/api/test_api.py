@@ -235,7 +235,7 @@ def test_the_owners_token_file_is_private(server: Server, tmp_path: Path) -> Non
 
 
 def test_hundreds_who_wait_hold_nobody_up(server: Server) -> None:
-    """Each wait that held a thread would leave none for others: there are 40."""
+    """A server has forty threads for requests: waits must hold none of them."""
     run = server.submit()
 
     async def crowd() -> list[Any]:

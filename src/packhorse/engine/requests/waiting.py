@@ -33,7 +33,7 @@ class WaitingRoom:
         self._pulse = pulse
         self._lock = threading.Lock()
         self._waiters: set[_Waiter] = set()
-        self._looks = False  # the thread is there
+        self._has_thread = False
 
     @contextmanager
     def waiting(self, run_seq: int, seen_done: int, tell: Callable[[], None]) -> Iterator[None]:
@@ -44,9 +44,9 @@ class WaitingRoom:
         waiter = _Waiter(run_seq, seen_done, tell)
         with self._lock:
             self._waiters.add(waiter)
-            if not self._looks:
+            if not self._has_thread:
                 threading.Thread(target=self._work, name="packhorse-waiting", daemon=True).start()
-                self._looks = True
+                self._has_thread = True
         try:
             yield
         finally:
@@ -58,7 +58,7 @@ class WaitingRoom:
         while True:
             with self._lock:
                 waiters = list(self._waiters)
-                self._looks = bool(waiters)
+                self._has_thread = bool(waiters)
             if not waiters:
                 return
             for waiter in self._to_tell(waiters):
