@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 from packhorse.domain.states import AllocationState
 from packhorse.engine.clock import Clock
@@ -20,8 +22,11 @@ from packhorse.sites.site import Site
 from packhorse.store.database import Database
 
 
+_LOOK_S = 0.5  # between two looks at a store that this process has not written to: other processes write to it, and back-offs end
+
+
 class SiteLoop(Loop):
-    """Drives one site."""
+    """Drives one site. A tick that finds nothing new in the journals, and a store as it was, asks the store nothing."""
 
     def __init__(self, site: Site, database: Database, lease: Lease, clock: Clock, pulse: Pulse, tell: threading.Event) -> None:
         super().__init__(site.name, clock, tell)
@@ -32,19 +37,38 @@ class SiteLoop(Loop):
         self._watcher = Watcher(site, database, lease, collector, clock)
         self._heartbeats = Heartbeats(site, clock)
         self._pace = Pace(*site.poll_s)
+        self._database = database
+        self._allocations: Sequence[Any] = ()
+        self._seen_writes = -1
+        self._look_at = 0.0
 
     def recover(self) -> None:
         """Blocks that were planned and not written."""
+        self._watcher.forget()
         self._dispatcher.recover()
+        self._seen_writes = -1
 
     def tick(self, monotonic: float) -> bool:
         """One step; whether anything moved."""
+        writes = self._database.writes
+        changed = writes != self._seen_writes or monotonic >= self._look_at
+        if changed:
+            self._allocations = self._watcher.live()
+        collected = False
+        for allocation in self._allocations:
+            collected |= bool(self._watcher.collect(allocation))
+        if not (changed or collected or self._heartbeats.any_silent(self._allocations)):
+            return False
+        moved = self._take_step(monotonic, self._allocations) or collected
+        self._seen_writes, self._look_at = writes, monotonic + _LOOK_S
+        if moved:
+            self._pulse.beat()
+        return moved
+
+    def _take_step(self, monotonic: float, allocations: Sequence[Any]) -> bool:
+        """Does what the store and the scheduler ask for; whether anything moved but journals."""
         watcher = self._watcher
-        moved = False
-        allocations = watcher.live()
-        for allocation in allocations:
-            moved |= bool(watcher.collect(allocation))
-        moved |= bool(watcher.cancel())
+        moved = bool(watcher.cancel())
         plan = self._dispatcher.plan()
         self._dispatcher.carry_out(plan)
         closing = any(row.state == AllocationState.CLOSING for row in allocations)
@@ -59,10 +83,7 @@ class SiteLoop(Loop):
             changed = watcher.poll(watcher.live())
             self._pace.asked(monotonic, changed=changed)
             moved |= changed
-        moved |= bool(plan.blocks)
-        if moved:
-            self._pulse.beat()
-        return moved
+        return moved or bool(plan.blocks)
 
     def leave(self) -> None:
         """Nobody will feed agents that are idle, and jobs that wait for nothing."""

@@ -39,6 +39,7 @@ class Watcher:
         self._clock = clock
         self._told: set[tuple[int, int]] = set()
         self._unknown_since: dict[int, tuple[float, int]] = {}  # by allocation: since when (monotonic), and how far its journals were then
+        self._read_to: dict[int, dict[str, int]] = {}  # by allocation and agent: how far we know its journals to be applied
 
     def live(self) -> Sequence[Any]:
         """The site's allocations that are not over."""
@@ -46,14 +47,26 @@ class Watcher:
             return stored.live_allocations(connection, self._site.name)
 
     def collect(self, allocation: Any) -> int:
-        """Applies what the journals of one allocation have to say; returns how many bytes that was."""
-        with self._database.read() as connection:
-            offsets = {agent: journal.offset for agent, journal in stored.journals_of(connection, allocation.seq).items()}
+        """Applies what the journals of one allocation have to say; returns how many bytes that was.
+
+        Only who leads applies journals, so that how far they are need not be asked of the store each time.
+        """
+        read_to = self._read_to.pop(allocation.seq, None)  # it comes back unless something fails on the way
+        if read_to is None:
+            with self._database.read() as connection:
+                read_to = {agent: journal.offset for agent, journal in stored.journals_of(connection, allocation.seq).items()}
         done = 0
-        for agent, data in self._collector.fetch(allocation.id, offsets).items():
+        for agent, data in self._collector.fetch(allocation.id, read_to).items():
             with self._lease.write() as connection:
-                done += self._collector.apply(connection, allocation, agent, data, self._clock.now())
+                length = self._collector.apply(connection, allocation, agent, data, self._clock.now())
+            read_to[agent] = read_to.get(agent, 0) + length
+            done += length
+        self._read_to[allocation.seq] = read_to
         return done
+
+    def forget(self) -> None:
+        """Another engine may have led meanwhile: how far journals are applied is asked of the store again."""
+        self._read_to.clear()
 
     def poll(self, allocations: Sequence[Any]) -> bool:
         """Asks the scheduler about all in one query, notes what it says, and closes those that are over; whether anything changed."""
@@ -204,6 +217,7 @@ class Watcher:
             over = {"state": AllocationState.ENDED, "started_at": started, "ended_at": ended, "reason": says}
             stored.update_allocation(connection, allocation.seq, **over)
         self._unknown_since.pop(allocation.seq, None)
+        self._read_to.pop(allocation.seq, None)
         self._collector.forget(allocation.seq)
         _log.info("ended", allocation=allocation.id, scheduler=says, lost=len(lost), given_back=len(unstarted))
         for folder in ("bundle", "claimed", "revoked", "templates", "work"):

@@ -35,13 +35,19 @@ class Database:
             self.engine = sa.create_engine(self.url, pool_pre_ping=True, pool_size=10, connect_args={"connect_timeout": 10})
         self._writer = self.engine.execution_options(packhorse_write=True)
         self._turn = threading.Lock()
+        self.writes = 0
+        """Write transactions of this process so far: who has seen a number knows whether it has written since."""
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that may write: all of it is durable at the end, or none. Raises Unavailable when the database is away."""
         try:
-            with self._turn_to_write(), _translated(), self._writer.begin() as connection:
-                yield connection
+            with self._turn_to_write(), _translated():
+                try:
+                    with self._writer.begin() as connection:
+                        yield connection
+                finally:  # after the commit: what is counted can be seen. Two at once may count as one, which is as good
+                    self.writes += 1
         except Unavailable as error:
             if "full" in error.message:  # what was written before that is still in the log, and takes everybody's room
                 self.cut_log()

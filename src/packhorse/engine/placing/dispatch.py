@@ -104,24 +104,39 @@ class Dispatcher:
         self._refused_until = 0.0  # monotonic: the scheduler takes no job of ours before that
 
     def plan(self) -> Plan:
-        """Decides in one transaction which tasks go where next; what it returns must be carried out by ``carry_out``."""
+        """Decides in one transaction which tasks go where next; what it returns must be carried out by ``carry_out``.
+
+        Where nothing can be placed nothing is written either: most looks find the site supplied.
+        """
         with self._database.read() as connection:
             demands = self._wants.demands(connection)
             rows = stored.live_allocations(connection, self._site.name)
+            unclaimed = {row.seq: _unclaimed_core_s(connection, row.seq) for row in rows} if demands else {}
+        limits = self._site.limits() if demands else ()
         blocks: list[Block] = []
-        if demands or self._written:
-            limits = self._site.limits() if demands else ()
+        if self._written or self._can_place(self._live(rows), demands, limits, unclaimed):
             with self._lease.write() as connection:
                 for seq, numbers in self._written.items():
                     stored.set_block_states(connection, seq, numbers, "written")
                 self._written = {}
-                rows = stored.live_allocations(connection, self._site.name)
-                live = [Live.of(row, self._clock.now()) for row in rows if row.state != AllocationState.CLOSING]
+                live = self._live(stored.live_allocations(connection, self._site.name))
                 blocks = self._fill(connection, live, demands)
                 blocks += self._open(connection, live, demands, limits)
                 rows = stored.live_allocations(connection, self._site.name)
             self._forget_all_but(rows)
         return Plan(blocks, [row for row in rows if row.state == AllocationState.SUBMITTING], bool(demands))
+
+    def _live(self, rows: Sequence[Any]) -> list[Live]:
+        return [Live.of(row, self._clock.now()) for row in rows if row.state != AllocationState.CLOSING]
+
+    def _can_place(
+        self, live: Sequence[Live], demands: list[pack.Demand], limits: Sequence[Limits], unclaimed: Mapping[int, float]
+    ) -> bool:
+        """Whether an allocation of ``live`` may be given work, or another one is to be opened."""
+        for one in live:
+            if pack.quota(one.shape.all_cores, unclaimed.get(one.seq, 0.0)) and _suiting(one, live, demands):
+                return True
+        return any(self._next_shape(demand, live, limits) for demand in demands)
 
     def _forget_all_but(self, live: Sequence[Any]) -> None:
         """Of allocations that are over nothing is remembered: an engine runs for months."""
@@ -154,14 +169,7 @@ class Dispatcher:
         """Plans blocks for the allocations that run, or, where none does, for those that wait, until each has enough unclaimed work."""
         blocks: list[Block] = []
         for allocation in live:
-            suiting = [demand for demand in demands if pack.suits(allocation.shape, demand, allocation.left_s)]
-            if not allocation.has_started:  # it may wait for hours: what another one could run now is not tied to it
-                suiting = [
-                    demand
-                    for demand in suiting
-                    if not any(other.has_started and pack.suits(other.shape, demand, other.left_s) for other in live)
-                ]
-            if suiting:
+            if suiting := _suiting(allocation, live, demands):
                 blocks += self._feed(connection, allocation, suiting, demands)
         return blocks
 
@@ -169,25 +177,32 @@ class Dispatcher:
         """Opens the allocations that ``demands`` are worth, and gives them their first blocks."""
         blocks: list[Block] = []
         for demand in list(demands):
-            fitting_limits = fitting(limits, demand.resources)
-            if not fitting_limits:
-                continue  # the site has lost nodes since the run was accepted; it may get them back
-            while demand in demands and (room := self._site.max_allocations - len(live)) > 0:
-                mine = [one for one in live if pack.suits(one.shape, demand, one.left_s)]
-                wanted = pack.nodes_wanted(demand, fitting_limits[0]) - sum(one.shape.nodes for one in mine)
-                left = self._nodes_left(live)
-                if (wanted <= 0 and demand.resources.nodes == 1) or left < demand.resources.nodes:
-                    break
-                shape = pack.shape(demand, limits, min(left, math.ceil(max(1, wanted) / room)))
-                if shape is None:
-                    break
+            while demand in demands and (shape := self._next_shape(demand, live, limits)) is not None:
+                has_runner = any(one.has_started and pack.suits(one.shape, demand, one.left_s) for one in live)
                 image = job_image(self._site, self._specs.images_of(connection, demand.run_seq, fresh=True))
                 opened = self._insert(connection, replace(shape, image=image))
                 live.append(opened)
-                if not any(one.has_started for one in mine):
+                if not has_runner:
                     blocks += self._feed(connection, opened, [demand], demands)
-                    demand = next((one for one in demands if (one.run_seq, one.resources) == (demand.run_seq, demand.resources)), demand)
+                    same = (demand.run_seq, demand.resources)
+                    demand = next((one for one in demands if (one.run_seq, one.resources) == same), demand)
         return blocks
+
+    def _next_shape(self, demand: pack.Demand, live: Sequence[Live], limits: Sequence[Limits]) -> Shape | None:
+        """The next allocation that ``demand`` is worth beside ``live``; None where those do, or the site gives no more.
+
+        None also where no node fits: the site has lost nodes since the run was accepted, and may get them back.
+        """
+        fitting_limits = fitting(limits, demand.resources)
+        room = self._site.max_allocations - len(live)
+        if not fitting_limits or room <= 0:
+            return None
+        nodes = sum(one.shape.nodes for one in live if pack.suits(one.shape, demand, one.left_s))
+        wanted = pack.nodes_wanted(demand, fitting_limits[0]) - nodes
+        left = self._nodes_left(live)
+        if (wanted <= 0 and demand.resources.nodes == 1) or left < demand.resources.nodes:
+            return None
+        return pack.shape(demand, limits, min(left, math.ceil(max(1, wanted) / room)))
 
     def _nodes_left(self, live: Sequence[Live]) -> int:
         if self._site.max_nodes is None:
@@ -203,8 +218,7 @@ class Dispatcher:
     def _feed(self, connection: sa.Connection, allocation: Live, suiting: Sequence[pack.Demand], demands: list[pack.Demand]) -> list[Block]:
         """Plans blocks until the allocation has enough unclaimed work, and takes what it took off ``demands``."""
         cores = allocation.shape.all_cores
-        unclaimed = stored.blocks_of(connection, allocation.seq, ["planned", "written"])
-        quota = pack.quota(cores, sum(block.predicted_core_s for block in unclaimed))
+        quota = pack.quota(cores, _unclaimed_core_s(connection, allocation.seq))
         if allocation.shape.for_one_task:
             given = {suiting[0]: 1}
         else:
@@ -319,3 +333,18 @@ class Dispatcher:
             return
         with self._lease.write() as connection:
             stored.update_allocation(connection, allocation.seq, job_id=job_id, state=AllocationState.PENDING, reason=None)
+
+
+def _unclaimed_core_s(connection: sa.Connection, allocation_seq: int) -> float:
+    """Predicted work of the blocks of an allocation that no agent has claimed."""
+    blocks = stored.blocks_of(connection, allocation_seq, ["planned", "written"])
+    return sum((float(block.predicted_core_s) for block in blocks), 0.0)
+
+
+def _suiting(allocation: Live, live: Sequence[Live], demands: Sequence[pack.Demand]) -> list[pack.Demand]:
+    """What an allocation can run; of one that waits, only what none of those that run could: it may wait for hours."""
+    suiting = [demand for demand in demands if pack.suits(allocation.shape, demand, allocation.left_s)]
+    if allocation.has_started:
+        return suiting
+    running = [other for other in live if other.has_started]
+    return [demand for demand in suiting if not any(pack.suits(other.shape, demand, other.left_s) for other in running)]
