@@ -2,44 +2,108 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TextIO
 
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.table import Table
+from typer.exceptions import TyperException
 
-from packhorse.domain.errors import PackhorseError
+from packhorse.cli.streams import OutputFailed
+from packhorse.domain.errors import InvalidRequest, PackhorseError
+from packhorse.domain.plain import plain, plain_lines
+from packhorse.terminal import cells, has_colours, is_terminal, width, write_line
 
-_WIDE = 200  # where nobody looks, tables are not folded
-out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
-err = Console(stderr=True, soft_wrap=True)
-
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 INTERNAL_ERROR = 70  # EX_SOFTWARE
+_GAP = "  "  # between columns
+_NARROW = 6  # a column of a table is not made narrower
+_STYLES = {"bold": "1", "dim": "2", "red": "31"}
 
 
 def report(error: Exception, *, as_json: bool) -> int:
     """Prints a refusal and returns the exit code. Anything that is not a refusal is our own fault, and says how to tell us."""
-    if isinstance(error, PackhorseError):
-        refusal = error
-    elif isinstance(error, ValidationError):
-        details = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()[:10])
-        refusal = PackhorseError(f"The request is not valid: {details}.")
-    elif isinstance(error, OSError) and error.filename:
-        refusal = PackhorseError(f"{error.filename}: {error.strerror}.")
-    else:
-        message = f"Packhorse failed: {type(error).__name__}: {error}."
-        refusal = PackhorseError(message, hint="This is a bug. Set PACKHORSE_DEBUG=1 to see where, and please report it.")
-        refusal.exit_code = INTERNAL_ERROR
-    if as_json:
+    if isinstance(error, TyperException):
+        return _report_usage(error)
+    refusal = _refusal(error)
+    if refusal.exit_code == INTERNAL_ERROR and os.environ.get("PACKHORSE_DEBUG"):
+        print_lines("".join(traceback.format_exception(error)), file=sys.stderr)
+    if as_json and not isinstance(error, OutputFailed):
         problems = [{"where": problem.where, "what": problem.what, "hint": problem.hint} for problem in refusal.problems]
         print(json.dumps({"error": {"code": refusal.code, "message": refusal.message, "hint": refusal.hint, "problems": problems}}))
+        sys.stdout.flush()
     else:
-        err.print(str(refusal), style="red", markup=False, highlight=False)
+        note(f"{refusal.message} {refusal.hint}".rstrip(), style="red")
+        for problem in refusal.problems:
+            note(f"  - {problem}", style="red")
     return refusal.exit_code
+
+
+def _refusal(error: Exception) -> PackhorseError:
+    if isinstance(error, PackhorseError):
+        return error
+    if isinstance(error, ValidationError):
+        details = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()[:10])
+        return PackhorseError(f"The request is not valid: {details}.")
+    if isinstance(error, OSError) and error.filename:
+        return PackhorseError(f"{os.fsdecode(error.filename)}: {error.strerror}.")
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return OutputFailed(f"A file cannot be written: {error.strerror}.", hint="Make room where PACKHORSE_HOME and TMPDIR are.")
+    if isinstance(error, UnicodeEncodeError) and (odd := next((word for word in sys.argv if not _is_text(word)), None)):
+        return InvalidRequest(f"'{odd}' on the command line is not UTF-8 text.", hint="Only the name of a file may be so.")
+    message = f"Packhorse failed: {type(error).__name__}: {error}."
+    refusal = PackhorseError(message, hint="This is a bug. Set PACKHORSE_DEBUG=1 to see where, and please report it.")
+    refusal.exit_code = INTERNAL_ERROR
+    return refusal
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _report_usage(error: TyperException) -> int:
+    """A command line that is not understood."""
+    context = getattr(error, "ctx", None)
+    if context is not None and error.message == context.get_help():  # nothing was asked for
+        print_lines(error.message, file=sys.stderr)
+        return error.exit_code
+    if context is not None:
+        print_lines(context.get_usage(), file=sys.stderr)
+        note(f"Try '{context.command_path} --help' for help.")
+        note("")
+    note(f"Error: {error.format_message()}")
+    return error.exit_code
+
+
+def say(line: object = "") -> None:
+    """One line for people on stdout."""
+    print(plain(line))
+
+
+def note(line: object = "", *, style: str = "") -> None:
+    """One line for people on stderr."""
+    write_line(sys.stderr, _styled(plain(line), style, sys.stderr))
+
+
+def print_lines(text: object, *, indent: str = "", style: str = "", file: TextIO | None = None) -> None:
+    """Lines that others wrote. With ``indent`` none of them can be taken for one of ours."""
+    file = file or sys.stdout
+    for line in plain_lines(text):
+        print(f"{indent}{_styled(line, style, file)}".rstrip(), file=file)
+
+
+def _styled(text: str, style: str, file: TextIO) -> str:
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if text and style and has_colours(file) else text
 
 
 def print_json(document: Any) -> None:
@@ -59,21 +123,72 @@ def as_plain(document: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table without lines, easy to read and to cut."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else str(cell).replace("[", "\\[") for cell in row))
-    out.print(table)
+    """A table without lines, easy to read and to cut: a row is a line, unless a terminal is too narrow for it."""
+    shown = [list(columns), *(["" if cell is None else plain(cell) for cell in row] for row in rows)]
+    widths = [max(map(cells, column)) for column in zip(*shown, strict=True)]
+    if is_terminal(sys.stdout):
+        folded = _narrowed(widths, width(sys.stdout))
+        if folded is None:
+            _print_records(shown)
+            return
+        widths = folded
+    for number, row in enumerate(shown):
+        parts = [fold(cell, columns) for cell, columns in zip(row, widths, strict=True)]
+        for line in zip_longest(*parts, fillvalue=""):
+            text = _GAP.join(cell + " " * (columns - cells(cell)) for cell, columns in zip(line, widths, strict=True)).rstrip()
+            print(_styled(text, "" if number else "bold", sys.stdout))
+
+
+def _narrowed(widths: list[int], available: int) -> list[int] | None:
+    """Widths of columns, the widest made narrower until all fit in ``available``; the first stays, as it names what one may copy. None
+    where that would leave too little."""
+
+    def limited(level: int) -> list[int]:
+        return [widths[0], *(min(one, level) for one in widths[1:])]
+
+    def total(level: int) -> int:
+        return sum(limited(level)) + len(_GAP) * (len(widths) - 1)
+
+    level = max(_NARROW, min(max(widths), available))
+    while level > _NARROW and total(level) > available:
+        level -= 1
+    return limited(level) if total(level) <= available else None
+
+
+def fold(text: str, columns: int) -> list[str]:
+    """``text`` in pieces of at most ``columns``, at spaces where there are some."""
+    lines: list[str] = []
+    while cells(text) > columns:
+        end = taken = 0
+        while end < len(text) and (step := cells(text[end])) + taken <= columns:
+            taken, end = taken + step, end + 1
+        space = text.rfind(" ", 0, end + 1)
+        cut = space if space > 0 else max(1, end)
+        lines.append(text[:cut].rstrip())
+        text = text[cut:].lstrip()
+    return [*lines, text]
+
+
+def _print_records(shown: list[list[str]]) -> None:
+    """A table for a terminal that is too narrow for it: one value a line."""
+    header, *rows = shown
+    if not rows:
+        print(_styled(_GAP.join(header), "bold", sys.stdout))
+    for number, row in enumerate(rows):
+        if number:
+            print()
+        print_facts(list(zip(header, row, strict=True)))
 
 
 def print_facts(facts: Sequence[tuple[str, object]]) -> None:
-    """Names and values, one a line; those without a value are left out."""
-    width = max(len(name) for name, _ in facts)
+    """Names and values, one a line; those without a value are left out. What a value has of lines stands below each other."""
+    indent = max(cells(plain(name)) for name, _ in facts)
     for name, value in facts:
         if value not in (None, ""):
-            out.print(f"{name:<{width}}  {value}", markup=False, highlight=False)
+            head = plain(name)
+            for line in plain_lines(value):
+                print(f"{head}{' ' * (indent - cells(head))}{_GAP}{line}".rstrip())
+                head = ""
 
 
 def moment(at: float | None) -> str:
@@ -103,8 +218,3 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def is_terminal() -> bool:
-    """Whether a person watches stderr."""
-    return sys.stderr.isatty()

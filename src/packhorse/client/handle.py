@@ -13,6 +13,7 @@ from packhorse.client.backends import Backend
 from packhorse.client.progress import Progress
 from packhorse.domain.errors import Unavailable
 from packhorse.domain.ids import task_id
+from packhorse.domain.plain import plain
 from packhorse.domain.states import FAILED, TaskState
 from packhorse.domain.views import RunView, TaskView, UsageView
 
@@ -128,13 +129,13 @@ class RunHandle:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{number} {state}" for state, number in self.view.counts.items())
-        return f"<Run {self.id} of {self.view.app or 'tasks'}: {counts}>"
+        return plain(f"<Run {self.id} of {self.view.app or 'tasks'}: {counts}>")
 
     def _repr_html_(self) -> str:
         """For notebooks."""
         view = self.refresh()
         rows = "".join(f"<tr><td>{html.escape(state)}</td><td>{number}</td></tr>" for state, number in view.counts.items())
-        title = html.escape(f"{view.name or view.app or 'tasks'} ({view.id})")
+        title = html.escape(plain(f"{view.name or view.app or 'tasks'} ({view.id})"))
         return f"<table><caption>{title}: {view.done} of {view.tasks} done</caption>{rows}</table>"
 
 
