@@ -6,7 +6,9 @@ import os
 import threading
 from typing import TextIO
 
-_USUAL_WIDTH = 80
+from packhorse.domain.plain import plain
+
+USUAL_WIDTH = 80
 _lock = threading.RLock()
 _shown: StatusLine | None = None
 
@@ -40,7 +42,16 @@ def width(stream: TextIO | None) -> int:
             columns = os.get_terminal_size(stream.fileno()).columns
         except (OSError, ValueError):
             pass
-    return columns if columns > 0 else _USUAL_WIDTH
+    return columns if columns > 0 else USUAL_WIDTH
+
+
+def shown(value: object, stream: TextIO | None) -> str:
+    """``value`` in one line, as ``plain`` has it and ``stream`` can print it."""
+    text = plain(value)
+    encoding = getattr(stream, "encoding", None)
+    if text.isascii() or not encoding:
+        return text
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def cells(text: str) -> int:

@@ -17,13 +17,14 @@ from typer.exceptions import TyperException
 
 from packhorse.cli.streams import OutputFailed
 from packhorse.domain.errors import InvalidRequest, PackhorseError
-from packhorse.domain.plain import plain, plain_lines
-from packhorse.terminal import cells, has_colours, is_terminal, width, write_line
+from packhorse.domain.plain import plain_lines
+from packhorse.terminal import USUAL_WIDTH, cells, has_colours, is_terminal, shown, width, write_line
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 INTERNAL_ERROR = 70  # EX_SOFTWARE
 _GAP = "  "  # between columns
 _NARROW = 6  # a column of a table is not made narrower
+_WORD = 14  # longer words are broken: it is that of EXECUTOR_ERROR
 _STYLES = {"bold": "1", "dim": "2", "red": "31"}
 
 
@@ -34,15 +35,23 @@ def report(error: Exception, *, as_json: bool) -> int:
     refusal = _refusal(error)
     if refusal.exit_code == INTERNAL_ERROR and os.environ.get("PACKHORSE_DEBUG"):
         print_lines("".join(traceback.format_exception(error)), file=sys.stderr)
-    if as_json and not isinstance(error, OutputFailed):
-        problems = [{"where": problem.where, "what": problem.what, "hint": problem.hint} for problem in refusal.problems]
-        print(json.dumps({"error": {"code": refusal.code, "message": refusal.message, "hint": refusal.hint, "problems": problems}}))
-        sys.stdout.flush()
-    else:
+    if not (as_json and _is_printed(refusal)):
         note(f"{refusal.message} {refusal.hint}".rstrip(), style="red")
         for problem in refusal.problems:
             note(f"  - {problem}", style="red")
     return refusal.exit_code
+
+
+def _is_printed(refusal: PackhorseError) -> bool:
+    """Prints it for a program, where that is possible."""
+    problems = [{"where": problem.where, "what": problem.what, "hint": problem.hint} for problem in refusal.problems]
+    document = {"error": {"code": refusal.code, "message": refusal.message, "hint": refusal.hint, "problems": problems}}
+    try:
+        print(json.dumps(document))
+        sys.stdout.flush()
+    except OutputFailed:
+        return False
+    return not isinstance(refusal, OutputFailed)
 
 
 def _refusal(error: Exception) -> PackhorseError:
@@ -87,12 +96,12 @@ def _report_usage(error: TyperException) -> int:
 
 def say(line: object = "") -> None:
     """One line for people on stdout."""
-    print(plain(line))
+    print(shown(line, sys.stdout))
 
 
 def note(line: object = "", *, style: str = "") -> None:
     """One line for people on stderr."""
-    write_line(sys.stderr, _styled(plain(line), style, sys.stderr))
+    write_line(sys.stderr, _styled(shown(line, sys.stderr), style, sys.stderr))
 
 
 def print_lines(text: object, *, indent: str = "", style: str = "", file: TextIO | None = None) -> None:
@@ -124,35 +133,37 @@ def as_plain(document: Any) -> Any:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table without lines, easy to read and to cut: a row is a line, unless a terminal is too narrow for it."""
-    shown = [list(columns), *(["" if cell is None else plain(cell) for cell in row] for row in rows)]
-    widths = [max(map(cells, column)) for column in zip(*shown, strict=True)]
+    table = [list(columns), *(["" if cell is None else shown(cell, sys.stdout) for cell in row] for row in rows)]
+    widths = [max(map(cells, column)) for column in zip(*table, strict=True)]
     if is_terminal(sys.stdout):
-        folded = _narrowed(widths, width(sys.stdout))
-        if folded is None:
-            _print_records(shown)
+        words = [max(cells(word) for cell in column for word in cell.split(" ")) for column in zip(*table, strict=True)]
+        fitting = narrowed(widths, words, width(sys.stdout))
+        if fitting is None:
+            _print_records(table)
             return
-        widths = folded
-    for number, row in enumerate(shown):
+        widths = fitting
+    for number, row in enumerate(table):
         parts = [fold(cell, columns) for cell, columns in zip(row, widths, strict=True)]
         for line in zip_longest(*parts, fillvalue=""):
             text = _GAP.join(cell + " " * (columns - cells(cell)) for cell, columns in zip(line, widths, strict=True)).rstrip()
             print(_styled(text, "" if number else "bold", sys.stdout))
 
 
-def _narrowed(widths: list[int], available: int) -> list[int] | None:
-    """Widths of columns, the widest made narrower until all fit in ``available``; the first stays, as it names what one may copy. None
-    where that would leave too little."""
-
-    def limited(level: int) -> list[int]:
-        return [widths[0], *(min(one, level) for one in widths[1:])]
-
-    def total(level: int) -> int:
-        return sum(limited(level)) + len(_GAP) * (len(widths) - 1)
-
-    level = max(_NARROW, min(max(widths), available))
-    while level > _NARROW and total(level) > available:
+def narrowed(widths: list[int], words: list[int], available: int) -> list[int] | None:
+    """Widths of columns whose longest words are ``words``, the widest made narrower until all fit in ``available``; the first stays, as it
+    names what one may copy. Words are broken only where a terminal has the usual width. None where too little would be left."""
+    floors = [widths[0], *(min(word, _WORD) for word in words[1:])]
+    gaps = len(_GAP) * (len(widths) - 1)
+    if sum(floors) + gaps > available:
+        if available < USUAL_WIDTH:
+            return None
+        floors = [widths[0], *(min(one, _NARROW) for one in widths[1:])]
+    if sum(floors) + gaps > available:
+        return None
+    level = max(widths)
+    while sum(now := [max(floor, min(one, level)) for floor, one in zip(floors, widths, strict=True)]) + gaps > available:
         level -= 1
-    return limited(level) if total(level) <= available else None
+    return now
 
 
 def fold(text: str, columns: int) -> list[str]:
@@ -169,9 +180,9 @@ def fold(text: str, columns: int) -> list[str]:
     return [*lines, text]
 
 
-def _print_records(shown: list[list[str]]) -> None:
+def _print_records(table: list[list[str]]) -> None:
     """A table for a terminal that is too narrow for it: one value a line."""
-    header, *rows = shown
+    header, *rows = table
     if not rows:
         print(_styled(_GAP.join(header), "bold", sys.stdout))
     for number, row in enumerate(rows):
@@ -182,10 +193,10 @@ def _print_records(shown: list[list[str]]) -> None:
 
 def print_facts(facts: Sequence[tuple[str, object]]) -> None:
     """Names and values, one a line; those without a value are left out. What a value has of lines stands below each other."""
-    indent = max(cells(plain(name)) for name, _ in facts)
+    indent = max(cells(shown(name, sys.stdout)) for name, _ in facts)
     for name, value in facts:
         if value not in (None, ""):
-            head = plain(name)
+            head = shown(name, sys.stdout)
             for line in plain_lines(value):
                 print(f"{head}{' ' * (indent - cells(head))}{_GAP}{line}".rstrip())
                 head = ""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 import time
 
-from packhorse.domain.plain import plain
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView
-from packhorse.terminal import StatusLine, cells, is_terminal, obeys, width
+from packhorse.terminal import StatusLine, cells, is_terminal, obeys, shown, width
 
 _STEP_S = 0.2  # the line is not written over more often
 _NAME = 30  # columns of a run's name
 _BAR = 20
-_NOTEBOOK = 100  # columns
+_NOTEBOOK = 100  # columns; also where what does not fit is folded
 
 
 class Progress:
@@ -46,7 +45,8 @@ class Progress:
                 self._line.end()
 
     def _show(self) -> None:
-        text = progress_line(self._view, time.monotonic() - self._began, self._done_before, self._columns())
+        columns = _NOTEBOOK if self._is_notebook or self._line is None else width(sys.stderr)
+        text = progress_line(self._view, time.monotonic() - self._began, self._done_before, columns)
         if self._line is not None:
             self._line.show(text)
             return
@@ -56,9 +56,6 @@ class Progress:
             sys.stderr.flush()
             self._tenth = tenth
 
-    def _columns(self) -> int:
-        return _NOTEBOOK if self._is_notebook else width(sys.stderr)
-
 
 def progress_line(view: RunView, elapsed_s: float, done_before: int, columns: int) -> str:
     """All of it that is narrower than ``columns``; where that is little, only how many tasks are done.
@@ -66,14 +63,14 @@ def progress_line(view: RunView, elapsed_s: float, done_before: int, columns: in
     ``elapsed_s`` is since somebody waits; ``done_before`` tasks were done then.
     """
     running = view.counts.get(TaskState.RUNNING, 0)
-    name, done = _cut(plain(view.name or view.id), _NAME), f"{view.done:,}/{view.tasks:,}"
+    name, done = _cut(shown(view.name or view.id, sys.stderr), _NAME), f"{view.done:,}/{view.tasks:,}"
     full = _BAR * view.done // max(1, view.tasks)
     bar = f"[{'#' * full}{'.' * (_BAR - full)}]"
-    now = f"{running:,} running" + (f", {view.failed:,} failed" if view.failed else "")
+    failed = f"{view.failed:,} failed" if view.failed else ""
+    now = ", ".join(part for part in (f"{running:,} running" if running else "", failed) if part)
     times = _clock(elapsed_s)
     if done_before < view.done < view.tasks:
         times += f", {_clock(elapsed_s * (view.tasks - view.done) / (view.done - done_before))} left"
-    failed = f"{view.failed:,} failed" if view.failed else ""
     for parts in ((name, bar, done, now, times), (name, done, now, times), (name, done, now), (done, now), (done, failed), (done,)):
         line = "  ".join(part for part in parts if part)
         if cells(line) < columns:
