@@ -60,7 +60,7 @@ def _refusal(error: Exception) -> PackhorseError:
     if isinstance(error, ValidationError):
         details = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()[:10])
         return PackhorseError(f"The request is not valid: {details}.")
-    if isinstance(error, OSError) and error.filename:
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
         return PackhorseError(f"{os.fsdecode(error.filename)}: {error.strerror}.")
     if isinstance(error, OSError) and error.errno in _FULL:
         return OutputFailed(f"A file cannot be written: {error.strerror}.", hint="Make room where PACKHORSE_HOME and TMPDIR are.")
@@ -160,7 +160,7 @@ def narrowed(widths: list[int], words: list[int], available: int) -> list[int] |
         floors = [widths[0], *(min(one, _NARROW) for one in widths[1:])]
     if sum(floors) + gaps > available:
         return None
-    level = max(widths)
+    level = min(max(widths), available)
     while sum(now := [max(floor, min(one, level)) for floor, one in zip(floors, widths, strict=True)]) + gaps > available:
         level -= 1
     return now
