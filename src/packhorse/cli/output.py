@@ -133,7 +133,7 @@ def as_plain(document: Any) -> Any:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table without lines, easy to read and to cut: a row is a line, unless a terminal is too narrow for it."""
-    table = [list(columns), *(["" if cell is None else shown(cell, sys.stdout) for cell in row] for row in rows)]
+    table = [["" if cell is None else shown(cell, sys.stdout) for cell in row] for row in (columns, *rows)]
     widths = [max(map(cells, column)) for column in zip(*table, strict=True)]
     if is_terminal(sys.stdout):
         words = [max(cells(word) for cell in column for word in cell.split(" ")) for column in zip(*table, strict=True)]
