@@ -141,7 +141,7 @@ def print_results(run_id: str, output: str | None, *, as_csv: bool, as_json: boo
     with Client() as client:
         read_rows = client.get(run_id).iter_results
         if output is None:
-            _write_rows(_Eyes() if wants_csv and is_terminal(sys.stdout) else sys.stdout, read_rows, as_csv=wants_csv)
+            _write_rows(_stdout_of_data() if wants_csv else sys.stdout, read_rows, as_csv=wants_csv)
             return
         with replacing(Path(output)) as raw, io.TextIOWrapper(raw, "utf-8", "backslashreplace", newline="") as file:
             number = _write_rows(file, read_rows, as_csv=wants_csv)
@@ -158,6 +158,15 @@ class _Eyes:
     def write(self, text: str) -> None:
         for line in plain_lines(text):
             say(line)
+
+
+def _stdout_of_data() -> _Written:
+    """Stdout for what programs read: UTF-8 in every locale, as a file is; but on a terminal it is for a person."""
+    if is_terminal(sys.stdout):
+        return _Eyes()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return sys.stdout
 
 
 def _write_rows(file: _Written, read_rows: Callable[[], Iterator[dict[str, Any]]], *, as_csv: bool) -> int:
