@@ -25,7 +25,8 @@ def replacing(target: Path, *, mode: int | None = None, what: str = "") -> Itera
     no plain file (a device, a pipe), or may be written while its folder may not, is written as it is. To write that fails is an
     OutputFailed that names ``what``, or else ``target``; all else is an OSError.
     """
-    what = what or str(target)
+    named = str(target)
+    what = what or named
     try:
         was: os.stat_result | None = target.stat()
     except FileNotFoundError:
@@ -38,7 +39,7 @@ def replacing(target: Path, *, mode: int | None = None, what: str = "") -> Itera
         descriptor, temporary = tempfile.mkstemp(prefix=".packhorse.", dir=target.parent)  # its mode is 0600
     except OSError as error:
         if was is None or error.errno not in _NOT_BESIDE:
-            raise OSError(error.errno, error.strerror, str(target)) from None
+            raise OSError(error.errno, error.strerror, named) from None
         yield from _in_place(target, what)
         return
     try:

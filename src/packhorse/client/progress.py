@@ -11,7 +11,7 @@ from packhorse.terminal import StatusLine, cells, is_terminal, obeys, shown, wid
 
 _STEP_S = 0.2  # the line is not written over more often
 _NAME = 30  # columns of a run's name
-_BAR = 20
+_BAR, _SHORT_BAR = 20, 5  # signs of a bar, at most and at least
 _NOTEBOOK = 100  # columns; also where what does not fit is folded
 
 
@@ -64,23 +64,30 @@ def progress_line(view: RunView, elapsed_s: float, done_before: int, columns: in
     """
     running = view.counts.get(TaskState.RUNNING, 0)
     name, done = _cut(shown(view.name or view.id, sys.stderr), _NAME), f"{view.done:,}/{view.tasks:,}"
-    full = _BAR * view.done // max(1, view.tasks)
-    bar = f"[{'#' * full}{'.' * (_BAR - full)}]"
     failed = f"{view.failed:,} failed" if view.failed else ""
     now = ", ".join(part for part in (f"{running:,} running" if running else "", failed) if part)
     times = _clock(elapsed_s)
     if done_before < view.done < view.tasks:
         times += f", {_clock(elapsed_s * (view.tasks - view.done) / (view.done - done_before))} left"
-    for parts in ((name, bar, done, now, times), (name, done, now, times), (name, done, now), (done, now), (done, failed), (done,)):
-        line = "  ".join(part for part in parts if part)
-        if cells(line) < columns:
+    room = columns - 1 - cells(_joined(name, "[]", done, now, times))
+    if room >= _SHORT_BAR:
+        length = min(_BAR, room)
+        full = length * view.done // max(1, view.tasks)
+        return _joined(name, f"[{'#' * full}{'.' * (length - full)}]", done, now, times)
+    for parts in ((name, done, now, times), (name, done, now), (done, now), (done, failed), (done,)):
+        if cells(line := _joined(*parts)) < columns:
             return line
     return done[: max(0, columns - 1)]
+
+
+def _joined(*parts: str) -> str:
+    return "  ".join(part for part in parts if part)
 
 
 def _cut(text: str, columns: int) -> str:
     if cells(text) <= columns:
         return text
+    text = text[: 4 * columns]
     while cells(text) > columns - 3:
         text = text[:-1]
     return text + "..."

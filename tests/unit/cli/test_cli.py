@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -174,25 +172,3 @@ def test_no_option_takes_a_token(folder: Path) -> None:
     """A command line is for everybody on the machine to read."""
     for command in ("run", "ps", "serve", "token add", "doctor"):
         assert "--token" not in packhorse(folder, *command.split(), "--help").stdout
-
-
-def test_ctrl_c_while_waiting_keeps_the_run_and_says_how_to_go_on(folder: Path) -> None:
-    (folder / "slow.yaml").write_text("packhorse: 1\nname: slow\nversion: '1'\ncommand: [sleep, '60']\n")
-    command = [sys.executable, "-m", "packhorse.cli.main", "run", "./slow.yaml"]
-    # a shell that starts the tests in the background has them ignore SIGINT, and all that they start
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(folder),
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        assert process.stderr is not None
-        run_id = process.stderr.readline().split()[1].rstrip(":")  # 'Run r-…: 1 tasks'
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"packhorse wait {run_id}" in said
-    assert packhorse(folder, "cancel", run_id).returncode == 0

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from packhorse import terminal
 from packhorse.cli import output
 from packhorse.cli.output import fold, narrowed, note, print_facts, print_lines, print_table, report, say
 from packhorse.domain.errors import InvalidRequest, Problem
@@ -140,6 +141,12 @@ def test_a_table_fits_its_terminal_or_is_a_list_and_nothing_is_lost(columns: int
         return  # a list of values; the terminal folds what is too long
     widest = max(cell_len(line.removeprefix("\x1b[1m").removesuffix("\x1b[0m")) for line in text.splitlines())
     assert widest <= columns
+
+
+@pytest.mark.parametrize("columns", ["0", "-1", "many", "", "٣٠"])
+def test_a_width_that_is_none_is_the_usual_one(columns: str) -> None:
+    with screen(columns=1, COLUMNS=columns) as seen:
+        assert terminal.width(seen) == (30 if columns == "٣٠" else 80)
 
 
 def test_a_table_without_rows_is_its_header() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from packhorse.cli.streams import OutputFailed, Sink
 from tests.fixtures.commandline import packhorse_here, packhorse_processes
-from tests.unit.cli.conftest import Ended
+from tests.integration.cli.conftest import Ended
 
 FULL = "/dev/full"
 NO_SPACE = "The output cannot be written: No space left on device.\n"
