@@ -76,6 +76,8 @@ def ask(question: str) -> str:
         return input().strip()
     except EOFError:
         raise InvalidRequest("The answers ended before the questions did; nothing was written.") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"An answer is not text in {sys.stdin.encoding}; nothing was written.") from None
 
 
 def add(given: Given, *, as_json: bool) -> None:

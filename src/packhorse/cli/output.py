@@ -64,7 +64,7 @@ def _refusal(error: Exception) -> PackhorseError:
         return PackhorseError(f"{os.fsdecode(error.filename)}: {error.strerror}.")
     if isinstance(error, OSError) and error.errno in _FULL:
         return OutputFailed(f"A file cannot be written: {error.strerror}.", hint="Make room where PACKHORSE_HOME and TMPDIR are.")
-    if isinstance(error, UnicodeEncodeError) and (odd := next((word for word in sys.argv if not _is_text(word)), None)):
+    if "surrogates not allowed" in str(error) and (odd := next((word for word in sys.argv if not _is_text(word)), None)):
         return InvalidRequest(f"'{odd}' on the command line is not UTF-8 text.", hint="Only the name of a file may be so.")
     message = f"Packhorse failed: {type(error).__name__}: {error}."
     refusal = PackhorseError(message, hint="This is a bug. Set PACKHORSE_DEBUG=1 to see where, and please report it.")

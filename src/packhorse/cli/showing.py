@@ -14,6 +14,7 @@ import typer
 
 from packhorse.cli.files import replacing
 from packhorse.cli.output import duration, moment, note, print_facts, print_json, print_lines, print_table, say, size
+from packhorse.cli.streams import end_if_nobody_reads
 from packhorse.client import Client
 from packhorse.client.handle import flat_result, follow_log
 from packhorse.domain.errors import InvalidRequest, NotFound
@@ -129,6 +130,7 @@ def print_log(task: str, stream: str, *, follow: bool, attempt: int | None) -> N
         note("The log is printed as it is, also what a terminal obeys; '| cat -v' shows that instead.", style="dim")
     with Client() as client, client.backend.working():
         for piece in follow_log(client.backend, task, stream, follow=follow, attempt=attempt):
+            end_if_nobody_reads(sys.stdout)
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
 

@@ -67,6 +67,14 @@ class Sink(io.RawIOBase):
         return len(piece)
 
 
+def end_if_nobody_reads(stream: TextIO) -> None:
+    """Ends the program when ``stream`` is a pipe whose reader has gone, which else only the next byte would tell."""
+    asked = select.poll()
+    asked.register(stream.fileno(), 0)
+    if any(event & select.POLLERR for _, event in asked.poll(0)):
+        raise SystemExit(READER_GONE)
+
+
 @contextmanager
 def standard_streams() -> Iterator[None]:
     """Replaces stdout and stderr by ones that cannot fail in a way that nobody is told of; those that are replaced already stay."""
@@ -85,6 +93,7 @@ def standard_streams() -> Iterator[None]:
             out.flush()
         finally:
             sys.stdin, sys.stdout, sys.stderr = before
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left that must end in order, and Python would tell where it was
 
 
 def _occupy() -> None:

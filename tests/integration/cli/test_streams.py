@@ -134,3 +134,19 @@ def test_signals_that_are_ignored_stay_so(ended: Ended) -> None:
     code += "with signals_end_it(): print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN); signal.raise_signal(signal.SIGTERM)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.returncode, done.stderr) == ("True\n", 128 + signal.SIGTERM, "")
+
+
+def test_a_log_that_is_followed_ends_with_its_reader(ended: Ended) -> None:
+    """Also when the task says nothing more: only a byte would tell otherwise."""
+    folder = ended.folder / "quiet"
+    folder.mkdir()
+    (folder / "app.yaml").write_text("packhorse: 1\nname: quiet\nversion: '1'\ncommand: [sh, -c, 'echo first; exec sleep 60']\n")
+    here = {"environment": ended.environment, "folder": ended.folder}
+    run = packhorse_here("run", "./quiet", "--detach", **here).stdout.strip()  # type: ignore[arg-type]
+    command = [sys.executable, "-m", "packhorse.cli.main", "logs", f"{run}.0", "--follow"]
+    with subprocess.Popen(command, cwd=ended.folder, env=ended.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == b"first\n"
+        process.stdout.close()
+        assert (process.wait(30), process.stderr.read()) == (141, b"")
+    assert packhorse_here("cancel", run, **here).returncode == 0  # type: ignore[arg-type]
