@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from functools import cache
 from typing import TextIO
 
 from packhorse.domain.plain import plain
@@ -56,11 +58,14 @@ def shown(value: object, stream: TextIO | None) -> str:
 
 def cells(text: str) -> int:
     """How many columns ``text``, which is plain, takes."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len  # half of the time that is needed to import all else here
+    return len(text) if text.isascii() else _cell_len()(text)
 
-    return cell_len(text)
+
+@cache
+def _cell_len() -> Callable[[str], int]:
+    from rich.cells import cell_len  # slow to import, and most text is ASCII
+
+    return cell_len
 
 
 def write_line(stream: TextIO, line: str) -> None:

@@ -7,9 +7,10 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import zip_longest
+from operator import le
 from typing import Any, TextIO
 
 from pydantic import BaseModel, ValidationError
@@ -143,10 +144,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
             return
         widths = fitting
     for number, row in enumerate(table):
-        parts = [fold(cell, columns) for cell, columns in zip(row, widths, strict=True)]
-        for line in zip_longest(*parts, fillvalue=""):
-            text = _GAP.join(cell + " " * (columns - cells(cell)) for cell, columns in zip(line, widths, strict=True)).rstrip()
-            print(_styled(text, "" if number else "bold", sys.stdout))
+        for line in _row_lines(row, widths):
+            print(_styled(line, "" if number else "bold", sys.stdout))
+
+
+def _row_lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
+    taken = [*map(cells, row)]
+    if all(map(le, taken, widths)):
+        yield _GAP.join(cell + " " * (columns - own) for cell, own, columns in zip(row, taken, widths, strict=True)).rstrip()
+        return
+    for line in zip_longest(*map(fold, row, widths), fillvalue=""):
+        yield _GAP.join(cell + " " * (columns - cells(cell)) for cell, columns in zip(line, widths, strict=True)).rstrip()
 
 
 def narrowed(widths: list[int], words: list[int], available: int) -> list[int] | None:
@@ -169,15 +177,19 @@ def narrowed(widths: list[int], words: list[int], available: int) -> list[int] |
 def fold(text: str, columns: int) -> list[str]:
     """``text`` in pieces of at most ``columns``, at spaces where there are some."""
     lines: list[str] = []
-    while cells(text) > columns:
-        end = taken = 0
-        while end < len(text) and (step := cells(text[end])) + taken <= columns:
-            taken, end = taken + step, end + 1
-        space = text.rfind(" ", 0, end + 1)
-        cut = space if space > 0 else max(1, end)
-        lines.append(text[:cut].rstrip())
-        text = text[cut:].lstrip()
-    return [*lines, text]
+    start = 0
+    while True:
+        end, taken = start, 0
+        while end < len(text) and (taken := taken + cells(text[end])) <= columns:
+            end += 1
+        if end == len(text):
+            return [*lines, text[start:]]
+        space = text.rfind(" ", start, end + 1)
+        cut = space if space > start else max(start + 1, end)
+        lines.append(text[start:cut].rstrip(" "))
+        start = cut
+        while text.startswith(" ", start):
+            start += 1
 
 
 def _print_records(table: list[list[str]]) -> None:
