@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from packhorse.cli.output import duration, out, print_facts, print_json, print_table, size
+from packhorse.cli.output import duration, print_facts, print_json, print_table, say, size
 from packhorse.cli.running import parse_duration
 from packhorse.client import Client
 from packhorse.client.client import account_by
@@ -46,10 +46,10 @@ def show_account(by: list[str], since: str | None, *, as_json: bool) -> None:
         print_json(account)
         return
     if since is not None:
-        out.print(f"Allocations that ended in the last {duration(account.until - (account.since or 0.0))}, or that run.", highlight=False)
+        say(f"Allocations that ended in the last {duration(account.until - (account.since or 0.0))}, or that run.")
     _print_total(account.total)
     for group, lines in account.by.items():
-        out.print()
+        say()
         whole = any(line.paid_core_s is not None for line in lines)
         columns = [group.value, "tasks", "attempts", "failed", "core-hours used", "node-hours used", "by failed attempts", "CPU-hours"]
         print_table([*columns, "idle", "paid"] if whole else columns, [_cells(line) for line in lines])

@@ -12,9 +12,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from packhorse.cli.conffile import add_site, refuse_name, refuse_unwritable
-from packhorse.cli.output import duration, err, out, print_json, print_table
+from packhorse.cli.output import duration, note, print_json, print_lines, print_table, say
 from packhorse.domain.config import SITE_NAME, Config, SiteConfig, config_file, parse_config, problems_of
 from packhorse.domain.errors import Conflict, InvalidRequest, Problem
+from packhorse.domain.plain import plain
 from packhorse.domain.toml import Value, toml_table
 from packhorse.domain.views import Check
 from packhorse.engine.requests.newsite import PROFILES, NewSite, Profile, Queue, expand, likely_queue, profile, root_there
@@ -69,11 +70,14 @@ def option(key: str) -> str:
 
 def ask(question: str) -> str:
     """One line from the terminal."""
-    err.print(question, end="", markup=False, highlight=False)
+    sys.stderr.write(plain(question))
+    sys.stderr.flush()
     try:
         return input().strip()
     except EOFError:
         raise InvalidRequest("The answers ended before the questions did; nothing was written.") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"An answer is not text in {sys.stdin.encoding}; nothing was written.") from None
 
 
 def add(given: Given, *, as_json: bool) -> None:
@@ -93,7 +97,9 @@ def add(given: Given, *, as_json: bool) -> None:
     table = toml_table(["sites", name], _written(asker.found))
     if not as_json:
         print_table(["", "check", "found"], [("ok" if check.ok else "NO", check.name, check.detail) for check in checks])
-        out.print(f"\n{table}", markup=False, highlight=False)
+        say()
+        print_lines(table)
+        say()
     _refuse_failed(checks)
     is_written = given.yes or (asker.asks and ask(f"Write this to {file}? [yes] ").lower() in ("", "y", "yes"))
     if is_written:
@@ -101,7 +107,7 @@ def add(given: Given, *, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "file": file, "written": is_written, "site": _written(asker.found), "toml": table, "checks": checks})
     elif is_written:
-        out.print(f"Written to {file}. Next: 'packhorse doctor {name}' runs a real job there.", markup=False, highlight=False)
+        say(f"Written to {file}. Next: 'packhorse doctor {name}' runs a real job there.")
     if not is_written and not asker.asks:
         raise InvalidRequest("Nothing was written.", hint=f"Say --yes, or put the lines above into {file}.")
 
@@ -110,11 +116,11 @@ def _profile(given: Given, asker: Asker) -> Profile:
     name = given.profile
     if name is None and asker.asks:
         for known, one in PROFILES.items():
-            err.print(f"  {known:<12} {one.title}", markup=False, highlight=False)
+            note(f"  {known:<12} {one.title}")
         name = ask("Profile [slurm]: ")
     kind = profile(name or "slurm")
     if kind.note:
-        err.print(kind.note, markup=False, highlight=False)
+        note(kind.note)
     return kind
 
 
@@ -200,7 +206,7 @@ def _show_queues(queues: Sequence[Queue]) -> None:
             features = ",".join(kind.features)
             rows.append((name, kind.count, kind.cores, f"{kind.memory_mb / 1000:.1f} GB", kind.gpus or "", walltime, features, state))
     print_table(["queue", "nodes", "cores", "memory", "GPUs", "walltime", "features", ""], rows)
-    out.print()
+    say()
 
 
 def _refuse_failed(checks: Sequence[Check]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from packhorse.cli.files import replacing
 from packhorse.domain.config import parse_config
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError
 
@@ -44,7 +44,8 @@ def add_site(file: Path, name: str, table: str) -> None:
             _refuse_name(before, file, name)
             after = before + (b"" if not before else b"\n" if before.endswith(b"\n") else b"\n\n") + table.encode()
             _refuse_unless_added(before, after, file, name)
-            _replace(target, after)
+            with replacing(target, mode=0o600, what=f"The configuration file {file}") as new:
+                new.write(after)
     except OSError as error:
         raise _not_written(file, error) from None
 
@@ -85,24 +86,6 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _replace(target: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # its mode is 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            with suppress(FileNotFoundError):
-                was = target.stat()
-                os.fchmod(descriptor, was.st_mode & 0o7777)
-                with suppress(PermissionError):
-                    os.fchown(descriptor, was.st_uid, was.st_gid)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _not_written(file: Path, error: OSError) -> PackhorseError:

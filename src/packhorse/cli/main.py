@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
 import typer
 
 from packhorse import __version__
+from packhorse.cli.streams import signals_end_it, standard_streams
 
 _EPILOG = (
     "Exit codes: 0 ok; 1 the run, or a task of it, failed; 2 wrong request; 3 not found; 4 conflict; 5 not allowed; "
-    "6 a server, database or site does not answer; 130 interrupted."
+    "6 a server, database or site does not answer; 70 a bug; 74 the output cannot be written; 130 interrupted; "
+    "141 the reader of the output has gone, as with 'head'; 129, 143 ended by SIGHUP, SIGTERM."
 )
 
 app = typer.Typer(
@@ -338,19 +339,22 @@ def version(as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Runs the command line; a refusal is a sentence on stderr and an exit code, never a traceback."""
+    with standard_streams(), signals_end_it():
+        sys.exit(_run())
+
+
+def _run() -> int:
+    """The exit code. What was printed has been written then, not only put into a buffer."""
     try:
-        app()
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
     except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # 'packhorse results … | head'
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return 130
     except Exception as error:
         from packhorse.cli.output import report
 
-        if os.environ.get("PACKHORSE_DEBUG"):
-            raise
-        sys.exit(report(error, as_json="--json" in sys.argv))
+        return report(error, as_json="--json" in sys.argv)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from typing import Any
 import typer
 import yaml
 
-from packhorse.cli.output import duration, err, out, print_facts, print_json, print_table, size
+from packhorse.cli.output import duration, note, print_facts, print_json, print_table, say, size
+from packhorse.cli.streams import Stopped
 from packhorse.client import Client, RunHandle
 from packhorse.client.tables import read_table
 from packhorse.domain.app import Session
@@ -77,23 +78,23 @@ def cancel(target: str, *, as_json: bool) -> None:
             handle = client.get(target)
             with _interruptible(handle):
                 view = handle.cancel()
-            print_json(view) if as_json else out.print(f"Run {target}: {_counts(view.counts)}.", highlight=False)
+            print_json(view) if as_json else say(f"Run {target}: {_counts(view.counts)}.")
             return
         with client.backend.working():
             task = client.backend.cancel_task(target)
             while task.state not in TERMINAL:
                 client.backend.wait(target.partition(".")[0], seen_done=2**31, timeout_s=0.2)
                 task = TaskView.model_validate(client.backend.task(target).model_dump())
-        print_json(task) if as_json else out.print(f"Task {target} is {task.state}.", highlight=False)
+        print_json(task) if as_json else say(f"Task {target} is {task.state}.")
 
 
 def _go_on(handle: RunHandle, *, detach: bool, as_json: bool) -> None:
     """Waits for a run, unless ``detach``, and tells how it went; exit code 1 when a task failed."""
     if detach:
-        print_json(handle.view) if as_json else out.print(handle.id, highlight=False)
+        print_json(handle.view) if as_json else say(handle.id)
         return
     if not as_json:
-        err.print(f"Run {handle.id}: {handle.view.tasks} tasks", highlight=False)
+        note(f"Run {handle.id}: {handle.view.tasks} tasks")
     with _interruptible(handle):
         handle.wait(progress=not as_json)
     if as_json:
@@ -129,13 +130,14 @@ def summarise(handle: RunHandle) -> None:
             failure = task.failure or task.state.value
             numbers[failure] += 1
             examples.setdefault(failure, task)
-        out.print()
+        say()
         print_table(
             ["failure", "tasks", "for example", "because"],
             [(failure, number, examples[failure].id, examples[failure].reason) for failure, number in numbers.most_common()],
         )
         example = next(iter(examples.values())).id
-        out.print(f"\nMore: packhorse show {example}; again: packhorse retry {handle.id}", markup=False, highlight=False)
+        say()
+        say(f"More: packhorse show {example}; again: packhorse retry {handle.id}")
 
 
 def _rate(per_s: float) -> str:
@@ -226,7 +228,10 @@ def _counts(counts: dict[TaskState, int]) -> str:
 def _interruptible(handle: RunHandle) -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt:
-        err.print(f"\nNo longer waiting. The run is kept: 'packhorse wait {handle.id}' goes on with it,", highlight=False)
-        err.print(f"'packhorse cancel {handle.id}' ends it.", highlight=False)
+    except (KeyboardInterrupt, Stopped) as end:
+        note()
+        note(f"No longer waiting. The run is kept: 'packhorse wait {handle.id}' goes on with it,")
+        note(f"'packhorse cancel {handle.id}' ends it.")
+        if isinstance(end, Stopped):
+            raise
         raise typer.Exit(130) from None

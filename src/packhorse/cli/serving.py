@@ -12,11 +12,11 @@ import uvicorn
 
 from packhorse.api.app import create_app
 from packhorse.api.auth import Tokens
-from packhorse.cli.output import err, out
+from packhorse.cli.output import note, say
 from packhorse.domain.config import Config, load_config
 from packhorse.domain.errors import Conflict, InvalidRequest, NotFound
 from packhorse.engine.embedded import Embedded
-from packhorse.logs import configure_logs
+from packhorse.logs import configure_logs, take_over_logging
 
 _LINGER_S = 30.0  # a server's agent waits for the next task that long
 _SHUTDOWN_S = 5
@@ -34,6 +34,7 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
         )
     listener = _listen(host, port)
     configure_logs(level=logging.INFO, as_json=json_logs)
+    take_over_logging(as_json=json_logs)
     embedded = _open(config, database, serving=True)
     tokens = Tokens(embedded.database)
     token_file = embedded.home / "token"
@@ -42,9 +43,7 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
     settings = uvicorn.Config(api, log_config=None, access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S)
     server = uvicorn.Server(settings)
     address = f"[{host}]" if ":" in host else host
-    err.print(
-        f"Serving http://{address}:{listener.getsockname()[1]}; the token of {embedded.user.name} is in {token_file}", highlight=False
-    )
+    note(f"Serving http://{address}:{listener.getsockname()[1]}; the token of {embedded.user.name} is in {token_file}")
     # uvicorn raises them again when it has shut down; the engine must be left in order
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -74,7 +73,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def add_token(user: str, database: str | None, *, admin: bool) -> None:
     """``packhorse token add``."""
     embedded = _open(load_config(), database)
-    out.print(Tokens(embedded.database).add(user, admin=admin), highlight=False)
+    say(Tokens(embedded.database).add(user, admin=admin))
     embedded.close()
 
 
@@ -85,7 +84,7 @@ def revoke_tokens(user: str, database: str | None) -> None:
     embedded.close()
     if not number:
         raise NotFound(f"There is no token of '{user}'.")
-    out.print(f"Forgot {number} {'token' if number == 1 else 'tokens'} of {user}.", highlight=False)
+    say(f"Forgot {number} {'token' if number == 1 else 'tokens'} of {user}.")
 
 
 def _open(config: Config, database: str | None, *, serving: bool = False) -> Embedded:

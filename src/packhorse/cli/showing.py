@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol
 
 import typer
 
-from packhorse.cli.output import duration, moment, out, print_facts, print_json, print_table, size
+from packhorse.cli.files import replacing
+from packhorse.cli.output import duration, moment, note, print_facts, print_json, print_lines, print_table, say, size
+from packhorse.cli.streams import end_if_nobody_reads
 from packhorse.client import Client
 from packhorse.client.handle import flat_result, follow_log
 from packhorse.domain.errors import InvalidRequest, NotFound
 from packhorse.domain.manifest import parse_manifest
+from packhorse.domain.plain import plain_lines
 from packhorse.domain.states import FAILED, TaskState
 from packhorse.domain.views import AttemptView, RunView, TaskDetail, TaskView
+from packhorse.terminal import is_terminal
 
 
 def list_runs(limit: int, *, as_json: bool) -> None:
@@ -83,19 +88,24 @@ def _show_task(task: TaskDetail) -> None:
             ("name", task.name),
             ("state", task.state),
             ("because", task.reason),
-            ("parameters", json.dumps(task.params) if task.params else None),
-            ("result", json.dumps(task.result) if task.result is not None else None),
-            ("command", json.dumps(task.document["executors"][0]["command"])),
+            ("parameters", _readable(task.params) if task.params else None),
+            ("result", _readable(task.result) if task.result is not None else None),
+            ("command", _readable(task.document["executors"][0]["command"])),
         ]
     )
     for attempt in task.attempts:
         _show_attempt(attempt)
-    out.print()
+    say()
     print_table(["at", "attempt", "state", "why"], [(moment(event.at), event.attempt, event.to_state, event.why) for event in task.events])
 
 
+def _readable(value: Any) -> str:
+    """JSON with the letters of all scripts as they are."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _show_attempt(attempt: AttemptView) -> None:
-    out.print()
+    say()
     granted = f"{attempt.cores or 0:g} cores" + (f", {attempt.memory_mb / 1000:g} GB" if attempt.memory_mb else "")
     how = attempt.failure or "succeeded"
     facts: list[tuple[str, object]] = [
@@ -110,14 +120,17 @@ def _show_attempt(attempt: AttemptView) -> None:
     print_facts(facts)
     tail = (attempt.evidence or {}).get("stderr_tail")
     if tail:
-        out.print("last lines of stderr:")
-        out.print(tail, markup=False, highlight=False, style="dim")
+        say("last lines of stderr:")
+        print_lines(tail, indent="  ", style="dim")
 
 
 def print_log(task: str, stream: str, *, follow: bool, attempt: int | None) -> None:
     """``packhorse logs``: bytes as they are."""
+    if is_terminal(sys.stdout):
+        note("The log is printed as it is, also what a terminal obeys; '| cat -v' shows that instead.", style="dim")
     with Client() as client, client.backend.working():
         for piece in follow_log(client.backend, task, stream, follow=follow, attempt=attempt):
+            end_if_nobody_reads(sys.stdout)
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
 
@@ -130,14 +143,35 @@ def print_results(run_id: str, output: str | None, *, as_csv: bool, as_json: boo
     with Client() as client:
         read_rows = client.get(run_id).iter_results
         if output is None:
-            _write_rows(sys.stdout, read_rows, as_csv=wants_csv)
+            _write_rows(_stdout_of_data() if wants_csv else sys.stdout, read_rows, as_csv=wants_csv)
             return
-        with Path(output).open("w", encoding="utf-8", newline="") as file:
+        with replacing(Path(output)) as raw, io.TextIOWrapper(raw, "utf-8", "backslashreplace", newline="") as file:
             number = _write_rows(file, read_rows, as_csv=wants_csv)
-        out.print(f"{number} results in {output}", highlight=False)
+        say(f"{number} results in {output}")
 
 
-def _write_rows(file: TextIO, read_rows: Callable[[], Iterator[dict[str, Any]]], *, as_csv: bool) -> int:
+class _Written(Protocol):
+    def write(self, text: str, /) -> Any: ...
+
+
+class _Eyes:
+    """Stdout that is a terminal."""
+
+    def write(self, text: str) -> None:
+        for line in plain_lines(text):
+            say(line)
+
+
+def _stdout_of_data() -> _Written:
+    """Stdout for what programs read: UTF-8 in every locale, as a file is; but on a terminal it is for a person."""
+    if is_terminal(sys.stdout):
+        return _Eyes()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return sys.stdout
+
+
+def _write_rows(file: _Written, read_rows: Callable[[], Iterator[dict[str, Any]]], *, as_csv: bool) -> int:
     """Writes results in constant memory. A CSV reads them twice: a column may come up in the last row only."""
     number = 0
     if not as_csv:
@@ -175,7 +209,7 @@ def show_app(name: str, *, as_json: bool) -> None:
         return
     manifest = app.manifest
     print_facts([("app", f"{app.name} {app.version}"), ("what", app.title), ("session", manifest.session), ("", app.description)])
-    out.print()
+    say()
     rows = [
         (parameter_name, p.type, "required" if p.required else p.default, ", ".join(p.choices or []), p.help)
         for parameter_name, p in manifest.parameters.items()
@@ -192,7 +226,7 @@ def check_app(path: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"file": str(file), "name": manifest.name, "version": manifest.version})
     else:
-        out.print(f"{file}: {manifest.name} {manifest.version} is fine.", highlight=False)
+        say(f"{file}: {manifest.name} {manifest.version} is fine.")
 
 
 def list_sites(*, as_json: bool) -> None:

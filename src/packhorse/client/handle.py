@@ -13,6 +13,7 @@ from packhorse.client.backends import Backend
 from packhorse.client.progress import Progress
 from packhorse.domain.errors import Unavailable
 from packhorse.domain.ids import task_id
+from packhorse.domain.plain import plain
 from packhorse.domain.states import FAILED, TaskState
 from packhorse.domain.views import RunView, TaskView, UsageView
 
@@ -110,7 +111,7 @@ class RunHandle:
 
     def iter_logs(self, index: int = 0, stream: str = "stdout", *, follow: bool = False, attempt: int | None = None) -> Iterator[bytes]:
         """Pieces of a task's stdout or stderr, as they come."""
-        return follow_log(self._backend, task_id(self.id, index), stream, follow=follow, attempt=attempt)
+        return filter(None, follow_log(self._backend, task_id(self.id, index), stream, follow=follow, attempt=attempt))
 
     def cancel(self) -> RunView:
         """Cancels every task that has not ended, and returns when that is done."""
@@ -128,18 +129,19 @@ class RunHandle:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{number} {state}" for state, number in self.view.counts.items())
-        return f"<Run {self.id} of {self.view.app or 'tasks'}: {counts}>"
+        return plain(f"<Run {self.id} of {self.view.app or 'tasks'}: {counts}>")
 
     def _repr_html_(self) -> str:
         """For notebooks."""
         view = self.refresh()
         rows = "".join(f"<tr><td>{html.escape(state)}</td><td>{number}</td></tr>" for state, number in view.counts.items())
-        title = html.escape(f"{view.name or view.app or 'tasks'} ({view.id})")
+        title = html.escape(plain(f"{view.name or view.app or 'tasks'} ({view.id})"))
         return f"<table><caption>{title}: {view.done} of {view.tasks} done</caption>{rows}</table>"
 
 
 def follow_log(backend: Backend, task: str, stream: str, *, follow: bool, attempt: int | None = None) -> Iterator[bytes]:
-    """Pieces of a log until its end as it is now, or, with ``follow``, until the task's end."""
+    """Pieces of a log until its end as it is now, or, with ``follow``, until the task's end; an empty one when there is nothing new, for
+    a caller to see whether anybody still wants it."""
     offset, step_s = 0, _LOG_STEP_S[0]
     while True:
         try:
@@ -155,6 +157,7 @@ def follow_log(backend: Backend, task: str, stream: str, *, follow: bool, attemp
         if part.ended or not (follow or grew):
             return
         if not grew:
+            yield b""
             time.sleep(step_s)
         step_s = _LOG_STEP_S[0] if grew else min(_LOG_STEP_S[1], step_s * 1.5)
 

@@ -1,48 +1,99 @@
-"""A progress bar on a terminal or in a notebook; silence elsewhere."""
+"""How far a run is: one line on a terminal or in a notebook, a line now and then on a simple terminal; silence elsewhere."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+import time
 
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView
+from packhorse.terminal import StatusLine, cells, is_terminal, obeys, shown, width
+
+_STEP_S = 0.2  # the line is not written over more often
+_NAME = 30  # columns of a run's name
+_BAR, _SHORT_BAR = 20, 5  # signs of a bar, at most and at least
+_NOTEBOOK = 100  # columns; also where what does not fit is folded
 
 
 class Progress:
     """Shows how far a run is, on stderr, when ``shown`` and somebody is there to see it."""
 
     def __init__(self, view: RunView, *, shown: bool) -> None:
+        self._is_notebook = "ipykernel" in sys.modules and not is_terminal(sys.stderr)
+        self.shown = shown and (is_terminal(sys.stderr) or self._is_notebook)
         self._view = view
-        self._bar: Any = None
-        self._task: Any = None
-        self.shown = shown and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self._began, self._done_before = time.monotonic(), view.done
+        self._line = StatusLine(sys.stderr) if self.shown and (self._is_notebook or obeys(sys.stderr)) else None
+        self._at = float("-inf")
+        self._tenth = -1
 
     def __enter__(self) -> Progress:
-        if self.shown:
-            from rich import progress
-            from rich.console import Console
-
-            self._bar = progress.Progress(
-                progress.TextColumn("{task.description}"),
-                progress.BarColumn(),
-                progress.MofNCompleteColumn(),
-                progress.TextColumn("{task.fields[detail]}"),
-                progress.TimeElapsedColumn(),
-                progress.TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(self._view.name or self._view.id, total=self._view.tasks, detail="")
+        self.update(self._view)
         return self
 
     def update(self, view: RunView) -> None:
         """The run is at ``view`` now."""
-        if self._bar is not None:
-            running = view.counts.get(TaskState.RUNNING, 0)
-            detail = f"{running} running" + (f", [red]{view.failed} failed[/red]" if view.failed else "")
-            self._bar.update(self._task, completed=view.done, total=view.tasks, detail=detail)
+        self._view = view
+        if self.shown and time.monotonic() - self._at >= _STEP_S:
+            self._at = time.monotonic()
+            self._show()
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self.shown:
+            self._show()
+            if self._line is not None:
+                self._line.end()
+
+    def _show(self) -> None:
+        columns = _NOTEBOOK if self._is_notebook or self._line is None else width(sys.stderr)
+        text = progress_line(self._view, time.monotonic() - self._began, self._done_before, columns)
+        if self._line is not None:
+            self._line.show(text)
+            return
+        tenth = 10 * self._view.done // max(1, self._view.tasks)
+        if tenth > self._tenth:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+            self._tenth = tenth
+
+
+def progress_line(view: RunView, elapsed_s: float, done_before: int, columns: int) -> str:
+    """All of it that is narrower than ``columns``; where that is little, only how many tasks are done.
+
+    ``elapsed_s`` is since somebody waits; ``done_before`` tasks were done then.
+    """
+    running = view.counts.get(TaskState.RUNNING, 0)
+    name, done = _cut(shown(view.name or view.id, sys.stderr), _NAME), f"{view.done:,}/{view.tasks:,}"
+    failed = f"{view.failed:,} failed" if view.failed else ""
+    now = ", ".join(part for part in (f"{running:,} running" if running else "", failed) if part)
+    times = _clock(elapsed_s)
+    if done_before < view.done < view.tasks:
+        times += f", {_clock(elapsed_s * (view.tasks - view.done) / (view.done - done_before))} left"
+    room = columns - 1 - cells(_joined(name, "[]", done, now, times))
+    if room >= _SHORT_BAR:
+        length = min(_BAR, room)
+        full = length * view.done // max(1, view.tasks)
+        return _joined(name, f"[{'#' * full}{'.' * (length - full)}]", done, now, times)
+    for parts in ((name, done, now, times), (name, done, now), (done, now), (done, failed), (done,)):
+        if cells(line := _joined(*parts)) < columns:
+            return line
+    return done[: max(0, columns - 1)]
+
+
+def _joined(*parts: str) -> str:
+    return "  ".join(part for part in parts if part)
+
+
+def _cut(text: str, columns: int) -> str:
+    if cells(text) <= columns:
+        return text
+    text = text[: 4 * columns]
+    while cells(text) > columns - 3:
+        text = text[:-1]
+    return text + "..."
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"

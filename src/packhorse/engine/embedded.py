@@ -9,11 +9,11 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
 from packhorse.domain.views import User
 from packhorse.engine.pulse import Pulse
-from packhorse.engine.reconciler import Engine
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
 from packhorse.sites.configure import site_from
@@ -21,6 +21,9 @@ from packhorse.sites.site import Site, local_site
 from packhorse.staging.apps import AppCatalog
 from packhorse.store.database import Database
 from packhorse.store.migrate import ensure_schema
+
+if TYPE_CHECKING:
+    from packhorse.engine.reconciler import Engine
 
 
 class Embedded:
@@ -62,6 +65,8 @@ class Embedded:
     @contextmanager
     def run_engine(self) -> Iterator[Engine]:
         """Runs an engine in a thread meanwhile. While another process leads this store, ours waits and is ready to take over."""
+        from packhorse.engine.reconciler import Engine  # a tenth of the start, which those who only look save
+
         engine = self._engine = Engine(self.database, self.sites, pulse=self._pulse, images=self._images, data=self._data, home=self.home)
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)
         thread.start()

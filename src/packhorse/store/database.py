@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from packhorse.domain.errors import Unavailable
+from packhorse.domain.errors import InvalidRequest, Unavailable
 
 _BUSY_TIMEOUT_S = 30
 _HINT = "Nothing that was accepted is lost; try again."
@@ -23,7 +23,12 @@ class Database:
     """A store at ``url`` (SQLAlchemy form: ``sqlite:////path/file`` or ``postgresql+psycopg://user@host/name``)."""
 
     def __init__(self, url: str) -> None:
-        self.url = sa.make_url(url)
+        try:
+            self.url = sa.make_url(url)
+            self.url.get_dialect()
+        except sa.exc.ArgumentError:  # it is not repeated, for it may hold a password
+            hint = "It is like sqlite:////path/file or postgresql+psycopg://user@host/name."
+            raise InvalidRequest("The URL of the database is not one of SQLite or PostgreSQL.", hint=hint) from None
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             if self.url.database:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +77,57 @@ def test_refusals_are_sentences_with_an_exit_code(folder: Path, arguments: list[
     assert done.returncode == code, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+LATIN_1 = os.fsdecode(b"caf\xe9")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["run", LATIN_1], 3),
+        (["run", "./app.yaml", "--over", f"{LATIN_1}.csv"], 3),
+        (["run", "./app.yaml", "--set", "i=1", "--name", LATIN_1], 2),
+        (["run", "./app.yaml", "--set", f"i={LATIN_1}"], 2),
+        (["run", "./app.yaml", "--set", "i=1", "--tag", f"a={LATIN_1}"], 2),
+        (["run", "./app.yaml", "--set", "i=1", "--key", LATIN_1], 2),
+        (["run", "./app.yaml", "--set", "i=1", "--site", LATIN_1], 2),
+        (["run", "./app.yaml", "--set", "i=1", "--image", LATIN_1], 2),
+        (["run", "--tasks", LATIN_1], 3),
+        (["ps", LATIN_1], 2),
+        (["ps", "--limit", LATIN_1], 2),
+        (["show", LATIN_1], 2),
+        (["logs", f"{LATIN_1}.0"], 2),
+        (["results", LATIN_1], 2),
+        (["cancel", LATIN_1], 2),
+        (["apps", "show", LATIN_1], 3),
+        (["apps", "check", LATIN_1], 3),
+        (["doctor", LATIN_1], 3),
+        (["images", "check", LATIN_1], 2),
+        (["token", "add", LATIN_1], 2),
+        (["token", "revoke", LATIN_1], 2),
+        (["sites", "add", LATIN_1, "--yes"], 2),
+        (["serve", "--database", LATIN_1], 2),
+        ([LATIN_1], 2),
+        ([f"--{LATIN_1}"], 2),
+    ],
+)
+def test_a_word_that_is_not_utf_8_is_a_refusal(folder: Path, arguments: list[str], code: int) -> None:
+    """As a shell of a Latin-1 terminal gives it."""
+    done = packhorse(folder, *arguments)
+    assert done.returncode == code, done.stderr
+    assert "bug" not in done.stderr and "Traceback" not in done.stderr
+    done.stderr.encode()
+
+
+def test_what_typer_refuses_is_printed_as_it_is(folder: Path) -> None:
+    done = packhorse(folder, "ps", "--limit", "\x1b[31m\nError: forged")
+    assert done.returncode == 2 and "\x1b" not in done.stderr
+    assert done.stderr.startswith("Usage: packhorse ps")
+    assert [line for line in done.stderr.splitlines() if line.startswith("Error")] == [done.stderr.splitlines()[-1]]
+    nothing = packhorse(folder)
+    assert (nothing.returncode, nothing.stderr.splitlines()[0]) == (2, "Usage: packhorse [OPTIONS] COMMAND [ARGS]...")
+    assert "Error" not in nothing.stderr and "Exit codes" in nothing.stderr
 
 
 def test_a_refusal_of_the_program_itself(folder: Path) -> None:
@@ -174,25 +223,3 @@ def test_no_option_takes_a_token(folder: Path) -> None:
     """A command line is for everybody on the machine to read."""
     for command in ("run", "ps", "serve", "token add", "doctor"):
         assert "--token" not in packhorse(folder, *command.split(), "--help").stdout
-
-
-def test_ctrl_c_while_waiting_keeps_the_run_and_says_how_to_go_on(folder: Path) -> None:
-    (folder / "slow.yaml").write_text("packhorse: 1\nname: slow\nversion: '1'\ncommand: [sleep, '60']\n")
-    command = [sys.executable, "-m", "packhorse.cli.main", "run", "./slow.yaml"]
-    # a shell that starts the tests in the background has them ignore SIGINT, and all that they start
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(folder),
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        assert process.stderr is not None
-        run_id = process.stderr.readline().split()[1].rstrip(":")  # 'Run r-…: 1 tasks'
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"packhorse wait {run_id}" in said
-    assert packhorse(folder, "cancel", run_id).returncode == 0
