@@ -4,14 +4,55 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 import asyncssh
+from asyncssh.sftp import start_sftp_client
+
+from packhorse.sites.transports.framing import for_people
 
 _BLOCK_BYTES = 256 << 10
 
 Requests = list[Coroutine[Any, Any, Any]]
+
+
+class SaysElse(Exception):
+    """Instead of a file service, text came, which is the message."""
+
+
+class _AfterNoise:
+    """The answers of a file service. Where the user's shell starts it, what start files print comes before the first of them.
+
+    That is text, while an answer begins with a zero byte: it is shorter than 16 MB, and its length comes first.
+    """
+
+    def __init__(self, reader: asyncssh.SSHReader[bytes]) -> None:
+        self._reader = reader
+        self.readexactly: Callable[[int], Coroutine[Any, Any, bytes]] = self._read_first
+
+    async def _read_first(self, size: int) -> bytes:
+        try:
+            zero = (await self._reader.readuntil(b"\0"))[-1:]
+        except asyncio.IncompleteReadError as error:
+            if not error.partial:
+                raise
+            raise SaysElse(for_people(error.partial)) from None
+        self.readexactly = self._reader.readexactly
+        return zero + await self._reader.readexactly(size - 1)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+
+async def open_files(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+    """The file service of a site, whatever is printed there before it starts. Raises SaysElse, and what asyncssh raises."""
+    # as SSHClientConnection.start_sftp_client does
+    writer, reader, _ = await connection.open_session(subsystem="sftp", env=None, send_env=None, encoding=None)
+    quiet = cast("asyncssh.SSHReader[bytes]", _AfterNoise(cast("asyncssh.SSHReader[bytes]", reader)))
+    return await start_sftp_client(
+        connection, asyncio.get_running_loop(), "replace", quiet, cast("asyncssh.SSHWriter[bytes]", writer), "utf-8", "strict", 3
+    )
 
 
 async def together(requests: Requests) -> list[Any]:
