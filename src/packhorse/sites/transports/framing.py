@@ -6,11 +6,12 @@ for byte; an end mark that is missing means that the end is not known, never tha
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from dataclasses import dataclass, field
 
-from packhorse.sites.base import CommandResult
+from packhorse.sites.base import CommandResult, Transport
 from packhorse.sites.script import framed_command
 
 _STDOUT, _STDERR = 1, 2
@@ -89,6 +90,15 @@ class Framed:
     def words(self) -> str:
         """What came instead, for a person, in one line."""
         return for_people(b" ".join((self.stderr.noise, self.stdout.noise)))
+
+
+def run_after_login(transport: Transport, argv: list[str], *, timeout_s: float) -> CommandResult:
+    """Runs a command as after a login by hand, with what the user's profile sets, without what that prints. SiteUnreachable, OSError."""
+    command = Framed(argv)
+    done = transport.run(["bash", "-l", "-c", command.text], timeout_s=timeout_s)
+    command.stdout.take(os.fsencode(done.stdout))
+    command.stderr.take(done.stderr.encode(errors="replace"))
+    return command.result() or CommandResult(done.exit_code or 1, "", command.words())
 
 
 def for_people(said: bytes) -> str:
