@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Coroutine
 from typing import Any, cast
 
 import asyncssh
@@ -21,25 +22,32 @@ class SaysElse(Exception):
     """Instead of a file service, text came, which is the message."""
 
 
-class _AfterNoise:
-    """The answers of a file service. Where the user's shell starts it, what start files print comes before the first of them.
+#: How the first answer begins: its length, its kind, and the version of SFTP.
+_FIRST = re.compile(rb"\0\0..\x02\0\0\0[\x03-\x06]", re.DOTALL)
+_FIRST_BYTES = 9
 
-    That is text, while an answer begins with a zero byte: it is shorter than 16 MB, and its length comes first.
-    """
+
+class _AfterNoise:
+    """The answers of a file service. Where the user's shell starts it, what start files print comes before the first of them."""
 
     def __init__(self, reader: asyncssh.SSHReader[bytes]) -> None:
         self._reader = reader
-        self.readexactly: Callable[[int], Coroutine[Any, Any, bytes]] = self._read_first
+        self._ahead: bytes | None = None
 
-    async def _read_first(self, size: int) -> bytes:
+    async def readexactly(self, size: int) -> bytes:
+        """As StreamReader's."""
+        if self._ahead is None:
+            self._ahead = await self._first()
+        ahead, self._ahead = self._ahead[:size], self._ahead[size:]
+        return ahead + await self._reader.readexactly(size - len(ahead)) if len(ahead) < size else ahead
+
+    async def _first(self) -> bytes:
         try:
-            zero = (await self._reader.readuntil(b"\0"))[-1:]
+            return (await self._reader.readuntil(_FIRST, _FIRST_BYTES))[-_FIRST_BYTES:]
         except asyncio.IncompleteReadError as error:
             if not error.partial:
                 raise
             raise SaysElse(for_people(error.partial)) from None
-        self.readexactly = self._reader.readexactly
-        return zero + await self._reader.readexactly(size - 1)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
