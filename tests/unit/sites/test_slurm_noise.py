@@ -97,13 +97,16 @@ def test_a_submission_that_went_well(stdout: str, stderr: str, code: int, job_id
         (CommandResult(1, "128\n", ""), "128"),
         (CommandResult(1, "", "sbatch: error: Try again with -A\nsbatch: error: Batch job submission failed: Unspecified error\n"),
          "Try again with -A; Batch job submission failed: Unspecified error"),
+        (CommandResult(1, "", "Too many jobs? Try munge.ice!\nsbatch: error: Batch job submission failed: Invalid qos\n"), "qos"),
+        (CommandResult(1, "", "Try again on munge.ice!\nsbatch: error: cli_filter plugin terminated with error\n"), "cli_filter"),
         # a wrapper that loses the exit code
         (CommandResult(0, "", "sbatch: error: Batch job submission failed: Invalid qos specification\n"), "Invalid qos specification"),
     ],
 )  # fmt: skip
 def test_a_refusal_among_other_words(sbatch: CommandResult, words: str) -> None:
-    with pytest.raises(SubmitRejected, match=re.escape(words)):
+    with pytest.raises(SubmitRejected, match=re.escape(words)) as refused:
         SCHEDULER.submit(Answers(sbatch=sbatch).transport, JOB)
+    assert not refused.value.may_pass
 
 
 @pytest.mark.parametrize(
@@ -225,6 +228,30 @@ def test_a_description_of_a_new_version() -> None:
     assert (standard.max_walltime_s, standard.max_nodes, standard.whole_nodes, standard.is_default) == (86400.0, 512, True, False)
     assert (gpu.max_walltime_s, gpu.default_walltime_s, gpu.max_nodes, gpu.is_default, gpu.preemptible) == (None, None, None, True, True)
     assert (empty.is_up, empty.kinds, empty.max_walltime_s) == (False, (), None)
+
+
+@pytest.mark.parametrize(("memory", "mb"), [("515000", 540016), ("515000+", 540016), ("503G", 540092), ("1.5T", 1649267), ("2048M", 2147)])
+def test_memory_in_any_unit(memory: str, mb: int) -> None:
+    (kind,) = parse_node_kinds(f"a|idle|1|2|{memory}|(null)|(null)\n")["a"]
+    assert kind.memory_mb == mb
+
+
+@pytest.mark.parametrize("row", ["a|idle|1|2", "a|idle|x|2|3|(null)|(null)", "a|idle|1|2|N/A|(null)|(null)", "a|See the web|1|2|3|x|y"])
+def test_what_is_no_row_of_nodes_is_none(row: str) -> None:
+    assert parse_node_kinds(f"{row}\n") == {}
+
+
+def test_lines_may_end_as_on_a_terminal() -> None:
+    for name, parse in [("squeue-1", parse_squeue), ("sacct-2", parse_sacct)]:
+        assert parse(text(f"{name}.txt").replace("\n", "\r\n")) == parse(text(f"{name}.txt"))
+    nodes, partitions, config = (text(f"{name}.txt") for name in ("sinfo", "scontrol-partition", "scontrol-config"))
+    ended = (printed.replace("\n", "\r\n") for printed in (partitions, nodes, config))
+    assert describe(*ended) == describe(partitions, nodes, config)
+
+
+def test_bytes_that_are_no_text_are_shown_as_such() -> None:
+    (row,) = parse_squeue("5|PENDING|0|N/A|N/A||caf\udce9|a-01|\n")
+    assert row.reason == "caf\ufffd"
 
 
 def test_a_description_on_several_lines_for_a_partition() -> None:

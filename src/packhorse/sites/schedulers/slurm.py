@@ -34,14 +34,14 @@ class SlurmScheduler:
     def submit(self, transport: Transport, job: Job) -> str:
         """Raises SiteUnreachable when Slurm did not answer; the job may exist then, and ``find`` tells."""
         result = transport.run(commands.sbatch_command(job, self._options))
-        has_failed, words = result.exit_code != 0, own_words(result.stderr)
+        has_failed, words, errors = result.exit_code != 0, own_words(result.stderr), errors_in(result.stderr)
         if (job_id := parse_submitted(result.stdout, result.stderr, failed=has_failed)) is not None:
             return job_id
-        if passes(words) or result.exit_code in (126, 127):
+        if passes(errors or words) or result.exit_code in (126, 127):
             raise SiteUnreachable(f"Slurm did not take a job: {words}.")
         if has_failed or "submission failed" in words:
             words = words or own_words(result.stdout)  # a wrapper of the site's may say there what it does not like
-            raise SubmitRejected(words or f"sbatch ended with exit code {result.exit_code}", may_pass=is_full(words))
+            raise SubmitRejected(words or f"sbatch ended with exit code {result.exit_code}", may_pass=is_full(errors or words))
         raise SiteUnreachable(f"sbatch printed no job id, or several: {_printed(result)}")
 
     def find(self, transport: Transport, job: Job) -> str | None:

@@ -48,7 +48,7 @@ def parse_node_kinds(text: str) -> dict[str, tuple[NodeKind, ...]]:
         if len(fields) < 7:
             continue
         partition, state = fields[0].removesuffix("*"), fields[1].lower()
-        numbers = [_count(number) for number in fields[2:5]]
+        numbers = [_count(fields[2]), _count(fields[3]), _memory_mib(fields[4])]
         if None in numbers or not partition or not _NODE_STATE.fullmatch(state):
             continue
         count, cores, memory_mib = (number or 0 for number in numbers)
@@ -84,7 +84,7 @@ def parse_queues(text: str, kinds: dict[str, tuple[NodeKind, ...]]) -> tuple[Que
     for record in _records(text):
         pairs = parse_pairs(record)
         name = pairs.get("PartitionName")
-        if not name:
+        if not name or "State" not in pairs:  # somebody speaks of a partition
             continue
         accounts = pairs.get("AllowAccounts", "ALL")
         queues.append(
@@ -153,6 +153,12 @@ def _count(text: str) -> int | None:
     """A number as Slurm shortens it (``2K`` is 2048); ``128+`` are at least as many. None for what is none."""
     match = _COUNT.fullmatch(text)
     return None if match is None else int(float(match.group(1)) * _UNITS[match.group(2)])
+
+
+def _memory_mib(text: str) -> int | None:
+    """MiB, which sinfo counts in where it gives no unit."""
+    number = _count(text)
+    return number if number is None or text.rstrip("+").isdecimal() else number // _UNITS["M"]
 
 
 def _int(text: str, default: int) -> int:

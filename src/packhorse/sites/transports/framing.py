@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from dataclasses import dataclass, field
 
 from packhorse.sites.base import CommandResult, Transport
 from packhorse.sites.script import framed_command
@@ -60,18 +59,12 @@ class Stream:
         return self._data.startswith(mark)
 
 
-@dataclass(slots=True)
 class Framed:
     """A command in its frame: ``text`` is for the shell there, and what that says goes to ``stdout`` and ``stderr``."""
 
-    argv: list[str]
-    text: str = ""
-    stdout: Stream = field(init=False)
-    stderr: Stream = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, argv: list[str]) -> None:
         token = f"ph{secrets.token_hex(12)}"
-        self.text = framed_command(self.argv, token)
+        self.text = framed_command(argv, token)
         self.stdout, self.stderr = Stream(token, _STDOUT), Stream(token, _STDERR)
 
     @property

@@ -56,7 +56,7 @@ class SshTransport:
 
         What the login shell prints by itself, before or after, is left out.
         """
-        return self._link.wait_for(self._run(Framed(argv), timeout_s))
+        return self._link.wait_for(self._run(argv[0] if argv else "", Framed(argv), timeout_s))
 
     def make_folder(self, path: str) -> None:
         with self._telling_full(path):
@@ -176,8 +176,8 @@ class SshTransport:
                 raise refusal from None
             raise self._lost(session, error) from None
 
-    async def _run(self, command: Framed, timeout_s: float) -> CommandResult:
-        program, process = command.argv[0], None
+    async def _run(self, program: str, command: Framed, timeout_s: float) -> CommandResult:
+        process: Process | None = None
         session = await self._link.session()
         try:
             async with asyncio.timeout(timeout_s), self._link.channels:
@@ -198,7 +198,7 @@ class SshTransport:
             return result
         if process.returncode is None:
             raise self._lost(session, asyncssh.ConnectionLost(f"it ended before '{program}' did"))
-        reason = why_no_result(command, session.way.place)
+        reason = why_no_result(program, command, session.way.place)
         raise SiteUnreachable(reason.what, hint=reason.hint)
 
     def _lost(self, session: Session, error: BaseException) -> SiteUnreachable:

@@ -63,9 +63,9 @@ def why_unreachable(error: BaseException, place: Place, timeout_s: float) -> Rea
             return Reason(f"{place} is not reached: {_words(error)}.", "'ssh' by hand may tell more.")
 
 
-def why_no_result(command: Framed, place: Place) -> Reason:
+def why_no_result(program: str, command: Framed, place: Place) -> Reason:
     """What is known of a command whose end did not arrive although the site says that all is over."""
-    program, said = command.argv[0], command.words()
+    said = command.words()
     if command.is_mixed:
         what = f"The login shell at {place} sends what '{program}' complains of to the same place as what it prints."
         return Reason(what, "Take lines like 'exec 2>&1' out of the shell's start files there, or ask the site.")
