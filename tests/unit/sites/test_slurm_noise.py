@@ -230,6 +230,15 @@ def test_a_description_of_a_new_version() -> None:
     assert (empty.is_up, empty.kinds, empty.max_walltime_s) == (False, (), None)
 
 
+def test_a_real_cluster_without_the_options_that_we_give() -> None:
+    """As behind a wrapper that loses them: a sentence, headings, steps, dates, a partition on several lines."""
+    assert parse_submitted(text("sbatch-sentence.txt")) == "1"
+    for rows in (parse_squeue(text("squeue-heading.txt")), parse_sacct(text("sacct-heading.txt"))):
+        assert [(row.job_id, row.place, row.exit_code, row.started_at) for row in rows] == [("1", E, 0, None)]
+    assert parse_node_kinds(text("sinfo-heading.txt")) == parse_node_kinds(text("sinfo.txt"))
+    assert parse_queues(text("scontrol-partition-lines.txt"), {}) == parse_queues(text("scontrol-partition.txt"), {})
+
+
 @pytest.mark.parametrize(("memory", "mb"), [("515000", 540016), ("515000+", 540016), ("503G", 540092), ("1.5T", 1649267), ("2048M", 2147)])
 def test_memory_in_any_unit(memory: str, mb: int) -> None:
     (kind,) = parse_node_kinds(f"a|idle|1|2|{memory}|(null)|(null)\n")["a"]
@@ -252,14 +261,6 @@ def test_lines_may_end_as_on_a_terminal() -> None:
 def test_bytes_that_are_no_text_are_shown_as_such() -> None:
     (row,) = parse_squeue("5|PENDING|0|N/A|N/A||caf\udce9|a-01|\n")
     assert row.reason == "caf\ufffd"
-
-
-def test_a_description_on_several_lines_for_a_partition() -> None:
-    """As without --oneliner."""
-    printed = text("documented/scontrol-partition-25.05.txt")
-    broken = "Welcome!\n" + re.sub(r" (AllowQos|QoS|MaxNodes|State)=", r"\n   \1=", printed).replace("\nPart", "\n\nPart")
-    assert broken.count("\n") > 12
-    assert parse_queues(broken, {}) == parse_queues(printed, {})
 
 
 @pytest.mark.parametrize(
