@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import httpx2
 
 from packhorse.domain.images import ImageError, ImageFailure, ImageReference
 from packhorse.staging import manifests
@@ -50,7 +50,7 @@ class ResolvedImage:
 class RegistryClient:
     """Asks registries. Every failure is an ImageError whose sentence names the image. May be used by several threads."""
 
-    def __init__(self, options: RegistryOptions | None = None, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(self, options: RegistryOptions | None = None, transport: httpx2.BaseTransport | None = None) -> None:
         self.options = options or RegistryOptions()
         self._http = RegistryHttp(self.options, transport)
 
@@ -83,7 +83,7 @@ class RegistryClient:
     def iter_layer(self, reference: ImageReference, layer: Layer) -> Iterator[bytes]:
         """The bytes of a layer's archive as they arrive; at their end they are compared with its digest. Raises ImageError."""
         seen, length = hashlib.sha256(), 0
-        with self._http.get(reference, f"blobs/{layer.digest}") as response:
+        with self._http.get(reference, f"blobs/{layer.digest}", total_s=None) as response:
             self._check(reference, response, layer.digest)
             for chunk in response.chunks():
                 seen.update(chunk)

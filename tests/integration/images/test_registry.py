@@ -114,7 +114,7 @@ def test_a_registry_that_does_not_answer() -> None:
         name = f"127.0.0.1:{server.getsockname()[1]}"
         with client(name, timeout_s=0.3) as asked:
             error = fails(lambda: asked.resolve(parse_reference(f"{name}/lab/tool")))
-    assert error.kind is ImageFailure.REGISTRY_AWAY and f"{name} does not answer within 0.3 s" in str(error)
+    assert error.kind is ImageFailure.REGISTRY_AWAY and f"{name} does not answer in time" in str(error)
 
 
 def test_a_connection_that_breaks_off() -> None:

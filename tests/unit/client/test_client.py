@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from packhorse.client import backends, handle
@@ -17,6 +17,7 @@ from packhorse.client.handle import flat_result
 from packhorse.domain.errors import InvalidRequest, Unavailable
 from packhorse.domain.run import AppRun
 from packhorse.domain.views import RunView
+from packhorse.http.client import Http
 
 
 @pytest.fixture(autouse=True)
@@ -94,25 +95,25 @@ def lossy(monkeypatch: pytest.MonkeyPatch, *answers: Exception | int) -> tuple[H
     monkeypatch.setattr(backends, "_AGAIN_S", (0.0, 0.0, 0.0))
     coming, heard = list(answers), []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         heard.append((request.headers["Idempotency-Key"], request.read()))
         now = coming.pop(0) if coming else 201
         if isinstance(now, Exception):
             raise now
         refusal = {"error": {"code": "unavailable", "message": "The database does not answer."}}
-        return httpx.Response(now, json=view().model_dump(mode="json") if now == 201 else refusal)
+        return httpx2.Response(now, json=view().model_dump(mode="json") if now == 201 else refusal)
 
     backend = HttpBackend("http://server", None)
-    backend._http = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://server/api/v1")
+    backend._http = Http(transport=httpx2.MockTransport(answer))
     return backend, heard
 
 
 def test_a_submission_whose_answer_is_lost_is_made_again_under_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = httpx.ReadTimeout("timed out")
-    backend, heard = lossy(monkeypatch, lost, httpx.ConnectError("refused"), 503)
+    lost = httpx2.ReadTimeout("timed out")
+    backend, heard = lossy(monkeypatch, lost, httpx2.ConnectError("refused"), 503)
     assert backend.submit(AppRun(app="a"), [{"i": 1}, {"i": 2}]).id == "r-1"
     assert len(heard) == 4 and len(set(heard)) == 1 and heard[0][1] == b'{"i":1}\n{"i":2}\n'
-    backend, heard = lossy(monkeypatch, httpx.RemoteProtocolError("gone"))
+    backend, heard = lossy(monkeypatch, httpx2.RemoteProtocolError("gone"))
     backend.submit(AppRun(app="a", client_key="mine"))
     backend.retry("r-1", "other")
     assert [key for key, _ in heard] == ["mine", "mine", "other"]
@@ -126,7 +127,7 @@ def test_two_submissions_without_a_key_are_two_runs(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("answers", "asked"), [([httpx.ConnectError("refused")], 1), ([503], 1), ([httpx.ReadTimeout("timed out")] * 4, 4)]
+    ("answers", "asked"), [([httpx2.ConnectError("refused")], 1), ([503], 1), ([httpx2.ReadTimeout("timed out")] * 4, 4)]
 )
 def test_a_submission_that_cannot_be_made_is_given_up(monkeypatch: pytest.MonkeyPatch, answers: list[Any], asked: int) -> None:
     backend, heard = lossy(monkeypatch, *answers)

@@ -121,7 +121,7 @@ class ImageLoop(Loop):
         again = after_failure(
             kind, f"{error.message} {error.hint}".strip(), asked.tries, monotonic - asked.first, self._site.image_patience_s
         )
-        asked.next = monotonic + again.delay_s
+        asked.next = monotonic + max(again.delay_s, error.after_s if isinstance(error, ImageError) else 0.0)
         failed = again.state is ImageState.FAILED
         if failed:
             del self._asked[text]
@@ -217,9 +217,10 @@ class ImageLoop(Loop):
         message = f"{error.message} {error.hint}".strip()
         again = after_failure(error.kind, message, image.tries, waited_s, self._site.image_patience_s)
         _log.warning("not_prepared", site=self._site.name, image=image.reference, kind=error.kind, reason=message, next=again.state)
+        wait_s = min(max(again.delay_s, again_s, error.after_s), _LONGEST_WAIT_S)
         values = {"state": again.state, "failure": error.kind, "error": again.why, "errand": None}
         with self._lease.write() as connection:
-            stored.update_image(connection, image.seq, **values, not_before=self._clock.now() + max(again.delay_s, again_s))
+            stored.update_image(connection, image.seq, **values, not_before=self._clock.now() + wait_s)
             if again.state is ImageState.FAILED:
                 stored.fail_wants(connection, self._site.name, image.digest, again.why)
 
