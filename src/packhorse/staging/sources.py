@@ -145,7 +145,7 @@ def asking() -> Iterator[None]:
 def refuse(answer: httpx2.Response, host: str) -> None:
     """Raises NotFetched unless the answer is a success."""
     code = answer.status_code
-    if code < 400:
+    if answer.is_success:
         return
     where, way = urlsplit(str(answer.url)).netloc or host, through(answer.request)
     if code in _PASSING:
