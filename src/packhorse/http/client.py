@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -108,7 +109,7 @@ class Http:
                 self._check(request)
             watch.host, watch.handshakes = "", 0
             response = self._client.send(request, stream=True, follow_redirects=False, auth=None)
-            if not response.has_redirect_location:
+            if not (response.has_redirect_location and response.headers["Location"].strip()):
                 return response
             response.close()
             seen.add((request.method, str(request.url)))
@@ -119,13 +120,14 @@ class Http:
         raise NotReached(Fault.REDIRECT, f"{host} sends us on and on", f"More than {self._hops} redirects are not followed.", sent=True)
 
 
+_HOST = re.compile(r"[A-Za-z0-9._:-]+\Z")  # what is left of one that is none has '%'
 _OF_THE_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
 def _onward(request: httpx2.Request, response: httpx2.Response) -> httpx2.Request:
     """The request that a redirect asks for; without secrets where it goes to somebody else."""
     host, onward = host_of(request.url), response.next_request
-    if onward is None or onward.url.scheme not in ("http", "https") or not onward.url.host:
+    if onward is None or onward.url.scheme not in ("http", "https") or not _HOST.match(onward.url.raw_host.decode("ascii")):
         raise NotReached(Fault.REDIRECT, f"{host} sends us on to what is no web server", sent=True)
     place = f"{onward.url.scheme}://{host_of(onward.url)}"
     is_same = onward.url.origin == request.url.origin

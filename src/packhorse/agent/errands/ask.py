@@ -26,6 +26,7 @@ AFTER_S = 120.0  # a server that says Retry-After is waited for, if not longer t
 TIMES = 3  # and no more often
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _MOVED = (301, 302, 303, 307, 308)
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 _SAFE = "%/:=&?~#+!$,;'@()*[]"
 
 
@@ -49,10 +50,15 @@ class Answer:
 
     def read(self, size: int) -> bytes:
         """At least a byte; none at the end. Raises OSError, HTTPException and ValueError."""
-        piece = self.response.read1(size)
-        self._guard.came(len(piece))
+        try:
+            piece = self.response.read1(size)
+        except (http.client.HTTPException, OSError, ValueError):  # ValueError: the guard has closed it
+            if not self._guard.is_late:
+                raise
+            piece = b""
         if not piece and self._guard.is_late:
             raise OSError("too slow")
+        self._guard.came(len(piece))
         return piece
 
     def close(self) -> None:
@@ -233,4 +239,7 @@ def _why(error: Exception) -> str:
     """In brackets; without anything that a server said."""
     if isinstance(error, socket.timeout):
         return " in time"
+    if isinstance(error, ssl.SSLError):
+        reason = str(error.reason or "")
+        return " (it does not speak TLS)" if reason in _NO_TLS else " (TLS: %s)" % (reason or "broken off")
     return " (%s)" % (getattr(error, "strerror", None) or type(error).__name__)

@@ -122,7 +122,9 @@ def parse_proxy(variable: str, text: str) -> Proxy:
 def _place(text: str) -> "Tuple[Optional[str], Optional[str]]":
     """Host and port of `host:port`; None for a host that is none, and for a port that is not there."""
     if text.startswith("["):
-        host, _, port = text[1:].partition("]")
+        host, closed, port = text[1:].partition("]")
+        if not closed:
+            return None, None
         try:
             host = str(ipaddress.IPv6Address(host.partition("%")[0]))
         except ValueError:
