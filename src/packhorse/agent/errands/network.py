@@ -29,7 +29,7 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253})\Z")
 _NUMBER = re.compile(r"[0-9]{1,5}\Z")
 _BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+\Z")  # the names by which OpenSSL finds certificates in a folder
-_KNOWN_BUNDLES = (  # of systems whose OpenSSL was built for others
+KNOWN_BUNDLES = (  # of systems whose OpenSSL was built for others
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
@@ -259,4 +259,4 @@ def _check_folders(variable: str, folders: "List[str]") -> "List[str]":
 def _system_certificates(paths: "Any") -> "List[str]":
     """The system's own; the environment has no say in them."""
     found = [path for path in (paths.openssl_cafile, paths.openssl_capath) if path and os.path.exists(path)]
-    return found or [path for path in _KNOWN_BUNDLES if os.path.isfile(path)][:1]
+    return found or [path for path in KNOWN_BUNDLES if os.path.isfile(path)][:1]
