@@ -47,7 +47,7 @@ _WAIT_S = 20.0  # of one long poll
 _DOCTOR_S = 200.0  # it may wait for a job
 _PATIENCE_S = 30.0  # a server that says Retry-After is waited for so long
 _MAX_ANSWER = 256 << 20  # bytes
-_OWN_HINT = ("proxy", "certificate", "tls", "garbled")  # faults whose hint says more than ours
+_OWN_HINT = ("proxy", "cut", "certificate", "tls", "garbled")  # faults whose hint says more than ours
 
 
 class Backend(Protocol):
@@ -170,13 +170,13 @@ class HttpBackend:
     """A server's native REST API."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        from packhorse.http.client import Http  # slow to import
+        from packhorse.http.client import Http, only_at  # slow to import
 
         self._url = server_url(url)
         if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
             raise InvalidRequest("The token holds characters that no token has.", hint="It is one line; check where it was taken from.")
         self._token = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = Http(headers={"Accept-Encoding": "gzip, deflate"})
+        self._http = Http(headers={"Accept-Encoding": "gzip, deflate"}, check=only_at(self._url))
 
     def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
         if rows is None or not isinstance(request, AppRun):

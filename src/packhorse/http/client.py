@@ -120,6 +120,17 @@ class Http:
         raise NotReached(Fault.REDIRECT, f"{host} sends us on and on", f"More than {self._hops} redirects are not followed.", sent=True)
 
 
+def only_at(url: str) -> Check:
+    """A check that lets nothing go to another scheme, host or port than those of ``url``."""
+
+    def check(request: httpx2.Request) -> None:
+        if request.url.origin != httpx2.URL(url).origin:
+            place = f"{request.url.scheme}://{host_of(request.url)}"
+            raise NotReached(Fault.REDIRECT, f"it sends us on to {place}", f"If that is right, name {place} instead.", sent=True)
+
+    return check
+
+
 _HOST = re.compile(r"[A-Za-z0-9._:-]+\Z")  # what is left of one that is none has '%'
 _OF_THE_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
 

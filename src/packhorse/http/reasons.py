@@ -25,6 +25,8 @@ def explain(error: Exception, request: httpx2.Request | None, watch: Watch) -> N
     if proxy is not None and _is_the_proxys(error, request, proxy, watch):
         return _of_the_proxy(error, proxy, request)
     found = _of_the_server(error, host_of(request.url))
+    if found.fault is Fault.CUT and request.url.scheme == "http" and not watch.is_answered:
+        found.hint = "Is it running? If it speaks TLS, its URL begins with https://."
     found.sent = not isinstance(error, _NEVER_SENT)
     found.what += through(request)
     return found

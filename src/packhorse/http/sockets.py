@@ -36,6 +36,7 @@ class Watch:
         self._last = None if total_s is None else time.monotonic() + total_s
         self._answer_by: float | None = time.monotonic() + answer_s
         self._waited_s, self._bytes = 0.0, 0
+        self.is_answered = False
         self.host = ""
         """Who was connected to for this request; empty where a connection was there already."""
         self.handshakes = 0
@@ -48,7 +49,7 @@ class Watch:
 
     def answered(self) -> None:
         """The headers are there; what follows may take as long as it moves."""
-        self._answer_by = None
+        self._answer_by, self.is_answered = None, True
 
     def left_s(self, timeout: float | None) -> float:
         """How long may be waited now, at most ``timeout``; 0 or less when it is over."""
