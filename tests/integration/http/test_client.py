@@ -19,6 +19,7 @@ from packhorse.http import sockets
 from packhorse.http.errors import Stopped
 from tests.fixtures.oddserver import Authority, odd_server, reply
 from tests.fixtures.proxy import forward_proxy
+from tests.fixtures.webserver import web_server
 
 TOKEN = "ph-hunter2"
 RUN = {"id": "r-1", "name": "", "app": "a", "user": "u", "state": "RUNNING", "counts": {}, "submitted_at": 1.0, "tags": {}}
@@ -168,8 +169,9 @@ def test_tls_and_no_tls(backend: Any, environment: Any, tmp_path: Path) -> None:
         assert backend(f"https://{there}").apps() == []
         environment.setenv("SSL_CERT_FILE", str(tmp_path))
         assert "the setting SSL_CERT_FILE cannot be used" in why(backend(f"https://{there}").apps, InvalidRequest)
-    with odd_server(reply(http("400 Bad Request", "<html>"))) as there:
-        assert "does not speak TLS. If it is meant to be without, its URL begins with http://" in why(backend(f"https://{there}").apps)
+    environment.delenv("SSL_CERT_FILE")
+    with web_server() as plain:
+        assert "does not speak TLS. If it is meant to be without, its URL begins with http://" in why(backend(f"https://{plain.host}").apps)
 
 
 def test_a_server_that_has_moved_is_told_and_gets_no_token(backend: Any) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from packhorse.client import backends, handle
+from packhorse.client.answers import server_url
 from packhorse.client.backends import HttpBackend
-from packhorse.client.client import find_token
+from packhorse.client.client import Client, find_token
 from packhorse.client.handle import flat_result
 from packhorse.domain.errors import InvalidRequest, Unavailable
 from packhorse.domain.run import AppRun
@@ -148,3 +151,57 @@ def test_a_run_in_a_notebook_is_escaped() -> None:
     monkey = view(name="<script>alert(1)</script>", ended_at=2.0)
     shown._backend.run = lambda _run_id: monkey  # type: ignore[method-assign]
     assert "<script>" not in shown._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("packhorse.example.org", "is not the URL of a server"),
+        ("localhost:8765", "is not the URL of a server"),
+        ("", "is not the URL of a server"),
+        ("ftp://h", "is not the URL of a server"),
+        ("http://", "is not the URL of a server"),
+        ("http://:80", "is not the URL of a server"),
+        ("http://h:0", "is not the URL of a server"),
+        ("http://a b", "is not the URL of a server"),
+        ("http://h/\x1b[31m", "is not the URL of a server"),
+        ("http://h:99999", "cannot be read"),
+        ("http://h:port", "cannot be read"),
+        ("http://[::1", "cannot be read"),
+        ("http://ana:hunter2@h", "holds a name or a password"),
+        ("ana:hunter2@h", "holds a name or a password"),
+        ("http://h/?token=x", "goes on after its path"),
+        ("http://h/#x", "goes on after its path"),
+    ],
+)
+def test_urls_that_are_no_servers(url: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        server_url(url)
+    assert words in str(refused.value) and refused.value.hint and "hunter2" not in str(refused.value)
+    assert str(refused.value).isprintable()
+    if url:
+        with pytest.raises(InvalidRequest, match=words):
+            Client(url)
+        monkeypatch.setenv("PACKHORSE_URL", url)
+        with pytest.raises(InvalidRequest, match=words):
+            Client()
+
+
+@pytest.mark.parametrize("url", ["http://h", "HTTPS://h:8/", " http://[::1]:8/a/b// ", "http://h?", "http://bücher.example"])
+def test_urls_that_may_be_servers(url: str) -> None:
+    assert not server_url(url).endswith(("/", "?", " "))
+
+
+@pytest.mark.parametrize("token", ["a b", "a\nb", "ü", "\udce9"])
+def test_a_token_that_cannot_be_one(token: str) -> None:
+    with pytest.raises(InvalidRequest, match="characters that no token has") as refused:
+        HttpBackend("http://h", token)
+    assert token not in str(refused.value)
+
+
+@given(st.text() | st.from_regex(r"https?://[a-z:@\[\]0-9.%/]*"))
+def test_no_url_of_a_server_is_too_odd(url: str) -> None:
+    try:
+        server_url(url)
+    except InvalidRequest:
+        pass
