@@ -39,14 +39,15 @@ Check = Callable[[httpx2.Request], None]
 class Http:
     """A client that keeps its connections for a moment, and no cookies. May be used by several threads.
 
-    ``timeout_s`` is for each wait for a server's next bytes. ``transport`` is for tests.
+    ``timeout_s`` is for each wait for a server's next bytes; one that is set ends every wait with Stopped is ``stop``. ``transport`` is for
+    tests.
     """
 
     def __init__(
         self, *, headers: Mapping[str, str] | None = None, timeout_s: float = ANSWER_S, hops: int = _HOPS, check: Check | None = None,
-        transport: httpx2.BaseTransport | None = None, environ: Mapping[str, str] = os.environ,
+        stop: threading.Event | None = None, transport: httpx2.BaseTransport | None = None, environ: Mapping[str, str] = os.environ,
     ) -> None:  # fmt: skip
-        self._timeout_s, self._hops, self._check = timeout_s, hops, check
+        self._timeout_s, self._hops, self._check, self._stop = timeout_s, hops, check, stop
         named = {"User-Agent": "packhorse", "Accept-Encoding": "identity", **(headers or {})}
         self._client = httpx2.Client(headers=named, transport=transport or Transport(environ), trust_env=False)
         self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
@@ -64,6 +65,7 @@ class Http:
 
         ``patience_s``: how long, in all, a server that says ``Retry-After`` is waited for. ``options`` are those of httpx2.
         """
+        stop = stop or self._stop
         waits_s = timeout_s if timeout_s is not None else self._timeout_s
         watch = Watch(waits_s, total_s, stop)
         request: httpx2.Request | None = None

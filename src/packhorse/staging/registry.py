@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -48,11 +49,16 @@ class ResolvedImage:
 
 
 class RegistryClient:
-    """Asks registries. Every failure is an ImageError whose sentence names the image. May be used by several threads."""
+    """Asks registries. Every failure is an ImageError whose sentence names the image. May be used by several threads.
 
-    def __init__(self, options: RegistryOptions | None = None, transport: httpx2.BaseTransport | None = None) -> None:
-        self.options = options or RegistryOptions()
-        self._http = RegistryHttp(self.options, transport)
+    ``stop`` ends all waits, with Stopped.
+    """
+
+    def __init__(
+        self, options: RegistryOptions | None = None, transport: httpx2.BaseTransport | None = None, stop: threading.Event | None = None
+    ) -> None:
+        self.options, self.stop = options or RegistryOptions(), stop
+        self._http = RegistryHttp(self.options, transport, stop)
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -94,10 +95,12 @@ class Answer:
 class RegistryHttp:
     """Requests to registries, with credentials where they are asked for. Tokens are kept per repository."""
 
-    def __init__(self, options: RegistryOptions, transport: httpx2.BaseTransport | None = None) -> None:
+    def __init__(
+        self, options: RegistryOptions, transport: httpx2.BaseTransport | None = None, stop: threading.Event | None = None
+    ) -> None:
         self.options = options
         self._known: dict[str, _Access] = {}
-        self._http = Http(timeout_s=options.timeout_s, check=self._check_scheme, transport=transport)
+        self._http = Http(timeout_s=options.timeout_s, check=self._check_scheme, stop=stop, transport=transport)
 
     def close(self) -> None:
         """Ends all connections."""

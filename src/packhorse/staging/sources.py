@@ -6,6 +6,7 @@ Credentials are used here and in ``s3`` only. What they make (a presigned URL, a
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,17 +62,17 @@ class Sources:
         self._client = client
         self.s3 = S3(config)
 
-    def look(self, url: DataUrl) -> Source:
-        """Where its bytes are now. Raises NotFetched."""
+    def look(self, url: DataUrl, stop: threading.Event | None = None) -> Source:
+        """Where its bytes are now. Raises NotFetched, and Stopped once ``stop`` is set."""
         match url.scheme:
             case "s3":
                 return self._look_s3(url)
             case "shock":
-                return self._look_shock(url)
-        return self._look_http(url)
+                return self._look_shock(url, stop)
+        return self._look_http(url, stop)
 
-    def _look_http(self, url: DataUrl) -> Source:
-        with asking(), self._client.stream("HEAD", url.location) as answer:
+    def _look_http(self, url: DataUrl, stop: threading.Event | None) -> Source:
+        with asking(), self._client.stream("HEAD", url.location, stop=stop) as answer:
             pass
         if answer.status_code in _NO_HEAD:
             return Source(url.location, name=url.name, is_plain=True)
@@ -87,10 +88,10 @@ class Sources:
         expected = Expected(size=found.size, sha256=found.sha256, crc64nvme=found.crc64nvme)
         return Source(request_url, {}, url.name, found.etag, found.last_modified, found.etag, expected, "S3 says")
 
-    def _look_shock(self, url: DataUrl) -> Source:
+    def _look_shock(self, url: DataUrl, stop: threading.Event | None) -> Source:
         base, headers = self.shock(url.host)
         with asking():
-            answer = self._client.ask("GET", f"{base}/node/{url.path}", headers=headers)
+            answer = self._client.ask("GET", f"{base}/node/{url.path}", headers=headers, stop=stop)
         refuse(answer, url.host)
         node = shock_data(answer, url.host)
         file = node.get("file") or {}

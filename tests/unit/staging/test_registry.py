@@ -217,6 +217,7 @@ def test_answers_that_are_refusals(status: int, headers: dict[str, str], kind: s
     hub = Hub({"hub.org/v2/lab/tool/manifests/1": httpx2.Response(status, headers=headers), "hub.org/empty": httpx2.Response(200, json=[])})
     error = failure(hub)
     assert error.kind == kind and words in str(error)
+    assert error.after_s == (30 if headers.get("Retry-After") == "30" else 0)
     assert not any(url.startswith("http:") for url, _ in hub.asked)
 
 

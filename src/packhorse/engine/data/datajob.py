@@ -134,7 +134,7 @@ class Carrier:
 
     def _bring(self, job: Job) -> Brought:
         url = parse_url(job.url)
-        source = self._sources.look(url)
+        source = self._sources.look(url, job.stop)
         known = job.known
         is_still = known is not None and source.is_still(known.etag, known.last_modified, known.size)
         if known is not None and is_still:

@@ -65,11 +65,21 @@ class ImageLoop(Loop):
         self._pulse = pulse
         self._config = config
         self._given = given
-        self._client = RegistryClient(RegistryOptions(insecure=tuple(config.insecure), auth_file=config.auth_file))
+        self._ending = threading.Event()  # nothing that is far away holds up the engine's end
+        self._client = RegistryClient(RegistryOptions(insecure=tuple(config.insecure), auth_file=config.auth_file), stop=self._ending)
         self._preparer: Preparer = preparer_for(site, config.insecure, self._client)
         self._specs = Specs()
         self._asked: dict[str, _Asked] = {}
         self._tidy_at = 0.0
+
+    def recover(self) -> None:
+        """After a start, whoever may be asked is waited for again."""
+        self._ending.clear()
+
+    def end(self) -> None:
+        """Waits for registries and gateways end at once."""
+        self._ending.set()
+        super().end()
 
     def tick(self, monotonic: float) -> bool:
         """One step; whether anything moved."""

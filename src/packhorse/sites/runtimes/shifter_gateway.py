@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,16 +93,17 @@ class ShifterGateway:
     """The gateway at ``url`` for one of its systems. ``credential`` makes a fresh MUNGE credential: each is good for one request.
 
     For a private registry the credential's payload is {"authorized_locations": {LOCATION: "user:password"}}; nothing else carries those.
-    Every failure is an ImageError.
+    Every failure is an ImageError. ``stop`` ends all waits, with Stopped.
     """
 
     def __init__(
-        self, url: str, system: str, credential: Callable[[], str], timeout_s: float = 30.0, transport: httpx2.BaseTransport | None = None
+        self, url: str, system: str, credential: Callable[[], str], timeout_s: float = 30.0, transport: httpx2.BaseTransport | None = None,
+        stop: threading.Event | None = None,
     ) -> None:  # fmt: skip
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", system):
             raise InvalidRequest(f"'{system}' is not the name of a system of an image gateway.", hint="Its operators know the name.")
         self._url, self._system, self._credential = url.rstrip("/"), system, credential
-        self._http = Http(timeout_s=timeout_s, transport=transport)
+        self._http = Http(timeout_s=timeout_s, stop=stop, transport=transport)
 
     def close(self) -> None:
         """Ends its connections."""
