@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from packhorse.agent.errands.network import KNOWN_BUNDLES, BadSetting, Proxy, named_certificates, proxy_for, tls_context
+from packhorse.agent.errands.network import KNOWN_BUNDLES, SOCKS, BadSetting, Proxy, named_certificates, proxy_for, tls_context
 
-__all__ = ["BadSetting", "Proxy", "bundle_file", "proxy_for"]
+__all__ = ["SOCKS", "BadSetting", "Proxy", "bundle_file", "proxy_for"]
 
 
 def bundle_file(environ: Mapping[str, str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import ssl
 import threading
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 import httpcore2
 import httpx2
 
-from packhorse.agent.errands.network import BadSetting, Proxy, proxy_for, tls_context
+from packhorse.agent.errands.network import SOCKS, BadSetting, Proxy, proxy_for, tls_context
 from packhorse.http.sockets import Sockets, Watch
 
 _KEPT_S = 3.0  # idle; servers, ours too, end idle connections after 5 s, and a request must not meet that end
@@ -65,6 +66,8 @@ class Transport(httpx2.BaseTransport):
 
     def _make_pool(self, proxy: Proxy | None, scheme: str) -> httpcore2.ConnectionPool:
         tls = self._context() if "https" in (scheme, proxy.scheme if proxy is not None else "") else None
+        if proxy is not None and proxy.scheme in SOCKS:
+            return _socks_pool(proxy, tls)
         if proxy is None:
             return httpcore2.ConnectionPool(tls, max_connections=100, keepalive_expiry=_KEPT_S, network_backend=Sockets())
         return httpcore2.HTTPProxy(
@@ -78,6 +81,16 @@ class Transport(httpx2.BaseTransport):
         if self._tls is None:
             self._tls = tls_context(self._environ)
         return self._tls
+
+
+def _socks_pool(proxy: Proxy, tls: ssl.SSLContext | None) -> httpcore2.ConnectionPool:
+    """The proxy is given names, not numbers, whichever way SOCKS is written."""
+    if importlib.util.find_spec("socksio") is None:
+        raise BadSetting(proxy.variable, "SOCKS needs one more package: pip install 'packhorse[socks]'")
+    return httpcore2.SOCKSProxy(
+        httpcore2.URL(scheme="socks5", host=proxy.host, port=proxy.port, target="/"), proxy_auth=proxy.login, ssl_context=tls,
+        max_connections=100, keepalive_expiry=_KEPT_S, network_backend=Sockets(),
+    )  # fmt: skip
 
 
 class _Body(httpx2.SyncByteStream):

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from packhorse.domain.config import DataConfig
-from packhorse.http.settings import BadSetting, Proxy, bundle_file, proxy_for
+from packhorse.http.settings import SOCKS, BadSetting, Proxy, bundle_file, proxy_for
 from packhorse.staging.data import NotFetched, Trouble
 
 _PRESIGNED_S = 6 * 3600
@@ -86,6 +86,8 @@ class S3:
                 try:
                     self._proxy = proxy_for(endpoint, os.environ)
                     bundle = bundle_file(os.environ) if endpoint.lower().startswith("https") else None
+                    if self._proxy is not None and self._proxy.scheme in SOCKS:
+                        raise BadSetting(self._proxy.variable, "it names a SOCKS proxy, and S3 is asked through http:// and https:// only")
                 except BadSetting as error:
                     raise NotFetched(Trouble.AWAY, f"S3 is not asked: {error}.") from None
                 except ValueError:

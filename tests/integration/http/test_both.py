@@ -164,6 +164,16 @@ def test_https_goes_through_a_tunnel(fetch: Fetching, environment: Any, tmp_path
         assert "he setting SSL_CERT_FILE cannot be used: there is no file /nowhere" in why(fetch, "https://data.test/x")
 
 
+def test_proxies_that_a_site_cannot_use_are_told(environment: Any, tmp_path: Path) -> None:
+    for proxy, url, words in (
+        ("socks5://p", "http://data.test/x", "speaks SOCKS"),
+        ("https://p", "https://data.test/x", "spoken to with TLS"),
+    ):
+        environment.setenv("all_proxy", proxy)
+        with pytest.raises(Failed, match=f"the proxy {proxy}:[0-9]+, which all_proxy names, .*{words}"):
+            at_the_site(url, tmp_path, {})
+
+
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_redirects_are_followed(fetch: Fetching, web: WebServer, code: int) -> None:
     web.fault = sends_on({"/a": "/b", "/b": "c/../d", "/c/../d": "//127.0.0.1/", "/d": f"{web.url('/x')}#part"}, code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -16,9 +17,11 @@ from packhorse.client.backends import HttpBackend
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError, Unavailable
 from packhorse.domain.run import AppRun
 from packhorse.http import sockets
-from packhorse.http.errors import Stopped
+from packhorse.http.client import Http
+from packhorse.http.errors import NotReached, Stopped
 from tests.fixtures.oddserver import Authority, odd_server, reply
 from tests.fixtures.proxy import forward_proxy
+from tests.fixtures.socks import socks_proxy
 from tests.fixtures.webserver import web_server
 
 TOKEN = "ph-hunter2"
@@ -208,8 +211,6 @@ def test_an_answer_without_an_end_fills_no_memory(backend: Any, monkeypatch: pyt
         while True:
             connection.sendall(b"[" * 65536)
 
-    import gzip
-
     bomb = http("200 OK", gzip.compress(b" " * (64 << 20)), "Content-Encoding: gzip")
     for answering in (endless, reply(bomb)):
         with odd_server(answering) as there:
@@ -237,8 +238,6 @@ def test_a_download_that_breaks_off_leaves_no_half_a_file(backend: Any, tmp_path
 
 
 def test_a_wait_ends_when_somebody_says_stop() -> None:
-    from packhorse.http.client import Http
-
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
     with odd_server(lambda connection, _: time.sleep(20)) as there:
@@ -249,12 +248,43 @@ def test_a_wait_ends_when_somebody_says_stop() -> None:
 
 
 def test_a_server_that_takes_nothing_is_not_written_to_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    from packhorse.http.client import Http
-    from packhorse.http.errors import NotReached
-
     monkeypatch.setattr(sockets, "SLOW_S", 0.5)
     released = threading.Event()
     with odd_server(lambda connection, _: released.wait(20)) as there, pytest.raises(NotReached) as failed:
         Http(timeout_s=0.5).ask("POST", f"http://{there}/", content=b"x" * (64 << 20))
     released.set()
     assert failed.value.what == f"{there} does not answer in time" and failed.value.sent
+
+
+def test_through_socks(backend: Any, environment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path)
+    environment.setenv("SSL_CERT_FILE", str(authority.file))
+    with (
+        odd_server(reply(ok([]))) as plain, odd_server(reply(ok([])), authority.server("packhorse.test")) as tls,
+        socks_proxy({"packhorse.test:80": plain, "packhorse.test:443": tls}, "al:hunter2") as proxy,
+    ):  # fmt: skip
+        for scheme in ("socks5", "socks5h"):
+            environment.setenv("all_proxy", f"{scheme}://al:hunter2@{proxy}")
+            assert backend("http://packhorse.test").apps() == backend("https://packhorse.test").apps() == []
+            said = why(backend("https://other.test").apps)
+            assert f"the proxy {scheme}://{proxy}, which all_proxy names, does not let us through to other.test" in said
+        environment.setenv("all_proxy", f"socks5://al:wrong@{proxy}")
+        assert f"the proxy socks5://{proxy}, which all_proxy names, does not let us through" in why(backend("http://packhorse.test").apps)
+        environment.setenv("all_proxy", "socks5://127.0.0.1:1")
+        assert "does not work: it refuses connections" in why(backend("https://packhorse.test").apps)
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+        said = why(backend("http://packhorse.test").apps, InvalidRequest)
+        assert "the setting all_proxy cannot be used: SOCKS needs one more package: pip install 'packhorse[socks]'" in said
+
+
+def test_a_proxy_that_says_nothing_is_named() -> None:
+    with odd_server(lambda connection, _: time.sleep(20)) as proxy:
+        shown = f"the proxy http://{proxy}, which all_proxy names"
+        told = {
+            "https": f"{shown}, does not work: it does not answer in time",
+            "http": f"h.test does not answer in time (asked through {shown})",
+        }
+        for scheme, words in told.items():
+            with pytest.raises(NotReached) as failed:
+                Http(timeout_s=0.3, environ={"all_proxy": proxy}).ask("GET", f"{scheme}://h.test/")
+            assert failed.value.what == words and failed.value.sent is (scheme == "http")

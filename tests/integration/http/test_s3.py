@@ -68,7 +68,7 @@ def test_through_a_proxy_and_loopback_never(server: str, proxy: ForwardProxy, en
     assert "does not answer" in why("http://s3.test")
     environment.setenv("no_proxy", "")
     environment.setenv("http_proxy", f"socks5://al:{SECRET}@127.0.0.1:1")
-    assert "the setting http_proxy cannot be used" in why("http://s3.test")
+    assert "the setting http_proxy cannot be used: it names a SOCKS proxy" in why("http://s3.test")
 
 
 def test_with_the_certificates_that_are_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def chosen(url: str, **environ: str) -> str | None:
         ("http://a.org/", {"http_proxy": "HTTPS://p"}, "https://p:443 http_proxy"),
         ("http://a.org/", {"http_proxy": "http://[::1]:8"}, "http://[::1]:8 http_proxy"),
         ("http://a.org/", {"http_proxy": "user:pass%40@p:8\n"}, "http://p:8 http_proxy"),
+        ("http://a.org/", {"http_proxy": "socks5h://p"}, "socks5h://p:1080 http_proxy"),
         ("http://a.org/", {"http_proxy": "http://bücher.example:8"}, "http://xn--bcher-kva.example:8 http_proxy"),
     ],
 )
@@ -120,7 +121,7 @@ def test_who_is_asked_directly(entries: str, host: str, is_direct: bool) -> None
     ("value", "words"),
     [
         ("ftp://p:1", "of the kind 'ftp://'"),
-        ("socks5h://p:1080", "of the kind 'socks5h://'"),
+        ("socks4://p:1080", "of the kind 'socks4://'"),
         ("http://", "names no host"),
         ("http://:80", "names no host"),
         ("http://hunter2:hunter2@", "names no host"),
@@ -133,7 +134,7 @@ def test_who_is_asked_directly(entries: str, host: str, is_direct: bool) -> None
         ("p:٨", "its port is no number"),
         ("http://alice:hunter2/x@p:80", "%2F"),
         ("http://alice:hunter2#@p:80", "%23"),
-        ("hunter2!!://p", "names a proxy, and only http:// and https:// are known"),
+        ("hunter2!!://p", "names a proxy, and only http://, https:// and socks5:// are known"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named_and_no_password_is_told(value: str, words: str) -> None:

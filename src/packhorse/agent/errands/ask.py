@@ -10,7 +10,7 @@ import time
 from email.utils import mktime_tz, parsedate_tz
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
-from .network import BadSetting, origin, proxy_for, tls_context
+from .network import SOCKS, BadSetting, origin, proxy_for, tls_context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -198,6 +198,8 @@ def _connection(url: str, proxy: "Optional[Proxy]") -> "http.client.HTTPConnecti
     """Not yet open."""
     scheme, host, port = origin(url)
     tls = scheme == "https" or (proxy is not None and proxy.scheme == "https")
+    if proxy is not None and proxy.scheme in SOCKS:
+        raise FetchFailed("away", "%s speaks SOCKS, and here only http:// and https:// proxies are known" % proxy.shown)
     if scheme == "https" and proxy is not None and proxy.scheme == "https":
         raise FetchFailed("away", "%s is spoken to with TLS, and here https goes through http:// proxies only" % proxy.shown)
     place = (host, port) if proxy is None else (proxy.host, proxy.port)
@@ -238,7 +240,7 @@ def _connect(connection: http.client.HTTPConnection, proxy: "Optional[Proxy]") -
 def _why(error: Exception) -> str:
     """In brackets; without anything that a server said."""
     if isinstance(error, socket.timeout):
-        return " in time"
+        return " (nothing came in time)"
     if isinstance(error, ssl.SSLError):
         reason = str(error.reason or "")
         return " (it does not speak TLS)" if reason in _NO_TLS else " (TLS: %s)" % (reason or "broken off")

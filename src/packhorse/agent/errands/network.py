@@ -23,7 +23,8 @@ _VARIABLES = {
     "https": ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
 }
 _PORTS = {"http": 80, "https": 443}
-_PROXY_PORTS = {"http": 1080, "https": 443}  # curl's
+SOCKS = ("socks5", "socks5h")
+_PROXY_PORTS = dict({"http": 1080, "https": 443}, **dict.fromkeys(SOCKS, 1080))  # curl's
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,19}\Z")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253})\Z")
 _NUMBER = re.compile(r"[0-9]{1,5}\Z")
@@ -103,7 +104,7 @@ def parse_proxy(variable: str, text: str) -> Proxy:
         raise BadSetting(variable, "'/', '?' and '#' in the name or password of a proxy must be written %2F, %3F and %23")
     if scheme not in _PROXY_PORTS:
         named = " of the kind '%s://'" % scheme if _SCHEME.match(scheme) else ""
-        raise BadSetting(variable, "it names a proxy%s, and only http:// and https:// are known here" % named)
+        raise BadSetting(variable, "it names a proxy%s, and only http://, https:// and socks5:// are known here" % named)
     userinfo, has_login, place = authority.rpartition("@")
     host, port = _place(place)
     if host is None:
