@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -31,6 +32,9 @@ _CONNECT_S = 10.0
 _HOPS = 5
 #: Not sent to another scheme, host or port than they were meant for.
 _SECRET = ("authorization", "authentication", "cookie", "proxy-authorization", "x-auth-token", "x-amz-security-token")
+
+for _name in ("httpx2", "httpcore2"):  # they log URLs, which may be signed, and at DEBUG all headers
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 Check = Callable[[httpx2.Request], None]
 """Called before each request, and before each that a redirect leads to; may raise."""

@@ -19,7 +19,8 @@ from packhorse.domain.dataurl import DataUrl
 from packhorse.http import client, sockets
 from packhorse.http.client import Http
 from packhorse.staging import fetch as engines
-from packhorse.staging.data import NotFetched
+from packhorse.staging.checksums import Expected
+from packhorse.staging.data import NotFetched, Trouble
 from packhorse.staging.sources import Source, refuse
 from tests.fixtures.oddserver import Authority, odd_server, reply
 from tests.fixtures.proxy import ForwardProxy, forward_proxy
@@ -273,6 +274,28 @@ def test_retry_after_is_heeded_within_bounds(web: WebServer, tmp_path: Path, mon
     said = iter(["0", "0"])
     assert http.ask("GET", web.url("/x"), patience_s=5).content == DATA
     http.close()
+
+
+def test_more_than_was_spoken_of_is_not_taken(tmp_path: Path) -> None:
+    """Whatever else comes: a server cannot fill the disk."""
+    more = threading.Event()
+
+    def answering(connection: Any, _: bytes) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not more.is_set():
+            connection.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+
+    with odd_server(answering) as there:
+        url, http = f"http://{there}/x", Http()
+        with pytest.raises(FetchFailed, match="and should be 5") as failed:
+            fetch_at_site({"url": url, "path": str(tmp_path / "x"), "size": 5}, lambda _: None)
+        assert failed.value.kind == "wrong"
+        source = Source(url, expected=Expected(size=5))
+        with pytest.raises(NotFetched, match="sends more than the 5 bytes") as refused:
+            engines.fetch(http, DataUrl("http", there, "/x", url), source, tmp_path / "y", lambda *_: None, threading.Event())
+        assert refused.value.trouble is Trouble.WRONG and list(tmp_path.iterdir()) == []
+        more.set()
+        http.close()
 
 
 def trickle(head: bytes, piece: bytes) -> Callable[[Any, bytes], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from email.utils import formatdate
 
@@ -71,3 +72,11 @@ def test_what_is_no_url_of_the_web(url: str) -> None:
     with pytest.raises(NotReached) as failed:
         Http(environ={}).ask("GET", url)
     assert failed.value.fault in (Fault.URL, Fault.NAME) and not failed.value.sent
+
+
+def test_no_url_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        Http(transport=httpx2.MockTransport(lambda _: httpx2.Response(200))).ask("GET", "http://h/x?X-Amz-Signature=hunter2")
+        with pytest.raises(NotReached):
+            Http(environ={"http_proxy": "http://al:hunter2@127.0.0.1:1"}).ask("GET", "http://h/")
+    assert "hunter2" not in caplog.text

@@ -38,6 +38,10 @@ KNOWN_BUNDLES = (  # of systems whose OpenSSL was built for others
 )
 
 
+#: All variables that have a say here; an errand that fetches needs them.
+VARIABLES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_DIR") + _BUNDLES
+
+
 class BadSetting(ValueError):
     """A variable of the environment that cannot be used. The message names it, and never its value, which may hold a password."""
 

@@ -131,7 +131,7 @@ class ImageLoop(Loop):
         again = after_failure(
             kind, f"{error.message} {error.hint}".strip(), asked.tries, monotonic - asked.first, self._site.image_patience_s
         )
-        asked.next = monotonic + max(again.delay_s, error.after_s if isinstance(error, ImageError) else 0.0)
+        asked.next = monotonic + min(_LONGEST_WAIT_S, max(again.delay_s, error.after_s if isinstance(error, ImageError) else 0.0))
         failed = again.state is ImageState.FAILED
         if failed:
             del self._asked[text]
