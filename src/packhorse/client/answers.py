@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 from urllib.parse import urlsplit
 
 from packhorse.domain.errors import (
@@ -41,20 +42,23 @@ def server_url(url: str) -> str:
     return text.rstrip("/#?")
 
 
-def refusal(status: int, body: bytes, url: str) -> PackhorseError:
+def refusal(url: str, response: Any, body: bytes) -> PackhorseError:
     """The server's refusal as the exception that it was there."""
     try:
         error = json.loads(body)["error"]
         problems = [Problem(problem["where"], problem["what"], problem["hint"]) for problem in error.get("problems", [])]
         return _ERRORS.get(error["code"], PackhorseError)(str(error["message"]), hint=str(error.get("hint", "")), problems=problems)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return other_server(url, status, "")
+        return other_server(url, response)
 
 
-def other_server(url: str, status: int, content_type: str) -> Unavailable:
+def other_server(url: str, response: Any) -> Unavailable:
     """Something answers, and it is not Packhorse: a web page, another service, a proxy before a server that is away."""
-    what = " with a web page" if "html" in content_type else ""
-    message = f"The server at {url} does not answer as Packhorse does (HTTP {status}{what})."
+    from packhorse.http.reasons import through  # slow to import
+
+    status = response.status_code
+    what = " with a web page" if "html" in response.headers.get("Content-Type", "") else ""
+    message = f"The server at {url} does not answer as Packhorse does (HTTP {status}{what}){through(response.request)}."
     if status in (502, 503, 504):
         return Unavailable(message, hint="What stands before it may not reach it now. Try again later.")
     return Unavailable(message, hint="Is PACKHORSE_URL a Packhorse server, of a version like this one?")

@@ -307,7 +307,7 @@ class HttpBackend:
 
         with self._translated(), self._http.stream("GET", f"{self._url}/api/v1{path}", headers=self._token) as response:
             if not response.is_success:
-                raise refusal(response.status_code, read(response), self._url)
+                raise refusal(self._url, response, read(response))
             yield response
 
     def _download(self, path: str, target: Path) -> None:
@@ -325,7 +325,7 @@ class HttpBackend:
         with self._translated():
             response = self._http.ask(method, f"{self._url}/api/v1{path}", headers={**self._token, **(headers or {})}, **options)
         if not response.is_success:
-            raise refusal(response.status_code, response.content, self._url)
+            raise refusal(self._url, response, response.content)
         return response
 
     def _one(self, kind: type[T], method: str, path: str, **options: Any) -> T:
@@ -340,7 +340,7 @@ class HttpBackend:
         try:
             yield
         except (ValueError, KeyError):  # pydantic's refusals are ValueErrors
-            raise other_server(self._url, response.status_code, response.headers.get("Content-Type", "")) from None
+            raise other_server(self._url, response) from None
 
 
 class _FromTheStart:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from packhorse.agent.errands.network import KNOWN_BUNDLES, SOCKS, BadSetting, Proxy, named_certificates, proxy_for, tls_context
 
-__all__ = ["SOCKS", "BadSetting", "Proxy", "bundle_file", "proxy_for"]
+__all__ = ["SOCKS", "BadSetting", "Proxy", "bundle_file", "describe", "proxy_for"]
 
 
 def bundle_file(environ: Mapping[str, str]) -> str | None:
@@ -25,3 +25,19 @@ def bundle_file(environ: Mapping[str, str]) -> str | None:
     if environ.get("AWS_CA_BUNDLE"):  # boto3 heeds it
         return None
     return next((path for path in KNOWN_BUNDLES if Path(path).is_file()), None)
+
+
+def describe(environ: Mapping[str, str]) -> str:
+    """What the environment sets, for people; empty where it is nothing. Raises BadSetting for what cannot be used."""
+    said = []
+    by_all = {name: value for name, value in environ.items() if name not in ("no_proxy", "NO_PROXY")}
+    for scheme in ("http", "https"):
+        if (proxy := proxy_for(f"{scheme}://host.invalid/", by_all)) is not None:
+            said.append(f"{scheme} through {proxy.scheme}://{proxy.address} ({proxy.variable})")
+    if said and (exempt := next((name for name in ("no_proxy", "NO_PROXY") if environ.get(name, "").strip()), None)):
+        said.append(f"hosts of {exempt} directly")
+    named = named_certificates(environ)
+    tls_context(environ)
+    if named:
+        said.append(f"certificates of {', '.join(dict.fromkeys(variable for variable, _ in named))}")
+    return "; ".join(said)

@@ -110,6 +110,9 @@ def test_a_proxy_that_does_not_work_is_named_with_its_variable(backend: Any, env
     with odd_server(reply("garbage\r\n\r\n")) as there:
         environment.setenv("https_proxy", f"http://{there}")
         assert f"the proxy http://{there}, which https_proxy names" in why(backend("https://packhorse.test").apps)
+    with odd_server(reply(http("200 OK", "<html>Log in to this network"))) as there:
+        environment.setenv("http_proxy", f"http://{there}")
+        assert f"(HTTP 200) (asked through the proxy http://{there}, which http_proxy names)" in why(backend("http://packhorse.test").apps)
     environment.setenv("https_proxy", "socks4://127.0.0.1:1")
     assert "the setting https_proxy cannot be used" in why(backend("https://packhorse.test").apps, InvalidRequest)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from packhorse.agent.errands.network import BadSetting, proxy_for, tls_context
+from packhorse.engine.embedded import Embedded
+from packhorse.http.settings import describe
 from tests.fixtures.oddserver import Authority
 
 P = "http://p:3128"
@@ -166,6 +169,7 @@ def test_no_environment_is_too_odd(value: str, exempt: str, host: str) -> None:
     ("variable", "content", "words"),
     [
         ("SSL_CERT_FILE", None, "there is no file"),
+        ("SSL_CERT_FILE", "a pipe", "it names no ordinary file"),
         ("SSL_CERT_FILE", "", "holds no certificates (PEM)"),
         ("REQUESTS_CA_BUNDLE", "garbage", "holds no certificates (PEM)"),
         ("CURL_CA_BUNDLE", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n", "holds no certificates (PEM)"),
@@ -181,6 +185,8 @@ def test_certificates_that_cannot_be_used(tmp_path: Path, variable: str, content
     if content == "a folder":
         path.mkdir()
         (path / "own.pem").write_text("x")
+    elif content == "a pipe":
+        os.mkfifo(path)
     elif content is not None:
         path.write_text(content)
     with pytest.raises(BadSetting) as bad:
@@ -198,3 +204,26 @@ def test_the_certificates_that_are_named_count_and_else_the_systems(tmp_path: Pa
     folder.mkdir()
     (folder / "0a1b2c3d.0").symlink_to(own)
     tls_context({"SSL_CERT_DIR": f"/nowhere:{folder}"})
+
+
+def test_what_is_set_is_described_without_passwords(tmp_path: Path) -> None:
+    assert describe({}) == describe({"HTTP_PROXY": "x", "NO_PROXY": "a"}) == ""
+    own = str(Authority(tmp_path).file)
+    environ = {"all_proxy": "http://al:hunter2@p:8", "https_proxy": "q", "NO_PROXY": "*", "CURL_CA_BUNDLE": own}
+    assert describe(environ) == (
+        "http through http://p:8 (all_proxy); https through http://q:1080 (https_proxy); hosts of NO_PROXY directly; "
+        "certificates of CURL_CA_BUNDLE"
+    )
+    for bad in ({"https_proxy": "x://", "no_proxy": "*"}, {"SSL_CERT_FILE": "/no\x1b[31m\udce9where"}):
+        with pytest.raises(BadSetting) as refused:
+            describe(bad)
+        assert str(refused.value).isprintable()
+
+
+def test_the_doctor_says_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Embedded(tmp_path)
+    for value, ok in (("http://al:hunter2@p:8", True), ("http://al:hunter2@p:x", False)):
+        monkeypatch.setenv("https_proxy", value)
+        [check] = [check for check in room.service.doctor() if check.name == "network"]
+        assert check.ok is ok and "https_proxy" in check.detail and "hunter2" not in check.detail + check.hint
+    room.close()

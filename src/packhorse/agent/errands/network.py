@@ -46,6 +46,7 @@ class BadSetting(ValueError):
     """A variable of the environment that cannot be used. The message names it, and never its value, which may hold a password."""
 
     def __init__(self, variable: str, why: str) -> None:
+        why = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in why)  # paths may hold anything
         ValueError.__init__(self, "the setting %s cannot be used: %s" % (variable, why))
         self.variable = variable
 
@@ -216,7 +217,8 @@ def tls_context(environ: "Mapping[str, str]") -> "ssl.SSLContext":
             context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
         except (OSError, ValueError) as error:  # SSLError is an OSError
             reason = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
-            raise BadSetting(variable, "the file %s %s" % (path, reason or "holds no certificates (PEM)")) from None
+            what = "cannot be read (%s)" % reason if reason else "holds no certificates (PEM)"
+            raise BadSetting(variable, "the file %s %s" % (path, what)) from None
     if not named:
         for path in _system_certificates(ssl.get_default_verify_paths()):
             context.load_verify_locations(**{"capath" if os.path.isdir(path) else "cafile": path})
@@ -233,8 +235,9 @@ def named_certificates(environ: "Mapping[str, str]") -> "List[Tuple[str, str]]":
                 if variable == "SSL_CERT_FILE":
                     raise BadSetting(variable, "%s is a folder, and it is to name a file; SSL_CERT_DIR names a folder" % path)
                 _check_folders(variable, [path])
-            elif not os.path.exists(path):
-                raise BadSetting(variable, "there is no file %s" % path)
+            elif not os.path.isfile(path):
+                what = "it names no ordinary file:" if os.path.exists(path) else "there is no file"
+                raise BadSetting(variable, "%s %s" % (what, path))
             found.append((variable, path))
             break
     folders = [path for path in environ.get("SSL_CERT_DIR", "").split(os.pathsep) if path]
