@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -291,3 +292,15 @@ def test_a_proxy_that_says_nothing_is_named() -> None:
             with pytest.raises(NotReached) as failed:
                 Http(timeout_s=0.3, environ={"all_proxy": proxy}).ask("GET", f"{scheme}://h.test/")
             assert failed.value.what == words and failed.value.sent is (scheme == "http")
+
+
+def test_all_addresses_of_a_host_are_tried_within_one_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    with odd_server(reply(ok([]))) as there:
+        port = int(there.partition(":")[2])
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(sockets.socket, "getaddrinfo", lambda *_, **__: found)
+        assert Http(environ={}).ask("GET", f"http://two.test:{port}/").json() == []
+        found.reverse()
+        del found[0]
+        with pytest.raises(NotReached, match="refuses connections"):
+            Http(environ={}).ask("GET", f"http://two.test:{port}/")
