@@ -43,15 +43,15 @@ Check = Callable[[httpx2.Request], None]
 class Http:
     """A client that keeps its connections for a moment, and no cookies. May be used by several threads.
 
-    ``timeout_s`` is for each wait for a server's next bytes; one that is set ends every wait with Stopped is ``stop``. ``transport`` is for
+    ``timeout_s`` is for each wait for a server's next bytes. ``stop``, once it is set, ends every wait with Stopped. ``transport`` is for
     tests.
     """
 
     def __init__(
-        self, *, headers: Mapping[str, str] | None = None, timeout_s: float = ANSWER_S, hops: int = _HOPS, check: Check | None = None,
+        self, *, headers: Mapping[str, str] | None = None, timeout_s: float = ANSWER_S, check: Check | None = None,
         stop: threading.Event | None = None, transport: httpx2.BaseTransport | None = None, environ: Mapping[str, str] = os.environ,
     ) -> None:  # fmt: skip
-        self._timeout_s, self._hops, self._check, self._stop = timeout_s, hops, check, stop
+        self._timeout_s, self._check, self._stop = timeout_s, check, stop
         named = {"User-Agent": "packhorse", "Accept-Encoding": "identity", **(headers or {})}
         self._client = httpx2.Client(headers=named, transport=transport or Transport(environ), trust_env=False)
         self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
@@ -110,7 +110,7 @@ class Http:
     def _follow(self, request: httpx2.Request, watch: Watch) -> httpx2.Response:
         """Sends it, and goes where it is sent on to."""
         seen = set()
-        for _ in range(self._hops + 1):
+        for _ in range(_HOPS + 1):
             if self._check is not None:
                 self._check(request)
             watch.host, watch.handshakes = "", 0
@@ -123,7 +123,7 @@ class Http:
             request = _onward(request, response)
             if (request.method, str(request.url)) in seen:
                 raise NotReached(Fault.REDIRECT, f"{host} sends us on in a circle", sent=True)
-        raise NotReached(Fault.REDIRECT, f"{host} sends us on and on", f"More than {self._hops} redirects are not followed.", sent=True)
+        raise NotReached(Fault.REDIRECT, f"{host} sends us on and on", f"More than {_HOPS} redirects are not followed.", sent=True)
 
 
 def only_at(url: str) -> Check:
