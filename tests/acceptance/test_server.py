@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from packhorse.client import Client
@@ -43,8 +43,8 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/api/v1/health").status_code == 200
-        except httpx.TransportError:
+            return httpx2.get(f"{self.url}/api/v1/health").status_code == 200
+        except httpx2.TransportError:
             return False
 
 
@@ -90,7 +90,7 @@ def test_a_log_is_followed_by_server_sent_events_and_taken_up_again(client: Clie
 
     def follow(**more: str) -> tuple[str, list[str], list[str]]:
         text, ids, kinds = "", [], []
-        with httpx.stream("GET", url, headers={**headers, **more}, timeout=30) as response:
+        with httpx2.stream("GET", url, headers={**headers, **more}, timeout=30) as response:
             assert response.headers["content-type"].startswith("text/event-stream")
             for line in response.iter_lines():
                 field, _, value = line.partition(": ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,12 @@ ALLOWED = {
     "agent": set(),
     "store": {"domain"},
     "estimate": {"domain"},
-    "staging": {"domain"},
-    "sites": {"domain"},
-    "engine": {"domain", "store", "estimate", "staging", "sites"},
+    "http": {"domain", "agent"},
+    "staging": {"domain", "http"},
+    "sites": {"domain", "http"},
+    "engine": {"domain", "http", "store", "estimate", "staging", "sites"},
     "api": {"domain", "store", "engine"},
-    "client": {"domain", "engine"},
+    "client": {"domain", "http", "engine"},
     "cli": {"domain", "store", "engine", "client", "api"},
 }
 
@@ -69,6 +71,28 @@ def test_every_room_has_a_rule() -> None:
     rooms = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert rooms == set(ALLOWED)
     assert {path.parent.name for path in (ROOT / "engine").glob("*/__init__.py")} == set(ENGINE)
+
+
+def test_of_the_agent_only_the_rules_of_the_network_are_imported() -> None:
+    """They are its own since it has nothing but itself at a site; ``http`` goes by the same."""
+    found = {
+        node.module
+        for path in (ROOT / "http").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("packhorse.agent")
+    }
+    assert found == {"packhorse.agent.errands.network"}
+
+
+def test_there_is_one_http_client() -> None:
+    """httpx2's own clients know neither our limits nor our rules for proxies and credentials."""
+    wrong = []
+    for path in ROOT.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        makes_one = re.search(r"httpx2\.(Async)?(Client|HTTPTransport)\(|httpx2\.(get|post|put|request|stream)\(", text)
+        if re.search(r"\bhttpx\b(?!2)|import requests|urllib3", text) or (makes_one and path != ROOT / "http" / "client.py"):
+            wrong.append(str(path.relative_to(ROOT)))
+    assert wrong == []
 
 
 def test_only_the_store_speaks_sql() -> None:

@@ -8,22 +8,14 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
 
+from pydantic import TypeAdapter
+
+from packhorse.client.answers import other_server, refusal, server_url
 from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig, load_config
-from packhorse.domain.errors import (
-    Conflict,
-    InvalidManifest,
-    InvalidRequest,
-    NotAllowed,
-    NotAuthenticated,
-    NotFound,
-    PackhorseError,
-    Problem,
-    TooLarge,
-    Unavailable,
-)
+from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
@@ -42,16 +34,20 @@ from packhorse.domain.views import (
     UsageView,
 )
 
+if TYPE_CHECKING:
+    from packhorse.http.errors import NotReached
+
 Rows = Iterable[Mapping[str, Any]]
+T = TypeVar("T")
 
 _TIMEOUT_S = 60.0
 _SUBMIT_S = 900.0  # a million tasks are written in one transaction
 _AGAIN_S = (1.0, 4.0, 15.0)  # pauses before a submission whose answer was lost is made again
 _WAIT_S = 20.0  # of one long poll
 _DOCTOR_S = 200.0  # it may wait for a job
-_ERRORS = {
-    kind.code: kind for kind in (Conflict, InvalidManifest, InvalidRequest, NotAllowed, NotAuthenticated, NotFound, TooLarge, Unavailable)
-}
+_PATIENCE_S = 30.0  # a server that says Retry-After is waited for so long
+_MAX_ANSWER = 256 << 20  # bytes
+_OWN_HINT = ("proxy", "cut", "certificate", "tls", "garbled")  # faults whose hint says more than ours
 
 
 class Backend(Protocol):
@@ -174,11 +170,13 @@ class HttpBackend:
     """A server's native REST API."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        import httpx
+        from packhorse.http.client import Http, only_at  # slow to import
 
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._url = url.rstrip("/")
-        self._http = httpx.Client(base_url=f"{self._url}/api/v1", headers=headers, timeout=_TIMEOUT_S)
+        self._url = server_url(url)
+        if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
+            raise InvalidRequest("The token holds characters that no token has.", hint="It is one line; check where it was taken from.")
+        self._token = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = Http(headers={"Accept-Encoding": "gzip, deflate"}, check=only_at(self._url))
 
     def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
         if rows is None or not isinstance(request, AppRun):
@@ -190,41 +188,45 @@ class HttpBackend:
                 table.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
             fields = request.model_dump(mode="json", exclude_defaults=True, exclude={"over", "client_key"})
             parameters = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
-            return self._submit("/runs/table", request.client_key, table, params=parameters)
+            headers = {"Content-Type": "application/x-ndjson", "Content-Length": str(table.tell())}
+            return self._submit("/runs/table", request.client_key, headers, params=parameters, content=_FromTheStart(table))
 
     def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
-        return Page[RunView].model_validate(self._json("GET", "/runs", params=_given(cursor=cursor, limit=limit)))
+        return self._one(Page[RunView], "GET", "/runs", params=_given(cursor=cursor, limit=limit))
 
     def run(self, run_id: str) -> RunView:
-        return RunView.model_validate(self._json("GET", f"/runs/{_part(run_id)}"))
+        return self._one(RunView, "GET", f"/runs/{_part(run_id)}")
 
     def wait(self, run_id: str, seen_done: int, timeout_s: float) -> RunView:
         parameters = {"seen_done": seen_done, "timeout_s": min(timeout_s, _WAIT_S)}
-        return RunView.model_validate(self._json("GET", f"/runs/{_part(run_id)}/wait", params=parameters))
+        return self._one(RunView, "GET", f"/runs/{_part(run_id)}/wait", params=parameters)
 
     def tasks(self, run_id: str, states: list[TaskState] | None, cursor: str | None, limit: int) -> Page[TaskView]:
         parameters = _given(state=[state.value for state in states] if states else None, cursor=cursor, limit=limit)
-        return Page[TaskView].model_validate(self._json("GET", f"/runs/{_part(run_id)}/tasks", params=parameters))
+        return self._one(Page[TaskView], "GET", f"/runs/{_part(run_id)}/tasks", params=parameters)
 
     def task(self, task_id: str) -> TaskDetail:
-        return TaskDetail.model_validate(self._json("GET", f"/tasks/{_part(task_id)}"))
+        return self._one(TaskDetail, "GET", f"/tasks/{_part(task_id)}")
 
     def log(self, task_id: str, stream: str, offset: int, attempt: int | None) -> LogPart:
         response = self._request("GET", f"/tasks/{_part(task_id)}/logs/{_part(stream)}", params=_given(offset=offset, attempt=attempt))
-        return LogPart(response.content, int(response.headers["X-Next-Offset"]), response.headers["X-Log-Ended"] == "true")
+        with self._of_packhorse(response):
+            return LogPart(response.content, int(response.headers["X-Next-Offset"]), response.headers["X-Log-Ended"] == "true")
 
     def cancel_run(self, run_id: str) -> RunView:
-        return RunView.model_validate(self._json("POST", f"/runs/{_part(run_id)}/cancel"))
+        return self._one(RunView, "POST", f"/runs/{_part(run_id)}/cancel")
 
     def cancel_task(self, task_id: str) -> TaskView:
-        return TaskView.model_validate(self._json("POST", f"/tasks/{_part(task_id)}/cancel"))
+        return self._one(TaskView, "POST", f"/tasks/{_part(task_id)}/cancel")
 
     def retry(self, run_id: str, client_key: str | None) -> RunView:
         return self._submit(f"/runs/{_part(run_id)}/retry", client_key)
 
     def results(self, run_id: str) -> Iterator[dict[str, Any]]:
-        with self._streamed(f"/runs/{_part(run_id)}/results") as response:
-            for line in response.iter_lines():
+        from packhorse.http.client import lines
+
+        with self._streamed(f"/runs/{_part(run_id)}/results") as response, self._of_packhorse(response):
+            for line in lines(response, _MAX_ANSWER):
                 if line:
                     yield json.loads(line)
 
@@ -232,7 +234,7 @@ class HttpBackend:
         """Downloads the outputs of the gathering task to below the home folder, which nobody else can write."""
         folder = load_config().home_folder().absolute() / "downloads" / run_id
         found: dict[str, Path] = {}
-        for file in self._json("GET", f"/runs/{_part(run_id)}/files"):
+        for file in self._one(list[dict[str, Any]], "GET", f"/runs/{_part(run_id)}/files"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             target = folder / Path(file["filename"]).name
             self._download(f"/runs/{_part(run_id)}/files/{_part(file['name'])}", target)
@@ -240,23 +242,22 @@ class HttpBackend:
         return found
 
     def usage(self, run_id: str) -> UsageView:
-        return UsageView.model_validate(self._json("GET", f"/runs/{_part(run_id)}/usage"))
+        return self._one(UsageView, "GET", f"/runs/{_part(run_id)}/usage")
 
     def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
-        return Account.model_validate(self._json("GET", "/usage", params=_given(by=[one.value for one in by], since=since)))
+        return self._one(Account, "GET", "/usage", params=_given(by=[one.value for one in by], since=since))
 
     def apps(self) -> list[AppView]:
-        return [AppView.model_validate(app) for app in self._json("GET", "/apps")]
+        return self._one(list[AppView], "GET", "/apps")
 
     def images(self) -> list[ImageView]:
-        return [ImageView.model_validate(image) for image in self._json("GET", "/images")]
+        return self._one(list[ImageView], "GET", "/images")
 
     def sites(self) -> list[SiteView]:
-        return [SiteView.model_validate(site) for site in self._json("GET", "/sites")]
+        return self._one(list[SiteView], "GET", "/sites")
 
     def doctor(self, site: str | None = None) -> list[Check]:
-        checks = self._json("GET", "/doctor", params=_given(site=site), timeout=_DOCTOR_S)
-        return [Check.model_validate(check) for check in checks]
+        return self._one(list[Check], "GET", "/doctor", params=_given(site=site), timeout_s=_DOCTOR_S)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -265,19 +266,14 @@ class HttpBackend:
     def close(self) -> None:
         self._http.close()
 
-    def _submit(self, path: str, client_key: str | None, table: IO[bytes] | None = None, **options: Any) -> RunView:
+    def _submit(self, path: str, client_key: str | None, headers: Mapping[str, str] | None = None, **options: Any) -> RunView:
         """Submits under a key, and again when the answer was lost on the way: the same key is the same run."""
-        headers = {"Idempotency-Key": client_key or new_id("k")}
-        if table is not None:
-            headers["Content-Type"] = "application/x-ndjson"
+        headers = {"Idempotency-Key": client_key or new_id("k"), **(headers or {})}
         passing: type[Unavailable] = _AnswerLost  # a server that was never reached is not waited for
         pauses_s = list(_AGAIN_S)
         while True:
-            if table is not None:
-                table.seek(0)
-                options["content"] = table
             try:
-                return RunView.model_validate(self._json("POST", path, headers=headers, timeout=_SUBMIT_S, **options))
+                return self._one(RunView, "POST", path, headers=headers, timeout_s=_SUBMIT_S, **options)
             except passing:
                 if not pauses_s:
                     raise
@@ -286,47 +282,77 @@ class HttpBackend:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        import httpx
+        from packhorse.http.errors import NotReached
 
         try:
             yield
-        except httpx.TransportError as error:
-            kind = Unavailable if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) else _AnswerLost
-            hint = "Is it running, and is PACKHORSE_URL right?"
-            raise kind(f"The server at {self._url} does not answer: {str(error).rstrip('.')}.", hint=hint) from None
+        except NotReached as error:
+            raise self._not_reached(error) from None
+
+    def _not_reached(self, error: NotReached) -> PackhorseError:
+        """What a person can do about it."""
+        from packhorse.http.errors import Fault
+
+        if error.fault in (Fault.SETTING, Fault.URL):
+            return InvalidRequest(f"The server at {self._url} cannot be asked: {error.what}.", hint=error.hint)
+        kind = _AnswerLost if error.sent and error.fault not in (Fault.REDIRECT, Fault.LARGE) else Unavailable
+        hint = error.hint if error.fault in _OWN_HINT else "Is it running, and is PACKHORSE_URL right?"
+        if error.fault is Fault.REDIRECT:
+            hint = "PACKHORSE_URL is to be the URL that it has in the end, with https:// if it has that; the token is sent nowhere else."
+        return kind(f"The server at {self._url} does not answer: {error.what}.", hint=hint)
 
     @contextmanager
     def _streamed(self, path: str) -> Iterator[Any]:
-        with self._translated(), self._http.stream("GET", path) as response:
-            if response.is_error:
-                response.read()
-                raise _refusal(response)
+        from packhorse.http.client import read
+
+        with self._translated(), self._http.stream("GET", f"{self._url}/api/v1{path}", headers=self._token) as response:
+            if not response.is_success:
+                raise refusal(self._url, response, read(response))
             yield response
 
     def _download(self, path: str, target: Path) -> None:
-        with self._streamed(path) as response, target.open("wb") as file:
+        """Under its name only when it is whole."""
+        part = target.with_name(f".{target.name}.part")
+        with self._streamed(path) as response, part.open("wb") as file:
             for piece in response.iter_bytes():
                 file.write(piece)
+        part.replace(target)
 
-    def _request(self, method: str, path: str, **options: Any) -> Any:
+    def _request(
+        self, method: str, path: str, timeout_s: float = _TIMEOUT_S, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> Any:
+        options = {"timeout_s": timeout_s, "total_s": 2 * timeout_s, "limit": _MAX_ANSWER, "patience_s": _PATIENCE_S, **options}
         with self._translated():
-            response = self._http.request(method, path, **options)
-        if response.is_error:
-            raise _refusal(response)
+            response = self._http.ask(method, f"{self._url}/api/v1{path}", headers={**self._token, **(headers or {})}, **options)
+        if not response.is_success:
+            raise refusal(self._url, response, response.content)
         return response
 
-    def _json(self, method: str, path: str, **options: Any) -> Any:
-        return self._request(method, path, **options).json()
+    def _one(self, kind: type[T], method: str, path: str, **options: Any) -> T:
+        """The answer, as ``kind``."""
+        response = self._request(method, path, **options)
+        with self._of_packhorse(response):
+            return TypeAdapter(kind).validate_json(response.content)
+
+    @contextmanager
+    def _of_packhorse(self, response: Any) -> Iterator[None]:
+        """An answer that is none of Packhorse's is told so."""
+        try:
+            yield
+        except (ValueError, KeyError):  # pydantic's refusals are ValueErrors
+            raise other_server(self._url, response) from None
 
 
-def _refusal(response: Any) -> PackhorseError:
-    """The server's refusal as the exception that it was there."""
-    try:
-        error = response.json()["error"]
-    except (ValueError, KeyError, TypeError):
-        return Unavailable(f"The server answered {response.status_code} without a reason.", hint="Is PACKHORSE_URL a Packhorse server?")
-    problems = [Problem(problem["where"], problem["what"], problem["hint"]) for problem in error.get("problems", [])]
-    return _ERRORS.get(error["code"], PackhorseError)(error["message"], hint=error.get("hint", ""), problems=problems)
+class _FromTheStart:
+    """A file as the body of a request that may be made again."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        while piece := self._file.read(1 << 16):
+            yield piece
 
 
 def _part(text: str) -> str:

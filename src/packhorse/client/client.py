@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from packhorse.client.answers import server_url
 from packhorse.client.backends import Backend, EmbeddedBackend, HttpBackend
 from packhorse.client.handle import RunHandle
 from packhorse.client.tables import rows_of
@@ -60,7 +61,7 @@ class Client:
         url = url or (os.environ.get("PACKHORSE_URL") if home is None else None)
         self._backend: Backend
         if url:
-            self._backend = HttpBackend(url, find_token(url, token))
+            self._backend = HttpBackend(url, find_token(server_url(url), token))
         else:
             config = load_config()
             folder = Path(home) if home else config.home_folder()

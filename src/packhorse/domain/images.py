@@ -56,13 +56,16 @@ PERMANENT = frozenset(
 
 
 class ImageError(PackhorseError):
-    """An image cannot be had. ``kind`` says why, for programs; message and hint say it to a person."""
+    """An image cannot be had. ``kind`` says why, for programs; message and hint say it to a person.
+
+    ``after_s``: who said it wants to be left alone for that long.
+    """
 
     code = "image"
 
-    def __init__(self, kind: ImageFailure, message: str, *, hint: str = "") -> None:
+    def __init__(self, kind: ImageFailure, message: str, *, hint: str = "", after_s: float = 0.0) -> None:
         super().__init__(message, hint=hint)
-        self.kind = kind
+        self.kind, self.after_s = kind, after_s
         if kind not in PERMANENT:
             self.http_status, self.exit_code = 503, 6
 

@@ -8,6 +8,7 @@ import structlog
 
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.engine.clock import Clock
+from packhorse.http.errors import Stopped
 
 TICK_S = (0.02, 0.25)  # between two ticks while things move: at first, and when they have moved for a second or more
 TROUBLE_S = (0.2, 5.0)  # back-off while the database or a site is away
@@ -37,6 +38,10 @@ class Loop:
         """Something was submitted or canceled: do not wait for the next tick."""
         self._wake.set()
 
+    def end(self) -> None:
+        """The event that was given to ``run`` is set: do not wait for anything more."""
+        self._wake.set()
+
     def run(self, ending: threading.Event) -> None:
         """Works until ``ending``, or until another engine has taken over. Whatever is away meanwhile is tried again."""
         self.superseded = False
@@ -49,6 +54,8 @@ class Loop:
                 self._work(ending)
                 self.leave()
                 return
+            except Stopped:
+                continue  # it was waiting for somebody far away when the end was said
             except Conflict as error:
                 _log.warning("superseded", loop=self.name, reason=str(error))
                 self.superseded = True

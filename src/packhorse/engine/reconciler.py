@@ -101,7 +101,8 @@ class Engine:
                     self._pause(_LOOK_S)
         finally:
             ending.set()
-            self.wake()
+            for loop in self._loops:
+                loop.end()
             for thread in threads:
                 thread.join()
             self.leading.clear()

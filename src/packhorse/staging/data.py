@@ -30,12 +30,16 @@ class Trouble(StrEnum):
 
 
 class NotFetched(Exception):
-    """Data that could not be brought; the message is a sentence about it without its URL, and holds no secret."""
+    """Data that could not be brought; the message is a sentence about it without its URL, and holds no secret.
 
-    def __init__(self, trouble: Trouble, message: str) -> None:
+    ``after_s``: its server wants to be left alone for that long.
+    """
+
+    def __init__(self, trouble: Trouble, message: str, *, after_s: float = 0.0) -> None:
         super().__init__(message)
         self.trouble = trouble
         self.message = message
+        self.after_s = after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ class Failed:
 
     trouble: Trouble
     message: str
+    after_s: float = 0.0
+    """It is not tried again before that, within what any try waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +115,8 @@ def advance(fetch: Fetch, event: Event, now: float) -> Fetch:
             return replace(fetch, state=DataState.VERIFYING)
         case Stored() if under_way:
             return replace(fetch, state=DataState.READY, error=None)
-        case Failed(trouble, message) if under_way:
-            return _after_failure(fetch, trouble, message, now)
+        case Failed() if under_way:
+            return _after_failure(fetch, event, now)
         case Interrupted() if under_way:
             return replace(fetch, state=DataState.QUEUED, not_before=now)
         case Unwanted() if fetch.state not in (DataState.READY, DataState.FAILED):
@@ -118,8 +124,9 @@ def advance(fetch: Fetch, event: Event, now: float) -> Fetch:
     return fetch
 
 
-def _after_failure(fetch: Fetch, trouble: Trouble, message: str, now: float) -> Fetch:
+def _after_failure(fetch: Fetch, failed_as: Failed, now: float) -> Fetch:
     """Back to the queue for another try, or the end."""
+    trouble, message = failed_as.trouble, failed_as.message
     best = max(fetch.best_bytes, fetch.bytes_done)
     if trouble is Trouble.SITE:
         return replace(fetch, state=DataState.QUEUED, not_before=now + SITE_WAIT_S, error=message)
@@ -134,7 +141,7 @@ def _after_failure(fetch: Fetch, trouble: Trouble, message: str, now: float) -> 
     if used > allowed:
         after = f" It was tried {used} times." if allowed else ""
         return replace(failed, state=DataState.FAILED, error=f"{message}{after}")
-    delay_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** (used - 1))
+    delay_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S * 2 ** (used - 1), failed_as.after_s))
     return replace(failed, state=DataState.QUEUED, not_before=now + delay_s, error=message)
 
 

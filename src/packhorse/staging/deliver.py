@@ -6,10 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-import httpx
-
 from packhorse.domain.dataurl import parse_url
 from packhorse.domain.outputurl import file_target, shock_host
+from packhorse.http.client import Http
 from packhorse.staging.checksums import Expected, Summing, Sums, check
 from packhorse.staging.data import NotFetched, Trouble
 from packhorse.staging.sources import Sources, asking, refuse, shock_data
@@ -26,7 +25,7 @@ def sum_up(path: Path) -> Sums:
     return summing.sums()
 
 
-def deliver(client: httpx.Client, sources: Sources, path: Path, sums: Sums, url: str) -> str:
+def deliver(client: Http, sources: Sources, path: Path, sums: Sums, url: str) -> str:
     """Takes ``path``, whose checksums are ``sums``, to ``url``; returns the URL where it is then. Raises NotFetched."""
     scheme = url.partition("://")[0].lower()
     if scheme == "s3":
@@ -45,10 +44,10 @@ def _to_s3(sources: Sources, path: Path, sums: Sums, url: str) -> None:
     check(sums, Expected(there.size, there.sha256, there.crc64nvme), "S3 has")
 
 
-def _to_shock(client: httpx.Client, sources: Sources, path: Path, sums: Sums, host: str) -> str:
+def _to_shock(client: Http, sources: Sources, path: Path, sums: Sums, host: str) -> str:
     base, headers = sources.shock(host)
-    with path.open("rb") as file, asking(host):
-        answer = client.post(f"{base}/node", headers=headers, files={"upload": (path.name, file)})
+    with path.open("rb") as file, asking():
+        answer = client.ask("POST", f"{base}/node", headers=headers, files={"upload": (path.name, file)}, total_s=None)
     refuse(answer, host)
     node = shock_data(answer, host)
     file_there = node.get("file") or {}

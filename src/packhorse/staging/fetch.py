@@ -12,19 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-import httpx
+import httpx2
 
 from packhorse.domain.dataurl import DataUrl
+from packhorse.http.client import Http
+from packhorse.http.errors import Stopped
 from packhorse.staging.checksums import Summing, Sums, check
 from packhorse.staging.data import NotFetched, Trouble
 from packhorse.staging.sources import Source, asking, refuse
 
 _PIECE = 1 << 20
 _STREAM = 1 << 16
-
-
-class Stopped(Exception):
-    """We are to stop; what is there of the file stays for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +35,11 @@ class Fetched:
 
 
 def fetch(
-    client: httpx.Client, url: DataUrl, source: Source, part: Path, report: Callable[[int, int | None], None], stop: threading.Event
+    client: Http, url: DataUrl, source: Source, part: Path, report: Callable[[int, int | None], None], stop: threading.Event
 ) -> Fetched:
     """Fetches ``source`` into ``part``, to whose name a tag of the version is added. ``report`` is told (bytes done, bytes in all).
 
-    Raises NotFetched, or Stopped.
+    Raises NotFetched; or Stopped, and then what is there of the file stays for the next one.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     with _own_file(part.with_name(f"{part.name}-{version_tag(source)}")) as (file, path):
@@ -65,13 +63,14 @@ def fetch(
 
 
 def _stream(
-    client: httpx.Client, url: DataUrl, source: Source, file: BinaryIO, summing: Summing, report: Callable[..., None], stop: threading.Event
+    client: Http, url: DataUrl, source: Source, file: BinaryIO, summing: Summing, report: Callable[..., None], stop: threading.Event
 ) -> Source:
     """Adds what is missing to ``file``; returns ``source`` with what the answer said."""
     have = summing.size
     if have and have == source.expected.size:
         return source
-    with asking(url.host), client.stream("GET", source.request_url, headers={**source.headers, **_request_headers(source, have)}) as answer:
+    headers = {**source.headers, **_request_headers(source, have)}
+    with asking(), client.stream("GET", source.request_url, headers=headers, stop=stop) as answer:
         if have and not _goes_on(answer, source, have):
             if answer.status_code in (206, 412, 416):  # it is another file by now: from the beginning, next time
                 file.truncate(0)
@@ -88,13 +87,15 @@ def _stream(
             report(summing.size, total)
             if stop.is_set():
                 raise Stopped
+            if total is not None and summing.size > total:
+                raise NotFetched(Trouble.WRONG, f"{url.host} sends more than the {total:,} bytes that it has spoken of.")
     if total is not None and summing.size < total:
         raise NotFetched(Trouble.AWAY, f"{url.host} broke off after {summing.size:,} of {total:,} bytes.")
     return source
 
 
 def _request_headers(source: Source, have: int) -> Mapping[str, str]:
-    headers = {"Accept-Encoding": "identity"}
+    headers: dict[str, str] = {}
     if have:
         headers["Range"] = f"bytes={have}-"
         if source.if_range is not None:
@@ -102,7 +103,7 @@ def _request_headers(source: Source, have: int) -> Mapping[str, str]:
     return headers
 
 
-def _goes_on(answer: httpx.Response, source: Source, have: int) -> bool:
+def _goes_on(answer: httpx2.Response, source: Source, have: int) -> bool:
     """Whether the answer is the rest of what we have. Not every server knows If-Range, so the ETag is looked at as well."""
     if answer.status_code != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         return False
@@ -110,7 +111,7 @@ def _goes_on(answer: httpx.Response, source: Source, have: int) -> bool:
     return source.if_range is None or source.etag is None or etag in (None, source.etag)
 
 
-def _told(answer: httpx.Response, source: Source, have: int) -> tuple[int | None, Source]:
+def _told(answer: httpx2.Response, source: Source, have: int) -> tuple[int | None, Source]:
     """(size of the whole file, if the answer tells; ``source`` with what else it tells)."""
     length = answer.headers.get("Content-Length", "")
     is_as_it_is = "Content-Encoding" not in answer.headers

@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import httpx2
 
 from packhorse.domain.images import ImageError, ImageFailure, ImageReference
 from packhorse.staging import manifests
@@ -48,11 +49,16 @@ class ResolvedImage:
 
 
 class RegistryClient:
-    """Asks registries. Every failure is an ImageError whose sentence names the image. May be used by several threads."""
+    """Asks registries. Every failure is an ImageError whose sentence names the image. May be used by several threads.
 
-    def __init__(self, options: RegistryOptions | None = None, transport: httpx.BaseTransport | None = None) -> None:
-        self.options = options or RegistryOptions()
-        self._http = RegistryHttp(self.options, transport)
+    ``stop`` ends all waits, with Stopped.
+    """
+
+    def __init__(
+        self, options: RegistryOptions | None = None, transport: httpx2.BaseTransport | None = None, stop: threading.Event | None = None
+    ) -> None:
+        self.options, self.stop = options or RegistryOptions(), stop
+        self._http = RegistryHttp(self.options, transport, stop)
 
     def __enter__(self) -> Self:
         return self
@@ -83,7 +89,7 @@ class RegistryClient:
     def iter_layer(self, reference: ImageReference, layer: Layer) -> Iterator[bytes]:
         """The bytes of a layer's archive as they arrive; at their end they are compared with its digest. Raises ImageError."""
         seen, length = hashlib.sha256(), 0
-        with self._http.get(reference, f"blobs/{layer.digest}") as response:
+        with self._http.get(reference, f"blobs/{layer.digest}", total_s=None) as response:
             self._check(reference, response, layer.digest)
             for chunk in response.chunks():
                 seen.update(chunk)

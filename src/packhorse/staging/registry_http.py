@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
-import httpx
+import httpx2
 
 from packhorse.domain.images import DOCKER_HUB, ImageError, ImageFailure, ImageReference
+from packhorse.http.client import TOTAL_S, Http, read, retry_after
+from packhorse.http.errors import Fault, NotReached
+from packhorse.http.reasons import through
 from packhorse.staging.credentials import Login, find_login
 
 MAX_TOKEN = 1024 * 1024
-_REDIRECTS = 5
 _PARAMETER = re.compile(r'([a-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.IGNORECASE)
 
 
@@ -50,7 +52,7 @@ class Answer:
     """What a registry said; the body is read as a stream, by one of ``body`` and ``chunks``."""
 
     reference: ImageReference
-    response: httpx.Response
+    response: httpx2.Response
     login: Login | None
 
     @property
@@ -59,7 +61,7 @@ class Answer:
         return self.response.status_code
 
     @property
-    def headers(self) -> httpx.Headers:
+    def headers(self) -> httpx2.Headers:
         """Whatever the case of their names."""
         return self.response.headers
 
@@ -69,12 +71,12 @@ class Answer:
 
     def body(self, limit: int) -> bytes:
         """The whole body; one of more than ``limit`` bytes is an ImageError."""
-        found = bytearray()
-        for chunk in self.chunks():
-            found += chunk
-            if len(found) > limit:
-                raise garbled(self.reference, f"it sends more than the {limit} bytes that this can have")
-        return bytes(found)
+        try:
+            return read(self.response, limit)
+        except NotReached as error:
+            if error.fault is not Fault.LARGE:
+                raise
+            raise garbled(self.reference, f"it sends more than the {limit} bytes that this can have") from None
 
     def raise_for_status(self) -> None:
         """Raises ImageError for whatever is not 200."""
@@ -82,9 +84,10 @@ class Answer:
             raise denied(self.reference, self.login)
         if self.status == 429 or self.status >= 500:
             why = "wants us to ask less often" if self.status == 429 else f"has a fault of its own (HTTP {self.status})"
-            after = self.headers.get("Retry-After", "")
-            hint = f"It says to wait {after} s." if after.isdigit() and len(after) < 7 else "Try again later."
-            raise ImageError(ImageFailure.REGISTRY_AWAY, f"{self.reference} cannot be had now: {self.reference.registry} {why}.", hint=hint)
+            after_s = retry_after(self.response)
+            hint = "Try again later." if after_s is None else f"It says to wait {after_s:.0f} s."
+            message = f"{self.reference} cannot be had now: {self.reference.registry} {why}{through(self.response.request)}."
+            raise ImageError(ImageFailure.REGISTRY_AWAY, message, hint=hint, after_s=after_s or 0.0)
         if self.status != 200:
             raise garbled(self.reference, f"it answers with HTTP {self.status}, which means nothing here")
 
@@ -92,52 +95,52 @@ class Answer:
 class RegistryHttp:
     """Requests to registries, with credentials where they are asked for. Tokens are kept per repository."""
 
-    def __init__(self, options: RegistryOptions, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self, options: RegistryOptions, transport: httpx2.BaseTransport | None = None, stop: threading.Event | None = None
+    ) -> None:
         self.options = options
         self._known: dict[str, _Access] = {}
-        self._client = httpx.Client(
-            timeout=options.timeout_s, follow_redirects=True, max_redirects=_REDIRECTS, transport=transport,
-            headers={"User-Agent": "packhorse", "Accept-Encoding": "identity"}, event_hooks={"request": [self._check_scheme]},
-        )  # fmt: skip
+        self._http = Http(timeout_s=options.timeout_s, check=self._check_scheme, stop=stop, transport=transport)
 
     def close(self) -> None:
         """Ends all connections."""
-        self._client.close()
+        self._http.close()
 
-    @contextlib.contextmanager
-    def get(self, reference: ImageReference, path: str, accept: str = "*/*") -> Iterator[Answer]:
-        """The answer to GET /v2/REPOSITORY/PATH, whatever its status. Raises ImageError where there is none, also while it is read."""
+    @contextmanager
+    def get(self, reference: ImageReference, path: str, accept: str = "*/*", total_s: float | None = TOTAL_S) -> Iterator[Answer]:
+        """The answer to GET /v2/REPOSITORY/PATH, whatever its status. Raises ImageError where there is none, also while it is read.
+
+        All of it takes ``total_s`` at most; None is for what may be large, and lasts as long as it moves.
+        """
         host = "registry-1.docker.io" if reference.registry == DOCKER_HUB else reference.registry
         scheme = "https" if self.options.tls(reference.registry) else "http"
-        request = self._client.build_request("GET", f"{scheme}://{host}/v2/{reference.repository}/{path}", headers={"Accept": accept})
         try:
-            response, login = self._send(reference, request)
-            try:
-                yield Answer(reference, response, login)
-            finally:
-                response.close()
+            with ExitStack() as stack:
+                url = f"{scheme}://{host}/v2/{reference.repository}/{path}"
+                yield self._ask(stack, reference, url, {"Accept": accept}, total_s)
         except InTheClear as where:
             hint = f"If that is as it should be, list '{where}' as insecure."
             message = f"{reference} is not fetched: {reference.registry} sends us to {where}, without TLS."
             raise ImageError(ImageFailure.DENIED, message, hint=hint) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            _not_reached(reference, error, self.options)
+        except NotReached as error:
+            hint = f"If it is meant to be without, list '{host}' as insecure." if error.fault is Fault.TLS else error.hint
+            raise ImageError(ImageFailure.REGISTRY_AWAY, f"{reference} cannot be had: {error.what}.", hint=hint) from None
 
-    def _send(self, reference: ImageReference, request: httpx.Request) -> tuple[httpx.Response, Login | None]:
-        """Sends it; where the registry wants to know who asks, says so and sends it again."""
+    def _ask(self, stack: ExitStack, reference: ImageReference, url: str, headers: dict[str, str], total_s: float | None) -> Answer:
+        """The answer, open as long as ``stack``. Where the registry wants to know who asks, it is told, and asked again."""
         access = self._known.get(reference.name)
-        if access:
-            request.headers["Authorization"] = access.header
-        response = self._client.send(request, stream=True)
-        # a store that a redirect led to has nothing to do with our credentials
-        if response.status_code != 401 or response.url.host != request.url.host:
-            return response, access.login if access else None
-        challenges = response.headers.get_list("WWW-Authenticate")
-        response.close()
+        given = {"Authorization": access.header} if access else {}
+        with ExitStack() as first:
+            response = first.enter_context(self._http.stream("GET", url, headers={**headers, **given}, total_s=total_s))
+            # a store that a redirect led to has nothing to do with our credentials
+            if response.status_code != 401 or response.url.origin != httpx2.URL(url).origin:
+                stack.push(first.pop_all())
+                return Answer(reference, response, access.login if access else None)
+            challenges = response.headers.get_list("WWW-Authenticate")
         login = find_login(reference, self.options.auth_file)
         access = self._known[reference.name] = _Access(self._authorization(reference, challenges, login), login)
-        request.headers["Authorization"] = access.header
-        return self._client.send(request, stream=True), login
+        again = self._http.stream("GET", url, headers={**headers, "Authorization": access.header}, total_s=total_s)
+        return Answer(reference, stack.enter_context(again), login)
 
     def _authorization(self, reference: ImageReference, challenges: list[str], login: Login | None) -> str:
         """What the registry's challenge asks for: a token from its token server, or the credentials themselves."""
@@ -151,27 +154,26 @@ class RegistryHttp:
 
     def _token(self, reference: ImageReference, challenge: dict[str, str], login: Login | None) -> str:
         given = {"service": challenge.get("service"), "scope": challenge.get("scope") or f"repository:{reference.repository}:pull"}
-        realm = httpx.URL(challenge.get("realm", "")).copy_merge_params({name: text for name, text in given.items() if text})
-        request = self._client.build_request("GET", realm)
-        if request.url.scheme not in ("http", "https"):
-            raise garbled(reference, "it names no token server")
-        if login:
-            request.headers["Authorization"] = login.basic
-        response = self._client.send(request, stream=True)
         try:
+            realm = httpx2.URL(challenge.get("realm", "")).copy_merge_params({name: text for name, text in given.items() if text})
+        except httpx2.InvalidURL:
+            raise garbled(reference, "it names no token server") from None
+        if realm.scheme not in ("http", "https") or not realm.host or realm.userinfo:
+            raise garbled(reference, "it names no token server")
+        with self._http.stream("GET", str(realm), headers={"Authorization": login.basic} if login else {}, total_s=TOTAL_S) as response:
             answer = Answer(reference, response, login)
             answer.raise_for_status()
-            document = json.loads(answer.body(MAX_TOKEN))
+            body = answer.body(MAX_TOKEN)
+        try:
+            document = json.loads(body)
             token = document.get("token") or document.get("access_token")
         except (ValueError, AttributeError, RecursionError):
             token = None
-        finally:
-            response.close()
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise garbled(reference, "its token server sends no token")
         return token
 
-    def _check_scheme(self, request: httpx.Request) -> None:
+    def _check_scheme(self, request: httpx2.Request) -> None:
         """Called before each request, and before each that a redirect leads to."""
         if request.url.scheme != "https":
             host = request.url.host
@@ -195,31 +197,6 @@ def garbled(reference: ImageReference, what: str) -> ImageError:
     """The error for an answer that no registry should give."""
     hint = "Try again; if it stays so, is it a registry, or is a proxy in between?"
     return ImageError(ImageFailure.REGISTRY_AWAY, f"{reference} cannot be had from {reference.registry}: {what}.", hint=hint)
-
-
-def _not_reached(reference: ImageReference, error: Exception, options: RegistryOptions) -> NoReturn:
-    registry, words = reference.registry, str(error)
-    host = registry
-    with contextlib.suppress(AttributeError, RuntimeError):  # a URL that is none has no request
-        host = error.request.url.netloc.decode("ascii")  # type: ignore[attr-defined]
-    hint = "Try again later; if it stays so, check the network, and the name of the registry."
-    if isinstance(error, httpx.TimeoutException):
-        what = f"{host} does not answer within {options.timeout_s:g} s"
-    elif "CERTIFICATE_VERIFY_FAILED" in words:
-        what = f"the certificate of {host} is not to be trusted"
-        hint = "If its authority is your own, name its certificates in SSL_CERT_FILE."
-    elif "SSL" in words:
-        what = f"{host} does not speak TLS"
-        hint = f"If it is meant to be without, list '{host}' as insecure."
-    elif isinstance(error, httpx.ConnectError):
-        unknown = any(text in words for text in ("Name or service", "No address associated", "name resolution", "nodename nor"))
-        what = f"the name '{host}' does not resolve" if unknown else f"{host} refuses connections"
-        what = what if unknown or "refused" in words else f"{host} is not reached ({words[:100]})"
-    elif isinstance(error, httpx.TooManyRedirects):
-        what = f"{host} sends us on and on"
-    else:
-        what = f"the connection with {host} broke off ({type(error).__name__})"
-    raise ImageError(ImageFailure.REGISTRY_AWAY, f"{reference} cannot be had: {what}.", hint=hint) from None
 
 
 def _parameters(text: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from packhorse.domain.config import DataConfig
+from packhorse.http.settings import SOCKS, BadSetting, Proxy, bundle_file, proxy_for
 from packhorse.staging.data import NotFetched, Trouble
 
 _PRESIGNED_S = 6 * 3600
@@ -35,6 +38,7 @@ class S3:
     def __init__(self, config: DataConfig) -> None:
         self._config = config
         self._made: Any = None
+        self._proxy: Proxy | None = None
         self._making = threading.Lock()
 
     def look(self, bucket: str, key: str) -> Object:
@@ -65,24 +69,55 @@ class S3:
                 self._ask(bucket, "put_object", Bucket=bucket, Key=key, Body=file, ChecksumSHA256=digest)
             return
         try:
-            with _translated(bucket):
+            with self._translated(bucket):
                 self._client().upload_file(str(source), bucket, key, ExtraArgs={"ChecksumAlgorithm": "CRC64NVME"}, Config=large)
         except S3UploadFailedError as error:
             raise NotFetched(Trouble.AWAY, f"The upload to the bucket '{bucket}' failed: {_short(error)}.") from None
 
     def _ask(self, bucket: str, method: str, **request: Any) -> Any:
-        with _translated(bucket):
+        with self._translated(bucket):
             return getattr(self._client(), method)(**request)
 
     def _client(self) -> Any:
         """One for all threads. Without credentials, requests are not signed."""
         with self._making:
             if self._made is None:
-                self._made = _make_client(self._config)
+                endpoint = self._config.s3_endpoint or "https://s3.amazonaws.com"
+                try:
+                    self._proxy = proxy_for(endpoint, os.environ)
+                    bundle = bundle_file(os.environ) if endpoint.lower().startswith("https") else None
+                    if self._proxy is not None and self._proxy.scheme in SOCKS:
+                        raise BadSetting(self._proxy.variable, "it names a SOCKS proxy, and S3 is asked through http:// and https:// only")
+                except BadSetting as error:
+                    raise NotFetched(Trouble.AWAY, f"S3 is not asked: {error}.") from None
+                except ValueError:
+                    raise NotFetched(Trouble.AWAY, "The configuration's s3_endpoint is no URL of the web.") from None
+                self._made = _make_client(self._config, self._proxy, bundle)
             return self._made
 
+    @contextmanager
+    def _translated(self, bucket: str) -> Iterator[None]:
+        """Turns botocore's errors into NotFetched."""
+        from botocore.exceptions import BotoCoreError, ClientError, ProxyConnectionError, SSLError
 
-def _make_client(config: DataConfig) -> Any:
+        try:
+            yield
+        except ClientError as error:
+            status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+            if status == 407 and self._proxy is not None:
+                raise NotFetched(Trouble.AWAY, f"S3 is not reached: {self._proxy.shown} wants a name and a password (407).") from None
+            raise _refused(bucket, str(error.response.get("Error", {}).get("Code", "")), status) from None
+        except ProxyConnectionError:
+            shown = self._proxy.shown if self._proxy is not None else "its proxy"
+            raise NotFetched(Trouble.AWAY, f"S3 is not reached: {shown} does not work, or refuses.") from None
+        except SSLError:
+            hint = "If its authority is your own, name its certificates in SSL_CERT_FILE."
+            raise NotFetched(Trouble.AWAY, f"The certificate of S3 is not to be trusted, or it speaks no TLS. {hint}") from None
+        except BotoCoreError as error:
+            raise NotFetched(Trouble.AWAY, f"S3 does not answer for the bucket '{bucket}' ({type(error).__name__}).") from None
+
+
+def _make_client(config: DataConfig, proxy: Proxy | None, bundle: str | None) -> Any:
     import boto3
     import botocore.session
     from botocore import UNSIGNED
@@ -92,34 +127,30 @@ def _make_client(config: DataConfig) -> Any:
     if config.s3_credentials_file is not None:
         core.set_config_variable("credentials_file", str(config.s3_credentials_file.expanduser()))
     # retries are ours: they show in the reason of who waits
-    settings = {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
+    settings: dict[str, Any] = {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
+    settings["proxies"] = {} if proxy is None else dict.fromkeys(("http", "https"), _url_of(proxy))
     if config.s3_endpoint is not None:
         settings["s3"] = {"addressing_style": "path"}
     signed = {} if core.get_credentials() is not None else {"signature_version": UNSIGNED}
     return boto3.Session(botocore_session=core).client(
-        "s3", endpoint_url=config.s3_endpoint, region_name=config.s3_region, config=Config(**settings, **signed)
+        "s3", endpoint_url=config.s3_endpoint, region_name=config.s3_region, config=Config(**settings, **signed), verify=bundle
     )
 
 
-@contextmanager
-def _translated(bucket: str) -> Iterator[None]:
-    """Turns botocore's errors into NotFetched."""
-    from botocore.exceptions import BotoCoreError, ClientError
+def _url_of(proxy: Proxy) -> str:
+    """As botocore wants it; a secret."""
+    login = "" if proxy.login is None else f"{quote(proxy.login[0], safe='')}:{quote(proxy.login[1], safe='')}@"
+    return f"{proxy.scheme}://{login}{proxy.address}"
 
-    try:
-        yield
-    except ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        where = f"S3, bucket '{bucket}', says {code or status}"
-        if status in _PASSING or code == "SlowDown":
-            raise NotFetched(Trouble.AWAY, f"{where}.") from None
-        if "Digest" in code or "Checksum" in code:
-            raise NotFetched(Trouble.WRONG, f"{where}: what arrived is not what was sent.") from None
-        why = {403: "access is refused", 404: "there is no such object or bucket"}.get(status, "it refuses the request")
-        raise NotFetched(Trouble.REFUSED, f"{where}: {why}.") from None
-    except BotoCoreError as error:
-        raise NotFetched(Trouble.AWAY, f"S3 does not answer for the bucket '{bucket}' ({type(error).__name__}).") from None
+
+def _refused(bucket: str, code: str, status: int) -> NotFetched:
+    where = f"S3, bucket '{bucket}', says {code or status}"
+    if status in _PASSING or code == "SlowDown":
+        return NotFetched(Trouble.AWAY, f"{where}.")
+    if "Digest" in code or "Checksum" in code:
+        return NotFetched(Trouble.WRONG, f"{where}: what arrived is not what was sent.")
+    why = {403: "access is refused", 404: "there is no such object or bucket"}.get(status, "it refuses the request")
+    return NotFetched(Trouble.REFUSED, f"{where}: {why}.")
 
 
 def _hexadecimal(base64_text: str | None) -> str | None:

@@ -6,22 +6,26 @@ Credentials are used here and in ``s3`` only. What they make (a presigned URL, a
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from packhorse.domain.config import DataConfig
 from packhorse.domain.dataurl import DataUrl, safe_name
+from packhorse.http.client import Http, retry_after
+from packhorse.http.errors import LASTING, Fault, NotReached
+from packhorse.http.reasons import through
 from packhorse.staging.checksums import Expected
 from packhorse.staging.data import NotFetched, Trouble
 from packhorse.staging.s3 import S3
 
-TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _NO_HEAD = frozenset({400, 403, 405, 501})  # servers that serve GET only; if it is refused as well, the GET will say so
+_PASSES = (Fault.NAME, Fault.CONNECT, Fault.LATE, Fault.CUT)
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -53,23 +57,23 @@ class Source:
 class Sources:
     """Looks at URLs, with the credentials of ``[data]``."""
 
-    def __init__(self, config: DataConfig, client: httpx.Client) -> None:
+    def __init__(self, config: DataConfig, client: Http) -> None:
         self._config = config
         self._client = client
         self.s3 = S3(config)
 
-    def look(self, url: DataUrl) -> Source:
-        """Where its bytes are now. Raises NotFetched."""
+    def look(self, url: DataUrl, stop: threading.Event | None = None) -> Source:
+        """Where its bytes are now. Raises NotFetched, and Stopped once ``stop`` is set."""
         match url.scheme:
             case "s3":
                 return self._look_s3(url)
             case "shock":
-                return self._look_shock(url)
-        return self._look_http(url)
+                return self._look_shock(url, stop)
+        return self._look_http(url, stop)
 
-    def _look_http(self, url: DataUrl) -> Source:
-        with asking(url.host):
-            answer = self._client.head(url.location, headers={"Accept-Encoding": "identity"})
+    def _look_http(self, url: DataUrl, stop: threading.Event | None) -> Source:
+        with asking(), self._client.stream("HEAD", url.location, stop=stop) as answer:
+            pass
         if answer.status_code in _NO_HEAD:
             return Source(url.location, name=url.name, is_plain=True)
         refuse(answer, url.host)
@@ -84,10 +88,10 @@ class Sources:
         expected = Expected(size=found.size, sha256=found.sha256, crc64nvme=found.crc64nvme)
         return Source(request_url, {}, url.name, found.etag, found.last_modified, found.etag, expected, "S3 says")
 
-    def _look_shock(self, url: DataUrl) -> Source:
+    def _look_shock(self, url: DataUrl, stop: threading.Event | None) -> Source:
         base, headers = self.shock(url.host)
-        with asking(url.host):
-            answer = self._client.get(f"{base}/node/{url.path}", headers=headers)
+        with asking():
+            answer = self._client.ask("GET", f"{base}/node/{url.path}", headers=headers, stop=stop)
         refuse(answer, url.host)
         node = shock_data(answer, url.host)
         file = node.get("file") or {}
@@ -116,7 +120,7 @@ def secret(path: Any) -> str:
         raise NotFetched(Trouble.AWAY, f"The file {path}, which the configuration names, cannot be read: {reason}.") from None
 
 
-def shock_data(answer: httpx.Response, host: str) -> dict[str, Any]:
+def shock_data(answer: httpx2.Response, host: str) -> dict[str, Any]:
     """The ``data`` of a Shock answer. Raises NotFetched where it is none."""
     try:
         found = answer.json()["data"]
@@ -128,28 +132,25 @@ def shock_data(answer: httpx.Response, host: str) -> dict[str, Any]:
 
 
 @contextmanager
-def asking(host: str) -> Iterator[None]:
-    """Turns what goes wrong on the way to ``host`` into NotFetched. httpx's own words may hold a URL with a secret: they are left out."""
+def asking() -> Iterator[None]:
+    """Turns what goes wrong on the way to a server into NotFetched."""
     try:
         yield
-    except httpx.TimeoutException:
-        raise NotFetched(Trouble.AWAY, f"{host} did not answer in time.") from None
-    except (httpx.TooManyRedirects, httpx.UnsupportedProtocol):
-        raise NotFetched(Trouble.REFUSED, f"{host} leads in a circle, or to what is no web server.") from None
-    except httpx.RemoteProtocolError:
-        raise NotFetched(Trouble.AWAY, f"{host} broke off.") from None
-    except httpx.TransportError as error:
-        raise NotFetched(Trouble.AWAY, f"{host} does not answer ({str(error)[:100] or type(error).__name__}).") from None
+    except NotReached as error:
+        trouble = Trouble.REFUSED if error.fault in LASTING else Trouble.AWAY
+        what = f"{error.what[0].upper()}{error.what[1:]}" if error.what.startswith("the ") else error.what
+        hint = "" if error.fault in _PASSES else f" {error.hint}"  # what is tried again needs no advice to do so
+        raise NotFetched(trouble, f"{what}.{hint}".rstrip()) from None
 
 
-def refuse(answer: httpx.Response, host: str) -> None:
+def refuse(answer: httpx2.Response, host: str) -> None:
     """Raises NotFetched unless the answer is a success."""
     code = answer.status_code
-    if code < 400:
+    if answer.is_success:
         return
-    where = urlsplit(str(answer.url)).netloc or host
+    where, way = urlsplit(str(answer.url)).netloc or host, through(answer.request)
     if code in _PASSING:
-        raise NotFetched(Trouble.AWAY, f"{where} says {code} {answer.reason_phrase}.")
+        raise NotFetched(Trouble.AWAY, f"{where} says {code} {answer.reason_phrase}{way}.", after_s=retry_after(answer) or 0.0)
     why = {
         401: "it asks for credentials that Packhorse does not have",
         403: "access is refused",
@@ -157,4 +158,4 @@ def refuse(answer: httpx.Response, host: str) -> None:
         410: "it is gone",
     }
     said = why.get(code, answer.reason_phrase)
-    raise NotFetched(Trouble.REFUSED, f"{where} says {code}: {said}.")
+    raise NotFetched(Trouble.REFUSED, f"{where} says {code}: {said}{way}.")

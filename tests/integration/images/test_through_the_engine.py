@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ from packhorse.domain.states import TaskState
 from packhorse.domain.views import User
 from packhorse.sites.errands import folder_of
 from packhorse.sites.runtimes.base import Ability
+from packhorse.staging import images
+from tests.fixtures.oddserver import odd_server
 from tests.fixtures.registries import PASSWORD, Layout, Registry, push
 from tests.fixtures.registry import TestRegistry, registry
 from tests.fixtures.room import wait_for
@@ -293,3 +298,35 @@ def test_where_no_containers_run_it_is_refused_and_the_host_may_be_asked_for(tmp
         assert room.results(run) == ["0"] and room.task(run).attempts[0].image is None
         with pytest.raises(NotAllowed, match="instead of the app's own"):
             room.embedded.service.submit(User("somebody"), AppRun(app=app, image="none"), [{"i": 1}])
+
+
+def test_a_registry_that_says_nothing_does_not_hold_up_the_engines_end(tmp_path: Path) -> None:
+    silent = threading.Event()
+    asked = threading.Event()
+
+    def answering(_: object, __: bytes) -> None:
+        asked.set()
+        silent.wait(30)
+
+    with odd_server(answering) as there:
+        with opened(container_site("podman", tmp_path / "site"), tmp_path / "home", there) as room:
+            room.submit(room.app(f"{there}/lab/tool:1", "[echo]"))
+            assert asked.wait(20)
+            began = time.monotonic()
+        assert time.monotonic() - began < 5
+        silent.set()
+
+
+def test_a_registry_that_wants_to_be_left_alone_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_FIRST_BACKOFF_S", 0.02)
+    heard: list[bytes] = []
+
+    def busy(connection: socket.socket, head: bytes) -> None:
+        heard.append(head)
+        connection.sendall(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 500\r\nContent-Length: 0\r\n\r\n")
+
+    with odd_server(busy) as there, opened(container_site("podman", tmp_path / "site"), tmp_path / "home", there) as room:
+        run = room.submit(room.app(f"{there}/lab/tool:1", "[echo]"))
+        wait_for(lambda: "It says to wait 500 s" in (room.task(run).reason or ""), 20, "a reason that says so")
+        time.sleep(0.5)
+        assert len(heard) == 1

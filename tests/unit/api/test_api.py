@@ -8,7 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
@@ -239,9 +239,9 @@ def test_hundreds_who_wait_hold_nobody_up(server: Server) -> None:
     run = server.submit()
 
     async def crowd() -> list[Any]:
-        transport = httpx.ASGITransport(server.api)
+        transport = httpx2.ASGITransport(server.api)
         headers = {"Authorization": f"Bearer {server.tokens['alice']}"}
-        async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1", headers=headers) as client:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test/api/v1", headers=headers) as client:
             waits = [asyncio.ensure_future(client.get(f"/runs/{run}/wait?timeout_s=30")) for _ in range(200)]
             await asyncio.sleep(0.5)
             assert (await asyncio.wait_for(client.get(f"/runs/{run}"), 20)).json()["counts"] == {"QUEUED": 2}

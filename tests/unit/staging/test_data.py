@@ -101,3 +101,9 @@ def test_wherever_it_is_there_is_a_way_on(happened: list[Event]) -> None:
 )
 def test_what_those_who_wait_are_told(state: str, done: int, size: int | None, error: str | None, says: str) -> None:
     assert waits_for("s3://b/k", state, done, size, error) == says
+
+
+def test_a_server_that_wants_to_be_left_alone_is_within_bounds() -> None:
+    for after_s, wait_s in ((0.0, 1.0), (30.0, 30.0), (3600.0, machine.MAX_BACKOFF_S)):
+        fetch = advance(advance(Fetch(), Begun(), 7.0), Failed(Trouble.AWAY, "It is busy.", after_s), 7.0)
+        assert fetch.not_before == 7.0 + wait_s

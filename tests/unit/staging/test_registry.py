@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,26 +38,26 @@ GOOD = {"schemaVersion": 2, "mediaType": MANIFEST, "config": descriptor(CONFIG_B
 class Hub:
     """Answers by path, and remembers who asked for what."""
 
-    def __init__(self, answers: dict[str, Callable[[httpx.Request], httpx.Response] | httpx.Response]) -> None:
+    def __init__(self, answers: dict[str, Callable[[httpx2.Request], httpx2.Response] | httpx2.Response]) -> None:
         self.answers = answers
         self.asked: list[tuple[str, str | None]] = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append((str(request.url), request.headers.get("Authorization")))
-        answer = self.answers.get(f"{request.url.host}{request.url.path}", httpx.Response(404))
-        answer = answer if isinstance(answer, httpx.Response) else answer(request)
-        return httpx.Response(answer.status_code, headers=answer.headers, stream=httpx.ByteStream(answer.content))
+        answer = self.answers.get(f"{request.url.host}{request.url.path}", httpx2.Response(404))
+        answer = answer if isinstance(answer, httpx2.Response) else answer(request)
+        return httpx2.Response(answer.status_code, headers=answer.headers, stream=httpx2.ByteStream(answer.content))
 
     def client(self, **options: Any) -> RegistryClient:
-        return RegistryClient(RegistryOptions(**options), httpx.MockTransport(self))
+        return RegistryClient(RegistryOptions(**options), httpx2.MockTransport(self))
 
 
 def serving(document: Any, **headers: str) -> Hub:
     """A hub whose tag 1 is this document, or these bytes."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     answers = {
-        "hub.org/v2/lab/tool/manifests/1": httpx.Response(200, content=body, headers=headers),
-        f"hub.org/v2/lab/tool/blobs/{digest_of(CONFIG_BLOB)}": httpx.Response(200, content=CONFIG_BLOB),
+        "hub.org/v2/lab/tool/manifests/1": httpx2.Response(200, content=body, headers=headers),
+        f"hub.org/v2/lab/tool/blobs/{digest_of(CONFIG_BLOB)}": httpx2.Response(200, content=CONFIG_BLOB),
     }
     return Hub(answers)
 
@@ -134,7 +134,7 @@ odd = st.recursive(
 def test_no_manifest_is_too_odd(value: Any, field: str) -> None:
     """Nor a list of tags: only ImageError comes of it, fit for a terminal."""
     hub = serving({**GOOD, field: value})
-    hub.answers["hub.org/v2/lab/tool/tags/list"] = httpx.Response(200, json={"tags": value})
+    hub.answers["hub.org/v2/lab/tool/tags/list"] = httpx2.Response(200, json={"tags": value})
     with hub.client() as client:
         for tag in ("1", "2"):
             try:
@@ -146,7 +146,7 @@ def test_no_manifest_is_too_odd(value: Any, field: str) -> None:
 @given(st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=40))
 def test_no_challenge_is_too_odd(text: str) -> None:
     for challenge in (text, f"Bearer {text}", f'Bearer realm="{text}"', f'Bearer realm="https://hub.org/{text}",scope="{text}"'):
-        hub = Hub({"hub.org/v2/lab/tool/manifests/1": httpx.Response(401, headers={"WWW-Authenticate": challenge.encode("latin-1")})})
+        hub = Hub({"hub.org/v2/lab/tool/manifests/1": httpx2.Response(401, headers={"WWW-Authenticate": challenge.encode("latin-1")})})
         assert failure(hub).kind in (ImageFailure.DENIED, ImageFailure.REGISTRY_AWAY)
 
 
@@ -156,7 +156,7 @@ def test_no_challenge_is_too_odd(text: str) -> None:
 def test_a_configuration_that_is_none(config: Any) -> None:
     blob = json.dumps({"os": "linux", "architecture": "amd64", "config": config}).encode()
     hub = serving({**GOOD, "config": descriptor(blob)})
-    hub.answers[f"hub.org/v2/lab/tool/blobs/{digest_of(blob)}"] = httpx.Response(200, content=blob)
+    hub.answers[f"hub.org/v2/lab/tool/blobs/{digest_of(blob)}"] = httpx2.Response(200, content=blob)
     error = failure(hub)
     assert error.kind is ImageFailure.CANNOT_RUN and "configuration" in str(error)
 
@@ -170,7 +170,7 @@ def test_the_plainest_variant_is_chosen() -> None:
         [descriptor(body)],
     ):  # fmt: skip
         hub = serving({"manifests": entries})
-        hub.answers[f"hub.org/v2/lab/tool/manifests/{digest_of(body)}"] = httpx.Response(200, content=body)
+        hub.answers[f"hub.org/v2/lab/tool/manifests/{digest_of(body)}"] = httpx2.Response(200, content=body)
         with hub.client() as client:
             assert client.resolve(IMAGE).digest == digest_of(body)
 
@@ -182,7 +182,7 @@ def test_a_digest_that_the_registry_tells_wrongly() -> None:
 
 def test_something_else_than_asked_for() -> None:
     pinned = parse_reference("hub.org/lab/tool@sha256:" + "0" * 64)
-    hub = Hub({f"hub.org/v2/lab/tool/manifests/{pinned.digest}": httpx.Response(200, json=GOOD)})
+    hub = Hub({f"hub.org/v2/lab/tool/manifests/{pinned.digest}": httpx2.Response(200, json=GOOD)})
     with hub.client() as client, pytest.raises(ImageError, match="it sends something else") as caught:
         client.resolve(pinned)
     assert caught.value.kind is ImageFailure.REGISTRY_AWAY
@@ -191,7 +191,7 @@ def test_something_else_than_asked_for() -> None:
 @pytest.mark.parametrize("sent", [b"other", b"too much of it", b""])
 def test_a_layer_that_arrives_damaged(sent: bytes) -> None:
     layer = Layer(digest_of(b"right"), 5, "")
-    hub = Hub({f"hub.org/v2/lab/tool/blobs/{layer.digest}": httpx.Response(200, content=sent)})
+    hub = Hub({f"hub.org/v2/lab/tool/blobs/{layer.digest}": httpx2.Response(200, content=sent)})
     with hub.client() as client, pytest.raises(ImageError, match="arrived damaged"):
         assert len(b"".join(client.iter_layer(IMAGE, layer))) <= 5
 
@@ -209,19 +209,20 @@ def test_a_layer_that_arrives_damaged(sent: bytes) -> None:
         (401, {"WWW-Authenticate": "Bearer"}, "registry_away", "names no token server"),
         (401, {"WWW-Authenticate": 'Bearer realm="https://hub.org/empty"'}, "registry_away", "sends no token"),
         (418, {}, "registry_away", "HTTP 418"),
-        (302, {"Location": "https://hub.org/v2/lab/tool/manifests/1"}, "registry_away", "sends us on and on"),
+        (302, {"Location": "https://hub.org/v2/lab/tool/manifests/1"}, "registry_away", "sends us on in a circle"),
         (302, {"Location": "http://169.254.169.254/"}, "denied", "sends us to 169.254.169.254, without TLS"),
     ],
 )
 def test_answers_that_are_refusals(status: int, headers: dict[str, str], kind: str, words: str) -> None:
-    hub = Hub({"hub.org/v2/lab/tool/manifests/1": httpx.Response(status, headers=headers), "hub.org/empty": httpx.Response(200, json=[])})
+    hub = Hub({"hub.org/v2/lab/tool/manifests/1": httpx2.Response(status, headers=headers), "hub.org/empty": httpx2.Response(200, json=[])})
     error = failure(hub)
     assert error.kind == kind and words in str(error)
+    assert error.after_s == (30 if headers.get("Retry-After") == "30" else 0)
     assert not any(url.startswith("http:") for url, _ in hub.asked)
 
 
 def test_a_missing_tag_where_tags_may_not_be_listed() -> None:
-    hub = Hub({"hub.org/v2/lab/tool/tags/list": httpx.Response(403)})
+    hub = Hub({"hub.org/v2/lab/tool/tags/list": httpx2.Response(403)})
     assert failure(hub).kind is ImageFailure.MISSING_TAG
 
 
@@ -230,17 +231,17 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(home: Path) -> Non
     write(home / ".docker/config.json", {"hub.org": entry("alice", "secret")})
     layer = Layer(digest_of(b"right"), 5, "")
 
-    def guarded(request: httpx.Request) -> httpx.Response:
+    def guarded(request: httpx2.Request) -> httpx2.Response:
         if not request.headers.get("Authorization"):
-            return httpx.Response(401, headers={"WWW-Authenticate": 'Basic realm="x"'})
-        return httpx.Response(307, headers={"Location": "https://store.net/blob"})
+            return httpx2.Response(401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+        return httpx2.Response(307, headers={"Location": "https://store.net/blob"})
 
-    hub = Hub({f"hub.org/v2/lab/tool/blobs/{layer.digest}": guarded, "store.net/blob": httpx.Response(200, content=b"right")})
+    hub = Hub({f"hub.org/v2/lab/tool/blobs/{layer.digest}": guarded, "store.net/blob": httpx2.Response(200, content=b"right")})
     with hub.client() as client:
         assert b"".join(client.iter_layer(IMAGE, layer)) == b"right"
         assert [bool(given) for url, given in hub.asked if "hub.org" in url] == [False, True]
         assert [given for url, given in hub.asked if "store.net" in url] == [None]
-        hub.answers["store.net/blob"] = httpx.Response(401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+        hub.answers["store.net/blob"] = httpx2.Response(401, headers={"WWW-Authenticate": 'Basic realm="x"'})
         with pytest.raises(ImageError) as caught:
             list(client.iter_layer(IMAGE, layer))
     assert caught.value.kind is ImageFailure.DENIED
@@ -252,29 +253,29 @@ def test_a_token_that_has_expired_is_renewed() -> None:
     tokens = iter(["one", "two"])
     given: list[str | None] = []
 
-    def guarded(request: httpx.Request) -> httpx.Response:
+    def guarded(request: httpx2.Request) -> httpx2.Response:
         given.append(request.headers.get("Authorization"))
         if given in ([None, "Bearer one"], [None, "Bearer one", "Bearer one", "Bearer two"]):
-            return httpx.Response(200, json=GOOD)
-        return httpx.Response(
+            return httpx2.Response(200, json=GOOD)
+        return httpx2.Response(
             401, headers={"WWW-Authenticate": 'Bearer realm="https://auth.org/t?x=1", service="a \\"b\\"",scope="s:x:y,z"'}
         )
 
     blob = f"hub.org/v2/lab/tool/blobs/{digest_of(CONFIG_BLOB)}"
     hub = Hub({
-        "hub.org/v2/lab/tool/manifests/1": guarded, blob: httpx.Response(200, content=CONFIG_BLOB),
-        "auth.org/t": lambda _: httpx.Response(200, json={"access_token": next(tokens)}),
+        "hub.org/v2/lab/tool/manifests/1": guarded, blob: httpx2.Response(200, content=CONFIG_BLOB),
+        "auth.org/t": lambda _: httpx2.Response(200, json={"access_token": next(tokens)}),
     })  # fmt: skip
     with hub.client() as client:
         client.resolve(IMAGE)
         client.resolve(IMAGE)
     assert given == [None, "Bearer one", "Bearer one", "Bearer two"]
-    asked = [httpx.URL(url).params for url, _ in hub.asked if "auth.org" in url]
+    asked = [httpx2.URL(url).params for url, _ in hub.asked if "auth.org" in url]
     assert [(params["x"], params["service"], params["scope"]) for params in asked] == [("1", 'a "b"', "s:x:y,z")] * 2
 
 
 def test_docker_hub_has_another_host_for_its_registry() -> None:
-    hub = Hub({"registry-1.docker.io/v2/library/ubuntu/manifests/latest": httpx.Response(503)})
+    hub = Hub({"registry-1.docker.io/v2/library/ubuntu/manifests/latest": httpx2.Response(503)})
     with hub.client() as client, pytest.raises(ImageError, match=r"docker\.io/library/ubuntu:latest cannot be had now"):
         client.resolve(parse_reference("ubuntu"))
 

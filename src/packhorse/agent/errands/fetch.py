@@ -3,10 +3,9 @@
 import hashlib
 import http.client
 import os
-import ssl
-import urllib.error
-import urllib.request
+import re
 
+from .ask import Answer, FetchFailed, ask
 from .crc64 import crc64nvme
 
 TYPE_CHECKING = False
@@ -14,23 +13,12 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Dict, Optional
 
 _PIECE = 1 << 20
-_TIMEOUT_S = 60.0
-_PASSING = (408, 425, 429, 500, 502, 503, 504)
-
-
-class FetchFailed(Exception):
-    """A file that was not fetched. `kind`: `away` (try again), `wrong` (not what was promised) or `refused`; `msg` names no URL."""
-
-    def __init__(self, kind: str, msg: str) -> None:
-        Exception.__init__(self, msg)
-        self.kind = kind
-        self.msg = msg
 
 
 def fetch(step: "Dict[str, Any]", progress: "Callable[[int], None]") -> "Dict[str, Any]":
     """Fetch `url` to `path`; returns size, sha256 and crc64nvme (if it was asked for), in hexadecimal.
 
-    `progress` is told the bytes that are there. `size`, `sha256`, `crc64nvme` are what it must be, `headers` are sent along,
+    `progress` is told the bytes that are there. `size`, `sha256`, `crc64nvme` are what it must be, `headers` go to this server alone,
     `etag` is what the source must still be. A URL may hold a secret: it is repeated nowhere.
     """
     path = str(step["path"])
@@ -100,44 +88,46 @@ def _download(step: "Dict[str, Any]", file: "Any", sums: _Sums, progress: "Calla
         answer = _ask(step, 0)
     if answer is None:
         raise FetchFailed("away", "the server does not give the file")
-    with answer:
-        if have and not str(answer.headers.get("Content-Range", "")).startswith("bytes %d-" % have):
+    try:
+        if have and (answer.status != 206 or not str(answer.headers.get("Content-Range", "")).startswith("bytes %d-" % have)):
             sums.restart()
             file.truncate(0)
         length = answer.headers.get("Content-Length")
-        total = sums.size + int(length) if length is not None and length.isdigit() else None
+        total = sums.size + int(length) if length is not None and re.match("[0-9]{1,18}$", length) else None
         progress(sums.size)
         while True:
             try:
-                piece = answer.read1(_PIECE)
-            except (http.client.HTTPException, OSError) as error:
-                raise FetchFailed("away", "the server broke off after %d bytes (%s)" % (sums.size, type(error).__name__)) from None
+                piece = answer.read(_PIECE)
+            except (http.client.HTTPException, OSError, ValueError) as error:
+                raise FetchFailed("away", "the server broke off after %d bytes (%s)" % (sums.size, _short(error))) from None
             if not piece:
                 break
             file.write(piece)
             sums.add(piece)
             progress(sums.size)
+            if step.get("size") is not None and sums.size > step["size"]:
+                return  # whatever else comes: it is not what was promised
+    finally:
+        answer.close()
     if total is not None and sums.size < total:
         raise FetchFailed("away", "the server broke off after %d of %d bytes" % (sums.size, total))
 
 
-def _ask(step: "Dict[str, Any]", have: int) -> "Optional[Any]":
+def _ask(step: "Dict[str, Any]", have: int) -> "Optional[Answer]":
     """The server's answer; None where there is nothing behind `have`."""
-    headers = dict(step.get("headers") or {}, **{"Accept-Encoding": "identity"})
+    headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = "bytes=%d-" % have
         if step.get("etag"):
             headers["If-Range"] = step["etag"]
-    url = str(step["url"])
-    if not url.lower().startswith(("http://", "https://")):
-        raise FetchFailed("refused", "only http and https are fetched here")
-    try:
-        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and have:
-            return None
-        kind = "away" if error.code in _PASSING else "refused"
-        raise FetchFailed(kind, "the server says %d %s" % (error.code, error.reason)) from None
-    except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", None)
-        raise FetchFailed("away", "the server does not answer (%s)" % (reason or type(error).__name__)) from None
+    answer = ask(str(step["url"]), headers, dict(step.get("headers") or {}))
+    if answer.status != 416:
+        return answer
+    answer.close()
+    if have:
+        return None
+    raise FetchFailed("refused", "the server says 416 %s" % answer.reason)
+
+
+def _short(error: Exception) -> str:
+    return "too slow" if str(error) == "too slow" else type(error).__name__

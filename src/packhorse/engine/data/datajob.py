@@ -7,20 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import structlog
 
 from packhorse.domain.config import DataConfig
 from packhorse.domain.dataurl import parse_url
 from packhorse.engine.data.sitefetch import fetch_at_site, forget_at_site
+from packhorse.http.client import Http
+from packhorse.http.errors import Stopped
 from packhorse.sites import cache
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
 from packhorse.staging.checksums import Sums
 from packhorse.staging.data import NotFetched, Trouble
 from packhorse.staging.deliver import deliver, sum_up
-from packhorse.staging.fetch import Stopped, fetch
-from packhorse.staging.sources import TIMEOUT, Source, Sources
+from packhorse.staging.fetch import fetch
+from packhorse.staging.sources import Source, Sources
 
 _log = structlog.get_logger("packhorse.data")
 
@@ -72,7 +73,7 @@ class Carrier:
     def __init__(self, site: Site, config: DataConfig, folder: Path) -> None:
         self._site = site
         self._folder = Path(f"{site.root}/cache/.partial") if site.transport.is_local else folder
-        self._client = httpx.Client(timeout=TIMEOUT, follow_redirects=True, limits=httpx.Limits(keepalive_expiry=5.0))
+        self._client = Http()
         self._sources = Sources(config, self._client)
         self._keeping: set[str] = set()
         self._kept = threading.Condition()
@@ -133,7 +134,7 @@ class Carrier:
 
     def _bring(self, job: Job) -> Brought:
         url = parse_url(job.url)
-        source = self._sources.look(url)
+        source = self._sources.look(url, job.stop)
         known = job.known
         is_still = known is not None and source.is_still(known.etag, known.last_modified, known.size)
         if known is not None and is_still:

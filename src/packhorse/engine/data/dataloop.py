@@ -132,7 +132,8 @@ class DataLoop(Loop):
             self._ready(row, job, job.brought)
         elif job.failed is not None:
             _log.warning("not_fetched", site=self._site.name, url=row.url, trouble=job.failed.trouble, reason=job.failed.message)
-            fetch = self._save(row.id, *_progress(job), machine.Failed(job.failed.trouble, job.failed.message), size=job.size)
+            failed = machine.Failed(job.failed.trouble, job.failed.message, job.failed.after_s)
+            fetch = self._save(row.id, *_progress(job), failed, size=job.size)
             if fetch.state is DataState.FAILED:
                 self._carrier().clean(row.id)
         else:

@@ -164,7 +164,7 @@ class Deliveries:
                 self._end(connection, [row.task_id], TaskState.COMPLETE, now, None, {"failure": None, "reason": None})
 
     def _failed(self, connection: sa.Connection, row: Any, failed: NotFetched, now: float) -> None:
-        fetch = self._advance(connection, row.id, machine.Failed(failed.trouble, failed.message))
+        fetch = self._advance(connection, row.id, machine.Failed(failed.trouble, failed.message, failed.after_s))
         if fetch.state is not DataState.FAILED:
             why = f"It has finished; its output '{row.path}' did not get to {row.url} yet: {failed.message}"
             stored.note_reason(connection, row.task_id, why)

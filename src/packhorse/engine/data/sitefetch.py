@@ -9,11 +9,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from packhorse.domain.dataurl import DataUrl
+from packhorse.http.errors import Stopped
 from packhorse.sites import errands
 from packhorse.sites.site import Site
 from packhorse.staging.checksums import Sums
 from packhorse.staging.data import NotFetched, Trouble
-from packhorse.staging.fetch import Stopped, version_tag
+from packhorse.staging.fetch import version_tag
 from packhorse.staging.sources import Source
 
 if TYPE_CHECKING:

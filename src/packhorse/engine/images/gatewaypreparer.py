@@ -42,7 +42,7 @@ class GatewayPreparer:
     def __init__(self, site: Site, url: str, insecure: Collection[str], client: RegistryClient) -> None:
         self._site = site
         self._client = client
-        self._gateway = ShifterGateway(url, site.gateway_system, lambda: munge_credential(site.transport, site.name))
+        self._gateway = ShifterGateway(url, site.gateway_system, lambda: munge_credential(site.transport, site.name), stop=client.stop)
         self._copier = ErrandPreparer(site, insecure, client.options, preparing.copy_steps) if site.registry else None
         self._copied: set[str] = set()
         self._next: dict[str, tuple[float, float]] = {}  # when to ask again, and how long to wait after that

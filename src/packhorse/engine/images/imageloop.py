@@ -65,11 +65,21 @@ class ImageLoop(Loop):
         self._pulse = pulse
         self._config = config
         self._given = given
-        self._client = RegistryClient(RegistryOptions(insecure=tuple(config.insecure), auth_file=config.auth_file))
+        self._ending = threading.Event()  # nothing that is far away holds up the engine's end
+        self._client = RegistryClient(RegistryOptions(insecure=tuple(config.insecure), auth_file=config.auth_file), stop=self._ending)
         self._preparer: Preparer = preparer_for(site, config.insecure, self._client)
         self._specs = Specs()
         self._asked: dict[str, _Asked] = {}
         self._tidy_at = 0.0
+
+    def recover(self) -> None:
+        """After a start, whoever may be asked is waited for again."""
+        self._ending.clear()
+
+    def end(self) -> None:
+        """Waits for registries and gateways end at once."""
+        self._ending.set()
+        super().end()
 
     def tick(self, monotonic: float) -> bool:
         """One step; whether anything moved."""
@@ -121,7 +131,7 @@ class ImageLoop(Loop):
         again = after_failure(
             kind, f"{error.message} {error.hint}".strip(), asked.tries, monotonic - asked.first, self._site.image_patience_s
         )
-        asked.next = monotonic + again.delay_s
+        asked.next = monotonic + min(_LONGEST_WAIT_S, max(again.delay_s, error.after_s if isinstance(error, ImageError) else 0.0))
         failed = again.state is ImageState.FAILED
         if failed:
             del self._asked[text]
@@ -217,9 +227,10 @@ class ImageLoop(Loop):
         message = f"{error.message} {error.hint}".strip()
         again = after_failure(error.kind, message, image.tries, waited_s, self._site.image_patience_s)
         _log.warning("not_prepared", site=self._site.name, image=image.reference, kind=error.kind, reason=message, next=again.state)
+        wait_s = min(max(again.delay_s, again_s, error.after_s), _LONGEST_WAIT_S)
         values = {"state": again.state, "failure": error.kind, "error": again.why, "errand": None}
         with self._lease.write() as connection:
-            stored.update_image(connection, image.seq, **values, not_before=self._clock.now() + max(again.delay_s, again_s))
+            stored.update_image(connection, image.seq, **values, not_before=self._clock.now() + wait_s)
             if again.state is ImageState.FAILED:
                 stored.fail_wants(connection, self._site.name, image.digest, again.why)
 

@@ -14,6 +14,7 @@ from packhorse.domain.errors import PackhorseError
 from packhorse.domain.ids import new_id
 from packhorse.domain.views import Check
 from packhorse.engine.lease import NAME
+from packhorse.http.settings import BadSetting, describe
 from packhorse.sites.agentfile import agent_file
 from packhorse.sites.base import JobState, Shape, SubmitRejected
 from packhorse.sites.site import Site, not_configured
@@ -33,6 +34,7 @@ def examine(database: Database, sites: Sequence[Site]) -> list[Check]:
     version = sys.version.split()[0]
     checks = [Check(name="python", ok=sys.version_info >= (3, 11), detail=version, hint="Packhorse needs Python 3.11 or newer.")]
     checks += _store(database, {site.name for site in sites})
+    checks += _network()
     for site in sites:
         checks += examine_site(site, with_job=False)
     return checks
@@ -89,6 +91,15 @@ def _store(database: Database, sites: Collection[str]) -> list[Check]:
         hint = "Add it to packhorse.toml again with the same root, or cancel the runs."
         checks.append(Check(name="open runs", ok=False, detail=waiting, hint=hint))
     return checks
+
+
+def _network() -> list[Check]:
+    """Proxies and certificates that this process was started with; none where there is nothing to say."""
+    try:
+        said = describe(os.environ)
+    except BadSetting as error:
+        return [Check(name="network", ok=False, detail=f"{error}.", hint=f"Mend or unset {error.variable}, and start Packhorse again.")]
+    return [Check(name="network", ok=True, detail=said)] if said else []
 
 
 def _connect(site: Site) -> str:

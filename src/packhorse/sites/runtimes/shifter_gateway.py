@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import httpx
+import httpx2
 
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.images import ImageError, ImageFailure
+from packhorse.http.client import Http, retry_after
+from packhorse.http.errors import NotReached
+from packhorse.http.reasons import through
 from packhorse.sites.base import CommandResult, Transport
 
 FAILURE_KEPT_S = 300.0
@@ -89,16 +93,17 @@ class ShifterGateway:
     """The gateway at ``url`` for one of its systems. ``credential`` makes a fresh MUNGE credential: each is good for one request.
 
     For a private registry the credential's payload is {"authorized_locations": {LOCATION: "user:password"}}; nothing else carries those.
-    Every failure is an ImageError.
+    Every failure is an ImageError. ``stop`` ends all waits, with Stopped.
     """
 
     def __init__(
-        self, url: str, system: str, credential: Callable[[], str], timeout_s: float = 30.0, transport: httpx.BaseTransport | None = None
+        self, url: str, system: str, credential: Callable[[], str], timeout_s: float = 30.0, transport: httpx2.BaseTransport | None = None,
+        stop: threading.Event | None = None,
     ) -> None:  # fmt: skip
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", system):
             raise InvalidRequest(f"'{system}' is not the name of a system of an image gateway.", hint="Its operators know the name.")
-        self._url, self._system, self._credential, self._timeout_s = url.rstrip("/"), system, credential, timeout_s
-        self._http = httpx.Client(timeout=timeout_s, transport=transport)
+        self._url, self._system, self._credential = url.rstrip("/"), system, credential
+        self._http = Http(timeout_s=timeout_s, stop=stop, transport=transport)
 
     def close(self) -> None:
         """Ends its connections."""
@@ -136,26 +141,28 @@ class ShifterGateway:
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, may_be_missing: bool = False) -> Any:
         headers = {"authentication": self._credential()}
         try:
-            response = self._http.request(method, f"{self._url}/api/{path}/", headers=headers, json=body)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            late = isinstance(error, httpx.TimeoutException)
-            why = f"does not answer within {self._timeout_s:g} s" if late else f"is not reached ({type(error).__name__})"
-            raise self._away(why) from None
+            response = self._http.ask(method, f"{self._url}/api/{path}/", headers=headers, json=body)
+        except NotReached as error:
+            raise self._away(f"is not reached: {error.what}", error.hint) from None
         if response.status_code == 404:
             if may_be_missing:
                 return None
             message = f"The image gateway at {self._url} refuses to act for us on its system '{self._system}'."
             raise ImageError(ImageFailure.DENIED, message, hint="Check the system's name, and that MUNGE works here and is the gateway's.")
         if response.status_code != 200:  # on Python 3 its handler of refused credentials fails itself, with 500
-            raise self._away(f"has a fault of its own, or does not know our credential (HTTP {response.status_code})")
+            why = (
+                "wants to be asked less often" if response.status_code == 429 else "has a fault of its own, or does not know our credential"
+            )
+            after_s = retry_after(response) or 0.0
+            raise self._away(f"{why} (HTTP {response.status_code}){through(response.request)}", after_s=after_s)
         try:
             return response.json()
         except ValueError:
             raise self._away("answers with something else than JSON") from None
 
-    def _away(self, why: str) -> ImageError:
-        hint = "Try again later; if it stays so, ask the site."
-        return ImageError(ImageFailure.REGISTRY_AWAY, f"The image gateway at {self._url} {why}.", hint=hint)
+    def _away(self, why: str, hint: str = "", after_s: float = 0.0) -> ImageError:
+        hint = hint or "Try again later; if it stays so, ask the site."
+        return ImageError(ImageFailure.REGISTRY_AWAY, f"The image gateway at {self._url} {why}.", hint=hint, after_s=after_s)
 
 
 def munge_credential(transport: Transport, site: str) -> str:

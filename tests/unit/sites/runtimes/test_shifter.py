@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import httpx
+import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,20 +93,20 @@ def test_no_record_is_too_odd(document: object) -> None:
     pull_failed("a", "b", image)
 
 
-def answering(response: httpx.Response) -> ShifterGateway:
-    return ShifterGateway("http://gw", "perl", lambda: "secret", transport=httpx.MockTransport(lambda _: response))
+def answering(response: httpx2.Response) -> ShifterGateway:
+    return ShifterGateway("http://gw", "perl", lambda: "secret", transport=httpx2.MockTransport(lambda _: response))
 
 
 @pytest.mark.parametrize(
     ("response", "words"),
     [
-        (httpx.Response(500), "does not know our credential (HTTP 500)"),
-        (httpx.Response(302, headers={"Location": "http://elsewhere/"}), "HTTP 302"),
-        (httpx.Response(200, text="<html>"), "something else than JSON"),
-        (httpx.Response(404), "refuses to act for us"),
+        (httpx2.Response(500), "does not know our credential (HTTP 500)"),
+        (httpx2.Response(302, headers={"Location": "http://elsewhere/"}), "sends us on to http://elsewhere, and a POST is not sent"),
+        (httpx2.Response(200, text="<html>"), "something else than JSON"),
+        (httpx2.Response(404), "refuses to act for us"),
     ],
 )
-def test_answers_that_help_nobody(response: httpx.Response, words: str) -> None:
+def test_answers_that_help_nobody(response: httpx2.Response, words: str) -> None:
     with pytest.raises(ImageError) as caught:
         answering(response).pull("lab/tool", "1")
     assert words in str(caught.value) and "secret" not in str(caught.value)
@@ -117,12 +117,12 @@ def test_answers_that_help_nobody(response: httpx.Response, words: str) -> None:
 )
 def test_names_that_would_be_another_request(name: str, tag: str) -> None:
     with pytest.raises(InvalidRequest, match="is not an image that a gateway can be asked for"):
-        answering(httpx.Response(200, json={})).lookup(name, tag)
+        answering(httpx2.Response(200, json={})).lookup(name, tag)
     with pytest.raises(InvalidRequest, match="is not the name of a system"):
         ShifterGateway("http://gw", "a/../b", lambda: "")
 
 
 def test_lists_that_are_none() -> None:
-    gateway = answering(httpx.Response(200, json={"list": [1, {"image": "a:1", "status": "PULLING"}]}))
+    gateway = answering(httpx2.Response(200, json={"list": [1, {"image": "a:1", "status": "PULLING"}]}))
     assert gateway.queue() == [("a:1", "PULLING")]
-    assert answering(httpx.Response(200, json=[])).images() == []
+    assert answering(httpx2.Response(200, json=[])).images() == []
