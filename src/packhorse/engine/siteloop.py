@@ -21,7 +21,6 @@ from packhorse.sites.schedulers.pace import Pace
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
 
-
 _LOOK_S = 0.5  # between two looks at a store that this process has not written to: other processes write to it, and back-offs end
 
 
