@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from packhorse.domain.errors import NotAuthenticated, PackhorseError
 from packhorse.domain.ids import new_id
+from packhorse.domain.problems import located
 
 _log = structlog.get_logger("packhorse.api")
 
@@ -78,10 +79,14 @@ def _refused(_request: Request, error: Exception) -> JSONResponse:
 
 def _invalid(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    problems = [
-        {"where": " ".join(str(step) for step in detail["loc"]), "what": f"{detail['msg']}.", "hint": ""} for detail in error.errors()
-    ]
+    problems = [{"where": _place(field), "what": what, "hint": ""} for field, what in located(error.errors(), "parameter", None)]
     return _error(400, "invalid_request", "The request is not valid.", "", problems)
+
+
+def _place(field: tuple[int | str, ...]) -> str:
+    """``('query', 'limit')`` in words."""
+    words = {"query": "the query parameter", "path": "the path's", "header": "the header", "body": "the body's"}
+    return " ".join([words.get(str(field[0]), str(field[0])), *(f"'{step}'" for step in field[1:])])
 
 
 def _http_error(_request: Request, error: Exception) -> JSONResponse:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,12 +14,14 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from packhorse.api.auth import CurrentUser
-from packhorse.api.bodies import JsonBody, TableBody, parse_object, parse_run, read_rows, validate_run
+from packhorse.api.bodies import JsonBody, TableBody, parse_object, parse_run, read_rows
 from packhorse.api.deps import Cursor, IdempotencyKey, Limit, Services
 from packhorse.api.results import as_csv, as_json_lines, begun
 from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.problems import validated
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
+from packhorse.domain.tables import Table
 from packhorse.domain.views import Page, RunView, TaskView, UsageView, User
 from packhorse.engine.requests.service import Service
 
@@ -85,26 +86,26 @@ def submit_table(
     retry: Annotated[str, Query(description="JSON object: failure class → number of retries")] = "{}",
     key: IdempotencyKey = None,
 ) -> RunView:
-    """One task for each row of the body, CSV or JSON lines by its Content-Type. Up to 1,000,000 rows, 1 GB."""
+    """One task for each row of the body, CSV or JSON lines by its Content-Type, also with gzip. Up to 1,000,000 rows, 1 GB."""
     with body:
         if unknown := sorted(set(request.query_params) - TABLE_OPTIONS):
             raise InvalidRequest(f"'{unknown[0][:60]}' is not an option of a run.", hint="GET /api/v1/openapi.json has them.")
         objects = {"params": params, "tags": tags, "resources": resources, "retry": retry}
         document: dict[str, Any] = {field: parse_object(field, text) for field, text in objects.items()}
         plain = {"app": app, "name": name, "session": session, "gather": gather, "image": image, "outputs": outputs}
-        run = validate_run(AppRun, {**plain, **document})
-        rows = read_rows(request.headers.get("content-type", ""), body)
+        run = validated(AppRun, {**plain, **document}, "The run was not accepted.")
+        rows = read_rows(request.headers.get("content-type", ""), body, request.headers.get("content-encoding", ""))
         return _submit(service, user, run, key, response, rows)
 
 
-def _submit(
-    service: Service, user: User, run: AppRun | TaskRun, key: str | None, response: Response, rows: Iterable[dict[str, Any]] | None = None
-) -> RunView:
+def _submit(service: Service, user: User, run: AppRun | TaskRun, key: str | None, response: Response, rows: Table | None = None) -> RunView:
     if key is not None:
         if run.client_key not in (None, key):
             raise InvalidRequest("The header 'Idempotency-Key' and the field 'client_key' differ.", hint="Give one of them.")
         run = run.model_copy(update={"client_key": key})
     view = service.submit(user, run, rows)
+    if rows is not None:
+        view = view.model_copy(update={"notes": rows.notes})
     response.headers["Location"] = f"/api/v1/runs/{view.id}"
     return view
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from packhorse.domain.errors import PackhorseError
+from packhorse.domain.problems import problems_of
 
 _WIDE = 200  # where nobody looks, tables are not folded
 out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
@@ -26,8 +27,7 @@ def report(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, PackhorseError):
         refusal = error
     elif isinstance(error, ValidationError):
-        details = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()[:10])
-        refusal = PackhorseError(f"The request is not valid: {details}.")
+        refusal = PackhorseError("The request is not valid.", problems=problems_of(error))
     elif isinstance(error, OSError) and error.filename:
         refusal = PackhorseError(f"{error.filename}: {error.strerror}.")
     else:

@@ -41,6 +41,8 @@ class RunView(BaseModel):
     retry_of: str | None
     tasks: int
     counts: dict[TaskState, int]
+    notes: list[str] = []
+    """What its user should know of how its table was read; in the answer to a submission only."""
 
     @property
     def done(self) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound, TooLarge, Unavailable
-from packhorse.domain.manifest import parse_manifest
+from packhorse.domain.manifest import MAX_MANIFEST, parse_manifest
 
 MANIFEST = "app.yaml"
 MAX_FILES = 2000
@@ -100,16 +100,17 @@ def load_app(path: Path) -> AppFolder:
     """The app whose manifest, or whose folder, is at ``path``."""
     manifest_path = path / MANIFEST if path.is_dir() else path
     try:
-        text = manifest_path.read_text(encoding="utf-8")
+        with manifest_path.open("rb") as file:
+            content = file.read(MAX_MANIFEST + 1)
     except FileNotFoundError:
         raise NotFound(
             f"There is no app manifest at {manifest_path}.", hint="Give the path of an app.yaml, or of a folder with one."
         ) from None
-    except UnicodeDecodeError:
-        raise InvalidManifest(f"{manifest_path} is not UTF-8 text.") from None
+    except ValueError:  # NUL
+        raise InvalidRequest(f"{str(manifest_path)[:100]!r} is not a name that a file can have.") from None
     except OSError as error:
         raise InvalidRequest(f"{manifest_path} cannot be read: {error.strerror}.") from None
-    return AppFolder(parse_manifest(text, str(manifest_path)), manifest_path.parent.resolve())
+    return AppFolder(parse_manifest(content, str(manifest_path)), manifest_path.parent.resolve())
 
 
 def _files_of(folder: Path) -> list[tuple[str, Path]]:

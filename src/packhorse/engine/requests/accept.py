@@ -17,6 +17,7 @@ from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import parse_reference
 from packhorse.domain.parameters import check_row
+from packhorse.domain.problems import problems_of
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.run import MAX_TASKS, AppRun, NamedTask, RunOptions, TaskRun, check_tasks, is_task_url, parse_task_url
 from packhorse.domain.task import FileType
@@ -89,12 +90,13 @@ def accept_app_run(
     problems += wrong
     spec = replace(spec, params=_absolute(manifest, common), site=site)
     tasks: list[NewTask] = []
+    told: set[str] = set()
     for number, row in enumerate(rows, start=1):
         if number > MAX_TASKS:
             raise TooLarge(f"The table has more than {MAX_TASKS:,} rows, which is the limit of one run.", hint="Submit it as several runs.")
         if len(problems) >= MAX_PROBLEMS:
             continue
-        values, wrong = check_row(manifest.parameters, row, f"row {number}", files.problem, elsewhere=request.params)
+        values, wrong = check_row(manifest.parameters, row, f"row {number}", files.problem, elsewhere=request.params, told=told)
         problems += wrong
         if not problems:
             params = _absolute(manifest, values)
@@ -130,8 +132,11 @@ def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequ
             problems += _image_problems(where, wanted)
             asked[where] = Asked(task_resources(item.task).override(dict(request.resources)), wanted)
             images |= set(wanted)
-        except (InvalidRequest, ValidationError) as error:
-            problems.append(Problem(where, str(error).replace("\n", " ")))
+        except InvalidRequest as error:
+            found = [replace(problem, where=f"{where}, {problem.where}") for problem in error.problems]
+            problems += found or [Problem(where, error.message, error.hint)]
+        except ValidationError as error:
+            problems += problems_of(error, f"{where}, resources")
         upstream = {}
         for given in item.task.inputs or []:
             if is_task_url(given.url):
@@ -201,9 +206,7 @@ def _option_problems(request: RunOptions, files: FileRules) -> list[Problem]:
     try:
         Resources().override(request.resources)
     except ValidationError as error:
-        for detail in error.errors():
-            field = ".".join(str(step) for step in detail["loc"])
-            problems.append(Problem(f"resources, '{field}'", f"{detail['msg'].lower()} (found: {detail['input']!r})."))
+        problems += problems_of(error, "resources")
     return problems
 
 
