@@ -15,7 +15,7 @@ from packhorse.cli.output import duration, moment, out, print_facts, print_json,
 from packhorse.client import Client
 from packhorse.client.handle import flat_result, follow_log
 from packhorse.domain.errors import InvalidRequest, NotFound
-from packhorse.domain.manifest import parse_manifest
+from packhorse.domain.manifest import read_manifest
 from packhorse.domain.states import FAILED, TaskState
 from packhorse.domain.views import AttemptView, RunView, TaskDetail, TaskView
 
@@ -188,7 +188,7 @@ def check_app(path: str, *, as_json: bool) -> None:
     file = Path(path) / "app.yaml" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise NotFound(f"There is no app manifest at {file}.")
-    manifest = parse_manifest(file.read_text(encoding="utf-8"), str(file))
+    manifest = read_manifest(file)
     if as_json:
         print_json({"file": str(file), "name": manifest.name, "version": manifest.version})
     else:

@@ -185,7 +185,8 @@ def load_config(path: Path | None = None, environment: Mapping[str, str] = os.en
     """
     file = path or config_file(environment)
     try:
-        return parse_config(file.read_bytes(), file)
+        with file.open("rb") as stream:
+            return parse_config(stream.read(_MAX_FILE + 1), file)
     except FileNotFoundError:
         if path is None and not environment.get("PACKHORSE_CONFIG"):
             return Config()

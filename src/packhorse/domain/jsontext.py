@@ -41,21 +41,22 @@ DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse
 
 
 def why_not_json(error: Exception, line: int | None = None) -> str:
-    """What is wrong with a text that DECODER did not take: ``line 2, column 5: Expecting ',' delimiter``."""
+    """What is wrong with a text that DECODER did not take: ``not JSON (expecting ',' delimiter, line 2, column 5)``.
+
+    ``line`` is that of a text which is one line of a larger one; the caller names it.
+    """
     match error:
         case json.JSONDecodeError():
-            place = f"line {error.lineno if line is None else line}, column {error.colno}: "
-            what = "the text ends too early" if error.pos >= len(error.doc.rstrip()) else f"{error.msg[0].lower()}{error.msg[1:]}"
-            return place + what
+            what = "it ends too early" if error.pos >= len(error.doc.rstrip()) else f"{error.msg[0].lower()}{error.msg[1:]}"
+            return f"not JSON ({what}, {'' if line is not None else f'line {error.lineno}, '}column {error.colno})"
         case _Twice():
-            what = f"the key '{str(error)[:60]}' is there twice in one object"
+            return f"the key '{str(error)[:60]}' is there twice in one object"
         case RecursionError():
-            what = "it is nested too deeply"
+            return "not JSON that can be read (it is nested too deeply)"
         case ValueError() if "integer string conversion" in str(error):
-            what = "it has a number of too many digits"
+            return "not JSON that can be read (it has a number of too many digits)"
         case _:
-            what = str(error)
-    return what if line is None else f"line {line}: {what}"
+            return f"not JSON ({error})"
 
 
 def read_json(data: bytes | str, name: str, limit: int) -> Any:
@@ -69,9 +70,9 @@ def read_json(data: bytes | str, name: str, limit: int) -> Any:
     except _Twice as error:
         problems = [Problem(f"line {second}, field '{field}'", f"is there twice: it is in line {first} already.", "Keep one of them.")
                     for field, first, second in _twice(data)]  # fmt: skip
-        raise InvalidRequest(f"{name} is not accepted: {why_not_json(error)}.", problems=problems) from None
+        raise InvalidRequest(f"{name} is ambiguous: {why_not_json(error)}.", problems=problems) from None
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{name} is not valid JSON: {why_not_json(error)}.") from None
+        raise InvalidRequest(f"{name} is {why_not_json(error)}.") from None
 
 
 def _twice(text: str) -> list[tuple[str, int, int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import ValidationError
 
 from packhorse.domain.app import AppManifest
@@ -11,6 +13,12 @@ from packhorse.domain.utf8 import utf8_text
 from packhorse.domain.yamltext import Document, read_yaml
 
 MAX_MANIFEST = 1_000_000  # bytes
+
+
+def read_manifest(file: Path) -> AppManifest:
+    """The manifest in a file. Raises OSError, or InvalidManifest with all problems at once."""
+    with file.open("rb") as stream:
+        return parse_manifest(stream.read(MAX_MANIFEST + 1), str(file))
 
 
 def parse_manifest(content: bytes | str, file: str) -> AppManifest:

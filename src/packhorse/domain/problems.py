@@ -124,8 +124,8 @@ def _sentence(group: Sequence[Any], kind: str) -> str:
             return f"is not a {kind} that is known here."
         case _:
             expected = list(dict.fromkeys(_expected(detail) for detail in group))
-            found = "" if isinstance(given, Mapping) and first["type"] == "too_short" else f" (found: {shown(given)})"
-            return f"expected {' or '.join(expected)}{found}."
+            found = plain_number(given) if first["type"] in _BOUNDS and isinstance(given, int | float) else shown(given)
+            return f"expected {' or '.join(expected)} (found: {found})."
 
 
 def _expected(detail: Any) -> str:

@@ -185,7 +185,7 @@ class Table:
             try:
                 row = decode(text)
             except (ValueError, RecursionError) as error:
-                raise InvalidRequest(f"{self._name}, {why_not_json(error, number)}.", hint="Each line is one JSON object.") from None
+                self._refuse_line(number, f"{why_not_json(error, number)}.", "Each line is one JSON object.")
             if not isinstance(row, dict):
                 self._refuse_line(number, "expected a JSON object with parameters as keys.")
             yield row
@@ -251,8 +251,8 @@ class _Text:
             except json.JSONDecodeError as error:
                 if len(self._text) - self.at < MAX_LINE and self._more():
                     continue
-                what = "the text ends too early" if error.pos >= len(self._text.rstrip()) else f"{error.msg[0].lower()}{error.msg[1:]}"
-                raise InvalidRequest(f"{self._name}, row {row}: {what}.") from None
+                what = "it ends too early" if error.pos >= len(self._text.rstrip()) else f"{error.msg[0].lower()}{error.msg[1:]}"
+                raise InvalidRequest(f"{self._name}, row {row}: not JSON ({what}).") from None
             except (ValueError, RecursionError) as error:
                 raise InvalidRequest(f"{self._name}, row {row}: {why_not_json(error)}.") from None
             row_found: Row = found

@@ -51,13 +51,19 @@ def read_yaml(text: str, name: str, limit: int, refusal: type[InvalidRequest] = 
     try:
         return Document(reader.read(text), reader.lines, reader.problems)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        hint = "Indent with spaces, not with tabs." if mark is not None and _has_tab(text, mark.line) else ""
-        reader.problems.append(Problem(f"{name}, line {mark.line + 1 if mark is not None else 1}", f"{what}.", hint))
+        reader.problems.append(_syntax(error, text, name))
     except _GivenUp:
         pass
     raise refusal(f"{name} is not valid YAML.", problems=reader.problems)
+
+
+def _syntax(error: yaml.YAMLError, text: str, name: str) -> Problem:
+    what = getattr(error, "problem", None) or str(error).splitlines()[0]
+    mark, began = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    if began is not None and getattr(error, "context", None):
+        what = f"{what}, {error.context}, from line {began.line + 1} on"  # type: ignore[attr-defined]
+    hint = "Indent with spaces, not with tabs." if mark is not None and _has_tab(text, mark.line) else ""
+    return Problem(f"{name}, line {mark.line + 1 if mark is not None else 1}", f"{what}.", hint)
 
 
 def _has_tab(text: str, line: int) -> bool:

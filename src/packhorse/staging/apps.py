@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packhorse.domain.app import AppManifest
-from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound, TooLarge, Unavailable
-from packhorse.domain.manifest import MAX_MANIFEST, parse_manifest
+from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError, TooLarge, Unavailable
+from packhorse.domain.manifest import read_manifest
 
 MANIFEST = "app.yaml"
 MAX_FILES = 2000
@@ -41,7 +41,7 @@ class AppCatalog:
         for path in sorted(path for folder in self._folders for path in folder.glob(f"*/{MANIFEST}")):
             try:
                 app = load_app(path)
-            except (InvalidManifest, OSError):
+            except PackhorseError:
                 continue
             found.setdefault(app.manifest.name, app)
         return [found[name] for name in sorted(found)]
@@ -100,8 +100,7 @@ def load_app(path: Path) -> AppFolder:
     """The app whose manifest, or whose folder, is at ``path``."""
     manifest_path = path / MANIFEST if path.is_dir() else path
     try:
-        with manifest_path.open("rb") as file:
-            content = file.read(MAX_MANIFEST + 1)
+        return AppFolder(read_manifest(manifest_path), manifest_path.parent.resolve())
     except FileNotFoundError:
         raise NotFound(
             f"There is no app manifest at {manifest_path}.", hint="Give the path of an app.yaml, or of a folder with one."
@@ -110,7 +109,6 @@ def load_app(path: Path) -> AppFolder:
         raise InvalidRequest(f"{str(manifest_path)[:100]!r} is not a name that a file can have.") from None
     except OSError as error:
         raise InvalidRequest(f"{manifest_path} cannot be read: {error.strerror}.") from None
-    return AppFolder(parse_manifest(content, str(manifest_path)), manifest_path.parent.resolve())
 
 
 def _files_of(folder: Path) -> list[tuple[str, Path]]:
