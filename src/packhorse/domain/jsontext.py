@@ -40,6 +40,11 @@ DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse
 """For many small documents; ``why_not_json`` says what its errors mean."""
 
 
+def syntax_problem(error: json.JSONDecodeError) -> str:
+    """What json found, as a part of a sentence."""
+    return "it ends too early" if error.pos >= len(error.doc.rstrip()) else f"{error.msg[0].lower()}{error.msg[1:]}"
+
+
 def why_not_json(error: Exception, line: int | None = None) -> str:
     """What is wrong with a text that DECODER did not take: ``not JSON (expecting ',' delimiter, line 2, column 5)``.
 
@@ -47,8 +52,7 @@ def why_not_json(error: Exception, line: int | None = None) -> str:
     """
     match error:
         case json.JSONDecodeError():
-            what = "it ends too early" if error.pos >= len(error.doc.rstrip()) else f"{error.msg[0].lower()}{error.msg[1:]}"
-            return f"not JSON ({what}, {'' if line is not None else f'line {error.lineno}, '}column {error.colno})"
+            return f"not JSON ({syntax_problem(error)}, {'' if line is not None else f'line {error.lineno}, '}column {error.colno})"
         case _Twice():
             return f"the key '{str(error)[:60]}' is there twice in one object"
         case RecursionError():

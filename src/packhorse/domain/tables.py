@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import IO, Any, NoReturn
 
 from packhorse.domain.errors import InvalidRequest, TooLarge
-from packhorse.domain.jsontext import DECODER, why_not_json
+from packhorse.domain.jsontext import DECODER, syntax_problem, why_not_json
 from packhorse.domain.utf8 import HINT, is_utf16, place_of
 
 Row = Mapping[str, Any]
@@ -251,8 +251,7 @@ class _Text:
             except json.JSONDecodeError as error:
                 if len(self._text) - self.at < MAX_LINE and self._more():
                     continue
-                what = "it ends too early" if error.pos >= len(self._text.rstrip()) else f"{error.msg[0].lower()}{error.msg[1:]}"
-                raise InvalidRequest(f"{self._name}, row {row}: not JSON ({what}).") from None
+                raise InvalidRequest(f"{self._name}, row {row}: not JSON ({syntax_problem(error)}).") from None
             except (ValueError, RecursionError) as error:
                 raise InvalidRequest(f"{self._name}, row {row}: {why_not_json(error)}.") from None
             row_found: Row = found

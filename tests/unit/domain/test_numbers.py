@@ -15,7 +15,8 @@ from packhorse.domain.parameters import check_row
 from packhorse.domain.resources import Resources
 
 NO_NUMBER = ["", " ", "1_000", "１２", "٣", "0x1F", "0o17", "0b1", "1,5", "1 000", "1-", "--1", "+", ".", "e5", "1e", "1\n", "\u00a01",
-             "1\0", "one", "nan", "NaN", "inf", "-Infinity", "1j", "½", "1d", [1], {}, None, True, False, b"1", math.nan, math.inf]  # fmt: skip
+             "1\0", "one", "nan", "NaN", "inf", "-Infinity", "1j", "½", "1d", [1], {}, None, True, False, b"1", math.nan,
+             math.inf]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_anything_is_a_value_or_a_short_sentence(value: Any) -> None:
      ("nodes", 1.5), ("nodes", True), ("gpus", "0x1"), ("walltime_s", 1e300), ("ranks_per_node", 2**70), ("preemptible", "y")],
 )  # fmt: skip
 def test_resources_are_as_strict(field: str, given: Any) -> None:
-    with pytest.raises(ValueError, match="expected|less than"):
+    with pytest.raises(ValueError, match=r"expected|less than"):
         Resources.model_validate({field: given})
 
 
