@@ -27,7 +27,8 @@ def report(error: Exception, *, as_json: bool) -> int:
     if isinstance(error, PackhorseError):
         refusal = error
     elif isinstance(error, ValidationError):
-        refusal = PackhorseError("The request is not valid.", problems=problems_of(error))
+        hint = "Are client and server of the same version?"
+        refusal = PackhorseError("What the server answered is not understood here.", hint=hint, problems=problems_of(error))
     elif isinstance(error, OSError) and error.filename:
         refusal = PackhorseError(f"{error.filename}: {error.strerror}.")
     else:

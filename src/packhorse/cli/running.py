@@ -196,11 +196,13 @@ def _read_tasks(path: Path) -> Any:
 
 
 def _pairs(option: str, texts: list[str]) -> dict[str, str]:
-    pairs = {}
+    pairs: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise InvalidRequest(f"{option} {text}: expected NAME=VALUE.")
+        if name in pairs:
+            raise InvalidRequest(f"{option} {name} is there twice: '{pairs[name][:60]}' and '{value[:60]}'.", hint="Keep one of them.")
         pairs[name] = value
     return pairs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -199,10 +200,23 @@ def parse_config(data: bytes, file: Path) -> Config:
     """What is in a configuration file. Raises InvalidRequest that names the file and each wrong key."""
     if len(data) > _MAX_FILE:
         raise InvalidRequest(f"{file} is larger than {_MAX_FILE:,} bytes, so it is not a configuration.")
+    text = utf8_text(data, str(file))
     try:
-        document = tomllib.loads(utf8_text(data, str(file)))
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidRequest(f"{file} is not valid TOML: {error}.") from None
+        raise InvalidRequest(f"{file} is not valid TOML: {error}{_first_of_two(text, str(error))}.") from None
     except (ValueError, RecursionError):  # digits without end, brackets without end
         raise InvalidRequest(f"{file} is not valid TOML: a value is too long, or nested too deeply.") from None
     return validated(Config, document, f"{file} is not a valid configuration.", str(file), "key")
+
+
+def _first_of_two(text: str, message: str) -> str:
+    """Where a key or table stands already that TOML does not take a second time: its reader tells only of the second."""
+    found = re.search(r"(?:overwrite|twice).*\(at line (\d+)", message)
+    lines = [line.partition("#")[0].partition("=")[0].replace(" ", "") for line in text.splitlines()]
+    if found is None or (second := int(found[1]) - 1) >= len(lines):
+        return ""
+    tables = [number for number, line in enumerate(lines[:second]) if line.startswith("[")]
+    since = 0 if lines[second].startswith("[") or not tables else tables[-1]  # a key counts within its table
+    first = next((number for number in range(since, second) if lines[number] == lines[second]), None)
+    return "" if first is None else f"; it is in line {first + 1} already"

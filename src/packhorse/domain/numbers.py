@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import date, time
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -30,7 +31,7 @@ def whole_number(given: Any) -> int:
     elif isinstance(given, float) and given.is_integer() and abs(given) <= _MAX_EXACT:
         value = int(given)
     else:
-        raise ValueError(f"expected a whole number in the digits 0 to 9, found {shown(given)}")
+        raise ValueError(f"expected a whole number{_in_digits(given, int)}, found {shown(given)}")
     if abs(value) > _MAX_WHOLE:
         raise ValueError(f"expected a whole number of at most 64 bits, found {shown(given)}")
     return value
@@ -44,12 +45,21 @@ def number(given: Any) -> float:
         elif isinstance(given, str) and _NUMBER.fullmatch(text := given.strip(_BLANKS)):
             value = float(text)
         else:
-            raise ValueError(f"expected a number such as 12, 0.5 or 1e-3, found {shown(given)}")
+            raise ValueError(f"expected a number{_in_digits(given, float)}, found {shown(given)}")
     except OverflowError:
         value = math.inf
     if not math.isfinite(value):
         raise ValueError(f"expected a number that is finite and below 1.8e308, found {shown(given)}")
     return value
+
+
+def _in_digits(given: Any, python: Callable[[str], float]) -> str:
+    """Says which digits count, where Python would have taken others."""
+    try:
+        python(str(given)[:100])
+    except ValueError:
+        return ""
+    return " written in the digits 0 to 9"
 
 
 def truth(given: Any) -> bool:
@@ -85,6 +95,8 @@ def shown(value: Any) -> str:
             return "a list"
         case Mapping():
             return "a mapping"
+        case date() | time():
+            return value.isoformat()
         case _:
             text = repr(value)
             return text if len(text) <= 60 else text[:57] + "..."

@@ -55,11 +55,10 @@ def validated(
 
 def problems_of(error: ValidationError, where: str = "", kind: str = "field", document: Any = None) -> list[Problem]:
     """What pydantic found, as sentences: ``where, key 'server.port': expected ... (found: ...)``."""
-    found = [
-        Problem(", ".join(part for part in (where, f"{kind} '{dotted(field)}'" if field else "") if part), what)
-        for field, what in located(error.errors(include_url=False), kind, document)
+    found = located(error.errors(include_url=False), kind, document)[:MAX_PROBLEMS]
+    return [
+        Problem(", ".join(part for part in (where, f"{kind} '{dotted(field)}'" if field else "") if part), what) for field, what in found
     ]
-    return found[:MAX_PROBLEMS]
 
 
 def located(details: Sequence[Any], kind: str, document: Any) -> list[tuple[Location, str]]:
@@ -125,6 +124,8 @@ def _sentence(group: Sequence[Any], kind: str) -> str:
         case _:
             expected = list(dict.fromkeys(_expected(detail) for detail in group))
             found = plain_number(given) if first["type"] in _BOUNDS and isinstance(given, int | float) else shown(given)
+            if first["type"] in ("too_short", "too_long"):
+                found = f"{len(given):,}" if given else "none"
             return f"expected {' or '.join(expected)} (found: {found})."
 
 

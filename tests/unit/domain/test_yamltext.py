@@ -61,7 +61,7 @@ def refused(content: bytes | str) -> str:
         (GOOD.replace("packhorse: 1", "packhorse: yes"), "line 1, field 'packhorse': expected 1 (found: 'yes')."),
         (GOOD + "env: {A: 1}\n", "line 5, field 'env.A': expected text in quotes (found: 1)."),
         (GOOD + "1: x\n", "line 5, field '1': is not a field that is known here."),
-        (GOOD + "resources: {walltime_s: 1:30:00}\n", "line 5, field 'resources.walltime_s': expected a number such as"),
+        (GOOD + "resources: {walltime_s: 1:30:00}\n", "line 5, field 'resources.walltime_s': expected a number, found '1:30:00'"),
         (GOOD + "resources: {ram_gb: .inf}\n", "found '.inf'"),
         (GOOD + "resources: {nodes: 0x1F}\n", "found '0x1F'"),
         (GOOD + "resources: {cpu_cores: 1_000}\n", "found '1_000'"),

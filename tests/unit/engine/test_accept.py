@@ -39,7 +39,7 @@ def refusal(function: Callable[[], object], kind: type[PackhorseError] = Invalid
 def test_every_problem_of_a_table_is_told_at_once_with_its_row() -> None:
     said = refusal(lambda: accept([{"i": 1}, {"i": "one"}, {}, {"i": 3, "j": 4}, {"i": 5, "reads": "/no/such.fq"}]))
     for words in (
-        "row 2, parameter 'i': expected a whole number in the digits 0 to 9, found 'one'.",
+        "row 2, parameter 'i': expected a whole number, found 'one'.",
         "row 3: parameter 'i' is missing; it is required, and of type integer.",
         "row 4: unknown parameter 'j'.",
         "row 5, parameter 'reads': the file '/no/such.fq' is not there.",
