@@ -107,7 +107,7 @@ def test_a_table_may_come_on_stdin(folder: Path) -> None:
     table = gzip.compress(b"i\n1\n \n2\n")
     done = subprocess.run(command, cwd=folder, capture_output=True, input=table, timeout=60, env=environment(folder), check=False)
     assert (done.returncode, done.stderr) == (0, b"1 blank row left out.\n")
-    assert "2 QUEUED" in packhorse(folder, "ps").stdout.replace("  ", " ")
+    assert json.loads(packhorse(folder, "ps", "--json").stdout)[0]["counts"] == {"QUEUED": 2}
 
 
 def test_a_refusal_of_the_program_itself(folder: Path) -> None:
