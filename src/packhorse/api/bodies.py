@@ -14,6 +14,7 @@ from packhorse.domain.errors import InvalidRequest, TooLarge
 from packhorse.domain.jsontext import read_json
 from packhorse.domain.run import AppRun, TaskRun, run_of
 from packhorse.domain.tables import Form, Table
+from packhorse.domain.text import value_problem
 
 MAX_JSON_BYTES = 64_000_000
 MAX_TABLE_BYTES = 1_000_000_000
@@ -66,14 +67,26 @@ TableBody = Annotated[IO[bytes], Depends(table_body)]
 
 def parse_run(body: IO[bytes]) -> AppRun | TaskRun:
     """The run that a JSON body asks for: with ``tasks`` a TaskRun, else an AppRun."""
-    return run_of(read_json(body.read(), "The body", MAX_JSON_BYTES))
+    document = read_json(body.read(), "The body", MAX_JSON_BYTES)
+    if isinstance(document, dict):
+        # values of parameters are looked at with their rows: among them may be names of files
+        _refuse_odd({name: value for name, value in document.items() if name not in ("params", "over")}, "The body")
+    return run_of(document)
+
+
+def _refuse_odd(value: Any, which: str) -> None:
+    if why := value_problem(value):
+        raise InvalidRequest(f"{which} cannot be accepted: {why}.")
 
 
 def parse_object(name: str, text: str) -> dict[str, Any]:
     """A query parameter that is a JSON object."""
-    value = read_json(text, f"The query parameter '{name}'", MAX_JSON_BYTES)
+    which = f"The query parameter '{name}'"
+    value = read_json(text, which, MAX_JSON_BYTES)
     if not isinstance(value, dict):
-        raise InvalidRequest(f"The query parameter '{name}' is not a JSON object.")
+        raise InvalidRequest(f"{which} is not a JSON object.")
+    if name != "params":
+        _refuse_odd(value, which)
     return value
 
 

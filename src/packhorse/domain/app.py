@@ -16,6 +16,7 @@ from packhorse.domain.images import parse_reference
 from packhorse.domain.numbers import Number, Truth, Whole, number, plain_number, shown, truth, whole_number
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.resources import Launch, Resources
+from packhorse.domain.text import argument_problem
 
 ParameterValue = str | int | float | bool | None
 
@@ -106,6 +107,8 @@ class Parameter(_Manifest):
         if isinstance(given, str) and len(given) > MAX_VALUE_BYTES // 4 and len(given.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
             limit = f"the limit is {MAX_VALUE_BYTES:,} bytes"
             raise ValueError(f"is {len(given):,} characters long; {limit}. Put it into a file and pass that")
+        if isinstance(given, str) and (why := argument_problem(given, names_a_file=self.type is ParameterType.FILE)):
+            raise ValueError(why.removesuffix("."))
         match self.type:
             case ParameterType.INTEGER:
                 return self._within(whole_number(given))
@@ -129,8 +132,6 @@ class Parameter(_Manifest):
 
 def _text(given: Any) -> str:
     if isinstance(given, str):
-        if "\0" in given:
-            raise ValueError("contains a NUL byte, which no command can be given")
         return given
     if isinstance(given, int) and not isinstance(given, bool):
         return str(whole_number(given))

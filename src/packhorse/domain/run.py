@@ -13,10 +13,12 @@ from packhorse.domain.numbers import Truth, Whole
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.problems import validated
 from packhorse.domain.task import Task
+from packhorse.domain.text import value_problem
 
 MAX_TASKS = 1_000_000
 MAX_TASK_BYTES = 256 * 1024
 TASK_URL = "task://"
+_OTHERS = frozenset({"params", "over", "tasks"})
 
 
 class RunOptions(BaseModel):
@@ -38,6 +40,16 @@ class RunOptions(BaseModel):
     """Instead of the app's own."""
     image: Annotated[str, Field(max_length=512)] | None = None
     """Instead of the app's own; ``none`` is the host's own programs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_held(cls, data: Any) -> Any:
+        """Values of parameters are looked at later, with their rows, and tasks one by one."""
+        options = {name: value for name, value in data.items() if name not in _OTHERS} if isinstance(data, dict) else {}
+        whys = [why for name, value in options.items() if isinstance(value, str | dict) and (why := value_problem(value, str(name)))]
+        if whys:
+            raise InvalidRequest("The run was not accepted.", problems=[Problem("", f"{why}.") for why in whys])
+        return data
 
 
 class AppRun(RunOptions):

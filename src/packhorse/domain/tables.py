@@ -17,7 +17,8 @@ from typing import IO, Any, NoReturn
 
 from packhorse.domain.errors import InvalidRequest, TooLarge
 from packhorse.domain.jsontext import DECODER, syntax_problem, why_not_json
-from packhorse.domain.utf8 import HINT, is_utf16, place_of
+from packhorse.domain.text import argument_problem
+from packhorse.domain.utf8 import HINT, is_utf16
 
 Row = Mapping[str, Any]
 
@@ -104,7 +105,10 @@ class Table:
     # --- text -------------------------------------------------------------------------------------------------------------------
 
     def _lines(self, source: IO[bytes]) -> Iterator[str]:
-        """Lines with their ends, which may be LF, CR LF or CR. Decoded by the piece, which is what makes this fast."""
+        """Lines with their ends, which may be LF, CR LF or CR. Decoded by the piece, which is what makes this fast.
+
+        Names of files may be any bytes: what is not UTF-8 is refused with its row and parameter, if that is no file.
+        """
         rest, number = b"", 0
         while True:
             piece = source.read(_PIECE)
@@ -114,20 +118,13 @@ class Table:
             rest = data[cut:]
             if len(rest) > MAX_LINE:
                 self._refuse_line(number + 1 + data.count(b"\n", 0, cut), f"is longer than {MAX_LINE:,} bytes.")
-            try:
-                text = data[:cut].decode("utf-8" if number else "utf-8-sig")
-            except UnicodeDecodeError as error:
-                self._not_utf8(data, error.start, number)
+            text = data[:cut].decode("utf-8" if number else "utf-8-sig", "surrogateescape")
             for line in io.StringIO(text, newline=""):
                 number += 1
                 self._line = line
                 yield line
             if not piece:
                 return
-
-    def _not_utf8(self, data: bytes, offset: int, lines_before: int) -> NoReturn:
-        line, column = place_of(data.replace(b"\r\n", b" \n").replace(b"\r", b"\n"), offset)
-        self._refuse_line(lines_before + line, f"byte {column} (0x{data[offset]:02x}) is not UTF-8 text.", HINT)
 
     # --- delimited --------------------------------------------------------------------------------------------------------------
 
@@ -166,6 +163,8 @@ class Table:
                 else "Save it with tabs, or with commas as .csv."
             )
             self._refuse_line(line, f"values seem to be separated by {named[others[0]]}, and {named[delimiter]} are expected.", hint)
+        if why := argument_problem("".join(header)):
+            self._refuse_line(line, why)
         seen: dict[str, int] = {}
         for number, name in enumerate(header, start=1):
             if not name.strip():
@@ -215,17 +214,13 @@ class _Text:
     def __init__(self, source: IO[bytes], name: str) -> None:
         self._source = source
         self._name = name
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
         self._text = ""
         self.at = 0
 
     def _more(self) -> bool:
         piece = self._source.read(max(_PIECE, len(self._text) - self.at))  # a long object is not tried too often
-        try:
-            text = self._decoder.decode(piece, final=not piece)
-        except UnicodeDecodeError:
-            raise InvalidRequest(f"{self._name} is not UTF-8 text.", hint=HINT) from None
-        self._text = self._text[self.at :] + text
+        self._text = self._text[self.at :] + self._decoder.decode(piece, final=not piece)
         self.at = 0
         return bool(piece)
 

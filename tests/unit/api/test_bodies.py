@@ -92,7 +92,7 @@ def test_a_large_table_needs_little_memory(tmp_path: Path) -> None:
         ("text/csv", b"", "its first line names the parameters"),
         ("text/csv", b"a,a\n1,2\n", "The table, line 1: a column name is there twice: 'a', in columns 1 and 2."),
         ("text/csv", b"a,b\n1,2\n3\n", "The table, line 3: 1 value, but the header names 2."),
-        ("text/csv", b"a\n\xff\n", "The table, line 2: byte 1 (0xff) is not UTF-8 text."),
+        ("text/csv", b"a\xff\n1\n", "The table, line 1: is not UTF-8 text: it has the byte 0xff. Save it as UTF-8."),
         ("application/x-ndjson", b'{"a": 1}\nx\n', "The table, line 2: not JSON (expecting value, column 1)."),
         ("application/x-ndjson", b"[" * 200_000, "The table, line 1: not JSON that can be read (it is nested too deeply)."),
         ("application/x-ndjson", b"[1]\n", "The table, line 1: expected a JSON object with parameters as keys."),
