@@ -18,6 +18,7 @@ from packhorse.api.bodies import JsonBody, TableBody, parse_object, parse_run, r
 from packhorse.api.deps import LARGE, Cursor, IdempotencyKey, Limit, Services
 from packhorse.api.results import as_csv, as_json_lines, begun
 from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.numbers import Number, Truth, Whole
 from packhorse.domain.problems import validated
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
@@ -83,7 +84,7 @@ def submit_table(
     app: str,
     name: str = "",
     session: str | None = None,
-    gather: bool = True,
+    gather: Truth = True,
     image: str | None = None,
     outputs: str | None = None,
     params: Annotated[str, Query(description="JSON object: values common to all rows")] = "{}",
@@ -134,8 +135,8 @@ async def wait_for_run(
     service: Services,
     user: CurrentUser,
     run_id: str,
-    seen_done: Annotated[int, Query(ge=0, le=LARGE)] = 0,
-    timeout_s: Annotated[float, Query(ge=0, allow_inf_nan=False)] = MAX_WAIT_S,
+    seen_done: Annotated[Whole, Query(ge=0, le=LARGE)] = 0,
+    timeout_s: Annotated[Number, Query(ge=0, allow_inf_nan=False)] = MAX_WAIT_S,
 ) -> RunView:
     """Answers when the run has ended or more than ``seen_done`` tasks are done, at the latest after ``timeout_s`` (30 s at most)."""
     loop, moved = asyncio.get_running_loop(), asyncio.Event()

@@ -15,12 +15,13 @@ from packhorse.api.auth import CurrentUser
 from packhorse.api.deps import LARGE, Services
 from packhorse.api.follow import Encoding, Follower, Place
 from packhorse.api.runs import DOWNLOAD, send_file
+from packhorse.domain.numbers import Whole
 from packhorse.domain.views import TaskDetail, TaskView
 
 MAX_LOG_BYTES = 8 << 20
 
 Stream = Literal["stdout", "stderr"]
-Attempt = Annotated[int | None, Query(ge=1, le=LARGE, description="the last one if not given")]
+Attempt = Annotated[Whole | None, Query(ge=1, le=LARGE, description="the last one if not given")]
 
 _FILES = re.compile(rb"/tasks/[^/]+/files/(.*)", re.DOTALL)
 
@@ -45,8 +46,8 @@ def get_log(
     user: CurrentUser,
     task_id: str,
     stream: Stream,
-    offset: Annotated[int, Query(ge=0, le=LARGE)] = 0,
-    limit: Annotated[int, Query(ge=1, le=MAX_LOG_BYTES, description="bytes")] = 1 << 20,
+    offset: Annotated[Whole, Query(ge=0, le=LARGE)] = 0,
+    limit: Annotated[Whole, Query(ge=1, le=MAX_LOG_BYTES, description="bytes")] = 1 << 20,
     attempt: Attempt = None,
 ) -> Response:
     """Raw bytes. X-Next-Offset is where to go on, X-Log-Ended says whether anything can follow."""

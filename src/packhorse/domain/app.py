@@ -7,7 +7,7 @@ from collections.abc import Set
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from packhorse.domain.dataurl import is_url, url_problem
 from packhorse.domain.errors import InvalidRequest
@@ -27,6 +27,9 @@ _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 _NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 
 MAX_VALUE_BYTES = 64 * 1024
+
+STORED = {"stored": True}
+"""Context for reading a manifest that was accepted before: what newer rules say of its parameters ends no run that is under way."""
 
 
 def _argument(given: Any) -> Any:
@@ -75,7 +78,9 @@ class Parameter(_Manifest):
         return self.default is None and not self.optional
 
     @model_validator(mode="after")
-    def _choices_go_with_choice(self) -> Parameter:
+    def _choices_go_with_choice(self, info: ValidationInfo) -> Parameter:
+        if info.context == STORED:
+            return self
         if (self.type is ParameterType.CHOICE) != bool(self.choices):
             raise ValueError("'choices' go with 'type: choice', and a choice needs them")
         if any(not choice.strip() for choice in self.choices or []):
@@ -85,8 +90,8 @@ class Parameter(_Manifest):
         return self
 
     @model_validator(mode="after")
-    def _default_is_a_value(self) -> Parameter:
-        if self.default is None:
+    def _default_is_a_value(self, info: ValidationInfo) -> Parameter:
+        if self.default is None or info.context == STORED:
             return self
         if self.is_absent(self.default):
             raise ValueError("the default is empty, which is no value of its type; leave it out")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from packhorse.domain.app import AppManifest, ParameterType, Session
+from packhorse.domain.app import STORED, AppManifest, ParameterType, Session
 from packhorse.domain.dataurl import is_url
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
@@ -86,7 +86,7 @@ class RunSpec:
         """The manifest with what the run lays over it."""
         if self.manifest is None:
             return None
-        manifest = AppManifest.model_validate(self.manifest)
+        manifest = AppManifest.model_validate(self.manifest, context=STORED)
         changes: dict[str, Any] = {"resources": manifest.resources.override(self.resources)}
         if self.session is not None:
             changes["session"] = Session(self.session)

@@ -155,7 +155,7 @@ def test_what_is_wrong_with_a_body_is_said_in_its_own_words(http: TestClient, bo
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("runs?limit=1_0", "the query parameter 'limit': expected a whole number (found: '1_0')."),
+        ("runs?limit=1_0", "the query parameter 'limit': expected a whole number written in the digits 0 to 9, found '1_0'."),
         ("runs?limit=0", "the query parameter 'limit': expected a number at least 1 (found: '0')."),
     ],
 )

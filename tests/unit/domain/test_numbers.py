@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.domain.app import Parameter
+from packhorse.domain.app import STORED, Parameter
 from packhorse.domain.numbers import number, shown, truth, whole_number
 from packhorse.domain.parameters import check_row
 from packhorse.domain.resources import Resources
@@ -127,6 +127,11 @@ def test_a_default_is_a_value_of_its_type(fields: dict[str, Any], words: str) ->
 def test_a_default_has_its_type(kind: str, given: Any, value: Any) -> None:
     default = Parameter.model_validate({"type": kind, "default": given}).default
     assert (default, type(default)) == (value, type(value))
+
+
+def test_a_manifest_that_was_accepted_before_is_read_as_it_was() -> None:
+    stored = {"type": "integer", "default": "one", "minimum": 2, "maximum": 1}
+    assert Parameter.model_validate(stored, context=STORED).default == "one"
 
 
 @pytest.mark.parametrize("kind", ["integer", "number", "boolean", "file", "choice"])
