@@ -35,6 +35,12 @@ _EXPECTED = {
     "path_type": "a path",
     "none_required": "nothing",
 }
+_PATTERNS = {
+    r"^[A-Za-z][A-Za-z0-9_]*$": "a name of letters, digits and '_' that begins with a letter",
+    r"^[a-z][a-z0-9_-]{0,63}$": "a name of small letters, digits, '-' and '_', at most 64, that begins with a letter",
+    r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$": "a version of letters, digits, '.', '_', '+' and '-', at most 64",
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$": "a name of letters, digits, '_', '.' and '-', at most 100",
+}
 _BOUNDS = {
     "greater_than": ("greater than", "gt"),
     "greater_than_equal": ("at least", "ge"),
@@ -67,7 +73,7 @@ def located(details: Sequence[Any], kind: str, document: Any) -> list[tuple[Loca
     pydantic reports each branch of a union, and adds steps of its own to the location: those that are not in ``document`` are dropped.
     """
     groups: dict[Location, list[Any]] = {}
-    for detail in details:
+    for detail in details[: 10 * MAX_PROBLEMS]:
         groups.setdefault(_in_document(detail, document), []).append(detail)
     # that a list is no text, say, is a branch of a union that another one, which looked inside, knows better
     inside = {field[:end] for field in groups for end in range(len(field))}
@@ -143,7 +149,7 @@ def _expected(detail: Any) -> str:
         case "enum" | "literal_error":
             return f"{context['expected']}"
         case "string_pattern_mismatch":
-            return f"text of the pattern {context['pattern']}"
+            return _PATTERNS.get(context["pattern"]) or f"text of the pattern {context['pattern']}"
         case "string_too_long":
             return f"text of at most {context['max_length']:,} characters"
         case "string_too_short":

@@ -77,10 +77,11 @@ class _GivenUp(Exception):  # noqa: N818  no error: what is wrong is among the p
 
 @dataclass
 class _Anchor:
-    """What an anchor names: done when its node has been read, and ``weight`` characters and nodes long."""
+    """What an anchor names: done when its node has been read, ``weight`` characters and nodes long and ``height`` levels deep."""
 
     value: Any = None
     weight: int | None = None
+    height: int = 0
 
 
 @dataclass
@@ -93,6 +94,7 @@ class _Reader:
     lines: dict[Location, int] = field(default_factory=dict)
     _anchors: dict[str, _Anchor] = field(default_factory=dict)
     _weight: int = 0
+    _deepest: int = 0
 
     def problem(self, line: int, place: Location, what: str, hint: str = "") -> None:
         named = f", field '{dotted(place)}'" if place else ""
@@ -129,16 +131,15 @@ class _Reader:
             self.lines.setdefault(place, _line(event))
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, place)
-        before = self._weight
+        before, deepest = self._weight, self._deepest
         anchor = None
         if event.anchor is not None:
             anchor = self._anchors[event.anchor] = _Anchor()
+            self._deepest = len(place)
         self._grow(event, 1)
+        self._go_down(event, len(place))
         if isinstance(event, yaml.ScalarEvent):
             value = self._scalar(event, place)
-        elif len(place) >= MAX_DEPTH:
-            self.problem(_line(event), (), f"is nested more than {MAX_DEPTH} levels deep.")
-            raise _GivenUp
         elif isinstance(event, yaml.SequenceStartEvent):
             self._check_tag(event, place, "seq")
             value = [self._node(inner, events, (*place, index)) for index, inner in enumerate(_until(yaml.SequenceEndEvent, events))]
@@ -146,8 +147,15 @@ class _Reader:
             self._check_tag(event, place, "map")
             value = self._mapping(events, place)
         if anchor is not None:
-            anchor.value, anchor.weight = value, self._weight - before
+            anchor.value, anchor.weight, anchor.height = value, self._weight - before, self._deepest - len(place)
+            self._deepest = max(self._deepest, deepest)
         return value
+
+    def _go_down(self, event: Any, depth: int) -> None:
+        self._deepest = max(self._deepest, depth)
+        if depth > MAX_DEPTH:
+            self.problem(_line(event), (), f"is nested more than {MAX_DEPTH} levels deep.")
+            raise _GivenUp
 
     def _grow(self, event: Any, by: int) -> None:
         self._weight += by
@@ -166,6 +174,7 @@ class _Reader:
             self.problem(_line(event), place, f"'*{event.anchor}' stands within what it names, which therefore has no end.")
             return None
         self._grow(event, known.weight)
+        self._go_down(event, len(place) + known.height)
         return known.value
 
     def _mapping(self, events: Iterator[Any], place: Location) -> dict[str, Any]:
@@ -183,7 +192,7 @@ class _Reader:
                 self._node(next(events), events, here, behind=True)
                 continue
             first[key] = self.lines[here] = _line(event)
-            value = self._node(next(events), events, here)
+            value = self._node(next(events), events, place if is_merge else here)
             if is_merge:
                 self._merge(merged, value, here)
             else:
@@ -192,7 +201,7 @@ class _Reader:
 
     def _key(self, event: Any, events: Iterator[Any], place: Location) -> tuple[str | None, bool]:
         if isinstance(event, yaml.ScalarEvent):
-            self._grow(event, len(event.value))
+            self._check_text(event, place)
             self._check_tag(event, place, "str")
             if event.anchor is not None:
                 self._anchors[event.anchor] = _Anchor(event.value, 1 + len(event.value))
@@ -213,7 +222,7 @@ class _Reader:
 
     def _scalar(self, event: Any, place: Location) -> Any:
         text: str = event.value
-        self._grow(event, len(text))
+        self._check_text(event, place)
         self._check_tag(event, place, "str")
         if not event.implicit[0]:
             return text
@@ -222,6 +231,11 @@ class _Reader:
         if _WHOLE.fullmatch(text):
             return int(text)
         return float(text) if len(text) < 300 and _NUMBER.fullmatch(text) else text
+
+    def _check_text(self, event: Any, place: Location) -> None:
+        self._grow(event, len(event.value))
+        if "\0" in event.value:
+            self.problem(_line(event), place, "has a NUL character, which no program can be given.")
 
     def _check_tag(self, event: Any, place: Location, allowed: str) -> None:
         if event.tag not in (None, "!", _CORE + allowed):

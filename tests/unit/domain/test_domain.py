@@ -43,7 +43,7 @@ def test_every_failure_class_has_a_terminal_state() -> None:
     [
         ("name: [", "line 2", "did not find expected node content, while parsing a flow node, from line 2 on."),
         ("- a\n", "", "expected a mapping"),
-        (GOOD.replace("name: t", "name: T!"), "line 2, field 'name'", "pattern"),
+        (GOOD.replace("name: t", "name: T!"), "line 2, field 'name'", "expected a name of small letters, digits, '-' and '_'"),
         (GOOD.replace("version: '1'", "version: 1.0"), "line 3, field 'version'", "expected text in quotes (found: 1.0)."),
         (GOOD.replace("command: [tool, '{x}']\n", ""), "line 1, field 'command'", "is required and missing."),
         (GOOD.replace("command: [tool, '{x}']", "command: tool {x}"), "line 4, field 'command'", "expected a list (found: 'tool {x}')."),
