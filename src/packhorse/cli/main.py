@@ -56,6 +56,12 @@ def _whole(text: str) -> int:
         raise typer.BadParameter(f"{error}.") from None
 
 
+def _count(text: str) -> int:
+    if (value := _whole(text)) < 1:
+        raise typer.BadParameter(f"expected at least 1, found {value}.")
+    return value
+
+
 @app.command()
 def run(
     name_or_path: Annotated[str | None, typer.Argument(metavar="APP", help="An app's name, or the path of its app.yaml or folder.")] = None,
@@ -122,7 +128,7 @@ def ps(
     run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Show the tasks of this run.")] = None,
     state: Annotated[list[str] | None, typer.Option(help="Only tasks in this state.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only tasks that failed.")] = False,
-    limit: Annotated[int, typer.Option(parser=_whole, metavar="INTEGER", help="At most this many.")] = 20,
+    limit: Annotated[int, typer.Option(parser=_count, metavar="INTEGER", help="At most this many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List runs, or the tasks of one run."""
@@ -147,7 +153,7 @@ def logs(
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task, such as r-0123456789abcdef.17.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the task ends.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Its stderr instead of its stdout.")] = False,
-    attempt: Annotated[int | None, typer.Option(parser=_whole, metavar="INTEGER", help="An earlier attempt.")] = None,
+    attempt: Annotated[int | None, typer.Option(parser=_count, metavar="INTEGER", help="An earlier attempt.")] = None,
 ) -> None:
     """Print what a task wrote, byte for byte, also while it runs."""
     from packhorse.cli.showing import print_log

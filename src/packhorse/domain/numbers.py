@@ -99,6 +99,8 @@ def shown(value: Any) -> str:
             return value.isoformat()
         case _:
             text = repr(value)
+            if text.startswith("<"):
+                return f"a value of type {type(value).__name__}"
             return text if len(text) <= 60 else text[:57] + "..."
 
 

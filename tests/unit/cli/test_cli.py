@@ -68,6 +68,7 @@ def folder(tmp_path: Path) -> Path:
         (["run", "./app.yaml", "--set", "i=1", "--cores", "nan"], 2, "found 'nan'"),
         (["run", "./app.yaml", "--set", "i=1", "--nodes", "１"], 2, "expected a whole number written in the digits 0 to 9, found '１'."),
         (["run", "./app.yaml", "--set", "i=1", "--walltime", "1_0m"], 2, "'1_0m' is not a duration."),
+        (["ps", "--limit", "0"], 2, "expected at least 1, found 0."),
         (["ps", "--limit", "1.5"], 2, "expected a whole number, found '1.5'."),
         (["run", "./app.yaml", "--over", "wrong.xlsx"], 3, "There is no table at wrong.xlsx."),
         (["run", "--tasks", "twice.json"], 2, "line 2, field 'tasks.0.name': is there twice: it is in line 1 already."),

@@ -266,6 +266,7 @@ def test_rows_may_be_anything_with_rows(tmp_path: Path) -> None:
         (5, "'over' is no table: found 5. Give a file, a list of dicts"),
         (b"a\n1\n", "'over' is no table"),
         (True, "'over' is no table: found true."),
+        (lambda: 1, "'over' is no table: found a value of type function."),
         ("x.csv", "There is no table at x.csv."),
         ([{"a": datetime(2024, 1, 1)}], "row 1, parameter 'a': a value of type datetime cannot be passed to a task. Pass it as text."),
         ([{"a": b"x"}], "row 1, parameter 'a': a value of type bytes"),
