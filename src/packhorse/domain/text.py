@@ -23,6 +23,7 @@ _LARGEST = int(_MOST)
 _ODD = re.compile("[\0\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ODD_ESCAPE = re.compile(r"\\u(?:d[89a-f]|0000)")  # in JSON as json writes it
+_MANY_DIGITS = re.compile(r"[0-9]{309}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _LITERAL = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")  # a backslash that would read as one of our escapes
 _ESCAPE = re.compile(r"\\x(5c|[89a-f][0-9a-f])")
@@ -51,7 +52,7 @@ def text_problem(text: str) -> str | None:
     if text.isascii():
         return None if "\0" not in text else "holds a NUL character"
     found = _ODD.search(text)
-    return None if found is None else "holds a NUL character" if found[0] == "\0" else "holds a lone surrogate, which is not Unicode"
+    return None if found is None else "holds a NUL character" if found[0] == "\0" else "holds a lone surrogate or a byte that is not UTF-8"
 
 
 def argument_problem(value: Any, *, names_a_file: bool = False) -> str | None:
@@ -60,7 +61,7 @@ def argument_problem(value: Any, *, names_a_file: bool = False) -> str | None:
         if "\0" in value:
             return "contains a NUL byte, which no command can be given."
         if not value.isascii() and _SURROGATE.search(value if not names_a_file else _BYTE.sub("", value)):
-            return "is not UTF-8 text." if _BYTE.search(value) else "holds a lone surrogate, which is not Unicode."
+            return "is not UTF-8 text." if _BYTE.search(value) else "holds a lone surrogate, which is no character."
     elif isinstance(value, float) and not -_MOST <= value <= _MOST:
         return f"is no number that can be kept: {float(value)!r}."
     elif isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
@@ -180,7 +181,7 @@ def read_json(data: str | bytes, place: str = "$") -> Any:
 
 def holdable_value(value: Any) -> Any:
     """A JSON value with what can be held in place of what cannot: U+FFFD for characters, null for numbers, … for what is nested deeper."""
-    return _held(value, MAX_DEPTH)
+    return _held(value, 2 * MAX_DEPTH)  # a result that may be kept is shown within other things
 
 
 def _held(value: Any, depth: int) -> Any:
@@ -211,7 +212,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
     encode = _keeper.encode if indent is None else json.JSONEncoder(allow_nan=False, indent=indent).encode
     try:
         text = encode(value)
-        if _ODD_ESCAPE.search(text) is None:
+        if not _may_be_odd(text):
             return text
     except (ValueError, TypeError, RecursionError):
         pass
@@ -229,7 +230,12 @@ def kept_json(value: Any) -> str:
 def shown_json(text: str) -> Any:
     """The value of a ``kept_json`` as it may leave."""
     value = json.loads(text)
-    return value if _ODD_ESCAPE.search(text) is None else holdable_value(value)
+    return holdable_value(value) if _may_be_odd(text) else value
+
+
+def _may_be_odd(text: str) -> bool:
+    """Whether JSON of ours may have what others cannot hold; cheap, for it is asked of every row of every listing."""
+    return ("\\u" in text and _ODD_ESCAPE.search(text) is not None) or (len(text) > 308 and _MANY_DIGITS.search(text) is not None)
 
 
 # --- names of files -------------------------------------------------------------------------------------------------------------
