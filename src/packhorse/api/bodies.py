@@ -67,6 +67,8 @@ def parse_run(body: IO[bytes]) -> AppRun | TaskRun:
     if not isinstance(document, dict):
         raise InvalidRequest("The body is not a run: expected an object with 'app', or with 'tasks'.")
     # values of parameters are looked at with their rows: among them may be names of files
+    if (key := key_twice(document)) is not None:
+        raise InvalidRequest(f"The body is not valid JSON: the key '{key[:60]}' is there twice.")
     _refuse_odd({name: value for name, value in document.items() if name not in ("params", "over")}, "The body")
     for name in ("params", "over"):
         for index, row in enumerate(_rows_in(document.get(name)), start=1):
