@@ -31,7 +31,7 @@ async def _read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
     """The body in a temporary file (in memory while small), read from its beginning. Raises TooLarge as soon as it is over ``limit``."""
     too_large = TooLarge(f"The body is larger than {limit:,} bytes.", hint=hint)
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limit:
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
         raise too_large
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115  whoever reads the body closes it
     size = 0

@@ -20,10 +20,11 @@ from urllib.parse import quote
 MAX_DEPTH = 100
 _MOST = 1.7976931348623157e308
 _LARGEST = int(_MOST)
-_LONE = "holds a lone surrogate, which is not Unicode."
+_LONE = "holds a lone surrogate, which is no character."
 _ODD = re.compile("[\0\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _ODD_ESCAPE = re.compile(r"\\u(?:d[89a-f]|0000)")  # in JSON as json writes it
+_MANY_DIGITS = re.compile(r"[0-9]{309}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _LITERAL = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")  # a backslash that would read as one of our escapes
 _ESCAPE = re.compile(r"\\x(5c|[89a-f][0-9a-f])")
@@ -52,7 +53,7 @@ def text_problem(text: str) -> str | None:
     if text.isascii():
         return None if "\0" not in text else "holds a NUL character"
     found = _ODD.search(text)
-    return None if found is None else "holds a NUL character" if found[0] == "\0" else "holds a lone surrogate, which is not Unicode"
+    return None if found is None else "holds a NUL character" if found[0] == "\0" else "holds a lone surrogate or a byte that is not UTF-8"
 
 
 def argument_problem(value: Any, *, names_a_file: bool = False) -> str | None:
@@ -146,11 +147,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return twice
 
 
-def key_twice(value: Any) -> str | None:
-    """The key that an object of ``parse_json`` has more than once; None when it has none."""
-    return value.key if isinstance(value, _Twice) else None
-
-
 _decoder = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_object)
 _patient = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_object, parse_int=_integer)
 
@@ -172,17 +168,9 @@ def parse_json(data: str | bytes) -> Any:
         raise NotJson(f"it is nested more than {MAX_DEPTH} levels deep") from None
 
 
-def read_json(data: str | bytes, place: str = "$") -> Any:
-    """JSON of somebody else's as a value that can be held. Raises NotJson with what cannot."""
-    value = parse_json(data)
-    if why := value_problem(value, place):
-        raise NotJson(why)
-    return value
-
-
 def holdable_value(value: Any) -> Any:
     """A JSON value with what can be held in place of what cannot: U+FFFD for characters, null for numbers, … for what is nested deeper."""
-    return _held(value, MAX_DEPTH)
+    return _held(value, 2 * MAX_DEPTH)  # a result that may be kept is shown within other things
 
 
 def _held(value: Any, depth: int) -> Any:
@@ -213,7 +201,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
     encode = _keeper.encode if indent is None else json.JSONEncoder(allow_nan=False, indent=indent).encode
     try:
         text = encode(value)
-        if _ODD_ESCAPE.search(text) is None:
+        if not _may_be_odd(text):
             return text
     except (ValueError, TypeError, RecursionError):
         pass
@@ -231,7 +219,12 @@ def kept_json(value: Any) -> str:
 def shown_json(text: str) -> Any:
     """The value of a ``kept_json`` as it may leave."""
     value = json.loads(text)
-    return value if _ODD_ESCAPE.search(text) is None else holdable_value(value)
+    return holdable_value(value) if _may_be_odd(text) else value
+
+
+def _may_be_odd(text: str) -> bool:
+    """Whether JSON of ours may have what others cannot hold; cheap, for it is asked of every row of every listing."""
+    return ("\\u" in text and _ODD_ESCAPE.search(text) is not None) or (len(text) > 308 and _MANY_DIGITS.search(text) is not None)
 
 
 # --- names of files -------------------------------------------------------------------------------------------------------------
