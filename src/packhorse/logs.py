@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from packhorse.domain.plain import plain, plain_lines
+from packhorse.domain.text import dumps
 from packhorse.terminal import has_colours, write_line
 
 _BLOCKS = ("exception", "stack")  # several lines, which stand below the event
@@ -51,8 +52,12 @@ def _gather() -> list[Any]:
 
 def _render(as_json: bool) -> list[Any]:
     if as_json:
-        return [structlog.processors.JSONRenderer()]
+        return [structlog.processors.JSONRenderer(serializer=_json)]
     return [_as_shown, structlog.dev.ConsoleRenderer(colors=has_colours(sys.stderr))]
+
+
+def _json(event: Any, **_: Any) -> str:
+    return dumps(event)
 
 
 class _Word:

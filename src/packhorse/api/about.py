@@ -11,6 +11,7 @@ from packhorse import __version__
 from packhorse.api.auth import CurrentUser
 from packhorse.api.deps import Services
 from packhorse.domain.errors import NotAllowed, NotFound
+from packhorse.domain.numbers import Number
 from packhorse.domain.views import Account, AccountBy, AppView, Check, ImageView, SiteView
 
 router = APIRouter(tags=["about"])
@@ -34,7 +35,10 @@ def usage(
     service: Services,
     user: CurrentUser,
     by: Annotated[list[AccountBy] | None, Query(description="may be repeated; all without it")] = None,
-    since: Annotated[float | None, Query(ge=0, description="only allocations that ended after this, in seconds since the epoch")] = None,
+    since: Annotated[
+        Number | None,
+        Query(ge=0, le=1e11, allow_inf_nan=False, description="only allocations that ended after this, in seconds since the epoch"),
+    ] = None,
 ) -> Account:
     """Your part of it; an admin is told everybody's, and what was idle."""
     return service.account(user, by or tuple(AccountBy), since)

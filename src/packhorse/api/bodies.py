@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import tempfile
-from collections.abc import Iterable, Iterator
 from typing import IO, Annotated, Any
 
 from fastapi import Depends, Request
-from pydantic import ValidationError
-from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from packhorse.api.auth import CurrentUser
-from packhorse.domain.config import problems_of
 from packhorse.domain.errors import InvalidRequest, TooLarge
-from packhorse.domain.run import AppRun, TaskRun
+from packhorse.domain.jsontext import read_json
+from packhorse.domain.run import AppRun, TaskRun, run_of
+from packhorse.domain.tables import Form, Table
+from packhorse.domain.text import value_problem
 
 MAX_JSON_BYTES = 64_000_000
 MAX_TABLE_BYTES = 1_000_000_000
 _IN_MEMORY_BYTES = 4_000_000
+_FORMS = {
+    "text/csv": Form.CSV,
+    "text/tab-separated-values": Form.TSV,
+    "application/x-ndjson": Form.JSON_LINES,
+    "application/jsonl": Form.JSON_LINES,
+}
 
 
 async def _read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
     """The body in a temporary file (in memory while small), read from its beginning. Raises TooLarge as soon as it is over ``limit``."""
     too_large = TooLarge(f"The body is larger than {limit:,} bytes.", hint=hint)
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limit:
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
         raise too_large
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115  whoever reads the body closes it
     size = 0
@@ -64,78 +67,36 @@ TableBody = Annotated[IO[bytes], Depends(table_body)]
 
 def parse_run(body: IO[bytes]) -> AppRun | TaskRun:
     """The run that a JSON body asks for: with ``tasks`` a TaskRun, else an AppRun."""
-    try:
-        document = from_json(body.read(), allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
-    if not isinstance(document, dict):
-        raise InvalidRequest("The body is not a run: expected an object with 'app', or with 'tasks'.")
-    kind = TaskRun if "tasks" in document else AppRun
-    return validate_run(kind, document)
+    document = read_json(body.read(), "The body", MAX_JSON_BYTES)
+    if isinstance(document, dict):
+        # values of parameters are looked at with their rows: among them may be names of files
+        _refuse_odd({name: value for name, value in document.items() if name not in ("params", "over")}, "The body")
+    return run_of(document)
 
 
-def validate_run(kind: type[AppRun] | type[TaskRun], document: dict[str, Any]) -> AppRun | TaskRun:
-    """``document`` as a run of this kind, or a refusal with all that is wrong."""
-    try:
-        return kind.model_validate(document)
-    except ValidationError as error:
-        raise InvalidRequest("The run was not accepted.", problems=problems_of(error, "")) from None
+def _refuse_odd(value: Any, which: str) -> None:
+    if why := value_problem(value):
+        raise InvalidRequest(f"{which} cannot be accepted: {why}.")
 
 
 def parse_object(name: str, text: str) -> dict[str, Any]:
     """A query parameter that is a JSON object."""
-    try:
-        value = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRequest(f"The query parameter '{name}' is not valid JSON: {error}.") from None
+    which = f"The query parameter '{name}'"
+    value = read_json(text, which, MAX_JSON_BYTES)
     if not isinstance(value, dict):
-        raise InvalidRequest(f"The query parameter '{name}' is not a JSON object.")
+        raise InvalidRequest(f"{which} is not a JSON object.")
+    if name != "params":
+        _refuse_odd(value, which)
     return value
 
 
-def read_rows(content_type: str, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The rows of an uploaded table, one at a time."""
+def read_rows(content_type: str, body: IO[bytes], encoding: str = "") -> Table:
+    """The rows of an uploaded table, one at a time; compressed or not."""
     kind = content_type.partition(";")[0].strip().lower()
-    if kind == "text/csv":
-        return _csv_rows(lines)
-    if kind in ("application/x-ndjson", "application/jsonl"):
-        return _json_rows(lines)
-    raise InvalidRequest(
-        f"A table of type '{kind[:60] or 'unknown'}' cannot be read.", hint="Send 'text/csv' or 'application/x-ndjson' as Content-Type."
-    )
-
-
-def _csv_rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    reader = csv.reader(_decoded(lines))
-    try:
-        header = next(reader, None) or []
-        if not header or len(set(header)) < len(header) or "" in header:
-            raise InvalidRequest("The first line of the table must give every column a name of its own.")
-        for values in reader:
-            if len(values) == len(header):
-                yield dict(zip(header, values, strict=True))
-            elif values:
-                raise InvalidRequest(f"Line {reader.line_num} of the table has {len(values)} values, and the header {len(header)}.")
-    except csv.Error as error:
-        raise InvalidRequest(f"Line {reader.line_num} of the table cannot be read: {error}.") from None
-
-
-def _json_rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_decoded(lines), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidRequest(f"Line {number} of the table is not valid JSON: {error}.") from None
-        if not isinstance(row, dict):
-            raise InvalidRequest(f"Line {number} of the table is not a JSON object.")
-        yield row
-
-
-def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            raise InvalidRequest(f"Line {number} of the table is not UTF-8 text.") from None
+    if kind not in _FORMS:
+        raise InvalidRequest(
+            f"A table of type '{kind[:60] or 'unknown'}' cannot be read.", hint="Send 'text/csv' or 'application/x-ndjson' as Content-Type."
+        )
+    if encoding.strip().lower() not in ("", "identity", "gzip", "x-gzip"):
+        raise InvalidRequest(f"A table in the encoding '{encoding[:60]}' cannot be read.", hint="Send it as it is, or with gzip.")
+    return Table(body, "The table", _FORMS[kind])

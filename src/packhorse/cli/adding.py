@@ -9,13 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from packhorse.cli.conffile import add_site, refuse_name, refuse_unwritable
 from packhorse.cli.output import duration, note, print_json, print_lines, print_table, say
-from packhorse.domain.config import SITE_NAME, Config, SiteConfig, config_file, parse_config, problems_of
+from packhorse.domain.config import SITE_NAME, Config, SiteConfig, config_file, parse_config
 from packhorse.domain.errors import Conflict, InvalidRequest, Problem
 from packhorse.domain.plain import plain
+from packhorse.domain.problems import validated
 from packhorse.domain.toml import Value, toml_table
 from packhorse.domain.views import Check
 from packhorse.engine.requests.newsite import PROFILES, NewSite, Profile, Queue, expand, likely_queue, profile, root_there
@@ -180,10 +179,7 @@ def _rest(asker: Asker, kind: Profile, environment: Mapping[str, str], queues: S
 
 
 def _valid(settings: Mapping[str, Value]) -> SiteConfig:
-    try:
-        return SiteConfig.model_validate(settings)
-    except ValidationError as error:
-        raise InvalidRequest("This is not a valid site.", problems=problems_of(error, "", "key")) from None
+    return validated(SiteConfig, settings, "This is not a valid site.", kind="key")
 
 
 def _written(found: Mapping[str, Value]) -> dict[str, Value]:

@@ -39,18 +39,48 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run, such as r-0123
 RunOrTask = Annotated[str, typer.Argument(metavar="RUN|TASK", help="A run (r-…) or a task (r-….17).")]
 
 
+def _number(text: str) -> float:
+    from packhorse.domain.numbers import number
+
+    try:
+        return number(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from None
+
+
+def _whole(text: str) -> int:
+    from packhorse.domain.numbers import whole_number
+
+    try:
+        return whole_number(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from None
+
+
+def _count(text: str) -> int:
+    if (value := _whole(text)) < 1:
+        raise typer.BadParameter(f"expected at least 1, found {value}.")
+    return value
+
+
 @app.command()
 def run(
     name_or_path: Annotated[str | None, typer.Argument(metavar="APP", help="An app's name, or the path of its app.yaml or folder.")] = None,
-    over: Annotated[str | None, typer.Option(help="Table with one row per task: CSV, TSV, JSON lines or JSON.")] = None,
+    over: Annotated[
+        str | None, typer.Option(help="Table with one row per task: CSV, TSV, JSON lines or JSON, also .gz; - is stdin.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter, the same for all rows.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Instead of an app: a YAML or JSON file of TES tasks with edges.")] = None,
     name: Annotated[str, typer.Option(help="A name for the run.")] = "",
     tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A tag.")] = None,
-    cores: Annotated[float | None, typer.Option(help="Cores for each task, instead of the app's own number.")] = None,
-    memory_gb: Annotated[float | None, typer.Option(help="Memory limit of each task in GB.")] = None,
+    cores: Annotated[
+        float | None, typer.Option(parser=_number, metavar="NUMBER", help="Cores for each task, instead of the app's own number.")
+    ] = None,
+    memory_gb: Annotated[float | None, typer.Option(parser=_number, metavar="NUMBER", help="Memory limit of each task in GB.")] = None,
     walltime: Annotated[str | None, typer.Option(help="Time limit of each task: 90s, 10m, 2h, 1d.")] = None,
-    nodes: Annotated[int | None, typer.Option(help="Nodes for each task, for an app that spans several.")] = None,
+    nodes: Annotated[
+        int | None, typer.Option(parser=_whole, metavar="INTEGER", help="Nodes for each task, for an app that spans several.")
+    ] = None,
     site: Annotated[str | None, typer.Option(help="Where to run: see 'packhorse sites'.")] = None,
     queue: Annotated[str | None, typer.Option(help="A queue (partition) of the site.")] = None,
     session: Annotated[str | None, typer.Option(help="none, worker or shell, instead of the app's own.")] = None,
@@ -99,7 +129,7 @@ def ps(
     run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Show the tasks of this run.")] = None,
     state: Annotated[list[str] | None, typer.Option(help="Only tasks in this state.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only tasks that failed.")] = False,
-    limit: Annotated[int, typer.Option(help="At most this many.")] = 20,
+    limit: Annotated[int, typer.Option(parser=_count, metavar="INTEGER", help="At most this many.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List runs, or the tasks of one run."""
@@ -124,7 +154,7 @@ def logs(
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task, such as r-0123456789abcdef.17.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the task ends.")] = False,
     stderr: Annotated[bool, typer.Option("--stderr", help="Its stderr instead of its stdout.")] = False,
-    attempt: Annotated[int | None, typer.Option(help="An earlier attempt.")] = None,
+    attempt: Annotated[int | None, typer.Option(parser=_count, metavar="INTEGER", help="An earlier attempt.")] = None,
 ) -> None:
     """Print what a task wrote, byte for byte, also while it runs."""
     from packhorse.cli.showing import print_log
@@ -238,7 +268,7 @@ def sites_add(
     profile: Annotated[str | None, typer.Option(help="What kind of site it is: slurm or perlmutter.")] = None,
     transport: Annotated[str | None, typer.Option(help="local or ssh.")] = None,
     host: Annotated[str | None, typer.Option(help="The login node, or its name in the SSH configuration.")] = None,
-    port: Annotated[int | None, typer.Option(help="Its SSH port.")] = None,
+    port: Annotated[int | None, typer.Option(parser=_whole, metavar="INTEGER", help="Its SSH port.")] = None,
     user: Annotated[str | None, typer.Option(help="The user there.")] = None,
     key_file: Annotated[str | None, typer.Option(help="The private key; '' takes those of the SSH configuration.")] = None,
     known_hosts: Annotated[str | None, typer.Option(help="The file of host keys to trust.")] = None,
@@ -297,7 +327,9 @@ def doctor(
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: that of [server], 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; default: that of [server], 8765.")] = None,
+    port: Annotated[
+        int | None, typer.Option(parser=_whole, metavar="INTEGER", help="Port to listen on; default: that of [server], 8765.")
+    ] = None,
     database: Annotated[str | None, typer.Option(help="Database URL; default: SQLite in the home folder.")] = None,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log as JSON lines.")] = False,
     allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Listen on an address that others can reach.")] = False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 import traceback
@@ -19,6 +18,8 @@ from typer.exceptions import TyperException
 from packhorse.cli.streams import OutputFailed
 from packhorse.domain.errors import InvalidRequest, PackhorseError
 from packhorse.domain.plain import plain_lines
+from packhorse.domain.problems import problems_of
+from packhorse.domain.text import dumps
 from packhorse.terminal import USUAL_WIDTH, cells, has_colours, is_terminal, shown, width, write_line
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -48,7 +49,7 @@ def _is_printed(refusal: PackhorseError) -> bool:
     problems = [{"where": problem.where, "what": problem.what, "hint": problem.hint} for problem in refusal.problems]
     document = {"error": {"code": refusal.code, "message": refusal.message, "hint": refusal.hint, "problems": problems}}
     try:
-        print(json.dumps(document))
+        print(dumps(document))
         sys.stdout.flush()
     except OutputFailed:
         return False
@@ -59,8 +60,8 @@ def _refusal(error: Exception) -> PackhorseError:
     if isinstance(error, PackhorseError):
         return error
     if isinstance(error, ValidationError):
-        details = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()[:10])
-        return PackhorseError(f"The request is not valid: {details}.")
+        hint = "Are client and server of the same version?"
+        return PackhorseError("What the server answered is not understood here.", hint=hint, problems=problems_of(error))
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
         return PackhorseError(f"{os.fsdecode(error.filename)}: {error.strerror}.")
     if isinstance(error, OSError) and error.errno in _FULL:
@@ -118,7 +119,7 @@ def _styled(text: str, style: str, file: TextIO) -> str:
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(as_plain(document), indent=2))
+    print(dumps(as_plain(document), indent=2))
 
 
 def as_plain(document: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-import yaml
 
 from packhorse.cli.output import duration, note, print_facts, print_json, print_table, say, size
 from packhorse.cli.streams import Stopped
@@ -19,11 +17,16 @@ from packhorse.client import Client, RunHandle
 from packhorse.client.tables import read_table
 from packhorse.domain.app import Session
 from packhorse.domain.errors import InvalidRequest, NotFound
-from packhorse.domain.run import AppRun, RunRequest, TaskRun
+from packhorse.domain.jsontext import read_json
+from packhorse.domain.numbers import number
+from packhorse.domain.run import AppRun, TaskRun, run_of
 from packhorse.domain.states import TERMINAL, TaskState
+from packhorse.domain.utf8 import utf8_text
 from packhorse.domain.views import TaskView
+from packhorse.domain.yamltext import read_yaml
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_TASK_FILE = 16_000_000  # bytes
 _EXAMPLES = 10_000  # failed tasks that are looked at for the summary
 
 
@@ -53,9 +56,11 @@ class RunArguments:
 def run_app(arguments: RunArguments, *, detach: bool, as_json: bool) -> None:
     """``packhorse run``."""
     request = _request(arguments)
-    rows = read_table(Path(arguments.over)) if arguments.over else None
+    rows = read_table(arguments.over) if arguments.over is not None else None
     with Client() as client:
-        handle = RunHandle(client.backend, client.backend.submit(request, rows))
+        handle = client.submit(request, rows)
+        for sentence in handle.view.notes:
+            note(sentence)
         _go_on(handle, detach=detach, as_json=as_json)
 
 
@@ -170,27 +175,36 @@ def _request(arguments: RunArguments) -> AppRun | TaskRun:
     if (arguments.app is None) == (arguments.tasks is None):
         raise InvalidRequest("Say what to run: an app, or --tasks with a file of tasks.", hint="See 'packhorse run --help'.")
     if arguments.app is not None:
-        return AppRun(app=arguments.app, params=_pairs("--set", arguments.settings), gather=arguments.gather, **common)
-    return RunRequest.model_validate({"tasks": _read_tasks(Path(arguments.tasks or "")), **common}).run
+        params = _pairs("--set", arguments.settings)
+        return run_of({"app": arguments.app, "params": params, "gather": arguments.gather, **common})
+    if arguments.over is not None or arguments.settings:
+        raise InvalidRequest("--over and --set are for an app, and --tasks has none.", hint="See 'packhorse run --help'.")
+    return run_of({"tasks": _read_tasks(Path(arguments.tasks or "")), **common}, arguments.tasks or "")
 
 
 def _read_tasks(path: Path) -> Any:
     if not path.is_file():
         raise NotFound(f"There is no file {path}.", hint="It holds a list of tasks: name, task (a TES document), after.")
-    try:
-        text = path.read_text(encoding="utf-8")
-        document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise InvalidRequest(f"{path} cannot be read: {str(error).splitlines()[0]}.") from None
+    with path.open("rb") as file:
+        data = file.read(MAX_TASK_FILE + 1)
+    if path.suffix.lower() == ".json":
+        document = read_json(data, str(path), MAX_TASK_FILE)
+    else:
+        found = read_yaml(utf8_text(data, str(path)), str(path), MAX_TASK_FILE)
+        if found.problems:
+            raise InvalidRequest(f"{path} is not accepted.", problems=found.problems)
+        document = found.value
     return document["tasks"] if isinstance(document, dict) and "tasks" in document else document
 
 
 def _pairs(option: str, texts: list[str]) -> dict[str, str]:
-    pairs = {}
+    pairs: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise InvalidRequest(f"{option} {text}: expected NAME=VALUE.")
+        if name in pairs:
+            raise InvalidRequest(f"{option} {name} is there twice: '{pairs[name][:60]}' and '{value[:60]}'.", hint="Keep one of them.")
         pairs[name] = value
     return pairs
 
@@ -206,9 +220,9 @@ def _session(text: str | None) -> Session | None:
 
 def parse_duration(text: str) -> float:
     """Seconds of ``90s``, ``10m``, ``2h``, ``1d`` or ``90``."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS_S else (text, "s")
+    digits, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS_S else (text, "s")
     try:
-        seconds = float(number) * _UNITS_S[unit]
+        seconds = number(digits) * _UNITS_S[unit]
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):

@@ -18,9 +18,10 @@ from packhorse.cli.streams import end_if_nobody_reads
 from packhorse.client import Client
 from packhorse.client.handle import flat_result, follow_log
 from packhorse.domain.errors import InvalidRequest, NotFound
-from packhorse.domain.manifest import parse_manifest
+from packhorse.domain.manifest import read_manifest
 from packhorse.domain.plain import plain_lines
 from packhorse.domain.states import FAILED, TaskState
+from packhorse.domain.text import dumps
 from packhorse.domain.views import AttemptView, RunView, TaskDetail, TaskView
 from packhorse.terminal import is_terminal
 
@@ -176,14 +177,16 @@ def _write_rows(file: _Written, read_rows: Callable[[], Iterator[dict[str, Any]]
     number = 0
     if not as_csv:
         for row in read_rows():
-            file.write(json.dumps(row) + "\n")
+            file.write(dumps(row) + "\n")
             number += 1
         return number
+    from packhorse.api.results import as_cells
+
     columns = list(dict.fromkeys(name for row in read_rows() for name in flat_result(row)))
     writer = csv.DictWriter(file, columns, extrasaction="ignore")  # a run that goes on may bring new ones meanwhile
     writer.writeheader()
     for row in read_rows():
-        writer.writerow(flat_result(row))
+        writer.writerow(as_cells(flat_result(row)))
         number += 1
     return number
 
@@ -222,7 +225,7 @@ def check_app(path: str, *, as_json: bool) -> None:
     file = Path(path) / "app.yaml" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise NotFound(f"There is no app manifest at {file}.")
-    manifest = parse_manifest(file.read_text(encoding="utf-8"), str(file))
+    manifest = read_manifest(file)
     if as_json:
         print_json({"file": str(file), "name": manifest.name, "version": manifest.version})
     else:

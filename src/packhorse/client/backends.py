@@ -19,6 +19,7 @@ from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
+from packhorse.domain.text import kept_json, value_problem
 from packhorse.domain.views import (
     Account,
     AccountBy,
@@ -181,13 +182,14 @@ class HttpBackend:
     def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
         if rows is None or not isinstance(request, AppRun):
             body = request.model_dump(mode="json", exclude_defaults=True)
-            return self._submit("/runs", request.client_key, json=body)
+            headers = {"Content-Type": "application/json"}
+            return self._submit("/runs", request.client_key, headers, content=_json_of(body, "The run").encode())
         # a large table is streamed from a file, so that neither side holds it in memory
         with tempfile.TemporaryFile() as table:
-            for row in rows:
-                table.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
+            for number, row in enumerate(rows, start=1):
+                table.write(_json_of(row, f"Row {number}").encode() + b"\n")
             fields = request.model_dump(mode="json", exclude_defaults=True, exclude={"over", "client_key"})
-            parameters = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+            parameters = {name: value if isinstance(value, str) else _json_of(value, name) for name, value in fields.items()}
             headers = {"Content-Type": "application/x-ndjson", "Content-Length": str(table.tell())}
             return self._submit("/runs/table", request.client_key, headers, params=parameters, content=_FromTheStart(table))
 
@@ -355,8 +357,16 @@ class _FromTheStart:
             yield piece
 
 
+def _json_of(value: Any, which: str) -> str:
+    """As a server of ours reads it, which takes names of files as they are; refused where JSON has no such value."""
+    try:
+        return kept_json(value)
+    except (ValueError, TypeError):
+        raise InvalidRequest(f"{which} cannot be sent: {value_problem(value) or 'it is no JSON'}.") from None
+
+
 def _part(text: str) -> str:
-    return quote(text, safe="")
+    return quote(text, safe="", errors="surrogateescape")
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -12,12 +12,16 @@ from urllib.parse import urlsplit
 from packhorse.client.answers import server_url
 from packhorse.client.backends import Backend, EmbeddedBackend, HttpBackend
 from packhorse.client.handle import RunHandle
-from packhorse.client.tables import rows_of
-from packhorse.domain.app import Session
+from packhorse.client.tables import plain_values, rows_of
 from packhorse.domain.config import load_config
 from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.numbers import shown
+from packhorse.domain.problems import validated
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
+from packhorse.domain.tables import Table
 from packhorse.domain.views import Account, AccountBy, AppView, ImageView, RunView
+
+_REFUSED = "The run was not accepted."
 
 
 def find_token(url: str, token: str | None = None) -> str | None:
@@ -52,6 +56,12 @@ def account_by(text: str) -> AccountBy:
         return AccountBy(text)
     except ValueError:
         raise InvalidRequest(f"Usage by '{text[:60]}': expected one of {', '.join(AccountBy)}.") from None
+
+
+def _mapping(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidRequest(f"'{name}' is no mapping: found {shown(given)}.", hint=f"{name}={{...}}")
+    return dict(given or {})
 
 
 class Client:
@@ -89,19 +99,29 @@ class Client:
         the app's own ('none': the host's programs). Output files are delivered below the URL ``outputs``. ``client_key`` makes the call
         idempotent. Raises the refusals of ``packhorse.domain.errors``.
         """
-        request = AppRun(
-            app=str(app), params=dict(params or {}), name=name, tags=dict(tags or {}), resources=dict(resources or {}),
-            retry=dict(retry or {}), session=Session(session) if session else None, gather=gather, image=image, outputs=outputs,
-            client_key=client_key,
-        )  # fmt: skip
-        return self._handle(self._backend.submit(request, rows_of(over)))
+        document: dict[str, Any] = {
+            "app": str(app), "params": plain_values(_mapping("params", params), "params"), "name": name, "tags": _mapping("tags", tags),
+            "resources": plain_values(_mapping("resources", resources), "resources"), "retry": _mapping("retry", retry),
+            "session": session or None, "gather": gather, "image": image, "outputs": outputs, "client_key": client_key,
+        }  # fmt: skip
+        return self.submit(validated(AppRun, document, _REFUSED, kind="argument"), rows_of(over))
 
     def run_tasks(self, tasks: Iterable[NamedTask | Mapping[str, Any]], *, name: str = "", client_key: str | None = None) -> RunHandle:
         """Submits TES tasks with edges."""
-        named = [task if isinstance(task, NamedTask) else NamedTask.model_validate(task) for task in tasks]
+        if isinstance(tasks, str | bytes | Mapping) or not isinstance(tasks, Iterable):
+            raise InvalidRequest(f"'tasks' is no list of tasks: found {shown(tasks)}.")
+        named = [task if isinstance(task, NamedTask) else dict(task) if isinstance(task, Mapping) else task for task in tasks]
         if not named:
             raise InvalidRequest("There are no tasks to run.")
-        return self._handle(self._backend.submit(TaskRun(tasks=named, name=name, client_key=client_key)))
+        document = {"tasks": named, "name": name, "client_key": client_key}
+        return self.submit(validated(TaskRun, document, _REFUSED, kind="argument"))
+
+    def submit(self, request: AppRun | TaskRun, rows: Iterable[Mapping[str, Any]] | None = None) -> RunHandle:
+        """Submits what was made elsewhere; ``rows`` as ``packhorse.client.tables`` makes them."""
+        view = self._backend.submit(request, rows)
+        if isinstance(rows, Table):  # a server has not seen what was left out here
+            view = view.model_copy(update={"notes": rows.notes})
+        return self._handle(view)
 
     def get(self, run_id: str) -> RunHandle:
         """A run that was submitted before."""

@@ -7,14 +7,16 @@ from collections.abc import Set
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from packhorse.domain.dataurl import is_url, url_problem
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import parse_reference
+from packhorse.domain.numbers import Number, Truth, Whole, number, plain_number, shown, truth, whole_number
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.resources import Launch, Resources
+from packhorse.domain.text import argument_problem
 
 ParameterValue = str | int | float | bool | None
 
@@ -24,8 +26,25 @@ BUILT_IN = frozenset({"app", "cores", "memory_gb", "nodes", "ranks", "run", "tas
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 _NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 
+MAX_VALUE_BYTES = 64 * 1024
+
+STORED = {"stored": True}
+"""Context for reading a manifest that was accepted before: what newer rules say of its parameters ends no run that is under way."""
+
+
+def _argument(given: Any) -> Any:
+    """Text or a number. A bare ``true`` is neither: the program would get ``1``, or ``True``."""
+    if isinstance(given, bool) or not isinstance(given, str | int | float):
+        raise ValueError(f"expected text or a number, found {shown(given)}; put it in quotes")
+    return given
+
+
+def _part(given: Any) -> Any:
+    return [_argument(item) for item in given] if isinstance(given, list) else _argument(given)
+
+
 Argument = Annotated[str | int | float, Field(union_mode="left_to_right")]
-Part = Argument | list[Argument]
+Part = Annotated[Argument | list[Argument], BeforeValidator(_part)]
 
 
 class _Manifest(BaseModel):
@@ -49,24 +68,82 @@ class Parameter(_Manifest):
     type: ParameterType = ParameterType.STRING
     help: str = ""
     default: ParameterValue = None
-    optional: bool = False
+    optional: Truth = False
     choices: list[str] | None = None
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: Number | None = None
+    maximum: Number | None = None
 
     @property
     def required(self) -> bool:
         return self.default is None and not self.optional
 
     @model_validator(mode="after")
-    def _choices_go_with_choice(self) -> Parameter:
+    def _choices_go_with_choice(self, info: ValidationInfo) -> Parameter:
+        if info.context == STORED:
+            return self
         if (self.type is ParameterType.CHOICE) != bool(self.choices):
             raise ValueError("'choices' go with 'type: choice', and a choice needs them")
-        if self.choices and self.default is not None and self.default not in self.choices:
-            raise ValueError(f"the default {self.default!r} is not one of the choices")
+        if any(not choice.strip() for choice in self.choices or []):
+            raise ValueError("one of the choices is empty")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError("'minimum' is more than 'maximum'")
+        return self
+
+    @model_validator(mode="after")
+    def _default_is_a_value(self, info: ValidationInfo) -> Parameter:
+        if self.default is None or info.context == STORED:
+            return self
+        if self.is_absent(self.default):
+            raise ValueError("the default is empty, which is no value of its type; leave it out")
+        try:
+            object.__setattr__(self, "default", self.value_of(self.default))  # frozen for everybody else
+        except ValueError as error:
+            raise ValueError(f"the default: {error}") from None
         if self.type is ParameterType.FILE and is_url(str(self.default)) and (why := url_problem(str(self.default))):
             raise ValueError(f"the default: {why.removesuffix('.')}")
         return self
+
+    def is_absent(self, given: Any) -> bool:
+        """Whether ``given`` is no value: None, or, unless it is a ``string``, text of nothing but blanks."""
+        return given is None or (isinstance(given, str) and not given.strip() and self.type is not ParameterType.STRING)
+
+    def value_of(self, given: Any) -> ParameterValue:
+        """A value of this parameter's type. Raises ValueError that says what was expected."""
+        if isinstance(given, str) and len(given) > MAX_VALUE_BYTES // 4 and len(given.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
+            limit = f"the limit is {MAX_VALUE_BYTES:,} bytes"
+            raise ValueError(f"is {len(given):,} characters long; {limit}. Put it into a file and pass that")
+        if isinstance(given, str) and (why := argument_problem(given, names_a_file=self.type is ParameterType.FILE)):
+            raise ValueError(why.removesuffix("."))
+        match self.type:
+            case ParameterType.INTEGER:
+                return self._within(whole_number(given))
+            case ParameterType.NUMBER:
+                return self._within(number(given))
+            case ParameterType.BOOLEAN:
+                return truth(given)
+            case _:
+                value = _text(given)
+        if self.choices and value not in self.choices:
+            raise ValueError(f"expected one of {', '.join(self.choices)}, found {shown(given)}")
+        return value
+
+    def _within(self, value: int | float) -> int | float:
+        if self.minimum is not None and value < self.minimum:
+            raise ValueError(f"must be at least {plain_number(self.minimum)}, found {plain_number(value)}")
+        if self.maximum is not None and value > self.maximum:
+            raise ValueError(f"must be at most {plain_number(self.maximum)}, found {plain_number(value)}")
+        return value
+
+
+def _text(given: Any) -> str:
+    if isinstance(given, str):
+        return given
+    if isinstance(given, int) and not isinstance(given, bool):
+        return str(whole_number(given))
+    if isinstance(given, float):
+        number(given)
+        return str(given)
+    raise ValueError(f"expected text, found {shown(given)}")
 
 
 class OutputDeclaration(_Manifest):
@@ -75,7 +152,7 @@ class OutputDeclaration(_Manifest):
     path: str | None = None
     source: Literal["stdout"] | None = Field(default=None, alias="from")
     type: Literal["file", "text", "json"] = "file"
-    optional: bool = False
+    optional: Truth = False
 
     @field_validator("path")
     @classmethod
@@ -111,7 +188,7 @@ class Gather(_Manifest):
     arguments: list[Part] = []
     outputs: dict[Annotated[str, Field(pattern=_NAME)], OutputDeclaration] = {}
     resources: Resources = Resources()
-    accept_failures: bool = False
+    accept_failures: Truth = False
 
 
 class ReferenceData(_Manifest):
@@ -137,7 +214,7 @@ class AppManifest(_Manifest):
     title: str = ""
     description: str = ""
     image: Annotated[str, Field(max_length=512)] | None = None
-    network: bool = Field(default=True, description="false: in a container, the network is taken away")
+    network: Truth = Field(default=True, description="false: in a container, the network is taken away")
     command: list[Part] = Field(min_length=1)
     arguments: list[Part] = []
     session: Session = Session.NONE
@@ -147,10 +224,10 @@ class AppManifest(_Manifest):
     outputs: dict[Annotated[str, Field(pattern=_NAME)], OutputDeclaration] = {}
     gather: Gather | None = None
     refdata: dict[Annotated[str, Field(pattern=_NAME)], ReferenceData] = {}
-    resumable: bool = Field(default=False, description="a restart finds the work folder of the attempt before it")
+    resumable: Truth = Field(default=False, description="a restart finds the work folder of the attempt before it")
     resume: list[Part] = Field(default=[], description="arguments after all others, on a restart that has something to resume")
     progress: str | None = Field(default=None, description="regular expression; a line of the log that it is found in is progress")
-    retry: dict[FailureClass, Annotated[int, Field(ge=0, le=100)]] = {}
+    retry: dict[FailureClass, Annotated[Whole, Field(ge=0, le=100)]] = {}
 
     @model_validator(mode="after")
     def _placeholders_exist(self) -> AppManifest:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from packhorse.domain.errors import InvalidRequest, Problem
+from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.images import DOCKER_HUB
+from packhorse.domain.numbers import Number, Truth, Whole
+from packhorse.domain.problems import validated
+from packhorse.domain.utf8 import utf8_text
 
+_MAX_FILE = 1_000_000
 SITE_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
 
 
@@ -24,7 +29,7 @@ class ServerConfig(_Section):
     """``[server]``: where ``packhorse serve`` listens, and what its users may read."""
 
     host: str = "127.0.0.1"
-    port: int = Field(default=8765, ge=0, le=65535)
+    port: Whole = Field(default=8765, ge=0, le=65535)
     data_roots: list[Path] | None = None
     """Inputs must lie below one of these; None allows every file that the server may read."""
 
@@ -76,7 +81,7 @@ class SiteConfig(_Section):
     """Its program, where it is not on the PATH of the nodes."""
     runtime_options: list[str] = []
     """Further options of its run command: ["--runtime=runc"]."""
-    squashfs: bool = False
+    squashfs: Truth = False
     """Charliecloud: images are SquashFS files, which each node mounts."""
     binds: list[Path] = []
     """Folders of the site that containers see beside ``root``, under the same paths."""
@@ -86,9 +91,9 @@ class SiteConfig(_Section):
     """Where prepared images are kept; None is below ``root``."""
     image_tmp: Path | None = None
     """A folder for what is only needed while an image is prepared; None is below ``root``."""
-    image_quota_gb: float | None = Field(default=None, gt=0)
+    image_quota_gb: Number | None = Field(default=None, gt=0)
     """Prepared images together take no more: the least recently used leave, never one in use."""
-    image_patience_s: float = Field(default=3600.0, ge=0)
+    image_patience_s: Number = Field(default=3600.0, ge=0)
     """A registry that is away, or a disk that is full, is waited for that long; then the tasks that want the image fail."""
     architecture: str = "amd64"
     """The processors of its nodes, as OCI calls them."""
@@ -98,7 +103,7 @@ class SiteConfig(_Section):
     """What that gateway calls this system."""
     host: str | None = None
     """The login node, or its name in the SSH configuration file. Its keys and jump hosts come from there."""
-    port: int | None = Field(default=None, ge=1, le=65535)
+    port: Whole | None = Field(default=None, ge=1, le=65535)
     user: str | None = None
     key_file: Path | None = None
     """The private key; None takes the agent's and those of the SSH configuration."""
@@ -110,9 +115,9 @@ class SiteConfig(_Section):
     """A folder on the filesystem that all nodes share."""
     python: str | None = None
     """The interpreter of agents; None takes this one where tasks run on this machine, else ``python3``."""
-    cores: int | None = Field(default=None, gt=0)
-    memory_gb: float | None = Field(default=None, gt=0)
-    walltime_s: float | None = Field(default=None, gt=0)
+    cores: Whole | None = Field(default=None, gt=0)
+    memory_gb: Number | None = Field(default=None, gt=0)
+    walltime_s: Number | None = Field(default=None, gt=0)
     queue: str | None = None
     """The partition for allocations whose tasks name none; None takes the scheduler's default."""
     account: str | None = None
@@ -126,15 +131,15 @@ class SiteConfig(_Section):
     """What starts the ranks of tasks with 'launch: ranks', if not srun (mpirun on this machine) with its usual options."""
     env: dict[str, str] = {}
     """Laid over the environment of every task."""
-    max_allocations: int = Field(default=4, ge=1)
+    max_allocations: Whole = Field(default=4, ge=1)
     """Jobs at a time."""
-    max_nodes: int | None = Field(default=None, ge=1)
+    max_nodes: Whole | None = Field(default=None, ge=1)
     """Nodes at a time, of all jobs together."""
     fetch: Literal["engine", "site"] = "engine"
     """Who fetches data by URL: the engine, which brings it there, or the login node, which then needs a way to the internet."""
-    data_quota_gb: float | None = Field(default=None, gt=0)
+    data_quota_gb: Number | None = Field(default=None, gt=0)
     """Room for data fetched by URL: what was not used for longest leaves. None is no limit."""
-    linger_s: float = Field(default=10.0, ge=0)
+    linger_s: Number = Field(default=10.0, ge=0)
     """How long an agent without work waits for more before it gives its node back."""
 
 
@@ -181,7 +186,8 @@ def load_config(path: Path | None = None, environment: Mapping[str, str] = os.en
     """
     file = path or config_file(environment)
     try:
-        return parse_config(file.read_bytes(), file)
+        with file.open("rb") as stream:
+            return parse_config(stream.read(_MAX_FILE + 1), file)
     except FileNotFoundError:
         if path is None and not environment.get("PACKHORSE_CONFIG"):
             return Config()
@@ -192,37 +198,25 @@ def load_config(path: Path | None = None, environment: Mapping[str, str] = os.en
 
 def parse_config(data: bytes, file: Path) -> Config:
     """What is in a configuration file. Raises InvalidRequest that names the file and each wrong key."""
+    if len(data) > _MAX_FILE:
+        raise InvalidRequest(f"{file} is larger than {_MAX_FILE:,} bytes, so it is not a configuration.")
+    text = utf8_text(data, str(file))
     try:
-        document = tomllib.loads(data.decode("utf-8"))
-    except ValueError as error:  # not UTF-8, or not TOML
-        raise InvalidRequest(f"{file} is not valid TOML: {error}.") from None
-    try:
-        return Config.model_validate(document)
-    except ValidationError as error:
-        raise InvalidRequest(f"{file} is not a valid configuration.", problems=problems_of(error, str(file), "key")) from None
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRequest(f"{file} is not valid TOML: {error}{_first_of_two(text, str(error))}.") from None
+    except (ValueError, RecursionError):  # digits without end, brackets without end
+        raise InvalidRequest(f"{file} is not valid TOML: a value is too long, or nested too deeply.") from None
+    return validated(Config, document, f"{file} is not a valid configuration.", str(file), "key")
 
 
-def problems_of(error: ValidationError, where: str, kind: str = "field") -> list[Problem]:
-    """What pydantic found, as sentences: ``where, key 'server.port': expected ... (found: ...)``."""
-    problems: dict[str, Problem] = {}
-    for detail in error.errors(include_url=False):
-        name = ".".join(str(step) for step in detail["loc"])
-        place = ", ".join(part for part in (where, f"{kind} '{name}'" if name else "") if part)
-        problems.setdefault(place, Problem(place, _sentence(detail, kind)))
-    return list(problems.values())
-
-
-def _sentence(detail: Any, kind: str) -> str:
-    given = detail.get("input")
-    match detail["type"]:
-        case "missing":
-            return "is required and missing."
-        case "extra_forbidden":
-            return f"is not a {kind} that is known here."
-        case "value_error":
-            return f"{detail['ctx']['error']}."
-        case _:
-            text = repr(given)
-            shown = "" if isinstance(given, dict | list) else f" (found: {text if len(text) <= 60 else text[:57] + '...'})"
-            message = detail["msg"]
-            return f"expected: {message[0].lower()}{message[1:]}{shown}."
+def _first_of_two(text: str, message: str) -> str:
+    """Where a key or table stands already that TOML does not take a second time: its reader tells only of the second."""
+    found = re.search(r"(?:overwrite|twice).*\(at line (\d+)", message)
+    lines = [line.partition("#")[0].partition("=")[0].replace(" ", "") for line in text.splitlines()]
+    if found is None or (second := int(found[1]) - 1) >= len(lines):
+        return ""
+    tables = [number for number, line in enumerate(lines[:second]) if line.startswith("[")]
+    since = 0 if lines[second].startswith("[") or not tables else tables[-1]  # a key counts within its table
+    first = next((number for number in range(since, second) if lines[number] == lines[second]), None)
+    return "" if first is None else f"; it is in line {first + 1} already"

@@ -2,82 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidManifest, Problem
+from packhorse.domain.problems import MAX_PROBLEMS, dotted, located
+from packhorse.domain.utf8 import utf8_text
+from packhorse.domain.yamltext import Document, read_yaml
 
-Location = tuple[int | str, ...]
+MAX_MANIFEST = 1_000_000  # bytes
 
 
-def parse_manifest(text: str, file: str) -> AppManifest:
-    """The manifest in ``text``; ``file`` is its name in messages. Raises InvalidManifest with all problems at once."""
+def read_manifest(file: Path) -> AppManifest:
+    """The manifest in a file. Raises OSError, or InvalidManifest with all problems at once."""
+    with file.open("rb") as stream:
+        return parse_manifest(stream.read(MAX_MANIFEST + 1), str(file))
+
+
+def parse_manifest(content: bytes | str, file: str) -> AppManifest:
+    """The manifest in ``content``; ``file`` is its name in messages. Raises InvalidManifest with all problems at once."""
+    if len(content) > MAX_MANIFEST:
+        raise InvalidManifest(f"{file} is larger than {MAX_MANIFEST:,} bytes, so it is not an app manifest.")
+    text = content if isinstance(content, str) else utf8_text(content, file, InvalidManifest)
+    document = read_yaml(text, file, MAX_MANIFEST, InvalidManifest)
+    if not isinstance(document.value, dict):
+        message = f"{file} is not an app manifest: expected a mapping with the fields name, version and command."
+        raise InvalidManifest(message, problems=document.problems)
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or str(error)
-        raise InvalidManifest(f"{file} is not valid YAML.", problems=[Problem(f"{file}{line}", f"{reason}.")]) from None
-    if not isinstance(document, dict):
-        raise InvalidManifest(f"{file} is not an app manifest: expected a mapping with the fields name, version and command.")
-    try:
-        return AppManifest.model_validate(document)
+        manifest = AppManifest.model_validate(document.value)
     except ValidationError as error:
-        lines = _line_numbers(tree)
-        problems = _problems(error, lines, file)
-        raise InvalidManifest(f"{file} is not a valid app manifest.", problems=problems) from None
+        problems = [*document.problems, *_problems(error, document, file)]
+        raise InvalidManifest(f"{file} is not a valid app manifest.", problems=problems[:MAX_PROBLEMS]) from None
+    if document.problems:
+        raise InvalidManifest(f"{file} is not a valid app manifest.", problems=document.problems)
+    return manifest
 
 
-def _problems(error: ValidationError, lines: dict[Location, int], file: str) -> list[Problem]:
-    problems: dict[str, Problem] = {}
-    for detail in error.errors():
-        what = _expected(detail)
-        location = _known_part(detail["loc"], lines)
-        named, colon, rest = what.partition(": ")
-        if not detail["loc"] and colon and tuple(named.split(".")) in lines:  # a check across fields says which one it means
-            location, what = tuple(named.split(".")), rest
-        field = ".".join(str(step) for step in (location if detail["type"] != "missing" else detail["loc"])) or "manifest"
-        where = f"{file}, line {lines.get(location, 1)}, field '{field}'"
-        problems.setdefault(where, Problem(where, what))
-    return list(problems.values())
-
-
-def _expected(detail: Any) -> str:
-    given = detail.get("input")
-    shown = "" if isinstance(given, dict | list) or detail["type"] == "missing" else f" (found: {given!r})"
-    match detail["type"]:
-        case "missing":
-            return "is required and missing."
-        case "extra_forbidden":
-            return "is not a field that a manifest has here. See docs/apps.md for the fields."
-        case "value_error":
-            return f"{detail['ctx']['error']}."
-        case _:
-            message = detail["msg"]
-            return f"expected: {message[0].lower()}{message[1:]}{shown}."
-
-
-def _known_part(location: Location, lines: dict[Location, int]) -> Location:
-    """The longest leading part of a pydantic location that stands in the file (unions and validators add steps of their own)."""
-    for end in range(len(location), 0, -1):
-        if location[:end] in lines:
-            return location[:end]
-    return ()
-
-
-def _line_numbers(node: Any, location: Location = ()) -> dict[Location, int]:
-    lines = {location: node.start_mark.line + 1}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            here = (*location, key.value)
-            lines.update(_line_numbers(value, here))
-            lines[here] = key.start_mark.line + 1
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            lines.update(_line_numbers(value, (*location, index)))
-    return lines
+def _problems(error: ValidationError, document: Document, file: str) -> list[Problem]:
+    problems = []
+    for field, what in located(error.errors(include_url=False), "field", document.value):
+        hint = "docs/apps.md lists the fields." if "not a field" in what else ""
+        problems.append(Problem(f"{file}, line {document.line(field)}, field '{dotted(field) or 'manifest'}'", what, hint))
+    return problems

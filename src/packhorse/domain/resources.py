@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from packhorse.domain.errors import InvalidRequest, Problem
+from packhorse.domain.numbers import Number, Truth, Whole
 
 MB = 1_000_000
 GB = 1_000_000_000
@@ -30,16 +31,16 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    cpu_cores: float = Field(default=1, gt=0, le=100_000, description="CPU cores")
-    ram_gb: float | None = Field(default=None, gt=0, le=1_000_000, description="memory in GB (1e9 bytes); the task is ended above it")
-    disk_gb: float | None = Field(default=None, ge=0, description="scratch disk in GB")
-    preemptible: bool | None = Field(default=None, description="may run where the site can take the node away")
-    walltime_s: float | None = Field(default=None, gt=0, description="seconds; the task is ended after it")
-    nodes: int = Field(default=1, ge=1, le=100_000)
-    ranks_per_node: int | None = Field(default=None, ge=1)
-    cpus_per_rank: int | None = Field(default=None, ge=1)
+    cpu_cores: Number = Field(default=1, gt=0, le=100_000, description="CPU cores")
+    ram_gb: Number | None = Field(default=None, gt=0, le=1_000_000, description="memory in GB (1e9 bytes); the task is ended above it")
+    disk_gb: Number | None = Field(default=None, ge=0, le=1e9, description="scratch disk in GB")
+    preemptible: Truth | None = Field(default=None, description="may run where the site can take the node away")
+    walltime_s: Number | None = Field(default=None, gt=0, le=1e9, description="seconds; the task is ended after it")
+    nodes: Whole = Field(default=1, ge=1, le=100_000)
+    ranks_per_node: Whole | None = Field(default=None, ge=1, le=100_000)
+    cpus_per_rank: Whole | None = Field(default=None, ge=1, le=100_000)
     launch: Launch = Launch.ONCE
-    gpus: int = Field(default=0, ge=0)
+    gpus: Whole = Field(default=0, ge=0, le=100_000)
     site: str | None = None
     queue: str | None = None
 

@@ -9,12 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from packhorse.domain.app import Session
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.graph import find_cycle
+from packhorse.domain.numbers import Truth, Whole
 from packhorse.domain.paths import folder_problem
+from packhorse.domain.problems import validated
 from packhorse.domain.task import Task
+from packhorse.domain.text import value_problem
 
 MAX_TASKS = 1_000_000
 MAX_TASK_BYTES = 256 * 1024
 TASK_URL = "task://"
+_OTHERS = frozenset({"params", "over", "tasks"})
 
 
 class RunOptions(BaseModel):
@@ -30,12 +34,22 @@ class RunOptions(BaseModel):
     """A URL that the output files of its tasks are delivered below: s3://bucket/prefix, file:///folder, shock://host."""
     resources: dict[str, Any] = {}
     """Laid over the app's own resources."""
-    retry: dict[str, int] = {}
+    retry: dict[str, Whole] = {}
     """Laid over the app's own retry policy: failure class → number of retries."""
     session: Session | None = None
     """Instead of the app's own."""
     image: Annotated[str, Field(max_length=512)] | None = None
     """Instead of the app's own; ``none`` is the host's own programs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_held(cls, data: Any) -> Any:
+        """Values of parameters are looked at later, with their rows, and tasks one by one."""
+        options = {name: value for name, value in data.items() if name not in _OTHERS} if isinstance(data, dict) else {}
+        whys = [why for name, value in options.items() if isinstance(value, str | dict) and (why := value_problem(value, str(name)))]
+        if whys:
+            raise InvalidRequest("The run was not accepted.", problems=[Problem("", f"{why}.") for why in whys])
+        return data
 
 
 class AppRun(RunOptions):
@@ -46,7 +60,7 @@ class AppRun(RunOptions):
     """The same for every row; a row's own value wins."""
     over: list[dict[str, Any]] | None = None
     """One task per row; None is one row without values."""
-    gather: bool = True
+    gather: Truth = True
 
 
 class NamedTask(BaseModel):
@@ -84,6 +98,14 @@ class RunRequest(BaseModel):
         if isinstance(data, dict) and "run" not in data:
             return {"run": data}
         return data
+
+
+def run_of(document: Any, name: str = "The run") -> AppRun | TaskRun:
+    """The run that a document asks for: with ``tasks`` a TaskRun, else an AppRun. Raises InvalidRequest with all that is wrong."""
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"{name} is not a run: expected an object with 'app', or with 'tasks'.")
+    message = f"{name} was not accepted."
+    return validated(TaskRun, document, message) if "tasks" in document else validated(AppRun, document, message)
 
 
 def is_task_url(url: str | None) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from packhorse.domain.numbers import Number, Truth
 from packhorse.domain.states import TaskState
 
 
@@ -34,7 +35,7 @@ class Input(_Tes):
     path: str
     type: FileType = FileType.FILE
     content: str | None = None
-    streamable: bool | None = None
+    streamable: Truth | None = None
 
 
 class Output(_Tes):
@@ -51,13 +52,13 @@ class Output(_Tes):
 class TesResources(_Tes):
     """TES tesResources; HPC fields travel in ``backend_parameters``."""
 
-    cpu_cores: float | None = Field(default=None, gt=0)
-    preemptible: bool | None = None
-    ram_gb: float | None = Field(default=None, gt=0)
-    disk_gb: float | None = Field(default=None, ge=0)
+    cpu_cores: Number | None = Field(default=None, gt=0)
+    preemptible: Truth | None = None
+    ram_gb: Number | None = Field(default=None, gt=0)
+    disk_gb: Number | None = Field(default=None, ge=0)
     zones: list[str] | None = None
     backend_parameters: dict[str, Any] | None = None
-    backend_parameters_strict: bool | None = None
+    backend_parameters_strict: Truth | None = None
 
 
 class Executor(_Tes):
@@ -70,7 +71,7 @@ class Executor(_Tes):
     stdout: str | None = None
     stderr: str | None = None
     env: dict[str, str] | None = None
-    ignore_error: bool | None = None
+    ignore_error: Truth | None = None
 
 
 class ExecutorLog(_Tes):

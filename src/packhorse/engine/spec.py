@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from packhorse.domain.app import AppManifest, ParameterType, Session
+from packhorse.domain.app import STORED, AppManifest, ParameterType, Session
 from packhorse.domain.dataurl import is_url
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
@@ -16,6 +16,7 @@ from packhorse.domain.outputurl import below
 from packhorse.domain.render import Renderer, Template, app_template, limits, template_key, threads
 from packhorse.domain.resources import Resources, resources_from_tes
 from packhorse.domain.task import Executor, Task
+from packhorse.domain.text import holdable_value, kept_json
 from packhorse.engine.collecting.retry import RetryPolicy
 from packhorse.engine.containers import Containers, input_binds
 from packhorse.store.data import DataKey
@@ -74,7 +75,7 @@ class RunSpec:
     """Whether any of its tasks needs data by URL."""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return kept_json(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> RunSpec:
@@ -85,7 +86,7 @@ class RunSpec:
         """The manifest with what the run lays over it."""
         if self.manifest is None:
             return None
-        manifest = AppManifest.model_validate(self.manifest)
+        manifest = AppManifest.model_validate(self.manifest, context=STORED)
         changes: dict[str, Any] = {"resources": manifest.resources.override(self.resources)}
         if self.session is not None:
             changes["session"] = Session(self.session)
@@ -98,6 +99,11 @@ class RunSpec:
         """The values that a row of the table need not give: the app's defaults, then the run's common ones."""
         own = {name: parameter.default for name, parameter in self.app.parameters.items()} if self.app else {}
         return {**own, **self.params}
+
+    @cached_property
+    def shown_defaults(self) -> dict[str, Any]:
+        """``defaults`` for others, who cannot be given a file's name that is not UTF-8."""
+        return dict(holdable_value(self.defaults))
 
     @cached_property
     def retry_policy(self) -> RetryPolicy:

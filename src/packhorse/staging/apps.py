@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packhorse.domain.app import AppManifest
-from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound, TooLarge, Unavailable
-from packhorse.domain.manifest import parse_manifest
+from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError, TooLarge, Unavailable
+from packhorse.domain.manifest import read_manifest
 
 MANIFEST = "app.yaml"
 MAX_FILES = 2000
@@ -41,7 +41,7 @@ class AppCatalog:
         for path in sorted(path for folder in self._folders for path in folder.glob(f"*/{MANIFEST}")):
             try:
                 app = load_app(path)
-            except (InvalidManifest, OSError):
+            except PackhorseError:
                 continue
             found.setdefault(app.manifest.name, app)
         return [found[name] for name in sorted(found)]
@@ -52,12 +52,12 @@ class AppCatalog:
             return load_app(Path(name))
         for folder in self._folders:
             path = folder / name / MANIFEST
-            if "/" not in name and name not in ("", ".", "..") and path.is_file():
+            if "/" not in name and name not in ("", ".", "..") and _is_file(path):
                 return load_app(path)
         for app in self.all():
             if app.manifest.name == name:
                 return app
-        if paths_allowed and (Path(name) / MANIFEST).is_file():
+        if paths_allowed and _is_file(Path(name) / MANIFEST):
             return load_app(Path(name))
         known = ", ".join(app.manifest.name for app in self.all()) or "none"
         hint = "Give the path of its app.yaml, or one of these." if paths_allowed else "See 'packhorse apps'."
@@ -69,7 +69,7 @@ class AppCatalog:
         digest = hashlib.sha256()
         for relative, path in files:
             content = path.read_bytes()
-            digest.update(f"{relative}\0{len(content)}\0{int(os.access(path, os.X_OK))}\0".encode())
+            digest.update(os.fsencode(relative) + f"\0{len(content)}\0{int(os.access(path, os.X_OK))}\0".encode())
             digest.update(content)
         target = self._kept / f"{app.manifest.name}-{digest.hexdigest()[:16]}"
         if not target.exists():
@@ -98,18 +98,24 @@ class AppCatalog:
 
 def load_app(path: Path) -> AppFolder:
     """The app whose manifest, or whose folder, is at ``path``."""
-    manifest_path = path / MANIFEST if path.is_dir() else path
+    manifest_path = path
     try:
-        text = manifest_path.read_text(encoding="utf-8")
+        manifest_path = path / MANIFEST if path.is_dir() else path
+        return AppFolder(read_manifest(manifest_path), manifest_path.parent.resolve())
     except FileNotFoundError:
         raise NotFound(
             f"There is no app manifest at {manifest_path}.", hint="Give the path of an app.yaml, or of a folder with one."
         ) from None
-    except UnicodeDecodeError:
-        raise InvalidManifest(f"{manifest_path} is not UTF-8 text.") from None
-    except OSError as error:
-        raise InvalidRequest(f"{manifest_path} cannot be read: {error.strerror}.") from None
-    return AppFolder(parse_manifest(text, str(manifest_path)), manifest_path.parent.resolve())
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise InvalidRequest(f"{manifest_path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; of a name that no file can have, it is not."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _files_of(folder: Path) -> list[tuple[str, Path]]:

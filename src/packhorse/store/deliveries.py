@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packhorse.domain.states import DataState, TaskState
+from packhorse.domain.text import kept_json
 from packhorse.store.schema import attempts, deliveries, tasks
 
 _FRESH = {"state": DataState.QUEUED, "tries": 0, "wrong": 0, "not_before": 0.0, "error": None, "size": None, "sha256": None}
@@ -77,7 +78,7 @@ def note_delivered(connection: sa.Connection, task: int, attempt: int) -> None:
     files = [{"path": row.path, "size": row.size, "sha256": row.sha256, "url": row.url} for row in rows]
     paths = [row.path for row in rows]
     rest = [file for file in kept if not any(path == file["path"] or path.startswith(file["path"].rstrip("/") + "/") for path in paths)]
-    connection.execute(sa.update(attempts).where(mine).values(files=json.dumps([*files, *rest])))
+    connection.execute(sa.update(attempts).where(mine).values(files=kept_json([*files, *rest])))
 
 
 def note_reason(connection: sa.Connection, task: int, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import tracemalloc
@@ -75,24 +76,30 @@ def upload(http: TestClient, content: Any, kind: str = "text/csv", **query: str)
     return http.post("/api/v1/runs/table", params={"app": "t", **query}, content=content, headers={"Content-Type": kind})
 
 
-def test_a_large_table_needs_little_memory() -> None:
-    lines = (b'{"gene": "b%07d", "medium": "glucose"}\n' % number for number in range(50_000))
-    tracemalloc.start()
-    assert sum(1 for _ in read_rows("application/x-ndjson", lines)) == 50_000
-    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+def test_a_large_table_needs_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b"".join(b'{"gene": "b%07d", "medium": "glucose"}\n' % number for number in range(50_000)))
+    with path.open("rb") as body:
+        tracemalloc.start()
+        assert sum(1 for _ in read_rows("application/x-ndjson", body)) == 50_000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
     ("kind", "content", "words"),
     [
-        ("text/csv", b"", "first line"),
-        ("text/csv", b"a,a\n1,2\n", "a name of its own"),
-        ("text/csv", b"a,b\n1,2\n3\n", "Line 3 of the table has 1 values, and the header 2."),
-        ("text/csv", b"a\n\xff\n", "Line 2 of the table is not UTF-8 text."),
-        ("application/x-ndjson", b'{"a": 1}\nx\n', "Line 2 of the table is not valid JSON"),
-        ("application/x-ndjson", b"[" * 200_000, "Line 1 of the table is not valid JSON"),
-        ("application/x-ndjson", b"[1]\n", "Line 1 of the table is not a JSON object."),
+        ("text/csv", b"", "its first line names the parameters"),
+        ("text/csv", b"a,a\n1,2\n", "The table, line 1: a column name is there twice: 'a', in columns 1 and 2."),
+        ("text/csv", b"a,b\n1,2\n3\n", "The table, line 3: 1 value, but the header names 2."),
+        ("text/csv", b"a\xff\n1\n", "The table, line 1: is not UTF-8 text: it has the byte 0xff. Save it as UTF-8."),
+        ("application/x-ndjson", b'{"a": 1}\nx\n', "The table, line 2: not JSON (expecting value, column 1)."),
+        ("application/x-ndjson", b"[" * 200_000, "The table, line 1: not JSON that can be read (it is nested too deeply)."),
+        ("application/x-ndjson", b"[1]\n", "The table, line 1: expected a JSON object with parameters as keys."),
+        ("text/csv", b"a;b\n1;2\n", "The table, line 1: values seem to be separated by semicolons"),
+        ("text/csv", b'a,b\n1,"2\n', "The table, line 2: a quote that begins in this row never ends."),
+        ("text/csv", gzip.compress(b"a\n1\n")[:-9], "the gzip file is cut short"),
+        ("application/x-ndjson", b'{"a": 1, "a": 2}', "The table, line 1: the key 'a' is there twice in one object."),
         ("text/plain", b"a\n1\n", "A table of type 'text/plain' cannot be read."),
     ],
 )
@@ -100,6 +107,61 @@ def test_a_wrong_table_is_refused_with_its_line(http: TestClient, kind: str, con
     answer = upload(http, content, kind)
     assert answer.status_code == 400
     assert words in answer.json()["error"]["message"]
+
+
+def test_blank_rows_of_an_upload_are_left_out_and_the_answer_says_so(http: TestClient) -> None:
+    answer = upload(http, b"a,b\n1,2\n,\n , \n3,4\n").json()
+    assert (answer["tasks"], answer["notes"]) == (2, ["2 blank rows left out."])
+    assert upload(http, b"a\tb\n1\t2\n", "text/tab-separated-values").json()["notes"] == []
+
+
+def test_a_table_may_be_compressed(http: TestClient) -> None:
+    content = gzip.compress(b"a\n" + b"1\n" * 1000)
+    answer = http.post("/api/v1/runs/table?app=t", content=content, headers={"Content-Type": "text/csv", "Content-Encoding": "gzip"})
+    assert answer.json()["tasks"] == 1000
+    answer = http.post("/api/v1/runs/table?app=t", content=content, headers={"Content-Type": "text/csv", "Content-Encoding": "br"})
+    assert "A table in the encoding 'br' cannot be read." in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('{"app": "t",\n"app": "u"}', "line 2, field 'app': is there twice: it is in line 1 already. Keep one of them."),
+        ('{"app": "t", "over": [{"a": 1}, {"b": [{"c": 1, "c": 2}]}]}', "line 1, field 'over.1.b.0.c': is there twice"),
+        ('{"app": "t", "params": {"a": 1e999}}', "The body is not JSON (the number 1e999 is too large)."),
+        ('{"app": "t", "params": {"a": NaN}}', "The body is not JSON (NaN is not a number of JSON)."),
+        ("{" + '"a": {' * 200_000, "it is nested too deeply"),
+        ('{"app": "t"', "The body is not JSON (it ends too early, line 1, column 12)."),
+        ('{"app": "t", "retry": {"app": "1_0"}}', "field 'retry.app': expected a whole number written in the digits 0 to 9, found '1_0'."),
+        ('{"app": "t", "retry": {"app": true}}', "field 'retry.app': expected a whole number, found true."),
+        ('{"app": "t", "gather": "maybe"}', "field 'gather': expected true or false, found 'maybe'."),
+        ('{"app": 1, "over": {}}', "field 'over': expected a list (found: a mapping)."),
+        ('{"app": "t", "over": [1]}', "field 'over.0': expected a mapping from names to values (found: 1)."),
+        (
+            '{"tasks": [{"name": "a", "task": {"executors": [{"command": []}]}}]}',
+            "field 'tasks.0.task.executors.0.command': expected at least",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_said_in_its_own_words(http: TestClient, body: str, words: str) -> None:
+    answer = http.post("/api/v1/runs", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    said = error["message"] + "".join(f"\n{one['where']}: {one['what']} {one['hint']}" for one in error["problems"])
+    assert words in said
+    assert "Input should" not in said
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("runs?limit=1_0", "the query parameter 'limit': expected a whole number written in the digits 0 to 9, found '1_0'."),
+        ("runs?limit=0", "the query parameter 'limit': expected a number at least 1 (found: '0')."),
+    ],
+)
+def test_what_is_wrong_with_a_query_is_said_in_words(http: TestClient, path: str, words: str) -> None:
+    (problem,) = http.get(f"/api/v1/{path}").json()["error"]["problems"]
+    assert f"{problem['where']}: {problem['what']}" == words
 
 
 @pytest.mark.parametrize("query", [{"params": "{"}, {"params": "[]"}, {"tags": '{"a": 1}'}, {"session": "tea"}, {"resources": "7"}])
@@ -177,4 +239,4 @@ def test_a_download_is_never_shown_as_a_page(tmp_path: Path) -> None:
 
 def test_a_table_type_is_needed() -> None:
     with pytest.raises(InvalidRequest, match="unknown"):
-        read_rows("", [])
+        read_rows("", io.BytesIO())

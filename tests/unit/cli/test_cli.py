@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -41,6 +42,10 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "app.yaml").write_text(APP)
     (tmp_path / "wrong.csv").write_text("i\nx\n")
     (tmp_path / "bad.yaml").write_text("name: T\n")
+    (tmp_path / "latin1.yaml").write_bytes(b"name: ca\xe9\n")
+    (tmp_path / "twice.json").write_text('{"tasks": [{"name": "a",\n"name": "b"}]}')
+    (tmp_path / "twice.yaml").write_text("- name: a\n  name: b\n")
+    (tmp_path / "tasks.yaml").write_text("- {name: a, task: {executors: [{command: [echo, 1]}]}}\n")
     return tmp_path
 
 
@@ -54,6 +59,22 @@ def folder(tmp_path: Path) -> Path:
         (["run", "./app.yaml", "--set", "i=1", "--walltime", "soon"], 2, "'soon' is not a duration."),
         (["run", "./app.yaml", "--set", "i=1", "--session", "tea"], 2, "--session tea: expected one of none, worker, shell."),
         (["run", "./app.yaml", "--set", "i=1", "--cores", "9999"], 2, "no site can run it"),
+        (["run", "./app.yaml", "--set", "i="], 2, "parameter 'i' is empty; it is required, and of type integer."),
+        (["run", "./app.yaml", "--set", "i=1", "--set", "i=2"], 2, "--set i is there twice: '1' and '2'."),
+        (["run", "./app.yaml", "--set", "i=1_0"], 2, "expected a whole number written in the digits 0 to 9, found '1_0'."),
+        (["run", "./app.yaml", "--set", "i=1", "--cores", "1_0"], 2, "expected a number written in the digits 0 to 9, found '1_0'."),
+        (["run", "./app.yaml", "--set", "i=1", "--cores", "nan"], 2, "found 'nan'"),
+        (["run", "./app.yaml", "--set", "i=1", "--nodes", "１"], 2, "expected a whole number written in the digits 0 to 9, found '１'."),
+        (["run", "./app.yaml", "--set", "i=1", "--walltime", "1_0m"], 2, "'1_0m' is not a duration."),
+        (["ps", "--limit", "0"], 2, "expected at least 1, found 0."),
+        (["ps", "--limit", "1.5"], 2, "expected a whole number, found '1.5'."),
+        (["run", "./app.yaml", "--over", "wrong.xlsx"], 3, "There is no table at wrong.xlsx."),
+        (["run", "--tasks", "twice.json"], 2, "line 2, field 'tasks.0.name': is there twice: it is in line 1 already."),
+        (["run", "--tasks", "twice.yaml"], 2, "twice.yaml, line 2, field '0.name': is there twice: it is in line 1 already."),
+        (["run", "--tasks", "tasks.yaml"], 2, "task.executors.0.command.1': expected text in quotes (found: 1)."),
+        (["run", "--tasks", "tasks.yaml", "--set", "i=1"], 2, "--over and --set are for an app"),
+        (["run", "./latin1.yaml"], 2, "latin1.yaml, line 1, byte 9: 0xe9 is not UTF-8 text. Save it as UTF-8."),
+        (["apps", "check", "latin1.yaml"], 2, "latin1.yaml, line 1, byte 9: 0xe9 is not UTF-8 text. Save it as UTF-8."),
         (["run"], 2, "Say what to run"),
         (["run", "--tasks", "no.yaml"], 3, "There is no file no.yaml."),
         (["run", "./bad.yaml"], 2, "bad.yaml, line 1, field 'name'"),
@@ -77,6 +98,15 @@ def test_refusals_are_sentences_with_an_exit_code(folder: Path, arguments: list[
     assert done.returncode == code, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+    assert not {"AppRun", "TaskRun", "Input should", "value_error"} & set(done.stderr.replace(".", " ").split())
+
+
+def test_a_table_may_come_on_stdin(folder: Path) -> None:
+    command = [sys.executable, "-m", "packhorse.cli.main", "run", "./app.yaml", "--over", "-", "--detach"]
+    table = gzip.compress(b"i\n1\n \n2\n")
+    done = subprocess.run(command, cwd=folder, capture_output=True, input=table, timeout=60, env=environment(folder), check=False)
+    assert (done.returncode, done.stderr) == (0, b"1 blank row left out.\n")
+    assert json.loads(packhorse(folder, "ps", "--json").stdout)[0]["counts"] == {"QUEUED": 2}
 
 
 LATIN_1 = os.fsdecode(b"caf\xe9")

@@ -124,7 +124,7 @@ def test_a_person_is_asked(home: Path) -> None:
         (["local", "--yes"], 4, "The site 'local' is this machine."),
         (["old", "--yes"], 4, "has a site 'old' already."),
         (["hpc", "--yes", "--profile", "cori"], 2, "There are: slurm, perlmutter."),
-        (["hpc", "--yes", "--transport", "pigeon"], 2, "key 'transport': expected: input should be 'local' or 'ssh' (found: 'pigeon')."),
+        (["hpc", "--yes", "--transport", "pigeon"], 2, "key 'transport': expected 'local' or 'ssh' (found: 'pigeon')."),
         (["hpc", "--yes", "--transport", "ssh"], 2, "Say it with --host."),
         (["hpc", "--yes", "--queue", "long"], 2, "There are: debug, short, preemptible, closed."),
         (["hpc", "--yes", "--root", "here"], 2, "'here' is not an absolute path there."),

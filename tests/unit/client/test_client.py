@@ -205,3 +205,43 @@ def test_no_url_of_a_server_is_too_odd(url: str) -> None:
         server_url(url)
     except InvalidRequest:
         pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"over": 5}, "'over' is no table: found 5."),
+        ({"over": {"a": 1}}, "'over' is one mapping; a table is a list of them."),
+        ({"params": [1]}, "'params' is no mapping: found a list. params={...}"),
+        ({"params": {"a": b"x"}}, "params, parameter 'a': a value of type bytes cannot be passed to a task."),
+        ({"tags": {"a": 1}}, "argument 'tags.a': expected text in quotes (found: 1)."),
+        ({"name": 5}, "argument 'name': expected text in quotes (found: 5)."),
+        ({"session": "tea"}, "argument 'session': expected 'none', 'worker' or 'shell' (found: 'tea')."),
+        ({"gather": "perhaps"}, "argument 'gather': expected true or false, found 'perhaps'."),
+        ({"retry": {"app": "1_0"}}, "argument 'retry.app': expected a whole number written in the digits 0 to 9, found '1_0'."),
+        ({"name": "x" * 300}, "argument 'name': expected text of at most 200 characters"),
+    ],
+)
+def test_what_python_passes_is_refused_in_words(arguments: dict[str, Any], words: str) -> None:
+    with Client(url="http://127.0.0.1:9") as client, pytest.raises(InvalidRequest) as caught:
+        client.run("app", **arguments)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        (5, "'tasks' is no list of tasks: found 5."),
+        ({"name": "a"}, "'tasks' is no list of tasks: found a mapping."),
+        ([5], "argument 'tasks.0': expected a mapping from names to values (found: 5)."),
+        (
+            [{"name": "a", "task": {"executors": [{"command": [1]}]}}],
+            "'tasks.0.task.executors.0.command.0': expected text in quotes (found: 1).",
+        ),
+        ([{"name": "a"}], "argument 'tasks.0.task': is required and missing."),
+    ],
+)
+def test_tasks_of_python_are_refused_in_words(tasks: Any, words: str) -> None:
+    with Client(url="http://127.0.0.1:9") as client, pytest.raises(InvalidRequest) as caught:
+        client.run_tasks(tasks)
+    assert words in str(caught.value)

@@ -33,11 +33,19 @@ def test_a_whole_file(tmp_path: Path) -> None:
     [
         ("colour = 1", "key 'colour': is not a key that is known here."),
         ("[server]\nports = 1", "key 'server.ports': is not a key that is known here."),
-        ("[server]\nport = 99999", "key 'server.port': expected: input should be less than or equal to 65535 (found: 99999)."),
-        ("[sites.x]\nscheduler = 'lsf'", "key 'sites.x.scheduler': expected: input should be 'local' or 'slurm'"),
+        ("[server]\nport = 99999", "key 'server.port': expected a number at most 65535 (found: 99999)."),
+        ("[sites.x]\nscheduler = 'lsf'", "key 'sites.x.scheduler': expected 'local' or 'slurm'"),
         ("[sites.x]\ncores = 0", "key 'sites.x.cores'"),
         ("home = ", "is not valid TOML"),
-        ("home = '\udcff'", "is not valid TOML"),
+        ("[server]\nport = 1\nport = 2\n", "(at line 3, column 9); it is in line 2 already."),
+        ("[sites.x]\n[images]\n[sites.x] # again\n", "(at line 3, column 9); it is in line 1 already."),
+        ("[sites.x]\ncores = '1_0'\n", "key 'sites.x.cores': expected a whole number written in the digits 0 to 9, found '1_0'."),
+        ("[sites.x]\nmemory_gb = inf\n", "key 'sites.x.memory_gb': expected a number"),
+        ("[sites.x]\ncores = true\n", "key 'sites.x.cores': expected a whole number, found true."),
+        ("a = " + "[" * 100_000, "is not valid TOML: a value is too long, or nested too deeply."),
+        ("a = " + "1" * 5000, "is not valid TOML: a value is too long, or nested too deeply."),
+        ("#" * 1_000_001, "is larger than 1,000,000 bytes"),
+        ("home = '\udcff'", "line 1, byte 9: 0xff is not UTF-8 text"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_key(tmp_path: Path, text: str, words: str) -> None:

@@ -40,7 +40,7 @@ def test_every_problem_of_a_table_is_told_at_once_with_its_row() -> None:
     said = refusal(lambda: accept([{"i": 1}, {"i": "one"}, {}, {"i": 3, "j": 4}, {"i": 5, "reads": "/no/such.fq"}]))
     for words in (
         "row 2, parameter 'i': expected a whole number, found 'one'.",
-        "row 3: parameter 'i' is missing.",
+        "row 3: parameter 'i' is missing; it is required, and of type integer.",
         "row 4: unknown parameter 'j'.",
         "row 5, parameter 'reads': the file '/no/such.fq' is not there.",
     ):
@@ -77,8 +77,8 @@ def test_a_table_without_rows_is_refused() -> None:
         ({"ram_gb": 5}, "asks for 5 GB of memory and 'local' has 4 GB"),
         ({"nodes": 2}, "asks for 2 nodes"),
         ({"gpus": 1}, "asks for 1 GPUs on a node and 'local' has none"),
-        ({"cpu_cores": -1}, "resources, 'cpu_cores'"),
-        ({"cpus": 1}, "resources, 'cpus'"),
+        ({"cpu_cores": -1}, "resources, field 'cpu_cores': expected a number greater than 0 (found: -1)."),
+        ({"cpus": 1}, "resources, field 'cpus': is not a field that is known here."),
     ],
 )
 def test_resources_that_no_site_can_give_are_refused(resources: dict[str, Any], words: str) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from packhorse.domain.app import AppManifest, ParameterType, Session
 from packhorse.domain.dataurl import is_url
@@ -17,9 +17,11 @@ from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import parse_reference
 from packhorse.domain.parameters import check_row
+from packhorse.domain.problems import problems_of
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.run import MAX_TASKS, AppRun, NamedTask, RunOptions, TaskRun, check_tasks, is_task_url, parse_task_url
 from packhorse.domain.task import FileType
+from packhorse.domain.text import kept_json, value_problem
 from packhorse.engine.containers import why_no_container
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.spec import NO_IMAGE, RunSpec, file_path, is_data, task_resources
@@ -89,16 +91,17 @@ def accept_app_run(
     problems += wrong
     spec = replace(spec, params=_absolute(manifest, common), site=site)
     tasks: list[NewTask] = []
+    told: set[str] = set()
     for number, row in enumerate(rows, start=1):
         if number > MAX_TASKS:
             raise TooLarge(f"The table has more than {MAX_TASKS:,} rows, which is the limit of one run.", hint="Submit it as several runs.")
         if len(problems) >= MAX_PROBLEMS:
             continue
-        values, wrong = check_row(manifest.parameters, row, f"row {number}", files.problem, elsewhere=request.params)
+        values, wrong = check_row(manifest.parameters, row, f"row {number}", files.problem, elsewhere=request.params, told=told)
         problems += wrong
         if not problems:
             params = _absolute(manifest, values)
-            tasks.append(NewTask("row", json.dumps(params, separators=(",", ":")), data=spec.data_of("row", params)))
+            tasks.append(NewTask("row", kept_json(params), data=spec.data_of("row", params)))
     if problems:
         raise InvalidRequest(f"The run of '{manifest.name}' was not accepted.", problems=_shortened(problems))
     if not tasks:
@@ -130,17 +133,24 @@ def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequ
             problems += _image_problems(where, wanted)
             asked[where] = Asked(task_resources(item.task).override(dict(request.resources)), wanted)
             images |= set(wanted)
-        except (InvalidRequest, ValidationError) as error:
-            problems.append(Problem(where, str(error).replace("\n", " ")))
+        except InvalidRequest as error:
+            found = [replace(problem, where=f"{where}, {problem.where}") for problem in error.problems]
+            problems += found or [Problem(where, error.message, error.hint)]
+        except ValidationError as error:
+            problems += problems_of(error, f"{where}, resources")
         upstream = {}
         for given in item.task.inputs or []:
             if is_task_url(given.url):
                 name, path = parse_task_url(given.url)
                 upstream[given.path] = (run_id, index_of[name], path)
-        params = {"task": item.task.model_dump(mode="json", exclude_none=True), "upstream": upstream}
+        document = item.task.model_dump(mode="json", exclude_none=True)
+        if why := value_problem(document, "task"):
+            problems.append(Problem(where, f"{why}."))
+            continue
+        params = {"task": document, "upstream": upstream}
         needs = item.needs
         data = tuple(DataKey(given.url) for given in item.task.inputs or [] if given.url and is_data(given.url, given.content))
-        tasks.append(NewTask("task", json.dumps(params, separators=(",", ":")), item.name, waiting_on=len(needs), data=data))
+        tasks.append(NewTask("task", kept_json(params), item.name, waiting_on=len(needs), data=data))
         edges += [(index_of[need], index, False) for need in needs]
     site, unfit = choose_site(asked, sites)
     problems += unfit
@@ -170,7 +180,12 @@ def _image_problems(where: str, references: Sequence[str]) -> list[Problem]:
 
 def request_hash(request: AppRun | TaskRun, accepted: Accepted) -> str:
     """Tells a repeated request from another one under the same client key."""
-    digest = hashlib.sha256(request.model_dump_json(exclude={"client_key", "over"}).encode())
+    left_out = {"client_key", "over"}
+    try:
+        asked = request.model_dump_json(exclude=left_out)
+    except PydanticSerializationError:  # the name of a file is not UTF-8
+        asked = kept_json(request.model_dump(mode="json", exclude=left_out))
+    digest = hashlib.sha256(asked.encode())
     if isinstance(request, AppRun):
         for task in accepted.tasks:
             digest.update(task.params.encode())
@@ -201,9 +216,7 @@ def _option_problems(request: RunOptions, files: FileRules) -> list[Problem]:
     try:
         Resources().override(request.resources)
     except ValidationError as error:
-        for detail in error.errors():
-            field = ".".join(str(step) for step in detail["loc"])
-            problems.append(Problem(f"resources, '{field}'", f"{detail['msg'].lower()} (found: {detail['input']!r})."))
+        problems += problems_of(error, "resources")
     return problems
 
 
