@@ -186,7 +186,7 @@ def test_a_refusal_for_a_program_is_one_json_document() -> None:
     [
         (OSError(errno.ENOSPC, "No space left on device"), 74, "A file cannot be written: No space left on device."),
         (OSError(errno.EACCES, "Permission denied", "/x\x1b[31m"), 2, "/x\\x1b[31m: Permission denied."),
-        (OSError(errno.EACCES, "Permission denied", b"/caf\xe9"), 2, "/caf\\xe9: Permission denied."),
+        (OSError(errno.EACCES, "Permission denied", b"/caf\xe9"), 2, "/caf\ufffd: Permission denied."),
         (RuntimeError("x\ny"), 70, "Packhorse failed: RuntimeError: x\\ny. This is a bug."),
     ],
 )
@@ -203,7 +203,7 @@ def test_a_word_that_is_not_utf_8_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         "caf\udce9".encode()
     with screen() as seen:
         assert report(caught.value, as_json=False) == 2
-    assert seen.getvalue() == "'caf\\xe9' on the command line is not UTF-8 text. Only the name of a file may be so.\n"
+    assert seen.getvalue() == "'caf\ufffd' on the command line is not UTF-8 text. Only the name of a file may be so.\n"
 
 
 def test_where_a_bug_is(monkeypatch: pytest.MonkeyPatch) -> None:
