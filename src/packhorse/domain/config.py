@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from packhorse.domain.errors import InvalidRequest, Problem
 from packhorse.domain.images import DOCKER_HUB
@@ -63,6 +64,31 @@ class ImagesConfig(_Section):
     """Registries (host:port) that are spoken to without TLS."""
     auth_file: Path | None = None
     """Credentials, as ``podman login`` or ``docker login`` write them; None takes $REGISTRY_AUTH_FILE, else where those commands write."""
+
+
+def _variable_name(name: str) -> str:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(f"{name!r} is not the name of a variable")
+    return name
+
+
+def _variable_value(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("the value of a variable cannot contain the character NUL")
+    return value
+
+
+def _passed_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", name):
+        raise ValueError(f"{name!r} is neither the name of a variable nor the beginning of one with a '*', such as 'LMOD_*'")
+    if name.startswith("PACKHORSE_") or (name.endswith("*") and "PACKHORSE_".startswith(name[:-1])):
+        raise ValueError(f"{name!r} would pass on Packhorse's own settings, and a token among them")
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+VariableValue = Annotated[str, AfterValidator(_variable_value)]
+PassedName = Annotated[str, AfterValidator(_passed_name)]
 
 
 class SiteConfig(_Section):
@@ -124,8 +150,10 @@ class SiteConfig(_Section):
     """Further arguments of the submit command, as the site's documentation gives them: ["--licenses=scratch"]."""
     launcher: list[str] = []
     """What starts the ranks of tasks with 'launch: ranks', if not srun (mpirun on this machine) with its usual options."""
-    env: dict[str, str] = {}
+    env: dict[VariableName, VariableValue] = {}
     """Laid over the environment of every task."""
+    env_pass: list[PassedName] = []
+    """What else passes from the environment of Packhorse, or of one's login at the site: names, or beginnings of names ('LMOD_*')."""
     max_allocations: int = Field(default=4, ge=1)
     """Jobs at a time."""
     max_nodes: int | None = Field(default=None, ge=1)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
+
+from packhorse.sites.environment import PASSED
 
 _TEMPLATE = """\
 #!/bin/sh
@@ -45,3 +48,20 @@ def shell_command(argv: list[str]) -> str:
     if any("\0" in word for word in argv):
         raise ValueError("embedded null byte")
     return f"exec {shlex.join(argv)}"
+
+
+#: One line, since a user's login shell may be one of csh's family. What looks like a name, in a value of several lines, is not set.
+_FILTER = (
+    "for n in $(env | LC_ALL=C sed -n 's/^\\([A-Za-z_][A-Za-z0-9_]*\\)=.*/\\1/p'); do case $n in {patterns}) "
+    'eval "[ -z \\"\\${{$n+x}}\\" ] || set -- \\"$n=\\$$n\\" \\"\\$@\\"";; esac; done; exec env -i "$@"'
+)
+
+
+def in_environment(argv: list[str], names: Iterable[str]) -> list[str]:
+    """``argv`` such that it sees only what of the environment it is started in has one of these names, or begins so (``LC_*``)."""
+    names = tuple(names)
+    if wrong := [name for name in names if not PASSED.match(name)]:
+        raise ValueError(f"no name of a variable: {wrong[0]!r}")
+    if argv[0].startswith("-") or "=" in argv[0]:  # env would take it for an option, or an assignment
+        argv = ["sh", "-c", 'exec "$@"', "sh", *argv]
+    return ["sh", "-c", _FILTER.format(patterns="|".join(names)), "sh", *argv]

@@ -18,12 +18,13 @@ from packhorse.domain.render import compile_parts
 from packhorse.domain.resources import Launch, Resources
 from packhorse.sites.agentfile import agent_file
 from packhorse.sites.base import Job, Limits, Scheduler, Shape, Transport
+from packhorse.sites.environment import Composer
 from packhorse.sites.runtimes.base import Ability, Bind, Runtime, is_below
 from packhorse.sites.runtimes.none import NoRuntime
 from packhorse.sites.runtimes.shifter import Shifter, shifter_directives
 from packhorse.sites.schedulers.local import LocalScheduler
 from packhorse.sites.script import batch_script
-from packhorse.sites.transports.local import LocalTransport
+from packhorse.sites.transports.local import LocalTransport, environment_here
 
 BLOCK = "{:08d}.jsonl"
 _PIECE = 4 << 20
@@ -54,6 +55,8 @@ class Site:
     usual_walltime_s: float | None = None
     """Overrides what the limits say."""
     env: dict[str, str] = field(default_factory=dict)
+    composer: Composer = field(default_factory=Composer)
+    """What of the environment of Packhorse, or of a login at the site, passes."""
     poll_s: tuple[float, float] = (1.0, 60.0)
     """Between two questions to the scheduler: shortest and longest."""
     launcher: tuple[str, ...] = ()
@@ -228,7 +231,8 @@ class Site:
         return {
             "version": 1, "allocation": allocation_id, "cores": shape.cores, "memory_mb": shape.memory_mb, "walltime_s": shape.walltime_s,
             "grace_s": _GRACE_S, "signal_grace_s": _SIGNAL_GRACE_S if self.scheduler.signals_only_script else _GRACE_S,
-            "linger_s": linger_s, "beat_s": max(1.0, shape.agents / _BEATS_PER_S), "env": self.env,
+            "linger_s": linger_s, "beat_s": max(1.0, shape.agents / _BEATS_PER_S),
+            "env": self.env, "environment": self.composer.for_agents(),
         }  # fmt: skip
 
     def bring_agent(self) -> str:
@@ -286,19 +290,21 @@ def local_site(
     linger_s: float = 2.0,
     python: str | None = None,
     name: str = "local",
+    composer: Composer | None = None,
 ) -> Site:
-    """This machine as a site: the cores this process may use, and nine tenths of the memory.
+    """This machine as a site: the cores this process may use, nine tenths of the memory, one's own environment unless ``composer`` says.
 
     Agents run under ``python``, by default the one that Packhorse runs under: a ``python3`` on the path may be missing, or a
     wrapper that chooses one at every start.
     """
     has_cores = cores or len(os.sched_getaffinity(0))
     has_memory_mb = memory_mb or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.9 / 1e6)
-    path = os.environ.get("PATH", os.defpath)
+    composer = composer or Composer(own=True, here=True)
+    path = environment_here(composer).get("PATH") or os.defpath
     interpreter = (shutil.which(python) or python) if python else sys.executable or "python3"
     return Site(
-        name, root, LocalTransport(), LocalScheduler(Limits(has_cores, has_memory_mb)),
-        python=interpreter, linger_s=linger_s, env={"PATH": path}, poll_s=(0.25, 0.25), shares_our_files=True,
+        name, root, LocalTransport(composer), LocalScheduler(Limits(has_cores, has_memory_mb)),
+        python=interpreter, linger_s=linger_s, env={"PATH": path}, composer=composer, poll_s=(0.25, 0.25), shares_our_files=True,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from packhorse.domain.views import Check
 from packhorse.engine.requests.doctor import examine_site
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.configure import site_from
+from packhorse.sites.environment import Purpose
 from packhorse.sites.profiles import PROFILES, Profile, expand, profile
 from packhorse.sites.schedulers.description import Description, Queue
 from packhorse.sites.schedulers.slurm import SlurmScheduler
@@ -34,7 +35,7 @@ class NewSite:
         )  # the site itself does not answer, rather than a profile of the user's
         for command in (["bash", "-l", "-c", "env"], ["env"]):
             try:
-                done = self._site.transport.run(command, timeout_s=_LOGIN_S)
+                done = self._site.transport.run(command, timeout_s=_LOGIN_S, purpose=Purpose.LOOK)
             except (SiteUnreachable, OSError):
                 continue
             if done.exit_code == 0:

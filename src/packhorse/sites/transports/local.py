@@ -6,21 +6,25 @@ import errno
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from packhorse.sites.base import CommandResult, SiteUnreachable
+from packhorse.sites.environment import Composer, Purpose
 
 
 class LocalTransport:
-    """Files by the operating system, commands by subprocess."""
+    """Files by the operating system, commands by subprocess, in an environment that ``composer`` makes of this process's."""
 
     is_local = True
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
-        # our own settings and secrets are not for jobs
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PACKHORSE_")}
+    def __init__(self, composer: Composer | None = None) -> None:
+        self._composer = composer or Composer(own=True, here=True)
+
+    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
+        environment = environment_here(self._composer, purpose)
         try:
             done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False, env=environment)
         except subprocess.TimeoutExpired:
@@ -70,6 +74,15 @@ class LocalTransport:
             shutil.rmtree(path, ignore_errors=True)
         else:
             Path(path).unlink(missing_ok=True)
+
+
+def environment_here(composer: Composer, purpose: Purpose = Purpose.COMMAND) -> dict[str, str]:
+    """What something that this process starts sees. A folder for temporary files that is not there is of use to nobody."""
+    prefix = sys.prefix if sys.prefix != sys.base_prefix else None
+    environment = composer.compose(os.environ, purpose, prefix=prefix)
+    if not os.path.isdir(environment.get("TMPDIR", "/")):
+        del environment["TMPDIR"]
+    return environment
 
 
 @contextmanager
