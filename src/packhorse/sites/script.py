@@ -58,10 +58,13 @@ _FILTER = (
 
 
 def in_environment(argv: list[str], names: Iterable[str]) -> list[str]:
-    """``argv`` such that it sees only what of the environment it is started in has one of these names, or begins so (``LC_*``)."""
+    """``argv`` such that it sees only what of the environment it is started in has one of these names, or begins so (``LC_*``).
+
+    Without ``argv``, what is to be put before a command whose first word is neither an option nor an assignment.
+    """
     names = tuple(names)
     if wrong := [name for name in names if not PASSED.match(name)]:
         raise ValueError(f"no name of a variable: {wrong[0]!r}")
-    if argv[0].startswith("-") or "=" in argv[0]:  # env would take it for an option, or an assignment
+    if argv and (argv[0].startswith("-") or "=" in argv[0]):  # env would take it for an option, or an assignment
         argv = ["sh", "-c", 'exec "$@"', "sh", *argv]
     return ["sh", "-c", _FILTER.format(patterns="|".join(names)), "sh", *argv]
