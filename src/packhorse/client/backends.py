@@ -25,6 +25,7 @@ from packhorse.domain.errors import (
     Unavailable,
 )
 from packhorse.domain.ids import new_id
+from packhorse.domain.ourselves import make_private_folder
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import (
@@ -233,7 +234,7 @@ class HttpBackend:
         folder = load_config().home_folder().absolute() / "downloads" / run_id
         found: dict[str, Path] = {}
         for file in self._json("GET", f"/runs/{_part(run_id)}/files"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(folder)
             target = folder / Path(file["filename"]).name
             self._download(f"/runs/{_part(run_id)}/files/{_part(file['name'])}", target)
             found[file["name"]] = target

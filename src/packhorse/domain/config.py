@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from packhorse.domain.errors import InvalidRequest, Problem
 from packhorse.domain.images import DOCKER_HUB
+from packhorse.domain.ourselves import expanded, home, homeless, xdg
 
 SITE_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
 
@@ -183,23 +184,39 @@ class Config(_Section):
     def home_folder(self, environment: Mapping[str, str] = os.environ) -> Path:
         """Where everything is kept: PACKHORSE_HOME, else ``home``, else the user's data folder."""
         if given := environment.get("PACKHORSE_HOME"):
-            return Path(given).expanduser()
+            return expanded(Path(given), environment)
         if self.home is not None:
-            return self.home.expanduser()
-        data = environment.get("XDG_DATA_HOME")
-        return (Path(data) if data else Path.home() / ".local" / "share") / "packhorse"
+            return expanded(self.home, environment)
+        data = xdg("XDG_DATA_HOME", ".local/share", environment)
+        if data is None:
+            raise InvalidRequest(
+                f"Packhorse has no folder to keep its data in: {homeless(environment)}.", hint="Set PACKHORSE_HOME to one of yours."
+            )
+        return data / "packhorse"
 
     def app_folders(self) -> list[Path]:
         """Where apps are looked for by name: those of the file, then ``apps`` in the current folder."""
-        return [*(folder.expanduser() for folder in self.apps), Path("apps").absolute()]
+        try:
+            here = [Path("apps").absolute()]
+        except OSError:  # the current folder was removed
+            here = []
+        return [*(expanded(folder) for folder in self.apps), *here]
 
 
 def config_file(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the configuration is, or would be: $PACKHORSE_CONFIG, else the user's own file."""
+    """Where the configuration is, or would be: $PACKHORSE_CONFIG, else the user's own file. Raises InvalidRequest where none is known."""
     if named := environment.get("PACKHORSE_CONFIG"):
         return Path(named)
-    base = environment.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "packhorse" / "packhorse.toml"
+    base = xdg("XDG_CONFIG_HOME", ".config", environment)
+    if base is None:
+        raise InvalidRequest(f"There is no place for a configuration file: {homeless(environment)}.", hint="PACKHORSE_CONFIG names one.")
+    return base / "packhorse" / "packhorse.toml"
+
+
+def _is_anybodys_home(file: Path, environment: Mapping[str, str]) -> bool:
+    """Whether a file is below a HOME that is not ours: so that we cannot even look there."""
+    own = home(environment)
+    return own is not None and file.is_relative_to(own) and not os.access(own, os.X_OK)
 
 
 def load_config(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
@@ -207,6 +224,8 @@ def load_config(path: Path | None = None, environment: Mapping[str, str] = os.en
 
     Raises InvalidRequest that names the file and each wrong key.
     """
+    if path is None and not environment.get("PACKHORSE_CONFIG") and xdg("XDG_CONFIG_HOME", ".config", environment) is None:
+        return Config()
     file = path or config_file(environment)
     try:
         return parse_config(file.read_bytes(), file)
@@ -215,6 +234,8 @@ def load_config(path: Path | None = None, environment: Mapping[str, str] = os.en
             return Config()
         raise InvalidRequest(f"The configuration file {file} is not there.", hint="PACKHORSE_CONFIG names it.") from None
     except OSError as error:
+        if path is None and not environment.get("PACKHORSE_CONFIG") and _is_anybodys_home(file, environment):
+            return Config()
         raise InvalidRequest(f"The configuration file {file} cannot be read: {error.strerror}.") from None
 
 

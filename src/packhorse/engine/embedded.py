@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 import threading
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
+from packhorse.domain.ourselves import make_own_folder, user_name
 from packhorse.domain.views import User
 from packhorse.engine.pulse import Pulse
 from packhorse.engine.reconciler import Engine
@@ -47,13 +47,13 @@ class Embedded:
         serves: bool = False,
     ) -> None:
         self.home = home.absolute()
-        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_own_folder(self.home)
         self.database = Database(database_url or f"sqlite:///{self.home}/packhorse.db")
         ensure_schema(self.database)
         self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s, serves)
         self._images = images
         self._data = data or DataConfig()
-        self.user = User(getpass.getuser(), admin=True)
+        self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None
         self._pulse = Pulse()
         catalog = AppCatalog(app_folders, self.home / "apps")

@@ -39,6 +39,8 @@ _INSTALLED = frozenset(
         *("MPI_SUFFIX", "MPI_FORTRAN_MOD_DIR", "MPI_PYTHON_SITEARCH", "MPI_PYTHON2_SITEARCH", "MPI_PYTHON3_SITEARCH"),
     }
 )
+#: Which node one is on; of the job it says nothing.
+_NODE = "SLURMD_NODENAME"
 #: Grid Engine's names that others use too: its own where it is at work.
 _GRID_ENGINE = frozenset({"TASK_ID", "QUEUE", "REQUEST", "REQNAME", "RESTARTED", "JOB_NAME", "PE", "ARC"})
 _GRID_ENGINE_SIGNS = ("PE_HOSTFILE", "SGE_TASK_ID", "SGE_O_HOST", "SGE_JOB_SPOOL_DIR")
@@ -109,7 +111,7 @@ class Composer:
         return {
             "hidden": [*_OUTER, "ENVIRONMENT=BATCH"],
             "of_step": [*_OF_A_STEP, *_SCHEDULERS, *_LAUNCHERS, *_OURS, "ENVIRONMENT=BATCH"],
-            "shown": [*sorted(_INSTALLED), *self.passes],
+            "shown": [*sorted(_INSTALLED), _NODE, *self.passes],
         }
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from packhorse.domain.errors import Conflict
+from packhorse.domain.ourselves import make_private_folder
 from packhorse.domain.render import compile_parts
 from packhorse.domain.resources import Launch, Resources
 from packhorse.sites.agentfile import agent_file
@@ -160,6 +161,7 @@ class Site:
         spool = self.spool(allocation_id)
         for folder in ("bundle", "claimed", "revoked", "templates", "journal", "log", "work"):
             self.transport.make_folder(f"{spool}/{folder}")
+        self.transport.run(["chmod", "700", spool])  # what tasks print, are given and are told is their user's
         self.transport.write(f"{spool}/allocation.json", json.dumps(self._allocation(allocation_id, shape)).encode())
         agent = [self.python, "-I", "-S", self.bring_agent(), spool]
         command = self.scheduler.agent_command(shape.agents, shape.cores, agent)
@@ -217,7 +219,7 @@ class Site:
             return Path(path)
         target = downloads / self.name / path.removeprefix(f"{self.root}/")
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(target.parent)
             part = target.with_name(f".{target.name}.{os.getpid()}")
             with part.open("wb") as file:
                 while data := self.transport.read(path, file.tell(), _PIECE):

@@ -13,10 +13,13 @@ from pathlib import Path
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound, TooLarge, Unavailable
 from packhorse.domain.manifest import parse_manifest
+from packhorse.domain.ourselves import make_private_folder
 
 MANIFEST = "app.yaml"
 MAX_FILES = 2000
 MAX_BYTES = 100_000_000
+#: Whatever our umask, and the rights of the app's own folder. Files have no more than that: what tasks execute, nobody else may write.
+_FOLDER = 0o755
 _LEFT_OUT = {"__pycache__", ".git", ".mypy_cache", ".pytest_cache"}
 
 
@@ -52,12 +55,12 @@ class AppCatalog:
             return load_app(Path(name))
         for folder in self._folders:
             path = folder / name / MANIFEST
-            if "/" not in name and name not in ("", ".", "..") and path.is_file():
+            if "/" not in name and name not in ("", ".", "..") and _is_file(path):
                 return load_app(path)
         for app in self.all():
             if app.manifest.name == name:
                 return app
-        if paths_allowed and (Path(name) / MANIFEST).is_file():
+        if paths_allowed and _is_file(Path(name) / MANIFEST):
             return load_app(Path(name))
         known = ", ".join(app.manifest.name for app in self.all()) or "none"
         hint = "Give the path of its app.yaml, or one of these." if paths_allowed else "See 'packhorse apps'."
@@ -83,13 +86,17 @@ class AppCatalog:
 
     def _copy(self, files: Sequence[tuple[str, Path]], target: Path) -> None:
         """``target`` with these files, whole or not at all."""
-        self._kept.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._kept.parent)
+        self._kept.mkdir(mode=_FOLDER, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".keeping-", dir=self._kept))
         try:
-            temporary.chmod(0o755)
             for relative, path in files:
-                (temporary / relative).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, temporary / relative)
+                copy = temporary / relative
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, copy)
+                copy.chmod(copy.stat().st_mode & _FOLDER)
+            for folder, _, _ in os.walk(temporary):
+                Path(folder).chmod(_FOLDER)
             temporary.rename(target)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -110,6 +117,13 @@ def load_app(path: Path) -> AppFolder:
     except OSError as error:
         raise InvalidRequest(f"{manifest_path} cannot be read: {error.strerror}.") from None
     return AppFolder(parse_manifest(text, str(manifest_path)), manifest_path.parent.resolve())
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a folder that we may not look into
+        return False
 
 
 def _files_of(folder: Path) -> list[tuple[str, Path]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from packhorse.domain.config import DataConfig
+from packhorse.domain.ourselves import expanded
 from packhorse.staging.data import NotFetched, Trouble
 
 _PRESIGNED_S = 6 * 3600
@@ -90,7 +91,7 @@ def _make_client(config: DataConfig) -> Any:
 
     core = botocore.session.Session(profile=config.s3_profile)
     if config.s3_credentials_file is not None:
-        core.set_config_variable("credentials_file", str(config.s3_credentials_file.expanduser()))
+        core.set_config_variable("credentials_file", str(expanded(config.s3_credentials_file)))
     # retries are ours: they show in the reason of who waits
     settings = {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
     if config.s3_endpoint is not None:

@@ -14,6 +14,9 @@ from pathlib import Path
 from packhorse.sites.base import CommandResult, SiteUnreachable
 from packhorse.sites.environment import Composer, Purpose
 
+#: What a umask may narrow, and never widen: programs that we start lie there.
+_FOLDER, _FILE = 0o755, 0o644
+
 
 class LocalTransport:
     """Files by the operating system, commands by subprocess, in an environment that ``composer`` makes of this process's."""
@@ -32,14 +35,22 @@ class LocalTransport:
         return CommandResult(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
     def make_folder(self, path: str) -> None:
-        os.makedirs(path, exist_ok=True)
+        if os.path.isdir(path):
+            return
+        if (parent := os.path.dirname(path.rstrip("/"))) not in ("", path):
+            self.make_folder(parent)
+        try:
+            os.mkdir(path, _FOLDER)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
 
     def write(self, path: str, data: bytes) -> None:
-        with _whole(path) as temporary, open(temporary, "wb") as file:
+        with _whole(path) as temporary, open(temporary, "wb", opener=_open) as file:
             file.write(data)
 
     def append(self, path: str, data: bytes) -> None:
-        with _saying_where(path), open(path, "ab") as file:
+        with _saying_where(path), open(path, "ab", opener=_open) as file:
             file.write(data)
 
     def put(self, source: Path, target: str) -> None:
@@ -83,6 +94,10 @@ def environment_here(composer: Composer, purpose: Purpose = Purpose.COMMAND) -> 
     if not os.path.isdir(environment.get("TMPDIR", "/")):
         del environment["TMPDIR"]
     return environment
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags, _FILE)
 
 
 @contextmanager

@@ -11,6 +11,9 @@ import asyncssh
 
 _BLOCK_BYTES = 256 << 10
 
+#: What a umask there may narrow, and never widen.
+_FOLDER, _FILE = asyncssh.SFTPAttrs(permissions=0o755), asyncssh.SFTPAttrs(permissions=0o644)
+
 Requests = list[Coroutine[Any, Any, Any]]
 
 
@@ -33,7 +36,7 @@ async def open_file(
     sftp: asyncssh.SFTPClient, path: bytes, mode: str, attributes: asyncssh.SFTPAttrs | None = None
 ) -> asyncssh.SFTPClientFile:
     """A file each of whose reads and writes is one request."""
-    return await sftp.open(path, mode, attributes or asyncssh.SFTPAttrs(), block_size=0)
+    return await sftp.open(path, mode, attributes or _FILE, block_size=0)
 
 
 async def read_file(sftp: asyncssh.SFTPClient, path: bytes, offset: int, limit: int) -> bytes:
@@ -63,7 +66,7 @@ async def discard(sftp: asyncssh.SFTPClient, file: asyncssh.SFTPClientFile, path
 async def make_folder(sftp: asyncssh.SFTPClient, path: bytes, *, has_parent: bool = False) -> None:
     """From below: mostly the parents are there, and one request does it."""
     try:
-        await sftp.mkdir(path)
+        await sftp.mkdir(path, _FOLDER)
     except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
         parent = posixpath.dirname(path.rstrip(b"/"))
         if has_parent or parent in (b"", path):  # such as /proc, where nobody can make any
