@@ -15,6 +15,7 @@ from typing import BinaryIO
 import httpx
 
 from packhorse.domain.dataurl import DataUrl
+from packhorse.domain.ourselves import make_private_folder
 from packhorse.staging.checksums import Summing, Sums, check
 from packhorse.staging.data import NotFetched, Trouble
 from packhorse.staging.sources import Source, asking, refuse
@@ -43,7 +44,7 @@ def fetch(
 
     Raises NotFetched, or Stopped.
     """
-    part.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(part.parent)
     with _own_file(part.with_name(f"{part.name}-{version_tag(source)}")) as (file, path):
         summing = Summing()
         if _can_resume(source):
