@@ -6,6 +6,7 @@ import errno
 import os
 import pwd
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from packhorse.domain.errors import InvalidRequest, NotAllowed
@@ -88,15 +89,15 @@ def make_own_folder(path: Path) -> None:
 
 
 def keep_private(path: Path) -> None:
-    """Makes a file for its owner alone; takes others' rights to one that is there and ours. Raises OSError when we may not write to it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
-    try:
-        _take_from_others(descriptor)
-    finally:
-        os.close(descriptor)
+    """Makes a file for its owner alone; takes others' rights to one that is there and ours. Raises OSError when we may not write to it.
 
-
-def _take_from_others(descriptor: int) -> None:
-    found = os.fstat(descriptor)
+    It is never opened here: to close a file of SQLite's would free the locks that this process has on it.
+    """
+    file = path.resolve()
+    with suppress(FileExistsError):
+        os.mknod(file, PRIVATE_FILE)
+    found = file.stat()
     if found.st_mode & _OTHERS and found.st_uid == os.geteuid():
-        os.fchmod(descriptor, PRIVATE_FILE)
+        file.chmod(PRIVATE_FILE)
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))

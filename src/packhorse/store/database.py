@@ -27,7 +27,7 @@ class Database:
         self.url = sa.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
-            if self.url.database:
+            if self.url.database and self.url.database != ":memory:" and not self.url.database.startswith("file:"):
                 _keep_private(Path(self.url.database))
             self.engine = sa.create_engine(self.url, connect_args={"timeout": _BUSY_TIMEOUT_S})
             event.listen(self.engine, "connect", _configure_sqlite)
