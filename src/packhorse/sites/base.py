@@ -46,8 +46,8 @@ class Transport(Protocol):
         """Runs a command, never through a shell, in an environment that is composed for its purpose."""
         ...
 
-    def make_folder(self, path: str) -> None:
-        """Makes a folder and its parents; one that is there is fine."""
+    def make_folder(self, path: str, *, private: bool = False) -> None:
+        """Makes a folder and its parents; one that is there is fine. ``private``: for its owner alone."""
         ...
 
     def write(self, path: str, data: bytes) -> None:

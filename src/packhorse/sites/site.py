@@ -156,12 +156,17 @@ class Site:
             tuple(shifter_directives(shape.image, self.job_binds)) if shape.image and self.sets_up_images else (),
         )  # fmt: skip
 
+    def make_spool(self, allocation_id: str) -> None:
+        """The folder of an allocation, for its user alone: what tasks are given, and what they print. One that is there is fine."""
+        self.transport.make_folder(self.spool(allocation_id), private=True)
+        self.transport.make_folder(f"{self.spool(allocation_id)}/bundle")
+
     def prepare_spool(self, allocation_id: str, shape: Shape) -> None:
         """Everything that must be there before the job is submitted. May be repeated."""
         spool = self.spool(allocation_id)
-        for folder in ("bundle", "claimed", "revoked", "templates", "journal", "log", "work"):
+        self.make_spool(allocation_id)
+        for folder in ("claimed", "revoked", "templates", "journal", "log", "work"):
             self.transport.make_folder(f"{spool}/{folder}")
-        self.transport.run(["chmod", "700", spool])  # what tasks print, are given and are told is their user's
         self.transport.write(f"{spool}/allocation.json", json.dumps(self._allocation(allocation_id, shape)).encode())
         agent = [self.python, "-I", "-S", self.bring_agent(), spool]
         command = self.scheduler.agent_command(shape.agents, shape.cores, agent)

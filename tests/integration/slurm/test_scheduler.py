@@ -28,7 +28,6 @@ class CountingTransport(LocalTransport):
     """Remembers the commands it ran."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.commands: list[str] = []
 
     def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:

@@ -45,7 +45,6 @@ class CountingTransport(LocalTransport):
     """Counts the scheduler's commands."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.commands: list[str] = []
 
     def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:

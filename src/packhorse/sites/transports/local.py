@@ -15,16 +15,17 @@ from packhorse.sites.base import CommandResult, SiteUnreachable
 from packhorse.sites.environment import Composer, Purpose
 
 #: What a umask may narrow, and never widen: programs that we start lie there.
-_FOLDER, _FILE = 0o755, 0o644
+_FOLDER, _PRIVATE, _FILE = 0o755, 0o700, 0o644
 
 
 class LocalTransport:
     """Files by the operating system, commands by subprocess, in an environment that ``composer`` makes of this process's."""
 
     is_local = True
+    _composer = Composer(own=True, here=True)
 
     def __init__(self, composer: Composer | None = None) -> None:
-        self._composer = composer or Composer(own=True, here=True)
+        self._composer = composer or self._composer
 
     def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
         environment = environment_here(self._composer, purpose)
@@ -34,13 +35,13 @@ class LocalTransport:
             raise SiteUnreachable(f"'{argv[0]}' did not end within {timeout_s:g} s.") from None
         return CommandResult(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
-    def make_folder(self, path: str) -> None:
+    def make_folder(self, path: str, *, private: bool = False) -> None:
         if os.path.isdir(path):
             return
         if (parent := os.path.dirname(path.rstrip("/"))) not in ("", path):
             self.make_folder(parent)
         try:
-            os.mkdir(path, _FOLDER)
+            os.mkdir(path, _PRIVATE if private else _FOLDER)
         except FileExistsError:
             if not os.path.isdir(path):
                 raise

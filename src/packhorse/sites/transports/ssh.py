@@ -55,9 +55,9 @@ class SshTransport:
         composed = argv if purpose is Purpose.LOOK or not argv else in_environment(argv, self._composer.names(purpose))
         return self._link.wait_for(self._run(argv[0] if argv else "", shell_command(composed), timeout_s))
 
-    def make_folder(self, path: str) -> None:
+    def make_folder(self, path: str, *, private: bool = False) -> None:
         with self._telling_full(path):
-            self._ask(path, lambda sftp: files.make_folder(sftp, _encoded(path)))
+            self._ask(path, lambda sftp: files.make_folder(sftp, _encoded(path), private=private))
 
     def write(self, path: str, data: bytes) -> None:
         self._upload(io.BytesIO(data), path, None)

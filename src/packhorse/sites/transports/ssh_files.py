@@ -12,7 +12,7 @@ import asyncssh
 _BLOCK_BYTES = 256 << 10
 
 #: What a umask there may narrow, and never widen.
-_FOLDER, _FILE = asyncssh.SFTPAttrs(permissions=0o755), asyncssh.SFTPAttrs(permissions=0o644)
+_FOLDER, _PRIVATE, _FILE = (asyncssh.SFTPAttrs(permissions=mode) for mode in (0o755, 0o700, 0o644))
 
 Requests = list[Coroutine[Any, Any, Any]]
 
@@ -63,16 +63,16 @@ async def discard(sftp: asyncssh.SFTPClient, file: asyncssh.SFTPClientFile, path
     await asyncio.gather(file.close(), sftp.remove(path), return_exceptions=True)
 
 
-async def make_folder(sftp: asyncssh.SFTPClient, path: bytes, *, has_parent: bool = False) -> None:
+async def make_folder(sftp: asyncssh.SFTPClient, path: bytes, *, private: bool = False, has_parent: bool = False) -> None:
     """From below: mostly the parents are there, and one request does it."""
     try:
-        await sftp.mkdir(path, _FOLDER)
+        await sftp.mkdir(path, _PRIVATE if private else _FOLDER)
     except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
         parent = posixpath.dirname(path.rstrip(b"/"))
         if has_parent or parent in (b"", path):  # such as /proc, where nobody can make any
             raise
         await make_folder(sftp, parent)
-        await make_folder(sftp, path, has_parent=True)
+        await make_folder(sftp, path, private=private, has_parent=True)
     except asyncssh.SFTPError:
         if not await sftp.isdir(path):
             if await sftp.lexists(path):
