@@ -22,7 +22,7 @@ class Appender:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         self.end = os.fstat(self.fd).st_size
         self.pwrite = os.pwrite
         self.dirty = False
@@ -49,7 +49,7 @@ class Appender:
         except OSError:
             # ESTALE: the file server was restarted; the retry needs a handle that it knows. Offsets are ours, not the handle's.
             try:
-                fresh = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o644)
+                fresh = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
             except OSError:
                 return
             os.close(self.fd)

@@ -12,6 +12,7 @@ from pathlib import Path
 from packhorse.cli.files import replacing
 from packhorse.domain.config import parse_config
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError
+from packhorse.domain.ourselves import make_private_folder
 
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
@@ -38,7 +39,7 @@ def add_site(file: Path, name: str, table: str) -> None:
     """
     target = file.resolve()  # what a link leads to, not the link
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_private_folder(target.parent)
         with _alone(target.parent):
             before = _read(target)
             _refuse_name(before, file, name)

@@ -17,6 +17,7 @@ from packhorse.client.answers import other_server, refusal, server_url
 from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig, load_config
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
+from packhorse.domain.ourselves import make_private_folder
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, value_problem
@@ -237,7 +238,7 @@ class HttpBackend:
         folder = load_config().home_folder().absolute() / "downloads" / run_id
         found: dict[str, Path] = {}
         for file in self._one(list[dict[str, Any]], "GET", f"/runs/{_part(run_id)}/files"):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(folder)
             target = folder / Path(file["filename"]).name
             self._download(f"/runs/{_part(run_id)}/files/{_part(file['name'])}", target)
             found[file["name"]] = target

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.images import DOCKER_HUB
 from packhorse.domain.numbers import Number, Truth, Whole
+from packhorse.domain.ourselves import expanded, home, homeless, xdg
 from packhorse.domain.problems import validated
 from packhorse.domain.utf8 import utf8_text
 
@@ -68,6 +69,31 @@ class ImagesConfig(_Section):
     """Registries (host:port) that are spoken to without TLS."""
     auth_file: Path | None = None
     """Credentials, as ``podman login`` or ``docker login`` write them; None takes $REGISTRY_AUTH_FILE, else where those commands write."""
+
+
+def _variable_name(name: str) -> str:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(f"{name!r} is not the name of a variable")
+    return name
+
+
+def _variable_value(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("the value of a variable cannot contain the character NUL")
+    return value
+
+
+def _passed_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", name):
+        raise ValueError(f"{name!r} is neither the name of a variable nor the beginning of one with a '*', such as 'LMOD_*'")
+    if name.startswith("PACKHORSE_") or (name.endswith("*") and "PACKHORSE_".startswith(name[:-1])):
+        raise ValueError(f"{name!r} would pass on Packhorse's own settings, and a token among them")
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_variable_name)]
+VariableValue = Annotated[str, AfterValidator(_variable_value)]
+PassedName = Annotated[str, AfterValidator(_passed_name)]
 
 
 class SiteConfig(_Section):
@@ -129,8 +155,10 @@ class SiteConfig(_Section):
     """Further arguments of the submit command, as the site's documentation gives them: ["--licenses=scratch"]."""
     launcher: list[str] = []
     """What starts the ranks of tasks with 'launch: ranks', if not srun (mpirun on this machine) with its usual options."""
-    env: dict[str, str] = {}
+    env: dict[VariableName, VariableValue] = {}
     """Laid over the environment of every task."""
+    env_pass: list[PassedName] = []
+    """What else passes from the environment of Packhorse, or of one's login at the site: names, or beginnings of names ('LMOD_*')."""
     max_allocations: Whole = Field(default=4, ge=1)
     """Jobs at a time."""
     max_nodes: Whole | None = Field(default=None, ge=1)
@@ -160,23 +188,39 @@ class Config(_Section):
     def home_folder(self, environment: Mapping[str, str] = os.environ) -> Path:
         """Where everything is kept: PACKHORSE_HOME, else ``home``, else the user's data folder."""
         if given := environment.get("PACKHORSE_HOME"):
-            return Path(given).expanduser()
+            return expanded(Path(given), environment)
         if self.home is not None:
-            return self.home.expanduser()
-        data = environment.get("XDG_DATA_HOME")
-        return (Path(data) if data else Path.home() / ".local" / "share") / "packhorse"
+            return expanded(self.home, environment)
+        data = xdg("XDG_DATA_HOME", ".local/share", environment)
+        if data is None:
+            raise InvalidRequest(
+                f"Packhorse has no folder to keep its data in: {homeless(environment)}.", hint="Set PACKHORSE_HOME to one of yours."
+            )
+        return data / "packhorse"
 
     def app_folders(self) -> list[Path]:
         """Where apps are looked for by name: those of the file, then ``apps`` in the current folder."""
-        return [*(folder.expanduser() for folder in self.apps), Path("apps").absolute()]
+        try:
+            here = [Path("apps").absolute()]
+        except OSError:  # the current folder was removed
+            here = []
+        return [*(expanded(folder) for folder in self.apps), *here]
 
 
 def config_file(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the configuration is, or would be: $PACKHORSE_CONFIG, else the user's own file."""
+    """Where the configuration is, or would be: $PACKHORSE_CONFIG, else the user's own file. Raises InvalidRequest where none is known."""
     if named := environment.get("PACKHORSE_CONFIG"):
         return Path(named)
-    base = environment.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "packhorse" / "packhorse.toml"
+    base = xdg("XDG_CONFIG_HOME", ".config", environment)
+    if base is None:
+        raise InvalidRequest(f"There is no place for a configuration file: {homeless(environment)}.", hint="PACKHORSE_CONFIG names one.")
+    return base / "packhorse" / "packhorse.toml"
+
+
+def _is_anybodys_home(file: Path, environment: Mapping[str, str]) -> bool:
+    """Whether a file is below a HOME that is not ours: so that we cannot even look there."""
+    own = home(environment)
+    return own is not None and file.is_relative_to(own) and not os.access(own, os.X_OK)
 
 
 def load_config(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Config:
@@ -184,6 +228,8 @@ def load_config(path: Path | None = None, environment: Mapping[str, str] = os.en
 
     Raises InvalidRequest that names the file and each wrong key.
     """
+    if path is None and not environment.get("PACKHORSE_CONFIG") and xdg("XDG_CONFIG_HOME", ".config", environment) is None:
+        return Config()
     file = path or config_file(environment)
     try:
         with file.open("rb") as stream:
@@ -193,6 +239,8 @@ def load_config(path: Path | None = None, environment: Mapping[str, str] = os.en
             return Config()
         raise InvalidRequest(f"The configuration file {file} is not there.", hint="PACKHORSE_CONFIG names it.") from None
     except OSError as error:
+        if path is None and not environment.get("PACKHORSE_CONFIG") and _is_anybodys_home(file, environment):
+            return Config()
         raise InvalidRequest(f"The configuration file {file} cannot be read: {error.strerror}.") from None
 
 

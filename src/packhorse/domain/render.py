@@ -132,8 +132,9 @@ def threads(resources: Resources) -> dict[str, str]:
 
 
 def limits(resources: Resources) -> dict[str, Any]:
-    """The fields of a template, or of a task line, that say what is granted and enforced."""
-    return {"cores": resources.cpu_cores, "memory_mb": resources.memory_mb, "walltime_s": resources.walltime_s}
+    """The fields of a template that say what is granted and enforced, and whether its tasks see the job that they are in."""
+    granted = {"cores": resources.cpu_cores, "memory_mb": resources.memory_mb, "walltime_s": resources.walltime_s}
+    return {**granted, "launches": True} if resources.starts_ranks else granted
 
 
 def template_key(document: dict[str, Any]) -> str:

@@ -53,6 +53,11 @@ class Resources(BaseModel):
         return f"{self.ranks_on_a_node} ranks on a node take {wanted} cores, and 'cpu_cores' is {self.cpu_cores:g}"
 
     @property
+    def starts_ranks(self) -> bool:
+        """Whether a task of these, or a launcher for it, starts processes all over its allocation."""
+        return self.nodes > 1 or self.launch is Launch.RANKS
+
+    @property
     def memory_mb(self) -> int | None:
         """Memory in MB (1e6 bytes), rounded up to a whole one."""
         return None if self.ram_gb is None else max(1, round(self.ram_gb * 1000))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 import threading
@@ -12,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
+from packhorse.domain.ourselves import make_own_folder, user_name
 from packhorse.domain.views import User
 from packhorse.engine.pulse import Pulse
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
 from packhorse.sites.configure import site_from
+from packhorse.sites.environment import Composer
 from packhorse.sites.site import Site, local_site
 from packhorse.staging.apps import AppCatalog
 from packhorse.store.database import Database
@@ -30,6 +31,7 @@ class Embedded:
     """Everything on ``home``: the database (unless ``database_url`` names another), kept apps, and the local site's folder.
 
     Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given.
+    ``serves``: several users, whose tasks see nothing of this process's environment but what is listed (sites/environment.py).
     ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one to an admin, none to others.
     """
 
@@ -45,15 +47,16 @@ class Embedded:
         app_folders: Sequence[Path] = (),
         data_roots: Sequence[Path] | None = None,
         linger_s: float = 2.0,
+        serves: bool = False,
     ) -> None:
         self.home = home.absolute()
-        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_own_folder(self.home)
         self.database = Database(database_url or f"sqlite:///{self.home}/packhorse.db")
         ensure_schema(self.database)
-        self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s)
+        self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s, serves)
         self._images = images
         self._data = data or DataConfig()
-        self.user = User(getpass.getuser(), admin=True)
+        self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None
         self._pulse = Pulse()
         catalog = AppCatalog(app_folders, self.home / "apps")
@@ -86,13 +89,13 @@ class Embedded:
             self._engine.wake()
 
 
-def _sites(configs: Mapping[str, SiteConfig], home: Path, linger_s: float) -> list[Site]:
-    configured = [site_from(name, config, home) for name, config in configs.items()]
-    return configured if "local" in configs else [_this_machine(home, linger_s), *configured]
+def _sites(configs: Mapping[str, SiteConfig], home: Path, linger_s: float, serves: bool) -> list[Site]:
+    configured = [site_from(name, config, home, serves=serves) for name, config in configs.items()]
+    return configured if "local" in configs else [_this_machine(home, linger_s, serves), *configured]
 
 
-def _this_machine(home: Path, linger_s: float) -> Site:
-    site = local_site(str(home / "site"), linger_s=linger_s)
+def _this_machine(home: Path, linger_s: float, serves: bool) -> Site:
+    site = local_site(str(home / "site"), linger_s=linger_s, composer=Composer(own=not serves, here=True))
     # 'python3' of a task is the one that Packhorse runs in, with the apps' packages beside it
     site.env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{site.env['PATH']}"
     return site

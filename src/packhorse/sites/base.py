@@ -10,6 +10,7 @@ from typing import Protocol
 
 from packhorse.domain.errors import Unavailable
 from packhorse.domain.failures import FailureClass
+from packhorse.sites.environment import Purpose
 
 
 class SiteUnreachable(Unavailable):
@@ -41,12 +42,12 @@ class Transport(Protocol):
     is_local: bool
     """Whether the site has the files of this machine, under the same names."""
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
-        """Runs a command, never through a shell."""
+    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
+        """Runs a command, never through a shell, in an environment that is composed for its purpose."""
         ...
 
-    def make_folder(self, path: str) -> None:
-        """Makes a folder and its parents; one that is there is fine."""
+    def make_folder(self, path: str, *, private: bool = False) -> None:
+        """Makes a folder and its parents; one that is there is fine. ``private``: for its owner alone."""
         ...
 
     def write(self, path: str, data: bytes) -> None:

@@ -10,6 +10,7 @@ from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.resources import GB
 from packhorse.sites.base import LAUNCHER_WORDS, Transport
+from packhorse.sites.environment import Composer
 from packhorse.sites.runtimes.base import RuntimeOptions
 from packhorse.sites.runtimes.registry import runtime
 from packhorse.sites.schedulers.slurm import SlurmScheduler
@@ -18,8 +19,12 @@ from packhorse.sites.site import Site, local_site
 from packhorse.sites.transports.local import LocalTransport
 
 
-def site_from(name: str, config: SiteConfig, home: Path) -> Site:
-    """The site that ``[sites.name]`` describes. Connects to nothing yet. Raises InvalidRequest for what does not go together."""
+def site_from(name: str, config: SiteConfig, home: Path, *, serves: bool = False) -> Site:
+    """The site that ``[sites.name]`` describes. Connects to nothing yet. Raises InvalidRequest for what does not go together.
+
+    ``serves``: for several users, so that tasks on this machine do not see this process's whole environment. Jobs of a batch scheduler
+    never do.
+    """
     if config.root is None and config.transport != "local":
         raise InvalidRequest(f"[sites.{name}] needs 'root', a folder there that all nodes share.")
     root = str(config.root or home / "sites" / name)
@@ -31,13 +36,16 @@ def site_from(name: str, config: SiteConfig, home: Path) -> Site:
         memory_mb = None if config.memory_gb is None else round(config.memory_gb * 1000)
         site = local_site(
             root, cores=config.cores, memory_mb=memory_mb, linger_s=config.linger_s, python=config.python, name=name,
+            composer=Composer(own=not serves, here=True, passes=tuple(config.env_pass)),
         )  # fmt: skip
         site.env.update(config.env)
         return _with_containers(site, config)
+    composer = Composer(passes=tuple(config.env_pass))
     site = Site(
-        name, root, _transport(name, config), SlurmScheduler(_slurm_options(config)),
+        name, root, _transport(name, config, composer), SlurmScheduler(_slurm_options(config)),
         python=config.python or "python3", max_allocations=config.max_allocations, max_nodes=config.max_nodes, linger_s=config.linger_s,
         usual_walltime_s=config.walltime_s, env=dict(config.env),
+        composer=composer,
     )  # fmt: skip
     return _with_containers(site, config)
 
@@ -68,13 +76,13 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _transport(name: str, config: SiteConfig) -> Transport:
+def _transport(name: str, config: SiteConfig, composer: Composer) -> Transport:
     if config.transport == "local":
-        return LocalTransport()
+        return LocalTransport(composer)
     from packhorse.sites.transports.ssh import SshTransport  # slow to import, and most have no such site
     from packhorse.sites.transports.ssh_options import ssh_options
 
-    return SshTransport(ssh_options(name, config))
+    return SshTransport(ssh_options(name, config), composer)
 
 
 def _slurm_options(config: SiteConfig) -> SlurmOptions:

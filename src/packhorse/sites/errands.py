@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from packhorse.domain.text import holdable_value, kept_json
+from packhorse.sites.environment import Purpose
 from packhorse.sites.site import Site
 
 _JOURNAL_BYTES = 1 << 20
@@ -83,7 +84,7 @@ def start(
             "steps": [step.as_json() for step in steps],
         }  # fmt: skip
         site.transport.write(f"{folder}/errand.json", kept_json(document).encode())
-    done = site.transport.run([site.python, "-I", "-S", site.bring_agent(), "--errand", folder])
+    done = site.transport.run([site.python, "-I", "-S", site.bring_agent(), "--errand", folder], purpose=Purpose.ERRAND)
     if done.exit_code != 0:
         raise OSError(f"an errand could not be started at '{site.name}': {done.stderr.strip() or done.stdout.strip()}")
 

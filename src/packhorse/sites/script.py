@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterable
+
+from packhorse.sites.environment import PASSED
 
 _TEMPLATE = """\
 #!/bin/sh
@@ -62,3 +65,23 @@ def framed_command(argv: list[str], token: str) -> str:
     # each word as ASCII in single quotes: what some shell takes for more than itself there is written as printf's %b reads it
     words = (os.fsencode(word).decode("latin-1").translate(_PLAIN) for word in ["sh", token, *argv])
     return f"exec /bin/sh -c '{_FRAME}' " + " ".join(f"'{word}'" for word in words)
+
+
+#: One line, since a user's login shell may be one of csh's family. What looks like a name, in a value of several lines, is not set.
+_FILTER = (
+    "for n in $(env | LC_ALL=C sed -n 's/^\\([A-Za-z_][A-Za-z0-9_]*\\)=.*/\\1/p'); do case $n in {patterns}) "
+    'eval "[ -z \\"\\${{$n+x}}\\" ] || set -- \\"$n=\\$$n\\" \\"\\$@\\"";; esac; done; exec env -i "$@"'
+)
+
+
+def in_environment(argv: list[str], names: Iterable[str]) -> list[str]:
+    """``argv`` such that it sees only what of the environment it is started in has one of these names, or begins so (``LC_*``).
+
+    Without ``argv``, what is to be put before a command whose first word is neither an option nor an assignment.
+    """
+    names = tuple(names)
+    if wrong := [name for name in names if not PASSED.match(name)]:
+        raise ValueError(f"no name of a variable: {wrong[0]!r}")
+    if argv and (argv[0].startswith("-") or "=" in argv[0]):  # env would take it for an option, or an assignment
+        argv = ["sh", "-c", 'exec "$@"', "sh", *argv]
+    return ["sh", "-c", _FILTER.format(patterns="|".join(names)), "sh", *argv]

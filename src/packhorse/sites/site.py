@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from packhorse.domain.errors import Conflict
+from packhorse.domain.ourselves import make_private_folder
 from packhorse.domain.render import compile_parts
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.text import kept_json
 from packhorse.sites.agentfile import agent_file
 from packhorse.sites.base import Job, Limits, Scheduler, Shape, Transport
+from packhorse.sites.environment import Composer
 from packhorse.sites.runtimes.base import Ability, Bind, Runtime, is_below
 from packhorse.sites.runtimes.none import NoRuntime
 from packhorse.sites.runtimes.shifter import Shifter, shifter_directives
 from packhorse.sites.schedulers.local import LocalScheduler
 from packhorse.sites.script import batch_script
-from packhorse.sites.transports.local import LocalTransport
+from packhorse.sites.transports.local import LocalTransport, environment_here
 
 BLOCK = "{:08d}.jsonl"
 _PIECE = 4 << 20
@@ -54,6 +56,8 @@ class Site:
     usual_walltime_s: float | None = None
     """Overrides what the limits say."""
     env: dict[str, str] = field(default_factory=dict)
+    composer: Composer = field(default_factory=Composer)
+    """What of the environment of Packhorse, or of a login at the site, passes."""
     poll_s: tuple[float, float] = (1.0, 60.0)
     """Between two questions to the scheduler: shortest and longest."""
     launcher: tuple[str, ...] = ()
@@ -152,10 +156,16 @@ class Site:
             tuple(shifter_directives(shape.image, self.job_binds)) if shape.image and self.sets_up_images else (),
         )  # fmt: skip
 
+    def make_spool(self, allocation_id: str) -> None:
+        """The folder of an allocation, for its user alone: what tasks are given, and what they print. One that is there is fine."""
+        self.transport.make_folder(self.spool(allocation_id), private=True)
+        self.transport.make_folder(f"{self.spool(allocation_id)}/bundle")
+
     def prepare_spool(self, allocation_id: str, shape: Shape) -> None:
         """Everything that must be there before the job is submitted. May be repeated."""
         spool = self.spool(allocation_id)
-        for folder in ("bundle", "claimed", "revoked", "templates", "journal", "log", "work"):
+        self.make_spool(allocation_id)
+        for folder in ("claimed", "revoked", "templates", "journal", "log", "work"):
             self.transport.make_folder(f"{spool}/{folder}")
         self.transport.write(f"{spool}/allocation.json", kept_json(self._allocation(allocation_id, shape)).encode())
         agent = [self.python, "-I", "-S", self.bring_agent(), spool]
@@ -214,7 +224,7 @@ class Site:
             return Path(path)
         target = downloads / self.name / path.removeprefix(f"{self.root}/")
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(target.parent)
             part = target.with_name(f".{target.name}.{os.getpid()}")
             with part.open("wb") as file:
                 while data := self.transport.read(path, file.tell(), _PIECE):
@@ -228,7 +238,8 @@ class Site:
         return {
             "version": 1, "allocation": allocation_id, "cores": shape.cores, "memory_mb": shape.memory_mb, "walltime_s": shape.walltime_s,
             "grace_s": _GRACE_S, "signal_grace_s": _SIGNAL_GRACE_S if self.scheduler.signals_only_script else _GRACE_S,
-            "linger_s": linger_s, "beat_s": max(1.0, shape.agents / _BEATS_PER_S), "env": self.env,
+            "linger_s": linger_s, "beat_s": max(1.0, shape.agents / _BEATS_PER_S),
+            "env": self.env, "environment": self.composer.for_agents(),
         }  # fmt: skip
 
     def bring_agent(self) -> str:
@@ -286,19 +297,21 @@ def local_site(
     linger_s: float = 2.0,
     python: str | None = None,
     name: str = "local",
+    composer: Composer | None = None,
 ) -> Site:
-    """This machine as a site: the cores this process may use, and nine tenths of the memory.
+    """This machine as a site: the cores this process may use, nine tenths of the memory, one's own environment unless ``composer`` says.
 
     Agents run under ``python``, by default the one that Packhorse runs under: a ``python3`` on the path may be missing, or a
     wrapper that chooses one at every start.
     """
     has_cores = cores or len(os.sched_getaffinity(0))
     has_memory_mb = memory_mb or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.9 / 1e6)
-    path = os.environ.get("PATH", os.defpath)
+    composer = composer or Composer(own=True, here=True)
+    path = environment_here(composer).get("PATH") or os.defpath
     interpreter = (shutil.which(python) or python) if python else sys.executable or "python3"
     return Site(
-        name, root, LocalTransport(), LocalScheduler(Limits(has_cores, has_memory_mb)),
-        python=interpreter, linger_s=linger_s, env={"PATH": path}, poll_s=(0.25, 0.25), shares_our_files=True,
+        name, root, LocalTransport(composer), LocalScheduler(Limits(has_cores, has_memory_mb)),
+        python=interpreter, linger_s=linger_s, env={"PATH": path}, composer=composer, poll_s=(0.25, 0.25), shares_our_files=True,
     )  # fmt: skip
 
 

@@ -13,10 +13,13 @@ from pathlib import Path
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError, TooLarge, Unavailable
 from packhorse.domain.manifest import read_manifest
+from packhorse.domain.ourselves import make_private_folder
 
 MANIFEST = "app.yaml"
 MAX_FILES = 2000
 MAX_BYTES = 100_000_000
+#: Whatever our umask, and the rights of the app's own folder. Files have no more than that: what tasks execute, nobody else may write.
+_FOLDER = 0o755
 _LEFT_OUT = {"__pycache__", ".git", ".mypy_cache", ".pytest_cache"}
 
 
@@ -83,13 +86,17 @@ class AppCatalog:
 
     def _copy(self, files: Sequence[tuple[str, Path]], target: Path) -> None:
         """``target`` with these files, whole or not at all."""
-        self._kept.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self._kept.parent)
+        self._kept.mkdir(mode=_FOLDER, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".keeping-", dir=self._kept))
         try:
-            temporary.chmod(0o755)
             for relative, path in files:
-                (temporary / relative).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, temporary / relative)
+                copy = temporary / relative
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, copy)
+                copy.chmod(copy.stat().st_mode & _FOLDER)
+            for folder, _, _ in os.walk(temporary):
+                Path(folder).chmod(_FOLDER)
             temporary.rename(target)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from packhorse.domain.images import DOCKER_HUB, ImageError, ImageFailure, ImageReference
+from packhorse.domain.ourselves import home, xdg
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +33,15 @@ def auth_files(given: Path | None, environment: Mapping[str, str] = os.environ) 
     """Where credentials are looked for, first place first. A file that is given is the only place."""
     if given is not None:
         return [given]
-    home = Path(environment.get("HOME") or Path.home())
+    own = home(environment)
     runtime = environment.get("XDG_RUNTIME_DIR")
-    config = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
+    config = xdg("XDG_CONFIG_HOME", ".config", environment)
     named = environment.get("REGISTRY_AUTH_FILE")
     return [
         *([Path(named)] if named else []),
         *([Path(runtime) / "containers" / "auth.json"] if runtime else []),
-        config / "containers" / "auth.json",
-        home / ".docker" / "config.json",
+        *([config / "containers" / "auth.json"] if config else []),
+        *([own / ".docker" / "config.json"] if own else []),
     ]
 
 

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import httpx2
 
 from packhorse.domain.dataurl import DataUrl
+from packhorse.domain.ourselves import make_private_folder
 from packhorse.http.client import Http
 from packhorse.http.errors import Stopped
 from packhorse.staging.checksums import Summing, Sums, check
@@ -41,7 +42,7 @@ def fetch(
 
     Raises NotFetched; or Stopped, and then what is there of the file stays for the next one.
     """
-    part.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(part.parent)
     with _own_file(part.with_name(f"{part.name}-{version_tag(source)}")) as (file, path):
         summing = Summing()
         if _can_resume(source):

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from packhorse.domain.config import DataConfig
+from packhorse.domain.ourselves import expanded
 from packhorse.http.settings import SOCKS, BadSetting, Proxy, bundle_file, proxy_for
 from packhorse.staging.data import NotFetched, Trouble
 
@@ -125,7 +126,7 @@ def _make_client(config: DataConfig, proxy: Proxy | None, bundle: str | None) ->
 
     core = botocore.session.Session(profile=config.s3_profile)
     if config.s3_credentials_file is not None:
-        core.set_config_variable("credentials_file", str(config.s3_credentials_file.expanduser()))
+        core.set_config_variable("credentials_file", str(expanded(config.s3_credentials_file)))
     # retries are ours: they show in the reason of who waits
     settings: dict[str, Any] = {"retries": {"max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
     settings["proxies"] = {} if proxy is None else dict.fromkeys(("http", "https"), _url_of(proxy))

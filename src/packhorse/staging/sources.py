@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ import httpx2
 
 from packhorse.domain.config import DataConfig
 from packhorse.domain.dataurl import DataUrl, safe_name
+from packhorse.domain.ourselves import expanded
 from packhorse.http.client import Http, retry_after
 from packhorse.http.errors import LASTING, Fault, NotReached
 from packhorse.http.reasons import through
@@ -114,7 +116,7 @@ class Sources:
 def secret(path: Any) -> str:
     """What a file with a secret holds. Raises NotFetched that names the file."""
     try:
-        return str(path.expanduser().read_text(encoding="utf-8")).strip()
+        return str(expanded(Path(path)).read_text(encoding="utf-8")).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise NotFetched(Trouble.AWAY, f"The file {path}, which the configuration names, cannot be read: {reason}.") from None

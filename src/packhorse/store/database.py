@@ -13,7 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from packhorse.domain.errors import InvalidRequest, Unavailable
+from packhorse.domain.errors import InvalidRequest, NotAllowed, Unavailable
+from packhorse.domain.ourselves import keep_private, make_private_folder
 
 _BUSY_TIMEOUT_S = 30
 _HINT = "Nothing that was accepted is lost; try again."
@@ -31,8 +32,8 @@ class Database:
             raise InvalidRequest("The URL of the database is not one of SQLite or PostgreSQL.", hint=hint) from None
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
-            if self.url.database:
-                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            if self.url.database and self.url.database != ":memory:" and not self.url.database.startswith("file:"):
+                _keep_private(Path(self.url.database))
             self.engine = sa.create_engine(self.url, connect_args={"timeout": _BUSY_TIMEOUT_S})
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -86,6 +87,19 @@ class Database:
     def close(self) -> None:
         """Gives every connection back."""
         self.engine.dispose()
+
+
+def _keep_private(file: Path) -> None:
+    """SQLite gives its log and its index the rights of the database, which is its owner's alone. Raises NotAllowed."""
+    try:
+        make_private_folder(file.parent)
+        keep_private(file)
+        for beside in (Path(f"{file}-wal"), Path(f"{file}-shm")):
+            if beside.exists():
+                keep_private(beside)
+    except OSError as error:
+        hint = "Set PACKHORSE_HOME to a folder where you may write, or name another database."
+        raise NotAllowed(f"The database {file} cannot be written: {error.strerror}.", hint=hint) from None
 
 
 @contextmanager

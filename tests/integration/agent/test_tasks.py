@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from packhorse.sites.environment import Composer
 
 from .agent_spool import Spool
 
@@ -41,6 +44,21 @@ def test_environment(spool: Spool) -> None:
     assert spool.output(2) == b"line\n" and ends[2]["n"] == 2
     ignored = int(spool.output(3).split()[1], 16)
     assert not ignored & 1 << (signal.SIGPIPE - 1), "Python's ignored SIGPIPE must not leak into tasks"
+
+
+def test_only_tasks_that_start_ranks_see_the_job_that_they_are_in(make_spool: Callable[..., Spool]) -> None:
+    spool = make_spool(environment=Composer(passes=("LMOD_*",)).for_agents(), env={"SITE": "s"})
+    spool.template()
+    spool.template("ranks", launches=True, env={"OMP_NUM_THREADS": "2"})
+    job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "ENVIRONMENT": "BATCH", "CUDA_VISIBLE_DEVICES": "1", "LMOD_CMD": "l"}
+    step = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "PMI_RANK": "1", "PMIX_RANK": "1", "PACKHORSE_TOKEN": "t", "PACKHORSE_TASK": "9"}
+    spool.run(spool.sh("env"), spool.sh("env", t="ranks"), spool.sh("env", launches=True), **job, **step)
+    seen = [dict(line.split("=", 1) for line in spool.output(number).decode().splitlines()) for number in (1, 2, 3)]
+    for found in seen:
+        assert not (step.keys() | {"ENVIRONMENT"}) & found.keys() - {"PACKHORSE_TASK"} and found["PACKHORSE_TASK"] != "9"
+        assert (found["CUDA_VISIBLE_DEVICES"], found["LMOD_CMD"], found["SITE"]) == ("1", "l", "s")
+    assert [found.get("SLURM_JOB_ID") for found in seen] == [None, "7", "7"]
+    assert [found.get("OMP_NUM_THREADS") for found in seen] == [os.environ.get("OMP_NUM_THREADS"), "2", os.environ.get("OMP_NUM_THREADS")]
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,8 @@ def test_variables_known_only_where_it_starts(site: Site) -> None:
 
 
 def test_the_hosts_environment_stays_outside(container: Site) -> None:
-    container = container.options(env={**container.env, "SECRET": "not for tasks"})
-    assert container.run("sh", "-c", 'echo "${SECRET-none}"').out == "none\n"
+    container = container.options(env={**container.env, "SECRET": "not for tasks", "https_proxy": "http://127.0.0.1:1"})
+    assert container.run("sh", "-c", 'echo "${SECRET-none} ${https_proxy-none}"').out == "none none\n"
 
 
 def test_image_environment_workdir_and_command(container: Site) -> None:

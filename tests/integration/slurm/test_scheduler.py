@@ -12,6 +12,7 @@ import pytest
 
 from packhorse.domain.failures import FailureClass
 from packhorse.sites.base import CommandResult, Job, JobState, JobStatus, SiteUnreachable, SubmitRejected
+from packhorse.sites.environment import Purpose
 from packhorse.sites.schedulers.slurm import SlurmScheduler
 from packhorse.sites.schedulers.slurm_commands import SlurmOptions, agent_command
 from packhorse.sites.script import batch_script
@@ -29,9 +30,9 @@ class CountingTransport(LocalTransport):
     def __init__(self) -> None:
         self.commands: list[str] = []
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
+    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
         self.commands.append(next(word for word in argv if word.startswith("s")))
-        return super().run(argv, timeout_s=timeout_s)
+        return super().run(argv, timeout_s=timeout_s, purpose=purpose)
 
 
 @pytest.fixture
@@ -111,8 +112,8 @@ class Forgetful(CountingTransport):
         super().__init__()
         self._job_id = job_id
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
-        result = super().run(argv, timeout_s=timeout_s)
+    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
+        result = super().run(argv, timeout_s=timeout_s, purpose=purpose)
         if "squeue" not in argv:
             return result
         kept = [line for line in result.stdout.splitlines() if not line.startswith(f"{self._job_id}|")]

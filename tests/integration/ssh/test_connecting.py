@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from packhorse.sites.base import SiteUnreachable
+from packhorse.sites.environment import Purpose
 from packhorse.sites.transports.ssh import SshTransport
 from packhorse.sites.transports.ssh_options import SshOptions
 from tests.fixtures.sshd import SshServer, new_key
@@ -179,7 +180,7 @@ def test_a_site_behind_a_jump_host(jump: SshServer, shared_sshd: SshServer, tmp_
     before = shared_sshd.connections()
     with connected(way_through(jump, shared_sshd, tmp_path)) as transport:
         transport.write(f"{tmp_path}/file", b"x" * (5 << 20))
-        assert transport.run(["sh", "-c", "echo $SSH_CONNECTION"]).stdout.split()[-1] == str(shared_sshd.port)
+        assert transport.run(["sh", "-c", "echo $SSH_CONNECTION"], purpose=Purpose.LOOK).stdout.split()[-1] == str(shared_sshd.port)
         assert (jump.connections(), shared_sshd.connections()) == (1, before + 1)
     assert (tmp_path / "file").stat().st_size == 5 << 20
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -137,3 +139,15 @@ def test_a_writer_waits_for_its_turn_and_is_refused_when_it_does_not_come(tmp_pa
         assert leave.is_set(), "it waited"
     other.join()
     database.close()
+
+
+def test_a_second_look_at_a_file_frees_no_locks_of_the_first(tmp_path: Path) -> None:
+    """POSIX frees a process's locks on a file when that process closes it, whoever opened it."""
+    first = Database(f"sqlite:///{tmp_path}/packhorse.db")
+    ensure_schema(first)
+    tries = f"import sqlite3; sqlite3.connect({str(tmp_path / 'packhorse.db')!r}, timeout=0).execute('BEGIN IMMEDIATE')"
+    with first.write():
+        Database(f"sqlite:///{tmp_path}/packhorse.db").close()
+        other = subprocess.run([sys.executable, "-c", tries], capture_output=True, text=True)
+    first.close()
+    assert "database is locked" in other.stderr

@@ -190,8 +190,8 @@ class Containers:
             self.over(not self.slot.killed and outcome.exit is not None and outcome.sig is None)
 
     def host_env(self, env: "Mapping[str, str]") -> "Dict[str, str]":
-        """The environment of the runtime's program: the slot's own, and of the task's what every task is told."""
-        own = dict(self.slot.env)
+        """The environment of the runtime's program: what every task has before its own, and of its own what every task is told."""
+        own = dict(self.slot.base)
         own.update((name, env[name]) for name in PASSED if name in env)
         return own
 

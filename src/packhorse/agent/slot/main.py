@@ -15,6 +15,7 @@ import signal
 import time
 
 from .. import proc
+from ..environment import compose
 from ..leaf import open_leaf
 from ..outcome import Outcome, Verdict, end_record
 from ..spawn import explain, find_program, start
@@ -36,15 +37,15 @@ class Slot(Files):
 
     def __init__(self, config: "Dict[str, Any]") -> None:
         Files.__init__(self, config)
-        self.env = dict(os.environ)
-        self.env.update(config["env"])
+        self.config = config
+        self.env = self.environment(False)
+        self.base = self.env  # what the task at hand has before its own; it is another for one that starts ranks
         self.max_result = int(config["max_result_bytes"])
         self.null = os.open(os.devnull, os.O_RDWR)
         self.templates: "Dict[str, Dict[str, Any]]" = {}
         self.envs: "Dict[str, Dict[str, str]]" = {}
         self.leaf = open_leaf(config.get("leaf"))
         self.session: "Optional[Session]" = None
-        self.config = config
         self.containers: "Optional[Containers]" = None
         self.kept: "Set[int]" = set()  # children that outlive tasks: they serve mounts
         self.ending = False  # what runs ends a container, and is itself not to be ended
@@ -55,6 +56,10 @@ class Slot(Files):
         self.dropped: "Set[int]" = set()
         self.acks: "List[bytes]" = []
         self.sending = False
+
+    def environment(self, launches: bool) -> "Dict[str, str]":
+        """That of tasks, and of what serves them; `launches`: of tasks that start ranks."""
+        return compose(os.environ, self.config.get("environment") or {}, self.config["env"], launches)
 
     # -- what the supervisor says
 
@@ -144,7 +149,7 @@ class Slot(Files):
         elif kind == b"T":
             template = json.loads(line[2:].decode("utf-8"))
             self.templates[template["key"]] = template
-            env = dict(self.env)
+            env = self.environment(True) if template.get("launches") else dict(self.env)
             env.update(template.get("env") or {})
             self.envs[template["key"]] = env
         elif kind == b"Q":
@@ -242,9 +247,10 @@ class Slot(Files):
 
     def task_env(self, task: "Dict[str, Any]") -> "Dict[str, str]":
         """The task's environment. The template's is reused, so that it is not rebuilt for each of its tasks."""
-        env = self.envs[task["t"]]
-        if task.get("env") is not self.templates[task["t"]].get("env"):
-            env = dict(self.env)
+        env, template = self.envs[task["t"]], self.templates[task["t"]]
+        self.base = self.environment(True) if task.get("launches") else self.env
+        if task.get("env") is not template.get("env") or task.get("launches") is not template.get("launches"):
+            env = dict(self.base)
             env.update(task.get("env") or {})
         env["PACKHORSE_TASK"] = str(task["id"])
         env["PACKHORSE_ATTEMPT"] = str(task.get("n", 1))

@@ -106,6 +106,7 @@ def new_slot(agent: "Agent") -> SlotHandle:
         "locks": os.path.join(os.path.dirname(agent.scratch), "packhorse-images-%d" % os.getuid()),
         "captures": captures,
         "env": agent.allocation["env"],
+        "environment": agent.allocation["environment"],
         "max_result_bytes": agent.allocation["max_result_bytes"],
         "leaf": agent.cgroups.make(str(number)),
     }

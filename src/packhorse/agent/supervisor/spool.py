@@ -19,6 +19,7 @@ DEFAULTS: "Dict[str, Any]" = {
     "max_result_bytes": 65536,
     "scratch": None,
     "env": {},
+    "environment": {},
 }
 
 

@@ -109,11 +109,11 @@ def fill_in(task: Task, fields: "Dict[str, Any]", template: "Dict[str, Any]") ->
     task.walltime = None if walltime is None else float(walltime)
     task.result = (wanted.get("result") or "none") != "none"
     if (wanted.get("session") or "none") != "none":
-        task.session = json.dumps([wanted["session"], wanted.get("start"), wanted.get("env"), wanted.get("container")], sort_keys=True)
+        task.session = json.dumps([wanted.get(name) for name in ("session", "start", "env", "container", "launches")], sort_keys=True)
     task.shape = (task.cores, task.memory, task.session)
 
 
-OVERRIDES = frozenset(("cores", "memory_mb", "walltime_s", "session", "start", "env", "container", "result"))
+OVERRIDES = frozenset(("cores", "memory_mb", "walltime_s", "session", "start", "env", "container", "launches", "result"))
 
 
 def is_int(value: "Any") -> bool:

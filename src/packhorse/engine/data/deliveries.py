@@ -17,6 +17,7 @@ import sqlalchemy as sa
 import structlog
 
 from packhorse.domain.failures import FailureClass
+from packhorse.domain.ourselves import make_private_folder
 from packhorse.domain.outputurl import below
 from packhorse.domain.states import DataState, TaskState
 from packhorse.engine.clock import Clock
@@ -134,7 +135,7 @@ class Deliveries:
             return
         copy = self._folder / f"delivery-{row.id}" / Path(row.path).name
         try:
-            copy.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(copy.parent)
             with copy.open("wb") as file:
                 while data := self._site.transport.read(row.source, file.tell(), 4 << 20):
                     file.write(data)

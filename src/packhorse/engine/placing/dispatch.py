@@ -101,6 +101,7 @@ class Dispatcher:
         self._clock = clock
         self._written: dict[int, list[int]] = {}  # blocks that are at the site, and the store does not know yet
         self._templates: set[tuple[str, str]] = set()
+        self._spools: set[str] = set()  # of allocations for whose blocks there is a folder
         self._fresh: set[int] = set()  # allocations of our own that nobody can have submitted yet
         self._refused_until = 0.0  # monotonic: the scheduler takes no job of ours before that
 
@@ -143,6 +144,7 @@ class Dispatcher:
         """Of allocations that are over nothing is remembered: an engine runs for months."""
         ids = {row.id for row in live}
         self._templates = {known for known in self._templates if known[0] in ids}
+        self._spools &= ids
         self._fresh &= {row.seq for row in live}
 
     def carry_out(self, plan: Plan) -> None:
@@ -242,7 +244,9 @@ class Dispatcher:
 
     def _write_block(self, block: Block) -> None:
         spool = self._site.spool(block.allocation_id)
-        self._site.transport.make_folder(f"{spool}/bundle")
+        if block.allocation_id not in self._spools:
+            self._site.make_spool(block.allocation_id)
+            self._spools.add(block.allocation_id)
         lines: list[str] = []
         unfit: dict[int, Failure] = {}
         with self._database.read() as connection:

@@ -12,6 +12,7 @@ from packhorse.domain.views import Check
 from packhorse.engine.requests.doctor import examine_site
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.configure import site_from
+from packhorse.sites.environment import Purpose
 from packhorse.sites.profiles import PROFILES, Profile, expand, profile
 from packhorse.sites.schedulers.description import Description, Queue
 from packhorse.sites.schedulers.slurm import SlurmScheduler
@@ -35,7 +36,7 @@ class NewSite:
         transport.run(["uname", "-n"], timeout_s=_LOGIN_S)  # the site itself does not answer, rather than a profile of the user's
         for ask in (partial(run_after_login, transport), transport.run):
             try:
-                done = ask(["env", "-0"], timeout_s=_LOGIN_S)
+                done = ask(["env", "-0"], timeout_s=_LOGIN_S, purpose=Purpose.LOOK)
             except (SiteUnreachable, OSError):
                 continue
             if done.exit_code == 0:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from packhorse.sites.runtimes import engines, layouts
 from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, RuntimeOptions
 from packhorse.sites.runtimes.checks import check_image, check_spec
+from packhorse.sites.script import in_environment
 
 _ABILITIES = frozenset(Ability) - {Ability.LIMITS}  # its own limits take cgroups v2 and systemd on the node
 
@@ -53,15 +54,17 @@ class Apptainer:
         """Composes ``apptainer exec``.
 
         Variables travel as APPTAINERENV_..., since the values of ``--env`` are split at commas; ``--no-eval``: or a shell would expand
-        them. It lets in either nothing of the environment it is started in or all of it: with ``pass_env``, all.
+        them. It lets in either nothing of the environment it is started in or all of it: so that has little in it.
         """
         check_spec(spec, self.abilities, self.name)
         if "HOME" in spec.env:
             raise CannotRun(f"{self.name} cannot run this: it sets HOME itself.", hint="Leave HOME out of the task's environment.")
         given = [f"APPTAINERENV_{name}={value}" for name, value in spec.environment.items() if name != "HOME"]
+        cleans = not (spec.pass_env or spec.ranks_on_node)
         return [
+            *([] if cleans else in_environment([], spec.from_host)),
             "env", *given, self._program, "exec", "--contain", "--no-eval",
-            *([] if spec.pass_env or spec.ranks_on_node else ["--cleanenv"]),
+            *(["--cleanenv"] if cleans else []),
             f"--pwd={spec.folder}",
             *([] if spec.network else ["--net", "--network=none"]),
             *(["--writable-tmpfs"] if spec.writable_root else []),

@@ -53,6 +53,10 @@ class Ability(StrEnum):
 
 #: Variables by which launchers (srun, mpirun) and MPI tell a rank which one it is, and where the others are.
 LAUNCHER_VARIABLES = ("PMI*", "PMIX*", "OMPI*", "SLURM*", "PALS*", "MPI*")
+#: By which a batch scheduler tells which of the node's GPUs are the job's.
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
+#: What a runtime's own program needs.
+_PROGRAM_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "XDG_RUNTIME_DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,12 @@ class ContainerSpec:
         """The image's environment with the task's over it; not what ``pass_env`` names."""
         given = {"PATH": DEFAULT_PATH, "HOME": self.folder, **self.config.env, **self.env}
         return {name: value for name, value in given.items() if name not in self.pass_env}
+
+    @property
+    def from_host(self) -> tuple[str, ...]:
+        """What a runtime may find in the environment that it is started in, where it cannot choose what of that the container sees."""
+        ranks, gpus = LAUNCHER_VARIABLES if self.ranks_on_node else (), GPU_VARIABLES if self.gpus else ()
+        return (*_PROGRAM_VARIABLES, *self.pass_env, *ranks, *gpus)
 
     def on_host(self, path: str) -> str | None:
         """The host's path for a path in the container (a TES stdin or stdout); None where no bind has it."""

@@ -59,12 +59,13 @@ class Podman:
 def run_options(spec: ContainerSpec, options: RuntimeOptions, runtime: str) -> list[str]:
     """Options of ``podman run``; those that belong before the verb are understood here too.
 
-    ``--log-driver=none``: output goes to who started it, and is not kept a second time.
+    ``--log-driver=none``: output goes to who started it, and is not kept a second time. ``--http-proxy=false``: nor do
+    the host's proxies come along.
     """
     parent = [] if spec.cgroup_parent is None else ["--cgroup-manager=cgroupfs", f"--cgroup-parent={spec.cgroup_parent}"]
     user = ["--userns=keep-id", f"--user={spec.uid}:{spec.gid}"] if options.keep_id and spec.uid else ["--user=0:0"]
     return [
-        *parent, *engines.common(spec), *user, "--log-driver=none",
+        *parent, *engines.common(spec), *user, "--log-driver=none", "--http-proxy=false",
         *(["--device=nvidia.com/gpu=all"] if spec.gpus and runtime == "podman" else []),
         *(bind_option(bind, runtime) for bind in spec.binds), *spec.more,
         *engines.environment(spec), *options.extra,

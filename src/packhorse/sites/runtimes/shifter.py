@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, RuntimeOptions, is_below
 from packhorse.sites.runtimes.checks import absolute_problem, check_image, check_spec
+from packhorse.sites.script import in_environment
 
 #: Shifter drops every other character of a path without a word (userInputPathFilter).
 _PATH = re.compile(r"[A-Za-z0-9_.+/-]+\Z")
@@ -53,14 +54,16 @@ class Shifter:
         return f"--volume={_volume(bind)}"
 
     def wrap(self, spec: ContainerSpec) -> list[str]:
-        """Composes ``shifter``. With ``pass_env`` all of the environment it is started in comes along: it cannot choose."""
+        """Composes ``shifter``. It lets in all of the environment it is started in, or nothing: so that has little in it."""
         check_spec(spec, self.abilities, self.name)
         given = {name: value for name, value in spec.environment.items() if spec.config.env.get(name) != value}
         if empty := [name for name, value in given.items() if not value]:
             raise CannotRun(f"{self.name} cannot run this: it cannot set a variable to nothing ({', '.join(empty)}).")
+        cleans = not (spec.pass_env or spec.ranks_on_node)
         return [
+            *([] if cleans else in_environment([], spec.from_host)),
             self._program, f"--image={spec.image}",
-            *([] if spec.pass_env or spec.ranks_on_node else ["--clearenv"]),
+            *(["--clearenv"] if cleans else []),
             f"--workdir={spec.folder}",
             *(["--module=gpu"] if spec.gpus else []),
             *map(self.bind, spec.binds), *spec.more,

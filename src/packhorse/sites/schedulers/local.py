@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Collection
 
@@ -26,7 +27,7 @@ class LocalScheduler:
         return agent
 
     def submit(self, transport: Transport, job: Job) -> str:
-        result = transport.run(["setsid", "--fork", "sh", job.script])
+        result = transport.run(["setsid", "--fork", *_shell(), job.script])
         if result.exit_code != 0:
             raise SubmitRejected(result.stderr.strip() or f"setsid ended with exit code {result.exit_code}")
         give_up = time.monotonic() + _START_PATIENCE_S
@@ -55,6 +56,11 @@ class LocalScheduler:
         for job_id in job_ids:
             if _status(transport, job_id).state is JobState.RUNNING:
                 transport.run(["kill", "-TERM", "--", f"-{job_id.split(':')[0]}"])
+
+
+def _shell() -> list[str]:
+    """A POSIX shell. Others than bash lose functions that it has exported, as those of module systems are."""
+    return ["bash", "--posix"] if shutil.which("bash") else ["sh"]
 
 
 def _status(transport: Transport, job_id: str) -> JobStatus:

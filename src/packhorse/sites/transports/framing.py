@@ -11,6 +11,7 @@ import re
 import secrets
 
 from packhorse.sites.base import CommandResult, Transport
+from packhorse.sites.environment import Purpose
 from packhorse.sites.script import framed_command
 
 _STDOUT, _STDERR = 1, 2
@@ -85,10 +86,10 @@ class Framed:
         return for_people(b" ".join((self.stderr.noise, self.stdout.noise)))
 
 
-def run_after_login(transport: Transport, argv: list[str], *, timeout_s: float) -> CommandResult:
+def run_after_login(transport: Transport, argv: list[str], *, timeout_s: float, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
     """Runs a command as after a login by hand, with what the user's profile sets, without what that prints. SiteUnreachable, OSError."""
     command = Framed(argv)
-    done = transport.run(["bash", "-l", "-c", command.text], timeout_s=timeout_s)
+    done = transport.run(["bash", "-l", "-c", command.text], timeout_s=timeout_s, purpose=purpose)
     command.stdout.take(os.fsencode(done.stdout))
     command.stderr.take(done.stderr.encode(errors="replace"))
     return command.result() or CommandResult(done.exit_code or 1, "", command.words())

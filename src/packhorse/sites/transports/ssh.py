@@ -17,6 +17,8 @@ from typing import BinaryIO, TypeVar
 import asyncssh
 
 from packhorse.sites.base import CommandResult, SiteUnreachable
+from packhorse.sites.environment import Composer, Purpose
+from packhorse.sites.script import in_environment
 from packhorse.sites.transports import ssh_files as files
 from packhorse.sites.transports.framing import Framed, Stream
 from packhorse.sites.transports.ssh_link import Session, SshLink
@@ -43,24 +45,26 @@ class SshTransport:
 
     is_local = False
 
-    def __init__(self, options: SshOptions, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, options: SshOptions, composer: Composer | None = None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._options = options
+        self._composer = composer or Composer()
         self._link = SshLink(options, monotonic)
 
     def close(self) -> None:
         """Ends the connection; every later call raises SiteUnreachable."""
         self._link.wait_for(self._link.close())
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
+    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
         """A program that is not there is exit code 127, since the shell at the site looks for it; a signal is its negative number.
 
         What the login shell prints by itself, before or after, is left out.
         """
-        return self._link.wait_for(self._run(argv[0] if argv else "", Framed(argv), timeout_s))
+        composed = argv if purpose is Purpose.LOOK or not argv else in_environment(argv, self._composer.names(purpose))
+        return self._link.wait_for(self._run(argv[0] if argv else "", Framed(composed), timeout_s))
 
-    def make_folder(self, path: str) -> None:
+    def make_folder(self, path: str, *, private: bool = False) -> None:
         with self._telling_full(path):
-            self._ask(path, lambda sftp: files.make_folder(sftp, _encoded(path)))
+            self._ask(path, lambda sftp: files.make_folder(sftp, _encoded(path), private=private))
 
     def write(self, path: str, data: bytes) -> None:
         self._upload(io.BytesIO(data), path, None)

@@ -15,6 +15,9 @@ from packhorse.sites.transports.framing import for_people
 
 _BLOCK_BYTES = 256 << 10
 
+#: What a umask there may narrow, and never widen.
+_FOLDER, _PRIVATE, _FILE = (asyncssh.SFTPAttrs(permissions=mode) for mode in (0o755, 0o700, 0o644))
+
 Requests = list[Coroutine[Any, Any, Any]]
 
 
@@ -82,7 +85,7 @@ async def open_file(
     sftp: asyncssh.SFTPClient, path: bytes, mode: str, attributes: asyncssh.SFTPAttrs | None = None
 ) -> asyncssh.SFTPClientFile:
     """A file each of whose reads and writes is one request."""
-    return await sftp.open(path, mode, attributes or asyncssh.SFTPAttrs(), block_size=0)
+    return await sftp.open(path, mode, attributes or _FILE, block_size=0)
 
 
 async def read_file(sftp: asyncssh.SFTPClient, path: bytes, offset: int, limit: int) -> bytes:
@@ -109,16 +112,16 @@ async def discard(sftp: asyncssh.SFTPClient, file: asyncssh.SFTPClientFile, path
     await asyncio.gather(file.close(), sftp.remove(path), return_exceptions=True)
 
 
-async def make_folder(sftp: asyncssh.SFTPClient, path: bytes, *, has_parent: bool = False) -> None:
+async def make_folder(sftp: asyncssh.SFTPClient, path: bytes, *, private: bool = False, has_parent: bool = False) -> None:
     """From below: mostly the parents are there, and one request does it."""
     try:
-        await sftp.mkdir(path)
+        await sftp.mkdir(path, _PRIVATE if private else _FOLDER)
     except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath):
         parent = posixpath.dirname(path.rstrip(b"/"))
         if has_parent or parent in (b"", path):  # such as /proc, where nobody can make any
             raise
         await make_folder(sftp, parent)
-        await make_folder(sftp, path, has_parent=True)
+        await make_folder(sftp, path, private=private, has_parent=True)
     except asyncssh.SFTPError:
         if not await sftp.isdir(path):
             if await sftp.lexists(path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.ourselves import expanded
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +46,4 @@ def ssh_options(name: str, site: SiteConfig) -> SshOptions:
 
 
 def _home(path: Path | None) -> Path | None:
-    return path and path.expanduser()
+    return path and expanded(path)

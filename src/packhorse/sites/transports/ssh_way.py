@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 
+from packhorse.domain.ourselves import expanded, home, user_name
 from packhorse.sites.transports.ssh_options import SshOptions
 
 _MAX_HOPS = 8
@@ -67,6 +69,7 @@ class Way:
         self.place = Place(host, port or 22, user or "", str(key_file or ""), via=str(self.place) if via else "")
         if depth > _MAX_HOPS:
             raise TooManyHops(f"more than {_MAX_HOPS} jump hosts")
+        _name_us()
         given = self._given(host, port, user, key_file)
         # reads key files and may run the 'Match exec' of a configuration, so not on the loop
         plan = await asyncio.to_thread(asyncssh.SSHClientConnectionOptions, **given, **({"tunnel": via} if via else {}))
@@ -113,7 +116,15 @@ class Way:
             return [self.options.known_hosts]
         # 'UserKnownHostsFile none' would mean that nothing is checked, and is not for us
         named = plan.known_hosts if isinstance(plan.known_hosts, list) else []
-        return [Path(str(name)).expanduser() for name in named or _USUAL_HOST_KEYS]
+        return [expanded(Path(str(name))) for name in named or _USUAL_HOST_KEYS]
+
+
+def _name_us() -> None:
+    """asyncssh does nothing without a name and a home of ours, which a user without an entry in passwd has not."""
+    if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+        os.environ["LOGNAME"] = user_name()
+    if not os.environ.get("HOME", "").startswith("/"):
+        os.environ["HOME"] = str(home() or "/")
 
 
 class _Checker(asyncssh.SSHClient):

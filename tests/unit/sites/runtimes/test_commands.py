@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from packhorse.domain.errors import InvalidRequest
 from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, ImageConfig, RuntimeOptions
 from packhorse.sites.runtimes.registry import RUNTIMES, runtime
+from packhorse.sites.script import in_environment
 
 DIGEST = "sha256:" + "ab" * 32
 IMAGE = Image("registry.example/lab/tool", DIGEST, "/site/images/ab", "2.1", mounted="/node/ab")
@@ -28,22 +32,24 @@ PLAIN = ContainerSpec(
 ENGINE = ["--rm", "--init", "--pull=never", "--entrypoint=", "--workdir=/data", "--network=host", "--read-only", "--name=packhorse-1"]
 MOUNTS = ["--mount=type=bind,source=/site/work/1,target=/data", "--mount=type=bind,source=/ref,target=/ref,readonly"]
 ENV = ["--env=HOME=/data", "--env=THREADS=4", "--env=PACKHORSE_TASK"]
+PODMAN = ["--log-driver=none", "--http-proxy=false"]
+FILTER = in_environment([], ["PATH", "HOME", "USER", "LOGNAME", "XDG_RUNTIME_DIR", "PACKHORSE_TASK"])
 TAIL = ["tool", "-x", "a b"]
 
 TABLE = [
-    ("podman", SPEC, ["podman", "run", *ENGINE, "--user=0:0", "--log-driver=none", *MOUNTS, *ENV, "IMAGE"]),
-    ("podman_hpc", SPEC, ["podman-hpc", "run", *ENGINE, "--user=0:0", "--log-driver=none", *MOUNTS, *ENV, "--", "IMAGE"]),
+    ("podman", SPEC, ["podman", "run", *ENGINE, "--user=0:0", *PODMAN, *MOUNTS, *ENV, "IMAGE"]),
+    ("podman_hpc", SPEC, ["podman-hpc", "run", *ENGINE, "--user=0:0", *PODMAN, *MOUNTS, *ENV, "--", "IMAGE"]),
     ("docker", SPEC, ["docker", "run", *ENGINE, "--user=1001:100", "--log-driver=none", "--tmpfs=/tmp", *MOUNTS, *ENV, "IMAGE"]),
     ("apptainer", SPEC, [
-        "env", "APPTAINERENV_PATH=/opt/bin:/bin", "APPTAINERENV_LANG=C", "APPTAINERENV_THREADS=4", "apptainer", "exec", "--contain",
-        "--no-eval", "--pwd=/data", *MOUNTS, "IMAGE",
+        *FILTER, "env", "APPTAINERENV_PATH=/opt/bin:/bin", "APPTAINERENV_LANG=C", "APPTAINERENV_THREADS=4", "apptainer", "exec",
+        "--contain", "--no-eval", "--pwd=/data", *MOUNTS, "IMAGE",
     ]),
     ("charliecloud", PLAIN, [
         "env", "USER=1001", "ch-run", "--unset-env=*", "--env-no-expand", "--set-env=PATH='/opt/bin:/bin'", "--set-env=HOME='/data'",
         "--set-env=LANG='C'", "--set-env=THREADS='4'", "--cd=/data", "--private-tmp", "--bind=/site/work/1:/data", "IMAGE", "--",
     ]),
     ("shifter", SPEC, [
-        "shifter", "--image=IMAGE", "--workdir=/data", "--volume=/site/work/1:/data", "--volume=/ref:/ref:ro", "--env=HOME=/data",
+        *FILTER, "shifter", "--image=IMAGE", "--workdir=/data", "--volume=/site/work/1:/data", "--volume=/ref:/ref:ro", "--env=HOME=/data",
         "--env=THREADS=4", "--",
     ]),
     ("none", ContainerSpec(tuple(TAIL)), []),
@@ -212,6 +218,21 @@ def test_ranks(name: str) -> None:
         assert "--set-env=OMPI_MCA_btl_vader_single_copy_mechanism='none'" in composed
         with pytest.raises(CannotRun, match="SquashFS"):
             runtime(name, RuntimeOptions(squashfs=True)).wrap(spec)
+
+
+@pytest.mark.parametrize("name", ["apptainer", "shifter"])
+def test_a_runtime_that_lets_in_all_finds_little(tmp_path: Path, name: str) -> None:
+    """The shell's part of it, with a program that says what it finds."""
+    program = tmp_path / "runtime"
+    program.write_text("#!/bin/sh\nenv\n")
+    program.chmod(0o755)
+    spec = replace(SPEC, ranks_on_node=2, gpus=1, pass_env=("PACKHORSE_TASK", "ABSENT"))
+    passed = {"PACKHORSE_TASK": "7", "PMI_RANK": "1", "SLURM_JOB_ID": "3", "CUDA_VISIBLE_DEVICES": "0", "PATH": os.environ["PATH"]}
+    ours = {**passed, "AWS_SECRET_ACCESS_KEY": "s", "APPTAINERENV_X": "s", "APPTAINER_BIND": "/s", "https_proxy": "http://s"}
+    done = subprocess.run(runtime(name, RuntimeOptions(str(program))).wrap(spec), env=ours, capture_output=True, text=True, check=True)
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert {value: found.get(value) for value in passed} == passed
+    assert not {"AWS_SECRET_ACCESS_KEY", "APPTAINERENV_X", "APPTAINER_BIND", "https_proxy", "ABSENT"} & found.keys()
 
 
 @pytest.mark.parametrize("name", sorted(PREPARED))
