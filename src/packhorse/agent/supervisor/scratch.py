@@ -5,7 +5,7 @@ import os
 import tempfile
 
 from ..mounts import unmount_below
-from ..staging import remove
+from ..removal import remove
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
