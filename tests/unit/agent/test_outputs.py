@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,80 +14,13 @@ from packhorse.agent.outcome import Verdict
 from packhorse.agent.removal import remove
 from packhorse.agent.slot.outputs.take import take_outputs
 
-ROOT = os.geteuid() == 0
-NOBODY = 65534
+from .outputs import ROOT, USERS, Task, picture, place
 
 
-class Task:
-    """A work folder, an out folder and a place outside of both."""
-
-    def __init__(self, base: Path) -> None:
-        self.base = base
-        self.work, self.out, self.data = base / "work", base / "runs" / "7", base / "data"
-        self.work.mkdir()
-        self.data.mkdir()
-
-    def write(self, *paths: str, content: str | None = None) -> None:
-        for path in paths:
-            (self.work / path).parent.mkdir(parents=True, exist_ok=True)
-            (self.work / path).write_text(path if content is None else content)
-
-    def link(self, path: str, target: str | Path) -> None:
-        (self.work / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.work / path).symlink_to(target)
-
-    def keep(self, *paths: str | dict[str, Any], **task: Any) -> dict[str, int]:
-        outputs = [path if isinstance(path, dict) else {"path": path} for path in paths]
-        files = take_outputs(str(self.work), {"outputs": outputs, "out": str(self.out), **task})
-        beside = {path.name for path in self.out.parent.iterdir()} if self.out.parent.exists() else set()
-        assert beside <= {self.out.name, f"{self.out.name}.moves"}
-        return {file["path"]: file["size"] for file in files}
-
-    def refuse(self, *paths: str | dict[str, Any], **task: Any) -> str:
-        """The message of a refusal, after which nothing has changed."""
-        before = picture(self.work)
-        with pytest.raises(Verdict) as caught:
-            self.keep(*paths, **task)
-        assert caught.value.why == "outputs"
-        assert picture(self.work) == before
-        assert not self.out.parent.exists() or not list(self.out.parent.iterdir())
-        return caught.value.msg
-
-    def kept(self) -> dict[str, Any]:
-        return picture(self.out)
-
-
-def picture(top: Path) -> dict[str, Any]:
-    """All that is below a folder: content of files, texts of links, modes; seen as root, if the tests run as root."""
-    user = os.geteuid()
-    if ROOT:
-        os.seteuid(0)
-    try:
-        return {str(path.relative_to(top)): look(path) for path in sorted(top.rglob("*"))}
-    finally:
-        os.seteuid(user)
-
-
-def look(path: Path) -> Any:
-    mode = path.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        return f"-> {path.readlink()}"
-    return stat.S_IMODE(mode) if not stat.S_ISREG(mode) else (path.read_bytes(), stat.S_IMODE(mode))
-
-
-@pytest.fixture(params=["root", "user"] if ROOT else ["user"])
+@pytest.fixture(params=USERS)
 def task(request: pytest.FixtureRequest) -> Iterator[Task]:
-    """As root, and as an ordinary user."""
-    folder = Path(tempfile.mkdtemp(prefix="outputs-"))
-    if ROOT and request.param == "user":
-        os.chown(folder, NOBODY, NOBODY)
-        os.seteuid(NOBODY)
-    try:
+    with place(request.param) as folder:
         yield Task(folder)
-    finally:
-        if ROOT:
-            os.seteuid(0)
-        shutil.rmtree(folder)
 
 
 # -- sets

@@ -61,8 +61,10 @@ def prepare(plan: Plan, out: bytes, closed: "List[Tuple[bytes, int]]") -> None:
     `closed` gets the folders that are to be closed, and their modes, where they will be by then.
     """
     names = {fix.what: fix.name for fix in plan.fixes if fix.how == COPY}
+    if plan.copies:
+        remove(out + b".copies")
+        os.mkdir(out + b".copies")
     for number, (source, left_out) in enumerate(plan.copies):
-        os.makedirs(out + b".copies", exist_ok=True)
         copy = out + b".copies/%d" % number
         for path, mode in copy_tree(plan.folder, source, copy, left_out):
             closed.append((out + b".part/" + names[b"%d" % number] + path[len(copy) :], mode))
@@ -166,7 +168,7 @@ def take_back(base: bytes, moves: "Moves", links: "Moves") -> None:
     """Bring what moved back from `base` to the work folder, with its links as they were. What has not moved is left alone."""
     for name, text in reversed(links):
         place = base + b"/" + name
-        if os.path.lexists(place) and not (os.path.islink(place) and os.readlink(place) == text):
+        if os.path.lexists(os.path.dirname(place)) and not (os.path.islink(place) and os.readlink(place) == text):
             try:
                 with_write(os.path.dirname(place), remove, place)
                 with_write(os.path.dirname(place), os.symlink, text, place)
@@ -227,6 +229,7 @@ def recover(out: str) -> None:
     except (OSError, ValueError):
         return
     take_back(raw + b".part" if os.path.lexists(raw + b".part") else raw, moves, links)
+    remove(raw + b".copies")
     forget(out)
 
 

@@ -143,9 +143,14 @@ class Plan:
             try:
                 entries = self.folder.entries(at)
             except OSError as error:
-                self.problems.append("%s cannot be read: %s" % (self.folder.name_of(at), error.strerror))
+                self.problems.append("%s cannot be read: %s%s" % (self.folder.name_of(at), error.strerror, self.owner_of(at)))
                 continue
             waiting += self.scan_folder(entries, below, path, owners, left_out)
+
+    def owner_of(self, path: bytes) -> str:
+        """Whose something is, in brackets, if it is another user's."""
+        user = self.folder.look(path).st_uid
+        return "" if user == os.geteuid() else " (it belongs to user %d)" % user
 
     def scan_folder(
         self, entries: "Iterable[os.DirEntry[bytes]]", below: bytes, tree: bytes, owners: "Owners", left_out: "Optional[Set[bytes]]"

@@ -4,7 +4,7 @@ import os
 
 from ...outcome import Verdict
 from ...removal import remove
-from .folder import WorkFolder, to_bytes
+from .folder import WorkFolder, shown, to_bytes
 from .move import carry_out
 from .plan import Plan
 from .resolve import refuse, resolve
@@ -40,5 +40,6 @@ def take_outputs(work: str, task: "Mapping[str, Any]") -> "List[Dict[str, Any]]"
     try:
         carry_out(plan, out, bool(task.get("work")))
     except OSError as error:
-        raise Verdict("outputs", "its outputs could not be moved to %s: %s" % (task["out"], error)) from None
+        where = " (%s)" % shown(os.fsencode(error.filename)) if error.filename else ""
+        raise Verdict("outputs", "its outputs could not be moved to %s: %s%s" % (shown(out), error.strerror, where)) from None
     return [output.report(plan.sizes[output.name]) for output in outputs]
