@@ -38,7 +38,7 @@ def remove_folder(top: bytes) -> None:
     waiting = [top]
     while waiting:
         folder = waiting.pop()
-        for path in empty_of_files(folder):
+        for path in empty_of_files(folder, top):
             if len(path) > LONGEST:
                 path = bring_up(path, top, len(found))
             found.append(path)
@@ -53,11 +53,16 @@ def remove_folder(top: bytes) -> None:
             pass  # what stays in it has stopped it
 
 
-def empty_of_files(folder: bytes) -> "List[bytes]":
+def empty_of_files(folder: bytes, top: bytes) -> "List[bytes]":
     """Remove what is no folder; returns the paths of the folders in it."""
     folders = []
     try:
-        entries = forced(folder, listed, folder)
+        try:
+            entries = listed(folder)
+        except PermissionError:
+            if folder != top:
+                os.chmod(os.path.dirname(folder), 0o700)  # which could be listed, and not be entered
+            entries = forced(folder, listed, folder)
     except OSError:
         return []  # another user's, or gone
     for entry in entries:

@@ -359,3 +359,14 @@ def test_times_are_kept(task: Task) -> None:
         os.utime(task.work / path, (11, 22))
     task.keep("out")
     assert [(task.out / path).stat().st_mtime for path in ("out", "out/sub", "out/sub/f")] == [22, 22, 22]
+
+
+def test_more_matches_than_can_be_reported(task: Task) -> None:
+    for number in range(80):
+        task.write(f"out/{'x' * 200}{number}/{'é' * 120}", content="")
+    assert len(task.keep({"path": "out/*/*", "glob": True})) == 80
+    for folder in range(20):
+        for number in range(80):
+            task.write(f"out/{'x' * 200}{folder}/{'é' * 110}{number}", content="")
+    task.out = task.base / "runs2" / "8"
+    assert "its patterns match 1600 paths, more than can be reported" in task.refuse({"path": "out/*/*", "glob": True})

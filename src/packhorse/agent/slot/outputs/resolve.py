@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 LISTED = 10  # names and problems that a message has at most
+LONGEST = 1000  # characters of a problem
 
 
 class Output:
@@ -125,4 +126,5 @@ def refuse(problems: "Sequence[str]") -> None:
     if not problems:
         return
     more = "; and %d more" % (len(problems) - LISTED) if len(problems) > LISTED else ""
-    raise Verdict("outputs", "; ".join(problems[:LISTED]) + more)
+    named = [problem if len(problem) <= LONGEST else problem[:LONGEST] + "..." for problem in problems[:LISTED]]
+    raise Verdict("outputs", "; ".join(named) + more)

@@ -1,5 +1,6 @@
 """A task's outputs, from what it declared to what is in the out folder: all of them or none."""
 
+import json
 import os
 
 from ...outcome import Verdict
@@ -12,6 +13,9 @@ from .resolve import refuse, resolve
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Mapping
+
+FEW = 40  # that can be reported however long their paths are
+MAX_RECORD = 1 << 20  # bytes of `files`: whoever collects a journal takes no line of more than twice as many
 
 
 def take_outputs(work: str, task: "Mapping[str, Any]") -> "List[Dict[str, Any]]":
@@ -28,6 +32,10 @@ def take_outputs(work: str, task: "Mapping[str, Any]") -> "List[Dict[str, Any]]"
         refuse(plan.problems)
         if outputs and not task.get("out"):
             raise Verdict("outputs", "the task has outputs but no folder for them (out)")
+        if len(outputs) > FEW and len(json.dumps([output.report(0) for output in outputs])) > MAX_RECORD:
+            raise Verdict(
+                "outputs", "its patterns match %d paths, more than can be reported: declare the folders that they are in" % len(outputs)
+            )
     except BaseException:
         folder.close_again()
         raise
