@@ -69,7 +69,8 @@ def grow(task: Task, what: list[tuple[str, str, Any]]) -> None:
             pass  # something else is there
     with as_root():
         for place, mode in modes:
-            place.chmod(mode)
+            if task.work in place.resolve().parents:
+                place.chmod(mode)
 
 
 def seen(path: Path, depth: int = DEPTH) -> Any:

@@ -47,8 +47,8 @@ class Plan:
         self.fixes: "List[Fix]" = []
         self.kept: "Dict[bytes, bytes]" = {}
         self.copied: "Set[bytes]" = set()  # those of `kept` that do not move
-        self.sizes: "Dict[bytes, int]" = {}  # bytes in what has one of the declared names
-        self.wanted: "Set[bytes]" = set()
+        self.sizes: "Dict[bytes, int]" = {}  # bytes in what has one of the names in `wanted`
+        self.wanted: "Set[bytes]" = set()  # names that are declared, or stand for a declared one
         self.links: "Deque[Link]" = collections.deque()
         self.problems: "List[str]" = []
 
@@ -65,12 +65,16 @@ class Plan:
                 self.problems.append("%s and %s would be kept in one place" % (shown_text(first[name].path), shown_text(output.path)))
             elif name == output.name and first[name] is output:
                 outer.append(output)
-        self.place(sorted(outer, key=lambda output: (len(output.real), output.source != output.real)))
+        scans = self.place(sorted(outer, key=lambda output: (len(output.real), output.source != output.real)))
+        self.wanted.update(name for name in map(self.goes_to, [output.real for output in outputs]) if name)
+        for output, status, left_out in scans:  # when it is known where all of them go
+            self.scan(output.real, output.name, status, (), left_out)
         while self.links:
             self.settle(self.links.popleft())
         for output in outputs:
             if output.name not in self.sizes and not self.problems:  # it is reached by a link
-                self.sizes[output.name] = self.measure(output.real)
+                size = self.sizes.get(self.goes_to(output.real) or b"")
+                self.sizes[output.name] = self.measure(output.real) if size is None else size
 
     def outermost(self, name: bytes) -> bytes:
         """The shortest declared name that is `name` or a folder that it lies in."""
@@ -81,8 +85,11 @@ class Plan:
             at = name.find(b"/", at + 1)
         return name
 
-    def place(self, outputs: "Sequence[Output]") -> None:
-        """Decide for each output whether it moves, is copied, or is another name of one that does. What others lie in comes first."""
+    def place(self, outputs: "Sequence[Output]") -> "List[Tuple[Output, os.stat_result, Optional[Set[bytes]]]]":
+        """Decide for each output whether it moves, is copied, or is another name of one that does. What others lie in comes first.
+
+        Returns what has to be scanned.
+        """
         scans = []
         for output in outputs:
             name = self.goes_to(output.real)
@@ -97,8 +104,7 @@ class Plan:
             else:
                 left_out = self.copy(output.real, Fix(output.name, COPY, b""))
             scans.append((output, status, left_out))
-        for output, status, left_out in scans:  # when it is known where all of them go
-            self.scan(output.real, output.name, status, (), left_out)
+        return scans
 
     def goes_to(self, real: bytes) -> "Optional[bytes]":
         """The name that a path free of links gets; None if it is not kept."""
