@@ -32,13 +32,16 @@ SCRIPT = """
 WANTED = ["run1/deep/f", "latest", "run1", "more", "more/*"]
 
 
+IN_BOX = 'ln() { busybox ln "$@"; }; chown() { busybox chown "$@"; }\n'  # the test image has links for few of them
+
+
 def declared(paths: list[str]) -> list[dict[str, Any]]:
     return [{"path": path, "glob": "*" in path} for path in paths]
 
 
 def check(spool: Spool, task: int, end: dict[str, Any]) -> None:
     """All is kept, as root sees it."""
-    assert (end.get("exit"), end.get("why"), end.get("msg"), end.get("tail")) == (0, None, None, None)
+    assert end.get("exit") == 0 and "why" not in end, str(end)
     assert {file["path"]: file["size"] for file in end["files"]} == {
         "run1/deep/f": 2, "latest": 2 + 4 + 5, "run1": 2 + 4 + 5, "more": 3, "more/m": 2, "more/caf\udce9": 1,
     }  # fmt: skip
@@ -121,11 +124,13 @@ def test_in_a_container(kind: str, make: Callable[..., Spool], request: pytest.F
     spool.template("s", session="shell", start=["/bin/sh"], container=box.container(shell=True, stdin=True), outputs=declared(WANTED))
     theirs = "mkdir o; echo x > o/f; mkdir left; touch left/f; chmod 700 o left; chown -R 1234:1234 o left"
     ends = spool.run(
-        spool.sh(SCRIPT, inputs=reads),
-        spool.sh(SCRIPT, t="s", inputs=reads),
-        spool.sh(theirs if kind == "podman" and os.getuid() == 0 else "mkdir o; echo x > o/f", outputs=declared(["o"])),
+        spool.sh(IN_BOX + SCRIPT, inputs=reads),
+        spool.sh(IN_BOX + SCRIPT, t="s", inputs=reads),
+        spool.sh(IN_BOX + theirs if kind == "podman" and os.getuid() == 0 else "mkdir o; echo x > o/f", outputs=declared(["o"])),
         spool.sh(
-            "mkdir -p root/data/out; echo y > root/data/y; ln -s /data/y root/data/out/l", root="root", outputs=declared(["/data/out"])
+            IN_BOX + "mkdir -p root/data/out; echo y > root/data/y; ln -s /data/y root/data/out/l",
+            root="root",
+            outputs=declared(["/data/out"]),
         ),
     )
     check(spool, 1, ends[1])
