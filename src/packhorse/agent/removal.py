@@ -14,7 +14,9 @@ LONGEST = 3000  # of a path, which the kernel takes up to 4096 bytes of
 
 
 def remove(path: "Any") -> bool:
-    """Remove a file, link or folder (a path as text or as bytes); False if something stays, such as what another user owns."""
+    """Remove a file, link or folder (a path as text or as bytes); False if something stays, such as what another user
+    owns.
+    """
     raw = os.fsencode(path)
     try:
         os.unlink(raw)
@@ -33,7 +35,10 @@ def remove(path: "Any") -> bool:
 
 
 def remove_folder(top: bytes) -> None:
-    """Remove a folder and what can be removed of its content. It takes neither recursion nor a descriptor for each level."""
+    """Remove a folder and what can be removed of its content.
+
+    It takes neither recursion nor a descriptor for each level.
+    """
     found = [top]
     waiting = [top]
     while waiting:

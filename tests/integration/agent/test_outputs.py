@@ -1,4 +1,6 @@
-"""Outputs under a real agent, whichever way the task runs: on the host, in steps, in sessions, in a kept work folder, in containers."""
+"""Outputs under a real agent, whichever way the task runs: on the host, in steps, in sessions, in a kept work folder,
+in containers.
+"""
 
 from __future__ import annotations
 

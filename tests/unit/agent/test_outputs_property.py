@@ -85,7 +85,9 @@ def seen(path: Path, depth: int = DEPTH) -> Any:
 
 
 def can_be_kept(task: Task, path: Path, looked: set[Path]) -> bool:
-    """Whether all that is found from a path is there, is a file or a folder, and lies in the work folder or in an input."""
+    """Whether all that is found from a path is there, is a file or a folder, and lies in the work folder or in an
+    input.
+    """
     try:
         real = path.resolve(strict=True)
     except (OSError, RuntimeError):

@@ -1,7 +1,9 @@
-"""What is to be done so that all outputs of a task are kept: what moves, what is copied, which links are written. Nothing is changed here.
+"""What is to be done so that all outputs of a task are kept: what moves, what is copied, which links are written.
+Nothing is changed here.
 
-A link in what is kept stays one where it leads to something that is kept too. Where it leads to something else of the work folder, or to
-an input, that is copied into its place; the copy counts as kept from then on, so that links which lead round in circles come to an end.
+A link in what is kept stays one where it leads to something that is kept too. Where it leads to something else of the
+work folder, or to an input, that is copied into its place; the copy counts as kept from then on, so that links which
+lead round in circles come to an end.
 """
 
 import collections
@@ -24,8 +26,9 @@ LINK, SAME, COPY = "link", "same", "copy"  # a symbolic link with a text; the sa
 
 
 class Fix:
-    """What comes to be at a name below the out folder: `how` with `what`. `link` is the path of the link in the work folder that is to be
-    replaced, if one is; `text` what it says if it moves, and is not only copied."""
+    """What comes to be at a name below the out folder: `how` with `what`. `link` is the path of the link in the work
+    folder that is to be replaced, if one is; `text` what it says if it moves, and is not only copied.
+    """
 
     __slots__ = ("name", "how", "what", "link", "text")
 
@@ -86,7 +89,8 @@ class Plan:
         return name
 
     def place(self, outputs: "Sequence[Output]") -> "List[Tuple[Output, os.stat_result, Optional[Set[bytes]]]]":
-        """Decide for each output whether it moves, is copied, or is another name of one that does. What others lie in comes first.
+        """Decide for each output whether it moves, is copied, or is another name of one that does. What others lie in
+        comes first.
 
         Returns what has to be scanned.
         """
@@ -161,7 +165,9 @@ class Plan:
     def scan_folder(
         self, entries: "Iterable[os.DirEntry[bytes]]", below: bytes, tree: bytes, owners: "Owners", left_out: "Optional[Set[bytes]]"
     ) -> "List[Tuple[bytes, bytes, Owners]]":
-        """Look at what is in one folder, without a call of the system for more than the sizes; returns the folders in it."""
+        """Look at what is in one folder, without a call of the system for more than the sizes; returns the folders in
+        it.
+        """
         folders, total = [], 0
         has_inner = len(self.wanted) > len(owners)
         for entry in entries:
