@@ -375,3 +375,26 @@ def test_more_matches_than_can_be_reported(task: Task) -> None:
 def test_a_root_outside_of_the_work_folder(task: Task) -> None:
     task.write("f")
     assert "none of the work folder" in task.refuse("/f", root="../data")
+
+
+def test_a_work_folder_that_is_gone(task: Task) -> None:
+    task.work.rmdir()
+    assert task.keep({"path": "a", "optional": True}) == {}
+    with pytest.raises(Verdict, match="the task has removed its work folder, and its outputs with it"):
+        task.keep("a")
+
+
+def test_a_folder_too_deep_to_be_looked_at(task: Task) -> None:
+    task.write("out/f")
+    here = os.getcwd()
+    os.chdir(task.work / "out")
+    try:
+        for _ in range(45):
+            os.mkdir("d" * 100)
+            os.chdir("d" * 100)
+    finally:
+        os.chdir(here)
+    with pytest.raises(Verdict, match="cannot be read: File name too long"):
+        task.keep("out")
+    assert (task.work / "out/f").exists() and not task.out.exists()
+    assert remove(str(task.work / "out"))

@@ -11,6 +11,7 @@ import pytest
 
 from packhorse.agent.removal import empty, remove
 from packhorse.agent.slot.files import Files
+from packhorse.agent.supervisor.scratch import remove_all
 
 from .outputs import NOBODY, ROOT, USERS, place
 
@@ -92,7 +93,7 @@ def test_the_next_task_finds_a_work_folder_that_is_as_new(folder: Path, mode: in
 
 @pytest.mark.skipif(not ROOT, reason="only root makes files of others")
 @pytest.mark.parametrize(("whose", "mode"), [("w/theirs", 0o755), ("w", 0o755), ("w", 0o000)])
-def test_what_another_user_owns_makes_room_for_a_fresh_folder(whose: str, mode: int) -> None:
+def test_what_another_user_owns_makes_room_for_a_fresh_folder(whose: str, mode: int, capfd: pytest.CaptureFixture[str]) -> None:
     here = os.getcwd()
     with place("user") as folder:
         (folder / "w/theirs").mkdir(parents=True)
@@ -108,3 +109,6 @@ def test_what_another_user_owns_makes_room_for_a_fresh_folder(whose: str, mode: 
             assert files.work == f"{folder}/w-1" == os.getcwd()
         finally:
             os.chdir(here)
+        remove_all(str(folder / "scratch"), str(folder), "w")
+        assert not (folder / "w-1").exists()
+        assert f"{folder}/w could not be removed: something in it belongs to another user" in capfd.readouterr().err

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+LONGEST = 500  # characters of a path that are shown
 MAX_LINKS = 40  # as the kernel has it
 NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
@@ -45,9 +46,12 @@ def shown(path: bytes) -> str:
 
 
 def shown_text(path: str) -> str:
-    """A path that is text for a person: control characters as escapes, bytes that are no text as replacement
-    characters.
+    """A path that is text for a person: control characters as escapes, what is no text as replacement characters.
+
+    A very long one without its middle.
     """
+    if len(path) > LONGEST:
+        path = path[: LONGEST // 2] + "..." + path[-LONGEST // 2 :]
     return "".join(char if char.isprintable() else shown_odd(char) for char in path)
 
 
@@ -68,6 +72,8 @@ class WorkFolder:
 
     def __init__(self, work: str, root: "Optional[str]" = None, sources: "Sequence[str]" = ()) -> None:
         given = to_bytes(work, "outputs")
+        if not os.path.lexists(given):
+            raise Verdict("outputs", "the task has removed its work folder, and its outputs with it")
         if not stat.S_ISDIR(os.lstat(given).st_mode):
             raise Verdict("outputs", "the task has put something else in the place of its work folder")
         self.given = given

@@ -159,7 +159,10 @@ class Plan:
 
     def owner_of(self, path: bytes) -> str:
         """Whose something is, in brackets, if it is another user's."""
-        user = self.folder.look(path).st_uid
+        try:
+            user = os.lstat(path).st_uid
+        except OSError:
+            return ""
         return "" if user == os.geteuid() else " (it belongs to user %d)" % user
 
     def scan_folder(

@@ -9,10 +9,9 @@ from .folder import NotThere, WorkFolder, shown, shown_text, to_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Optional, Sequence
+    from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 LISTED = 10  # names and problems that a message has at most
-LONGEST = 1000  # characters of a problem
 
 
 class Output:
@@ -38,7 +37,7 @@ class Output:
         return entry
 
 
-def resolve(folder: WorkFolder, outputs: "Sequence[Dict[str, Any]]", problems: "List[str]") -> "List[Output]":
+def resolve(folder: WorkFolder, outputs: "Sequence[Mapping[str, Any]]", problems: "List[str]") -> "List[Output]":
     """The outputs that are there, in the order of their declaration; what is wrong is added to `problems`."""
     found = []
     for entry in outputs:
@@ -131,5 +130,4 @@ def refuse(problems: "Sequence[str]") -> None:
     if not problems:
         return
     more = "; and %d more" % (len(problems) - LISTED) if len(problems) > LISTED else ""
-    named = [problem if len(problem) <= LONGEST else problem[:LONGEST] + "..." for problem in problems[:LISTED]]
-    raise Verdict("outputs", "; ".join(named) + more)
+    raise Verdict("outputs", "; ".join(problems[:LISTED]) + more)

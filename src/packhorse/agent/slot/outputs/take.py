@@ -8,11 +8,11 @@ from ...removal import remove
 from .folder import WorkFolder, shown, to_bytes
 from .move import carry_out
 from .plan import Plan
-from .resolve import refuse, resolve
+from .resolve import Output, refuse, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Mapping
+    from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 FEW = 40  # that can be reported however long their paths are
 MAX_RECORD = 1 << 20  # bytes of `files`: whoever collects a journal takes no line of more than twice as many
@@ -24,23 +24,21 @@ def take_outputs(work: str, task: "Mapping[str, Any]") -> "List[Dict[str, Any]]"
     Verdict that names all that is wrong: then the work folder is as the task left it, and nothing is in the out folder
     that was not before.
     """
+    if not os.path.lexists(work) and all(entry.get("optional") for entry in task["outputs"]):
+        return []
     sources = [str(entry["source"]) for entry in task.get("inputs") or () if entry.get("content") is None]
     folder = WorkFolder(work, task.get("root"), sources)
-    plan = Plan(folder)
+    out = to_bytes(str(task.get("out") or ""), "outputs").rstrip(b"/")
     try:
-        outputs = resolve(folder, task["outputs"], plan.problems)
-        plan.make(outputs)
-        refuse(plan.problems)
-        if outputs and not task.get("out"):
+        plan, outputs = decide(folder, task["outputs"])
+        if outputs and not out:
             raise Verdict("outputs", "the task has outputs but no folder for them (out)")
-        if len(outputs) > FEW and len(json.dumps([output.report(0) for output in outputs])) > MAX_RECORD:
-            raise Verdict(
-                "outputs", "its patterns match %d paths, more than can be reported: declare the folders that they are in" % len(outputs)
-            )
+    except OSError as error:
+        folder.close_again()
+        raise Verdict("outputs", "its outputs cannot be looked at: %s" % told(error)) from None
     except BaseException:
         folder.close_again()
         raise
-    out = to_bytes(str(task.get("out") or ""), "outputs").rstrip(b"/")
     if not outputs:
         folder.close_again()
         if out and os.path.lexists(out):
@@ -49,6 +47,25 @@ def take_outputs(work: str, task: "Mapping[str, Any]") -> "List[Dict[str, Any]]"
     try:
         carry_out(plan, out, bool(task.get("work")))
     except OSError as error:
-        where = " (%s)" % shown(os.fsencode(error.filename)) if error.filename else ""
-        raise Verdict("outputs", "its outputs could not be moved to %s: %s%s" % (shown(out), error.strerror, where)) from None
+        raise Verdict("outputs", "its outputs could not be moved to %s: %s" % (shown(out), told(error))) from None
     return [output.report(plan.sizes[output.name]) for output in outputs]
+
+
+def decide(folder: WorkFolder, declared: "Sequence[Mapping[str, Any]]") -> "Tuple[Plan, List[Output]]":
+    """What is to be done, and for which outputs; Verdict if that cannot be done, OSError if something cannot be read."""
+    plan = Plan(folder)
+    outputs = resolve(folder, declared, plan.problems)
+    plan.make(outputs)
+    refuse(plan.problems)
+    if len(outputs) > FEW and len(json.dumps([output.report(0) for output in outputs])) > MAX_RECORD:
+        many = "its patterns match %d paths, more than can be reported" % len(outputs)
+        raise Verdict("outputs", many + ": declare the folders that they are in")
+    return plan, outputs
+
+
+def told(error: OSError) -> str:
+    """What went wrong, and with which file."""
+    where = error.filename
+    if not where:
+        return str(error.strerror)
+    return "%s (%s)" % (error.strerror, shown(where if isinstance(where, bytes) else os.fsencode(where)))
