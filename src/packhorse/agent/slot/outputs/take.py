@@ -1,0 +1,71 @@
+"""A task's outputs, from what it declared to what is in the out folder: all of them or none."""
+
+import json
+import os
+
+from ...outcome import Verdict
+from ...removal import remove
+from .folder import WorkFolder, shown, to_bytes
+from .move import carry_out
+from .plan import Plan
+from .resolve import Output, refuse, resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, List, Mapping, Sequence, Tuple
+
+FEW = 40  # that can be reported however long their paths are
+MAX_RECORD = 1 << 20  # bytes of `files`: whoever collects a journal takes no line of more than twice as many
+
+
+def take_outputs(work: str, task: "Mapping[str, Any]") -> "List[Dict[str, Any]]":
+    """Move what the task declared to its out folder; returns an entry of each output for `files`.
+
+    Verdict that names all that is wrong: then the work folder is as the task left it, and nothing is in the out folder
+    that was not before.
+    """
+    if not os.path.lexists(work) and all(entry.get("optional") for entry in task["outputs"]):
+        return []
+    sources = [str(entry["source"]) for entry in task.get("inputs") or () if entry.get("content") is None]
+    folder = WorkFolder(work, task.get("root"), sources)
+    out = to_bytes(str(task.get("out") or ""), "outputs").rstrip(b"/")
+    try:
+        plan, outputs = decide(folder, task["outputs"])
+        if outputs and not out:
+            raise Verdict("outputs", "the task has outputs but no folder for them (out)")
+    except OSError as error:
+        folder.close_again()
+        raise Verdict("outputs", "its outputs cannot be looked at: %s" % told(error)) from None
+    except BaseException:
+        folder.close_again()
+        raise
+    if not outputs:
+        folder.close_again()
+        if out and os.path.lexists(out):
+            remove(out)  # of an earlier attempt
+        return []
+    try:
+        carry_out(plan, out, bool(task.get("work")))
+    except OSError as error:
+        raise Verdict("outputs", "its outputs could not be moved to %s: %s" % (shown(out), told(error))) from None
+    return [output.report(plan.sizes[output.name]) for output in outputs]
+
+
+def decide(folder: WorkFolder, declared: "Sequence[Mapping[str, Any]]") -> "Tuple[Plan, List[Output]]":
+    """What is to be done, and for which outputs; Verdict if that cannot be done, OSError if something cannot be read."""
+    plan = Plan(folder)
+    outputs = resolve(folder, declared, plan.problems)
+    plan.make(outputs)
+    refuse(plan.problems)
+    if len(outputs) > FEW and len(json.dumps([output.report(0) for output in outputs])) > MAX_RECORD:
+        many = "its patterns match %d paths, more than can be reported" % len(outputs)
+        raise Verdict("outputs", many + ": declare the folders that they are in")
+    return plan, outputs
+
+
+def told(error: OSError) -> str:
+    """What went wrong, and with which file."""
+    where = error.filename
+    if not where:
+        return str(error.strerror)
+    return "%s (%s)" % (error.strerror, shown(where if isinstance(where, bytes) else os.fsencode(where)))
