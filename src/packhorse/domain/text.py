@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +24,7 @@ _LARGEST = int(_MOST)
 _LONE = "holds a lone surrogate, which is no character."
 _ODD = re.compile("[\0\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_ODD_ESCAPE = re.compile(r"\\u(?:d[89a-f]|0000)")  # in JSON as json writes it
+_SURROGATE_ESCAPE = re.compile(r"\\ud[89a-f]")  # in JSON as json writes it
 _MANY_DIGITS = re.compile(r"[0-9]{309}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _LITERAL = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")  # a backslash that would read as one of our escapes
@@ -170,12 +171,13 @@ def parse_json(data: str | bytes) -> Any:
 
 def holdable_value(value: Any) -> Any:
     """A JSON value with what can be held in place of what cannot: U+FFFD for characters, null for numbers, … for what is nested deeper."""
-    return _held(value, 2 * MAX_DEPTH)  # a result that may be kept is shown within other things
+    return _held(value, holdable)
 
 
-def _held(value: Any, depth: int) -> Any:
+def _held(value: Any, held: Callable[[str], str], depth: int = 2 * MAX_DEPTH) -> Any:
+    """To twice the depth that a result may have, for that is shown within other things."""
     if isinstance(value, str):
-        return holdable(value)
+        return held(value)
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
@@ -185,10 +187,14 @@ def _held(value: Any, depth: int) -> Any:
     if isinstance(value, dict | list | tuple) and depth == 0:
         return "…"
     if isinstance(value, dict):
-        return {holdable(str(key)): _held(item, depth - 1) for key, item in value.items()}
+        return {held(str(key)): _held(item, held, depth - 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_held(item, depth - 1) for item in value]
-    return holdable(str(value))
+        return [_held(item, held, depth - 1) for item in value]
+    return held(str(value))
+
+
+def _without_surrogates(text: str) -> str:
+    return _SURROGATE.sub("\ufffd", text)
 
 
 _keeper = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
@@ -197,7 +203,7 @@ _keeper = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
-    """JSON for others, as RFC 8259 has it: what cannot be held is replaced. ASCII, so that no encoding can spoil it."""
+    """JSON for others, as RFC 8259 has it: lone surrogates become U+FFFD, numbers that are none null. ASCII: no encoding can spoil it."""
     encode = _keeper.encode if indent is None else json.JSONEncoder(allow_nan=False, indent=indent).encode
     try:
         text = encode(value)
@@ -205,7 +211,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
             return text
     except (ValueError, TypeError, RecursionError):
         pass
-    return encode(holdable_value(value))
+    return encode(_held(value, _without_surrogates))
 
 
 def kept_json(value: Any) -> str:
@@ -219,12 +225,12 @@ def kept_json(value: Any) -> str:
 def shown_json(text: str) -> Any:
     """The value of a ``kept_json`` as it may leave."""
     value = json.loads(text)
-    return holdable_value(value) if _may_be_odd(text) else value
+    return _held(value, _without_surrogates) if _may_be_odd(text) else value
 
 
 def _may_be_odd(text: str) -> bool:
     """Whether JSON of ours may have what others cannot hold; cheap, for it is asked of every row of every listing."""
-    return ("\\u" in text and _ODD_ESCAPE.search(text) is not None) or (len(text) > 308 and _MANY_DIGITS.search(text) is not None)
+    return ("\\u" in text and _SURROGATE_ESCAPE.search(text) is not None) or (len(text) > 308 and _MANY_DIGITS.search(text) is not None)
 
 
 # --- names of files -------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +29,7 @@ from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
 from packhorse.sites.site import local_site
 from packhorse.store import allocations as stored
-from packhorse.store.deliveries import add_deliveries, open_deliveries
+from packhorse.store.deliveries import add_deliveries, open_deliveries, update_delivery
 from packhorse.store.moves import place_tasks
 from packhorse.store.runs import get_run
 from packhorse.store.schema import TASKS_PER_RUN, deliveries
@@ -215,3 +216,31 @@ def test_names_of_files_come_back_from_columns_as_they_went_in(room: Room) -> No
         raw = connection.execute(sa.select(sa.type_coerce(deliveries.c.path, sa.Text)).order_by(deliveries.c.id)).scalars().all()
     assert found == [(name, f"/o/{name}", f"file:///t/{name}") for name in names]
     assert list(raw) == ["caf\\xe9.txt", "\\x5cxe9", "é\\x5cx5c", "plain"]
+
+
+def test_whatever_the_world_says_fits_its_column(room: Room) -> None:
+    run = room.submit()
+    with room.room.database.write() as connection:
+        task = get_run(connection, run).seq * TASKS_PER_RUN  # type: ignore[union-attr]
+        add_deliveries(connection, "local", [{"task_id": task, "attempt": 1, "path": "p", "source": "s", "url": "u"}])
+        (row,) = open_deliveries(connection, "local", 10)
+        update_delivery(connection, row.id, error="a\0b\ud800\udce9", size=10**30)
+        (row,) = open_deliveries(connection, "local", 10)
+        assert (row.error, row.size) == ("a\ufffdb\ufffd\ufffd", (1 << 63) - 1)
+        seq = stored.insert_allocation(connection, "a-x", "local", "{}", 1.0)
+        stored.update_allocation(connection, seq, job_id="7\0" * 200, reason="\ud800", state="PENDING")
+        allocation = stored.get_allocation(connection, seq)
+        assert (allocation.job_id, allocation.reason) == ("7\ufffd" * 100, "\ufffd")
+
+
+def test_files_that_are_no_agents_are_not_read_as_journals(room: Room, home: Path) -> None:
+    site = local_site(str(home / "site"))
+    folder = home / "site" / "spool" / "a-1" / "journal"
+    folder.mkdir(parents=True)
+    for name in (b"node-1.jsonl", b"caf\xe9.jsonl", b"x" * 240 + b".jsonl", b"node-1.beat"):
+        (Path(os.fsdecode(os.fsencode(folder) + b"/" + name))).write_bytes(b"{}\n")
+    assert list(Collector(site, Specs(), Durations()).fetch("a-1", {})) == ["node-1"]
+
+
+def test_tokens_of_nobody_are_revoked_without_a_fuss(room: Room) -> None:
+    assert [Tokens(room.room.database).revoke(user) for user in ("a\0", "\udce9", "\ud800")] == [0, 0, 0]

@@ -14,7 +14,8 @@ from packhorse.agent import text as agent
 from packhorse.agent.outcome import Verdict
 from packhorse.agent.slot.result import parse_result
 from packhorse.domain import text
-from packhorse.domain.errors import InvalidRequest, Problem
+from packhorse.domain.errors import InvalidManifest, InvalidRequest, Problem
+from packhorse.domain.manifest import parse_manifest
 from packhorse.domain.run import AppRun
 from tests.fixtures.oddtext import RESULTS, any_text, any_value
 
@@ -57,7 +58,8 @@ def strictly(data: str) -> Any:
         raise ValueError(name)
 
     value = json.loads(data, parse_constant=refuse)
-    assert text.value_problem(value) in (None, "it is nested more than 100 levels deep")
+    why = text.value_problem(value) or ""
+    assert why in ("", "it is nested more than 100 levels deep") or why.endswith("NUL character"), "that JSON can have"
     return value
 
 
@@ -119,6 +121,21 @@ def test_a_refusal_can_be_shown_whatever_it_quotes() -> None:
     refusal = InvalidRequest("no '\ud800'", hint="\0", problems=[Problem("row 1, '\udce9'", "is \udfff", "\0")])
     str(refusal).encode()
     assert str(refusal) == "no '\ufffd' \ufffd\n  - row 1, '\ufffd': is \ufffd \ufffd"
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ('env: {A: "a\\0"}', "field 'env.A': holds a NUL character"),
+        ('description: "a\\0"', "field 'description': holds a NUL character"),
+        ("parameters: {x: {type: number, minimum: .nan}}", "field 'parameters.x.minimum': is NaN"),
+        ('arguments: ["\\uD800"]', "arguments"),
+    ],
+)
+def test_a_manifest_with_what_cannot_be_held_is_refused_with_its_field(field: str, words: str) -> None:
+    with pytest.raises(InvalidManifest) as refusal:
+        parse_manifest(f"packhorse: 1\nname: t\nversion: '1'\ncommand: ['true']\n{field}\n", "app.yaml")
+    assert words in str(refusal.value)
 
 
 @pytest.mark.parametrize(
