@@ -178,7 +178,7 @@ def run_files(service: Services, user: CurrentUser, run_id: str) -> list[RunFile
     return [RunFile(name=name, filename=path.name, bytes=path.stat().st_size) for name, path in files.items() if path.is_file()]
 
 
-@router.get("/runs/{run_id}/files/{name}", summary="Download what the gathering task left", response_class=FileResponse)
+@router.get("/runs/{run_id}/files/{name:path}", summary="Download what the gathering task left", response_class=FileResponse)
 def run_file(service: Services, user: CurrentUser, run_id: str, name: str) -> FileResponse:
     """By its name in the app's manifest."""
     path = service.gathered(user, run_id).get(name)

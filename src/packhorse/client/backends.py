@@ -235,6 +235,8 @@ class HttpBackend:
         for file in self._json("GET", f"/runs/{_part(run_id)}/files"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             target = folder / Path(file["filename"]).name
+            if target in found.values():  # of another folder
+                target = folder / f"{len(found)}-{target.name}"
             self._download(f"/runs/{_part(run_id)}/files/{_part(file['name'])}", target)
             found[file["name"]] = target
         return found

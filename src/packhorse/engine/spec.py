@@ -12,8 +12,9 @@ from packhorse.domain.app import AppManifest, ParameterType, Session
 from packhorse.domain.dataurl import is_url
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
+from packhorse.domain.outputpath import below_prefix, fixed_folder, is_pattern, kept_as, matching, normal, output_entry, plain
 from packhorse.domain.outputurl import below
-from packhorse.domain.render import Renderer, Template, app_template, limits, template_key, threads
+from packhorse.domain.render import Renderer, Template, app_template, granted, limits, output_paths, template_key, threads
 from packhorse.domain.resources import Resources, resources_from_tes
 from packhorse.domain.task import Executor, Task
 from packhorse.engine.collecting.retry import RetryPolicy
@@ -154,9 +155,9 @@ class RunSpec:
                 how = {"session": self.session_of(role), "network": self.app.network}
                 boxed = place.containers.of(self.app.image, template.document["env"], resources, [place.app_dir, *refdata.values()], **how)
                 document = {**template.document, "env": {}, "container": boxed}
-                template = Template(template_key(document), document, template.arguments)
+                template = replace(template, key=template_key(document), document=document)
             elif launcher := place.launch(resources):
-                template = Template(template.key, template.document, _after(launcher, template.arguments))
+                template = replace(template, arguments=_after(launcher, template.arguments))
             self._templates[key] = template
         return self._templates[key]
 
@@ -175,13 +176,32 @@ class RunSpec:
         """Whether outputs of its tasks may have URLs."""
         return self.outputs is not None or self.kind == "tasks"
 
-    def output_urls(self, role: str, params: Mapping[str, Any], index: int, paths: Sequence[str]) -> dict[str, str]:
-        """Where the outputs ``paths`` of a task are delivered to, those that are; ``params`` as they are stored."""
-        own = params["task"].get("outputs") or () if role == "task" else ()
-        named = {item["path"]: item["url"] for item in own if item.get("url")}
-        if self.outputs is not None:
-            named = {**{path: below(self.outputs, self.run_id, str(index), path) for path in paths}, **named}
-        return named
+    def output_urls(self, role: str, params: Mapping[str, Any], index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """(path, URL) of those ``files`` of a task, as its journal names them, that are delivered; ``params`` as they are stored."""
+        own = [item for item in params["task"].get("outputs") or () if item.get("url")] if role == "task" else []
+        found: dict[tuple[str, str], None] = {}
+        for file in files:
+            path, declared = str(file["path"]), file.get("glob")
+            urls = [_own_url(item, path) for item in own if _is_of(item["path"], path, declared)]
+            if not urls and self.outputs is not None:
+                urls = [below(self.outputs, self.run_id, str(index), kept_as(path))]
+            found.update(dict.fromkeys((path, url) for url in urls))
+        return list(found)
+
+    def gathered(self, index: int, kept: Sequence[str]) -> dict[str, str]:
+        """Where the outputs of the gathering task are below its folder, by name; ``kept`` is what it left, by path."""
+        if self.app is None or self.app.gather is None:
+            return {}
+        values = {**granted(self.granted("gather", None)), "run": self.run_id, "task": public_task_id(self.run_id, index)}
+        found: dict[str, str] = {}
+        for name, output in output_paths(self.app.gather.outputs).items():
+            path = output.render(values)["path"]
+            if output.glob:
+                folder = fixed_folder(path)
+                found.update({f"{name}/{below_prefix(match, folder)}": match for match in matching(path, kept)})
+            else:
+                found[name] = path
+        return found
 
     def session_of(self, role: str) -> Session:
         """How processes serve tasks of this role."""
@@ -216,13 +236,15 @@ class RunSpec:
             if role == "gather":
                 values["results"] = place.results
             line["argv"] = template.arguments(values)
+            if template.outputs is not None:
+                line["outputs"] = template.outputs(values)
             if "container" in document and place.containers is not None:
                 paths = [*files.values(), *([place.results] if role == "gather" else [])]
                 line |= _own_binds(place.containers, self.session_of(role), paths)
         line["t"] = key
         if self.is_resumable(role):
             line["work"] = f"{outputs}/{self.run_id}/{index}.work"
-        if document["outputs"]:
+        if document["outputs"] or "outputs" in line:
             line["out"] = f"{outputs}/{self.run_id}/{index}"
         return key, document, line
 
@@ -247,7 +269,7 @@ def _render_task(stored: dict[str, Any], place: Place, resources: Resources) -> 
         "start": None,
         "env": env,
         **limits(resources),
-        "outputs": [{"path": output.path, "optional": False} for output in task.outputs or []],
+        "outputs": [output_entry(output.path) for output in task.outputs or []],
         "result": "none",
     }
     inputs: list[Line] = []
@@ -256,7 +278,7 @@ def _render_task(stored: dict[str, Any], place: Place, resources: Resources) -> 
             inputs.append({"path": item.path, "content": item.content})
         elif item.path in stored["upstream"]:
             run_id, index, path = stored["upstream"][item.path]
-            inputs.append({"path": item.path, "source": f"{place.outputs}/{run_id}/{index}/{path}"})
+            inputs.append({"path": item.path, "source": f"{place.outputs}/{run_id}/{index}/{kept_as(path)}"})
         else:
             inputs.append({"path": item.path, "source": place.bring(file_path(item.url or ""))})
     steps = [_step(executor, place, env, resources) for executor in task.executors]
@@ -267,6 +289,18 @@ def _render_task(stored: dict[str, Any], place: Place, resources: Resources) -> 
     if place.containers is not None:
         line |= _own_binds(place.containers, Session.NONE, [item["source"] for item in inputs if "source" in item])
     return document, line
+
+
+def _is_of(output: str, path: str, pattern: str | None) -> bool:
+    """Whether the output that is declared as ``output`` is what a journal calls ``path``, matched by ``pattern`` if by one."""
+    return output == pattern if is_pattern(output) else pattern is None and normal(plain(output)) == normal(path)
+
+
+def _own_url(output: Mapping[str, Any], path: str) -> str:
+    """Where ``path``, which is that output or which its pattern matched, goes: as TES says of ``path_prefix``."""
+    if not is_pattern(output["path"]):
+        return str(output["url"])
+    return below(output["url"], below_prefix(path, plain(output.get("path_prefix") or "")))
 
 
 def _after(words: Sequence[str], render: Renderer) -> Renderer:

@@ -211,6 +211,8 @@ class Site:
     def fetch_output(self, path: str, downloads: Path) -> Path:
         """A file of this site on this machine: itself, or a copy below ``downloads``. Raises FileNotFoundError."""
         if self.transport.is_local:
+            if not os.path.lexists(path):
+                raise FileNotFoundError(path)
             return Path(path)
         target = downloads / self.name / path.removeprefix(f"{self.root}/")
         if not target.exists():

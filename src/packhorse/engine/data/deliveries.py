@@ -6,7 +6,6 @@ A task whose outputs are on their way stays RUNNING, without an allocation, unti
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -17,6 +16,7 @@ import sqlalchemy as sa
 import structlog
 
 from packhorse.domain.failures import FailureClass
+from packhorse.domain.outputpath import kept_as
 from packhorse.domain.outputurl import below
 from packhorse.domain.states import DataState, TaskState
 from packhorse.engine.clock import Clock
@@ -196,13 +196,6 @@ class Deliveries:
         return fetch
 
 
-def of_outputs(files: Sequence[dict[str, Any]], urls: dict[str, str], folder: str, task: int, attempt: int) -> list[dict[str, Any]]:
-    """The rows of what an attempt left in its output ``folder`` and is to go to ``urls``, by path."""
-    by_path: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for file in files:
-        by_path[str(file["path"])].append(file)
-    return [
-        {"task_id": task, "attempt": attempt, "path": path, "source": f"{folder}/{path}", "url": urls[path]}
-        for path in by_path
-        if path in urls
-    ]
+def of_outputs(urls: Sequence[tuple[str, str]], folder: str, task: int, attempt: int) -> list[dict[str, Any]]:
+    """The rows of what an attempt left in its output ``folder`` and is to go to ``urls``: (path, URL)."""
+    return [{"task_id": task, "attempt": attempt, "path": path, "source": f"{folder}/{kept_as(path)}", "url": url} for path, url in urls]

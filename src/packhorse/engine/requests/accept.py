@@ -22,6 +22,7 @@ from packhorse.domain.run import MAX_TASKS, AppRun, NamedTask, RunOptions, TaskR
 from packhorse.domain.task import FileType
 from packhorse.engine.containers import why_no_container
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.paths import FilledPaths
 from packhorse.engine.spec import NO_IMAGE, RunSpec, file_path, is_data, task_resources
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
@@ -88,6 +89,9 @@ def accept_app_run(
     common, wrong = check_row(manifest.parameters, request.params, "common parameters", files.problem, partial=True)
     problems += wrong
     spec = replace(spec, params=_absolute(manifest, common), site=site)
+    filled = FilledPaths(manifest.outputs, spec.app.resources) if spec.app is not None and not problems else None
+    if manifest.gather is not None and request.gather:
+        problems += FilledPaths(manifest.gather.outputs, manifest.gather.resources).problems("", {})
     tasks: list[NewTask] = []
     for number, row in enumerate(rows, start=1):
         if number > MAX_TASKS:
@@ -96,6 +100,8 @@ def accept_app_run(
             continue
         values, wrong = check_row(manifest.parameters, row, f"row {number}", files.problem, elsewhere=request.params)
         problems += wrong
+        if filled is not None and not wrong:
+            problems += filled.problems(f"row {number}", {**spec.defaults, **values})
         if not problems:
             params = _absolute(manifest, values)
             tasks.append(NewTask("row", json.dumps(params, separators=(",", ":")), data=spec.data_of("row", params)))
