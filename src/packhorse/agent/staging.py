@@ -7,14 +7,17 @@ from .outcome import Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Sequence, Set
+    from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 
-def inside(folder: str, path: str, why: str) -> str:
+def inside(folder: str, path: str, why: str, root: "Optional[str]" = None) -> str:
     """The absolute path of `path` in `folder`, as written (not resolved); Verdict if it would leave the folder.
 
-    What its parents resolve to counts: a symbolic link may not carry it outside either.
+    What its parents resolve to counts: a symbolic link may not carry it outside either. With `root`, an absolute path is looked for
+    in that folder of `folder`.
     """
+    if root is not None and os.path.isabs(path):
+        return inside(folder, root.rstrip("/") + "/" + path.strip("/"), why)
     if not path or os.path.isabs(path) or ".." in path.split("/") or "\0" in path:
         raise Verdict(why, "%r is not a relative path inside the work folder" % path)
     target = os.path.join(folder, os.path.normpath(path))
@@ -30,12 +33,21 @@ def contains(folder: str, path: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def place_inputs(work: str, inputs: "Sequence[Dict[str, Any]]") -> "Set[str]":
+def make_folders(work: str, folders: "Sequence[str]") -> None:
+    """Make folders in the work folder, for what is bound there or expected by the program."""
+    for path in folders:
+        try:
+            os.makedirs(inside(work, str(path), "inputs"), exist_ok=True)
+        except OSError as error:
+            raise Verdict("inputs", "folder %s: %s" % (path, error)) from None
+
+
+def place_inputs(work: str, inputs: "Sequence[Dict[str, Any]]", root: "Optional[str]" = None) -> "Set[str]":
     """Link or write a task's inputs into its work folder; returns the paths of the links made."""
     links = set()
     for entry in inputs:
         path = str(entry.get("path", ""))
-        target = inside(work, path, "inputs")
+        target = inside(work, path, "inputs", root)
         try:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             if entry.get("content") is not None:
@@ -54,12 +66,13 @@ def place_inputs(work: str, inputs: "Sequence[Dict[str, Any]]") -> "Set[str]":
     return links
 
 
-def take_outputs(work: str, outputs: "Sequence[Dict[str, Any]]", out: "Any", links: "Set[str]") -> "List[Dict[str, Any]]":
+def take_outputs(
+    work: str, outputs: "Sequence[Dict[str, Any]]", out: "Any", links: "Set[str]", root: "Optional[str]" = None
+) -> "List[Dict[str, Any]]":
     """Move declared outputs to the folder `out`; returns {path, size} of each. Nothing is moved unless all are good."""
     moves = []
-    for entry in outputs:
-        path = str(entry.get("path", ""))
-        source = inside(work, path, "outputs")
+    for path, pattern, entry in matched(work, outputs, root):
+        source = inside(work, path, "outputs", root)
         if not os.path.lexists(source):
             if entry.get("optional"):
                 continue
@@ -69,17 +82,39 @@ def take_outputs(work: str, outputs: "Sequence[Dict[str, Any]]", out: "Any", lin
             raise Verdict("outputs", "%s leads out of the work folder, to %s" % (path, real))
         if not os.path.exists(real):
             raise Verdict("outputs", "%s is a link to nothing" % path)
-        moves.append((path, real, size_of(work, real, links)))
+        moves.append((path, real, size_of(work, real, links), pattern))
     if moves and not out:
         raise Verdict("outputs", "the task has outputs but no folder for them (out)")
     files = []
-    for path, real, size in moves:
+    for path, real, size, pattern in moves:
         try:
-            move(real, os.path.join(str(out), os.path.normpath(path)))
+            move(real, os.path.join(str(out), os.path.normpath(path).lstrip("/")))
         except OSError as error:
             raise Verdict("outputs", "%s could not be moved to %s: %s" % (path, out, error)) from None
-        files.append({"path": path, "size": size})
+        files.append({"path": path, "size": size, "glob": pattern} if pattern else {"path": path, "size": size})
     return files
+
+
+def matched(work: str, outputs: "Sequence[Dict[str, Any]]", root: "Optional[str]") -> "Iterator[Tuple[str, Optional[str], Dict[str, Any]]]":
+    """Each declared output as (path, the pattern that it matches, declaration)."""
+    from .wildcards import expand
+
+    def names(path: str) -> "Optional[List[str]]":
+        try:
+            return os.listdir(inside(work, path or ".", "outputs", root))
+        except OSError:
+            return None
+
+    for entry in outputs:
+        path = str(entry.get("path", ""))
+        if not entry.get("glob"):
+            yield path, None, entry
+            continue
+        found = expand(path, names, lambda path: os.path.lexists(inside(work, path, "outputs", root)))
+        if not found and not entry.get("optional"):
+            raise Verdict("outputs", "the task left nothing that matches %s" % path)
+        for match in found:
+            yield match, path, entry
 
 
 def size_of(work: str, path: str, links: "Set[str]") -> int:

@@ -247,3 +247,30 @@ def test_worker_is_root_or_not(spool: Spool) -> None:
     """A task runs as whoever runs the agent, in a folder that it may write to."""
     spool.run(spool.sh("id -u; touch here"))
     assert int(spool.output(1)) == os.getuid()
+
+
+def test_wildcards_absolute_paths_and_folders(spool: Spool) -> None:
+    ends = spool.run(
+        spool.sh(
+            "test -d scratch/deep && cp root/data/in.txt root/data/out.txt; touch root/data/.hidden.txt; mkdir p; echo 1 > p/a.txt",
+            root="root",
+            folders=["scratch/deep", "root/data"],
+            inputs=[{"path": "/data/in.txt", "content": "in"}],
+            outputs=[
+                {"path": "/data/o*.txt", "glob": True},
+                {"path": "p/[a-c].txt", "glob": True},
+                {"path": "q*", "glob": True, "optional": True},
+            ],
+        ),
+        spool.sh(":", outputs=[{"path": "*.txt", "glob": True}]),
+        spool.sh("touch 'a*'", outputs=[{"path": "a*"}]),
+        spool.task("/bin/true", folders=["../x"]),
+    )
+    assert ends[1]["files"] == [
+        {"path": "/data/out.txt", "size": 2, "glob": "/data/o*.txt"},
+        {"path": "p/a.txt", "size": 2, "glob": "p/[a-c].txt"},
+    ]
+    assert (spool.root / "out/1/data/out.txt").read_text() == "in" and (spool.root / "out/1/p/a.txt").exists()
+    assert ends[2]["why"] == "outputs" and "*.txt" in ends[2]["msg"]
+    assert ends[3]["files"] == [{"path": "a*", "size": 0}]
+    assert ends[4]["why"] == "inputs" and "../x" in ends[4]["msg"]

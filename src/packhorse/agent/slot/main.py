@@ -208,10 +208,11 @@ class Slot(Files):
         """Stage in, execute and stage out in the current work folder."""
         inputs, outputs = task.get("inputs"), task.get("outputs")
         links: "Set[str]" = set()
-        if inputs:
-            from ..staging import place_inputs
+        if inputs or task.get("folders"):
+            from ..staging import make_folders, place_inputs
 
-            links = place_inputs(self.work, inputs)
+            make_folders(self.work, task.get("folders") or ())
+            links = place_inputs(self.work, inputs or (), task.get("root"))
         env = self.task_env(task)
         kind = task.get("session") or "none"
         if kind != "none":
@@ -234,7 +235,7 @@ class Slot(Files):
             if outputs:
                 from ..staging import take_outputs
 
-                outcome.files = take_outputs(self.work, outputs, task.get("out"), links)
+                outcome.files = take_outputs(self.work, outputs, task.get("out"), links, task.get("root"))
             if task.get("result", "none") != "none":
                 from .result import read_result
 
