@@ -18,6 +18,7 @@ from packhorse.api.auth import CurrentUser
 from packhorse.domain.config import problems_of
 from packhorse.domain.errors import InvalidRequest, TooLarge
 from packhorse.domain.run import AppRun, TaskRun
+from packhorse.domain.submitted import is_tes_task, task_run
 
 MAX_JSON_BYTES = 64_000_000
 MAX_TABLE_BYTES = 1_000_000_000
@@ -63,21 +64,20 @@ TableBody = Annotated[IO[bytes], Depends(table_body)]
 
 
 def parse_run(body: IO[bytes]) -> AppRun | TaskRun:
-    """The run that a JSON body asks for: with ``tasks`` a TaskRun, else an AppRun."""
+    """The run that a JSON body asks for: with ``tasks`` or of a TES task by itself a TaskRun, else an AppRun."""
     try:
         document = from_json(body.read(), allow_inf_nan=False)
     except ValueError as error:
         raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
-        raise InvalidRequest("The body is not a run: expected an object with 'app', or with 'tasks'.")
-    kind = TaskRun if "tasks" in document else AppRun
-    return validate_run(kind, document)
+        raise InvalidRequest("The body is not a run: expected an object with 'app', with 'tasks', or a TES task.")
+    return task_run(document) if "tasks" in document or is_tes_task(document) else validate_app_run(document)
 
 
-def validate_run(kind: type[AppRun] | type[TaskRun], document: dict[str, Any]) -> AppRun | TaskRun:
-    """``document`` as a run of this kind, or a refusal with all that is wrong."""
+def validate_app_run(document: dict[str, Any]) -> AppRun:
+    """``document`` as a run of an app, or a refusal with all that is wrong."""
     try:
-        return kind.model_validate(document)
+        return AppRun.model_validate(document)
     except ValidationError as error:
         raise InvalidRequest("The run was not accepted.", problems=problems_of(error, "")) from None
 

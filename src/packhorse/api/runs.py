@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from packhorse.api.auth import CurrentUser
-from packhorse.api.bodies import JsonBody, TableBody, parse_object, parse_run, read_rows, validate_run
+from packhorse.api.bodies import JsonBody, TableBody, parse_object, parse_run, read_rows, validate_app_run
 from packhorse.api.deps import Cursor, IdempotencyKey, Limit, Services
 from packhorse.api.results import as_csv, as_json_lines, begun
 from packhorse.domain.errors import InvalidRequest, NotFound
@@ -50,7 +50,7 @@ class RunFile(BaseModel):
     },
 )
 def submit(service: Services, user: CurrentUser, body: JsonBody, response: Response, key: IdempotencyKey = None) -> RunView:
-    """One app over a table (``app``, ``over``), or tasks with edges (``tasks``). The same Idempotency-Key returns the same run."""
+    """An app over a table (``app``, ``over``), tasks with edges (``tasks``), or a TES task. The same Idempotency-Key gives the same run."""
     with body:
         request = parse_run(body)
     return _submit(service, user, request, key, response)
@@ -92,7 +92,7 @@ def submit_table(
         objects = {"params": params, "tags": tags, "resources": resources, "retry": retry}
         document: dict[str, Any] = {field: parse_object(field, text) for field, text in objects.items()}
         plain = {"app": app, "name": name, "session": session, "gather": gather, "image": image, "outputs": outputs}
-        run = validate_run(AppRun, {**plain, **document})
+        run = validate_app_run({**plain, **document})
         rows = read_rows(request.headers.get("content-type", ""), body)
         return _submit(service, user, run, key, response, rows)
 

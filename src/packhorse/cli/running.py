@@ -18,8 +18,9 @@ from packhorse.client import Client, RunHandle
 from packhorse.client.tables import read_table
 from packhorse.domain.app import Session
 from packhorse.domain.errors import InvalidRequest, NotFound
-from packhorse.domain.run import AppRun, RunRequest, TaskRun
+from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TERMINAL, TaskState
+from packhorse.domain.submitted import task_run
 from packhorse.domain.views import TaskView
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -169,18 +170,19 @@ def _request(arguments: RunArguments) -> AppRun | TaskRun:
         raise InvalidRequest("Say what to run: an app, or --tasks with a file of tasks.", hint="See 'packhorse run --help'.")
     if arguments.app is not None:
         return AppRun(app=arguments.app, params=_pairs("--set", arguments.settings), gather=arguments.gather, **common)
-    return RunRequest.model_validate({"tasks": _read_tasks(Path(arguments.tasks or "")), **common}).run
+    said = {name: value for name, value in common.items() if value not in (None, "", {})}
+    return task_run(_read_tasks(Path(arguments.tasks or "")), said)
 
 
 def _read_tasks(path: Path) -> Any:
     if not path.is_file():
-        raise NotFound(f"There is no file {path}.", hint="It holds a list of tasks: name, task (a TES document), after.")
+        raise NotFound(f"There is no file {path}.", hint="It holds a TES task, or a list of tasks: name, task, after.")
     try:
         text = path.read_text(encoding="utf-8")
         document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         raise InvalidRequest(f"{path} cannot be read: {str(error).splitlines()[0]}.") from None
-    return document["tasks"] if isinstance(document, dict) and "tasks" in document else document
+    return document
 
 
 def _pairs(option: str, texts: list[str]) -> dict[str, str]:

@@ -15,7 +15,8 @@ from packhorse.client.tables import rows_of
 from packhorse.domain.app import Session
 from packhorse.domain.config import load_config
 from packhorse.domain.errors import InvalidRequest
-from packhorse.domain.run import AppRun, NamedTask, TaskRun
+from packhorse.domain.run import AppRun, NamedTask
+from packhorse.domain.submitted import task_run
 from packhorse.domain.views import Account, AccountBy, AppView, ImageView, RunView
 
 
@@ -95,12 +96,13 @@ class Client:
         )  # fmt: skip
         return self._handle(self._backend.submit(request, rows_of(over)))
 
-    def run_tasks(self, tasks: Iterable[NamedTask | Mapping[str, Any]], *, name: str = "", client_key: str | None = None) -> RunHandle:
-        """Submits TES tasks with edges."""
-        named = [task if isinstance(task, NamedTask) else NamedTask.model_validate(task) for task in tasks]
-        if not named:
-            raise InvalidRequest("There are no tasks to run.")
-        return self._handle(self._backend.submit(TaskRun(tasks=named, name=name, client_key=client_key)))
+    def run_tasks(
+        self, tasks: Mapping[str, Any] | Iterable[NamedTask | Mapping[str, Any]], *, name: str = "", client_key: str | None = None
+    ) -> RunHandle:
+        """Submits TES tasks with edges, or one TES task by itself."""
+        said = {"name": name, "client_key": client_key}
+        document = tasks if isinstance(tasks, Mapping) else list(tasks)
+        return self._handle(self._backend.submit(task_run(document, {key: value for key, value in said.items() if value})))
 
     def get(self, run_id: str) -> RunHandle:
         """A run that was submitted before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from packhorse.domain.app import Session
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
@@ -15,6 +15,8 @@ from packhorse.domain.task import Task
 MAX_TASKS = 1_000_000
 MAX_TASK_BYTES = 256 * 1024
 TASK_URL = "task://"
+TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+MAX_NAME = 200
 
 
 class RunOptions(BaseModel):
@@ -22,7 +24,7 @@ class RunOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(max_length=200)] = ""
+    name: Annotated[str, Field(max_length=MAX_NAME)] = ""
     tags: dict[str, str] = {}
     client_key: Annotated[str, Field(max_length=200)] | None = None
     """Makes submission idempotent: the same key of the same user returns the same run."""
@@ -54,7 +56,7 @@ class NamedTask(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    name: Annotated[str, Field(pattern=TASK_NAME)]
     task: Task
     after: list[str] = []
 
@@ -71,19 +73,8 @@ class TaskRun(RunOptions):
     tasks: list[NamedTask] = Field(min_length=1)
 
 
-class RunRequest(BaseModel):
-    """What the front doors take: exactly one of the two kinds of run."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    run: AppRun | TaskRun
-
-    @model_validator(mode="before")
-    @classmethod
-    def _say_which(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "run" not in data:
-            return {"run": data}
-        return data
+class RunRequest(RootModel[AppRun | TaskRun | Task]):
+    """What the front doors take: an app over a table, tasks with edges, or a TES task by itself."""
 
 
 def is_task_url(url: str | None) -> bool:

@@ -89,7 +89,7 @@ def accept_app_run(
     common, wrong = check_row(manifest.parameters, request.params, "common parameters", files.problem, partial=True)
     problems += wrong
     spec = replace(spec, params=_absolute(manifest, common), site=site)
-    filled = FilledPaths(manifest.outputs, spec.app.resources) if spec.app is not None and not problems else None
+    filled = FilledPaths(manifest.outputs, spec.app.resources) if not problems and spec.app is not None else None
     if manifest.gather is not None and request.gather:
         problems += FilledPaths(manifest.gather.outputs, manifest.gather.resources).problems("", {})
     tasks: list[NewTask] = []
