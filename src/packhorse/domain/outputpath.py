@@ -86,9 +86,9 @@ def below_prefix(path: str, prefix: str) -> str:
 
 def same_output(declared: str, wanted: str) -> bool:
     """Whether somebody who wants ``wanted`` of a task means the output that it declares as ``declared``."""
-    if wanted == declared or not is_pattern(declared):
-        return kept_as(wanted) in (kept_as(declared), kept_as(plain(declared)))
-    return not is_pattern(wanted) and matches(kept_as(declared), kept_as(wanted))
+    if is_pattern(declared):
+        return wanted != declared and matches(kept_as(declared), kept_as(wanted))
+    return kept_as(wanted) in (kept_as(declared), kept_as(plain(declared)))
 
 
 def part_problem(path: str) -> str | None:

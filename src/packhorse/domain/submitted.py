@@ -46,7 +46,9 @@ def task_run(document: Any, options: Mapping[str, Any] | None = None) -> TaskRun
 
 def _named(items: list[Any] | tuple[Any, ...]) -> list[Any]:
     """TES documents among them get names: their own, where it is one that another task can name, and is free."""
-    taken = {item.name if isinstance(item, NamedTask) else item.get("name") for item in items if isinstance(item, Mapping | NamedTask)}
+    taken = {
+        item.name if isinstance(item, NamedTask) else _text(item.get("name")) for item in items if isinstance(item, Mapping | NamedTask)
+    }
     named: list[Any] = []
     used: set[str] = set()
     for number, item in enumerate(items, start=1):
