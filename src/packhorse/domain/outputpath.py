@@ -54,6 +54,12 @@ def fixed_folder(path: str) -> str:
     return plain("/".join(parts[:fixed])) or ("/" if path.startswith("/") else "")
 
 
+def fixed_text(path: str) -> str:
+    """How everything begins that a declared path names: what is before its first wildcard."""
+    fixed = re.match(r"(?:\\.|[^\\*?\[])*", path, re.DOTALL)
+    return plain(fixed[0]) if fixed else ""
+
+
 def matches(pattern: str, path: str) -> bool:
     """Whether ``pattern`` may match ``path``. Classes like ``[[:digit:]]`` are not looked into: where the file is, they are."""
     wanted, given = PurePosixPath(pattern).parts, PurePosixPath(path).parts

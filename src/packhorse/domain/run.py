@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
@@ -9,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 from packhorse.domain.app import Session
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.graph import find_cycle
-from packhorse.domain.paths import folder_problem
+from packhorse.domain.outputpath import is_pattern, same_output
 from packhorse.domain.task import Task
+from packhorse.domain.taskpaths import path_problems
 
 MAX_TASKS = 1_000_000
 MAX_TASK_BYTES = 256 * 1024
@@ -89,7 +91,7 @@ def parse_task_url(url: str | None) -> tuple[str, str]:
 
 
 def check_tasks(tasks: list[NamedTask]) -> None:
-    """Refuses what is wrong with a pipeline by itself: names, edges, cycles, paths. All problems at once."""
+    """Refuses what is wrong with a pipeline by itself: names, edges, cycles, paths. All problems at once. Images are those of its run."""
     if len(tasks) > MAX_TASKS:
         raise TooLarge(f"The run has {len(tasks):,} tasks; the limit is {MAX_TASKS:,}.", hint="Submit it as several runs.")
     problems: list[Problem] = []
@@ -111,25 +113,19 @@ def check_tasks(tasks: list[NamedTask]) -> None:
 def _task_problems(item: NamedTask, by_name: dict[str, NamedTask]) -> list[Problem]:
     where = f"task '{item.name}'"
     problems = [Problem(where, f"waits for '{need}', which is not a task of this run.") for need in item.needs if need not in by_name]
+    in_images = all(executor.image is not None for executor in item.task.executors)
+    problems += [replace(one, where=f"{where}, {one.where}") for one in path_problems(item.task, in_images=in_images)]
     for given in item.task.inputs or []:
-        problems += _path_problem(f"{where}, input", given.path)
         if given.url is None and given.content is None:
             problems.append(Problem(f"{where}, input '{given.path}'", "has neither 'url' nor 'content'."))
         if is_task_url(given.url):
             upstream, wanted = parse_task_url(given.url)
-            known = {output.path for output in by_name[upstream].task.outputs or []} if upstream in by_name else {wanted}
-            if wanted not in known:
+            declared = [output.path for output in by_name[upstream].task.outputs or []] if upstream in by_name else [wanted]
+            if wanted in declared and is_pattern(wanted):
+                hint = "Name one of the files that it matches, or declare the folder that they are in."
+                problems.append(Problem(where, f"takes '{wanted}' of task '{upstream}', which is a pattern.", hint))
+            elif not any(same_output(one, wanted) for one in declared):
                 problems.append(Problem(where, f"takes '{wanted}' of task '{upstream}', which does not declare that output."))
-    for output in item.task.outputs or []:
-        problems += _path_problem(f"{where}, output", output.path)
-    for executor in item.task.executors:
-        for path in (executor.workdir, executor.stdin, executor.stdout, executor.stderr):
-            problems += _path_problem(f"{where}, executor", path) if path is not None else []
     if len(item.task.model_dump_json()) > MAX_TASK_BYTES:
         problems.append(Problem(where, f"is larger than {MAX_TASK_BYTES:,} bytes.", "Put large content into files."))
     return problems
-
-
-def _path_problem(where: str, path: str) -> list[Problem]:
-    why = folder_problem(path)
-    return [Problem(where, f"the path '{path[:200]}' {why}.")] if why else []

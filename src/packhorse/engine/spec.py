@@ -17,8 +17,10 @@ from packhorse.domain.outputurl import below
 from packhorse.domain.render import Renderer, Template, app_template, granted, limits, output_paths, template_key, threads
 from packhorse.domain.resources import Resources, resources_from_tes
 from packhorse.domain.task import Executor, Task
+from packhorse.domain.taskpaths import AbsolutePaths
 from packhorse.engine.collecting.retry import RetryPolicy
 from packhorse.engine.containers import Containers, input_binds
+from packhorse.engine.rootpaths import ROOT, RootPaths, in_work
 from packhorse.store.data import DataKey
 from packhorse.store.schema import TASKS_PER_RUN
 
@@ -47,6 +49,8 @@ class Place:
     containers: Containers | None = None
     data: Mapping[DataKey, str] = field(default_factory=dict)
     launch: Callable[[Resources], list[str]] = _starts_itself
+    copy: Callable[[str], str] | None = None
+    """How an input file gets to where none of the site's own is, for containers."""
 
 
 def with_data(place: Place, data: Mapping[DataKey, str]) -> Place:
@@ -272,23 +276,40 @@ def _render_task(stored: dict[str, Any], place: Place, resources: Resources) -> 
         "outputs": [output_entry(output.path) for output in task.outputs or []],
         "result": "none",
     }
-    inputs: list[Line] = []
+    sources: dict[str, str] = {}
+    paths = AbsolutePaths.of(task)
     for item in task.inputs or []:
-        if item.content is not None:
-            inputs.append({"path": item.path, "content": item.content})
-        elif item.path in stored["upstream"]:
+        if item.content is None and item.path in stored["upstream"]:
             run_id, index, path = stored["upstream"][item.path]
-            inputs.append({"path": item.path, "source": f"{place.outputs}/{run_id}/{index}/{kept_as(path)}"})
-        else:
-            inputs.append({"path": item.path, "source": place.bring(file_path(item.url or ""))})
-    steps = [_step(executor, place, env, resources) for executor in task.executors]
+            sources[item.path] = f"{place.outputs}/{run_id}/{index}/{kept_as(path)}"
+        elif item.content is None:
+            sources[item.path] = _source(place, file_path(item.url or ""), item.path, paths)
+    root = RootPaths(paths, {normal(path): source for path, source in sources.items()}) if paths is not None else None
+    folders = [volume for volume in task.volumes or [] if not volume.startswith("/")]
+    if root is not None:
+        document["root"] = ROOT
+        folders += root.folders()
+    if folders:
+        document["folders"] = folders
+    steps = [_step(executor, place, env, resources, root) for executor in task.executors]
     only = steps[0]
     line: Line = {"argv": only["argv"]} if len(steps) == 1 and set(only) == {"argv"} else {"steps": steps}
-    if inputs:
-        line["inputs"] = inputs
+    if task.inputs:
+        line["inputs"] = [
+            {"path": item.path, "source": sources[item.path]} if item.path in sources else {"path": item.path, "content": item.content}
+            for item in task.inputs
+        ]
     if place.containers is not None:
-        line |= _own_binds(place.containers, Session.NONE, [item["source"] for item in inputs if "source" in item])
+        seen = [source for path, source in sources.items() if not path.startswith("/")] + (root.linked() if root is not None else [])
+        line |= _own_binds(place.containers, Session.NONE, seen)
     return document, line
+
+
+def _source(place: Place, path: str, wanted: str, paths: AbsolutePaths | None) -> str:
+    """Where an input is at the site. One that would lie below a folder that is bound over its own is copied elsewhere."""
+    source = place.bring(path)
+    hidden = paths is not None and paths.is_shared(wanted) and paths.is_shared(source)
+    return place.copy(path) if hidden and place.copy is not None and not is_data(path) else source
 
 
 def _is_of(output: str, path: str, pattern: str | None) -> bool:
@@ -307,17 +328,18 @@ def _after(words: Sequence[str], render: Renderer) -> Renderer:
     return lambda values: [*words, *render(values)]
 
 
-def _step(executor: Executor, place: Place, env: dict[str, str], resources: Resources) -> Line:
-    """A TES executor as a step of a line; in a container, its environment is the container's."""
+def _step(executor: Executor, place: Place, env: dict[str, str], resources: Resources, root: RootPaths | None) -> Line:
+    """A TES executor as a step of a line; in a container, its environment and an absolute folder are the container's."""
+    cwd = None if root is not None and (executor.workdir or "").startswith("/") else executor.workdir
     step: Line = {
-        "argv": executor.command, "env": executor.env, "cwd": executor.workdir, "stdin": executor.stdin,
-        "stdout": executor.stdout, "stderr": executor.stderr, "ignore_error": executor.ignore_error,
+        "argv": executor.command, "env": executor.env, "cwd": cwd, "stdin": in_work(executor.stdin),
+        "stdout": in_work(executor.stdout), "stderr": in_work(executor.stderr), "ignore_error": executor.ignore_error,
     }  # fmt: skip
     if executor.image is None:
         step["argv"] = [*place.launch(resources), *executor.command]
     elif place.containers is not None:
         given = {**env, **(executor.env or {})}
-        how = {"has_stdin": executor.stdin is not None, "workdir": executor.workdir or ""}
+        how: dict[str, Any] = {"has_stdin": executor.stdin is not None, "workdir": executor.workdir or "", "root": root}
         step["container"] = place.containers.of(executor.image, given, resources, [], **how)
         step["env"] = None
     return {key: value for key, value in step.items() if value is not None}

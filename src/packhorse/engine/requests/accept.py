@@ -20,6 +20,7 @@ from packhorse.domain.parameters import check_row
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.run import MAX_TASKS, AppRun, NamedTask, RunOptions, TaskRun, check_tasks, is_task_url, parse_task_url
 from packhorse.domain.task import FileType
+from packhorse.domain.taskpaths import AbsolutePaths
 from packhorse.engine.containers import why_no_container
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.paths import FilledPaths
@@ -54,14 +55,16 @@ class Asked:
     session: Session = Session.NONE
     network: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
+    paths: AbsolutePaths | None = None
 
     def why_not(self, site: Site) -> str | None:
         """Why a site cannot give it; None when it can. Raises SiteUnreachable where that is not known."""
         if self.session is not Session.NONE and self.resources.launch is Launch.RANKS:
             return "its ranks are started by a launcher ('launch: ranks'), which goes with 'session: none' only"
         why = self.resources.ranks_problem or site.why_not(self.resources)
+        how: dict[str, Any] = {"session": self.session, "network": self.network, "env": self.env, "paths": self.paths}
         for image in self.images if why is None else ():
-            why = why or why_no_container(site, image, self.resources, session=self.session, network=self.network, env=self.env)
+            why = why or why_no_container(site, image, self.resources, **how)
         return why
 
 
@@ -120,21 +123,22 @@ def accept_app_run(
 
 def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequence[Site]) -> Accepted:
     """Tasks with edges."""
-    check_tasks(request.tasks)
-    index_of = {item.name: index for index, item in enumerate(request.tasks)}
+    items = [_with_image(item, request.image) for item in request.tasks]
+    check_tasks(items)
+    index_of = {item.name: index for index, item in enumerate(items)}
     problems = _option_problems(request, files)
     asked: dict[str, Asked] = {}
     images: set[str] = set()
     tasks: list[NewTask] = []
     edges: list[Edge] = []
-    for index, item in enumerate(request.tasks):
+    for index, item in enumerate(items):
         where = f"task '{item.name}'"
         problems += _input_problems(where, item, files)
         try:
-            item = _with_image(item, request.image)
             wanted = [executor.image for executor in item.task.executors if executor.image is not None]
             problems += _image_problems(where, wanted)
-            asked[where] = Asked(task_resources(item.task).override(dict(request.resources)), wanted)
+            resources = task_resources(item.task).override(dict(request.resources))
+            asked[where] = Asked(resources, wanted, paths=AbsolutePaths.of(item.task))
             images |= set(wanted)
         except (InvalidRequest, ValidationError) as error:
             problems.append(Problem(where, str(error).replace("\n", " ")))
