@@ -42,10 +42,13 @@ class RootPaths:
         """The sources that its inputs are links to, as a container sees them: those in folders that it writes to."""
         return [source for path, source in self.sources.items() if self.paths.is_shared(path)]
 
-    def folders(self) -> list[str]:
-        """What has to be made in the work folder."""
-        tops = {top for path in self.paths.all if (top := _top(path)) not in self.paths.inputs}
-        return [f"{ROOT}{folder}" for folder in sorted({*self.paths.made, *tops})]
+    def folders(self, site: Site) -> list[str]:
+        """What has to be made in the work folder: also where the site's own folders are bound in a top folder of the task's."""
+        made = set(self.paths.made)
+        if Ability.NEW_MOUNT_POINTS not in site.runtime.abilities:
+            tops = {_top(path) for path in self.paths.all} - set(self.paths.inputs)
+            made |= tops | {folder for folder in (site.root, *site.binds) if _top(folder) in tops}
+        return [f"{ROOT}{folder}" for folder in sorted(made)]
 
     def _top_folders(self, site: Site, work: str) -> tuple[Bind, ...]:
         tops = sorted({_top(path) for path in self.paths.all})

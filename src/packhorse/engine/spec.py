@@ -286,9 +286,9 @@ def _render_task(stored: dict[str, Any], place: Place, resources: Resources) -> 
             sources[item.path] = _source(place, file_path(item.url or ""), item.path, paths)
     root = RootPaths(paths, {normal(path): source for path, source in sources.items()}) if paths is not None else None
     folders = [volume for volume in task.volumes or [] if not volume.startswith("/")]
-    if root is not None:
+    if root is not None and place.containers is not None:
         document["root"] = ROOT
-        folders += root.folders()
+        folders += root.folders(place.containers.site)
     if folders:
         document["folders"] = folders
     steps = [_step(executor, place, env, resources, root) for executor in task.executors]
