@@ -15,8 +15,8 @@ import time
 from .. import proc
 from ..journal import Journal
 from ..outcome import tail_text
+from ..removal import remove
 from ..spawn import explain, find_program, start
-from ..staging import remove
 from .scales import Scales, free_bytes
 
 TYPE_CHECKING = False

@@ -5,7 +5,8 @@ import os
 import sys
 import tarfile
 
-from ..staging import contains, remove
+from ..removal import remove
+from ..staging import contains
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

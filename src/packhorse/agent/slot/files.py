@@ -18,6 +18,7 @@ class Files:
         self.work = self.work_base = str(config["work"])
         self.retired = 0  # work folders given up because they could not be emptied
         self.work_ok = False
+        self.work_was = (0, 0, 0)
         self.capture_paths = [(str(out), str(err)) for out, err in config["captures"]]
         self.captures: "Dict[int, Tuple[int, int]]" = {}  # by pair; most slots never use all
 
@@ -56,18 +57,25 @@ class Files:
         """An empty work folder, and the slot in it. Where the old one cannot be emptied, a fresh one takes its place."""
         if self.work_ok:
             try:
-                if not os.listdir("."):
+                if not os.listdir(".") and identity(self.work) == self.work_was:
                     return  # as after most tasks
             except OSError:
                 pass  # the task removed it
-        from ..staging import empty
+        from ..removal import empty
 
         self.work_ok = False
         while not empty(self.work):
             self.retired += 1
             self.work = "%s-%d" % (self.work_base, self.retired)
         os.chdir(self.work)
+        self.work_was = identity(self.work)
         self.work_ok = True
+
+
+def identity(folder: str) -> "Tuple[int, int, int]":
+    """What changes when a task puts something else in a folder's place, or changes its mode."""
+    status = os.lstat(folder)
+    return status.st_dev, status.st_ino, status.st_mode
 
 
 def open_capture(path: str) -> int:

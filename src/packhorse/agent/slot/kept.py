@@ -5,28 +5,37 @@ import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterable
+    from typing import Any, Iterable, Mapping
 
     from .main import Slot
 
 SCAN = 64 << 20  # bytes of each stream that are searched for progress, from its end
 
 
-def enter(slot: "Slot", folder: str) -> None:
-    """Make `folder` the task's work folder, with what an earlier attempt left in it."""
+def enter(slot: "Slot", task: "Mapping[str, Any]") -> None:
+    """Make the folder that a task keeps its work folder, with what an earlier attempt left in it."""
+    folder = str(task["work"])
     os.makedirs(folder, exist_ok=True)
+    if task.get("out") and os.path.lexists(task["out"] + ".moves"):
+        from .outputs.move import recover
+
+        recover(task["out"])
     os.chdir(folder)
     slot.work = folder
 
 
-def leave(slot: "Slot", home: str, finished: bool) -> None:
+def leave(slot: "Slot", home: str, task: "Mapping[str, Any]", finished: bool) -> None:
     """Back to the slot's own folder; what a finished task leaves behind goes."""
     folder, slot.work = slot.work, home
     os.chdir(home)
     if finished:
-        from ..staging import remove
+        from ..removal import remove
 
         remove(folder)
+        if task.get("out") and task.get("outputs"):
+            from .outputs.move import forget
+
+            forget(task["out"])
 
 
 def count_progress(pattern: str, descriptors: "Iterable[int]") -> int:

@@ -98,7 +98,7 @@ class Slot(Files):
     def die(self) -> None:
         """The supervisor is gone: leave nothing behind and exit."""
         proc.kill_descendants(timeout_s=60.0)
-        from ..staging import remove
+        from ..removal import remove
 
         if self.containers:
             self.containers.die()
@@ -196,23 +196,21 @@ class Slot(Files):
         from .kept import count_progress, enter, leave
 
         home = self.work
-        enter(self, task["work"])
+        enter(self, task)
         try:
             self.perform_here(task, pair, outcome)
         finally:
-            leave(self, home, outcome.exit == 0 and outcome.why is None and not self.killed)
+            leave(self, home, task, outcome.exit == 0 and outcome.why is None and not self.killed)
             if task.get("progress"):
                 outcome.progress = count_progress(task["progress"], self.captures[pair])
 
     def perform_here(self, task: "Dict[str, Any]", pair: int, outcome: Outcome) -> None:
         """Stage in, execute and stage out in the current work folder."""
-        inputs, outputs = task.get("inputs"), task.get("outputs")
-        links: "Set[str]" = set()
-        if inputs or task.get("folders"):
+        if task.get("inputs") or task.get("folders"):
             from ..staging import make_folders, place_inputs
 
             make_folders(self.work, task.get("folders") or ())
-            links = place_inputs(self.work, inputs or (), task.get("root"))
+            place_inputs(self.work, task.get("inputs") or (), task.get("root"))
         env = self.task_env(task)
         kind = task.get("session") or "none"
         if kind != "none":
@@ -232,10 +230,10 @@ class Slot(Files):
             else:
                 self.execute(task["argv"], env, self.null, out, err, outcome)
         if outcome.exit == 0 and outcome.why is None and not self.killed:
-            if outputs:
-                from ..staging import take_outputs
+            if task.get("outputs"):
+                from .outputs.take import take_outputs
 
-                outcome.files = take_outputs(self.work, outputs, task.get("out"), links, task.get("root"))
+                outcome.files = take_outputs(self.work, task)
             if task.get("result", "none") != "none":
                 from .result import read_result
 

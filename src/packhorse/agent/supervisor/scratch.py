@@ -4,8 +4,9 @@ import fcntl
 import os
 import tempfile
 
+from ..journal import complain
 from ..mounts import unmount_below
-from ..staging import remove
+from ..removal import remove
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,5 +75,6 @@ def remove_all(scratch: str, work: str, prefix: str) -> None:
     unmount_below(scratch)
     remove(scratch)
     for name in os.listdir(work):
-        if name.startswith(prefix):
-            remove(os.path.join(work, name))
+        folder = os.path.join(work, name)
+        if name.startswith(prefix) and not remove(folder):
+            complain("%s could not be removed: something in it belongs to another user, or may not be changed" % folder)
