@@ -207,7 +207,7 @@ class AppManifest(_Manifest):
             try:
                 parse_reference(image)
             except InvalidRequest as error:
-                raise ValueError(error.message.removesuffix(".")) from None
+                raise ValueError(f"{error.message} {error.hint}".removesuffix(".")) from None
         return image
 
     @model_validator(mode="after")

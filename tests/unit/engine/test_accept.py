@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidRequest, PackhorseError, TooLarge
@@ -188,3 +189,16 @@ def test_a_default_and_a_common_value_are_looked_at_too() -> None:
     assert "row 1, parameter 's': with '/a'" in refusal(lambda: accept([{"i": 1}], app, params={"s": "/a"}))
     gathering = manifest(gather={"command": ["a"], "outputs": {"all": {"path": "{memory_gb}"}}})
     assert "output 'all': with '' the path of the output 'all' would be ''" in refusal(lambda: accept([{"i": 1}], gathering))
+
+
+def test_a_file_or_folder_as_image_is_refused_with_the_next_step() -> None:
+    """In a manifest, for a run, and of a TES task's executor."""
+    with pytest.raises(ValidationError, match=r"names a file of Apptainer.* Name it as a registry does, like 'quay.io/lab/tool:1.2'"):
+        manifest(image="tool.sif")
+    task = NamedTask.model_validate({"name": "a", "task": {"executors": [{"image": "./rootfs", "command": ["a"]}]}})
+    for refused in (
+        lambda: accept([{"i": 1}], image="/images/tool.sif"),
+        lambda: accept_task_run(TaskRun(tasks=[task]), "r-1", FileRules(), [SITE]),
+    ):
+        said = refusal(refused)
+        assert "and images come from a registry. Name it as a registry does" in said
