@@ -13,7 +13,7 @@ from packhorse.domain.dataurl import is_url
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.outputpath import below_prefix, fixed_folder, is_pattern, kept_as, matching, normal, output_entry, plain
-from packhorse.domain.outputurl import below
+from packhorse.domain.outputurl import below, file_target
 from packhorse.domain.render import Renderer, Template, app_template, granted, limits, output_paths, template_key, threads
 from packhorse.domain.resources import Resources, resources_from_tes
 from packhorse.domain.task import Executor, Task
@@ -357,4 +357,4 @@ def is_data(url: Any, content: str | None = None) -> bool:
 
 def file_path(url: str) -> str:
     """The path in a ``file://`` URL or a plain path."""
-    return url.removeprefix("file://")
+    return file_target(url)

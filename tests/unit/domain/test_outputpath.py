@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.agent.wildcards import compiled
+from packhorse.agent.slot.outputs.wildcards import compiled
 from packhorse.domain.app import AppManifest, OutputDeclaration
 from packhorse.domain.errors import InvalidManifest
 from packhorse.domain.manifest import parse_manifest

@@ -16,6 +16,7 @@ from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import parse_reference
+from packhorse.domain.outputpath import plain
 from packhorse.domain.parameters import check_row
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.run import MAX_TASKS, AppRun, NamedTask, RunOptions, TaskRun, check_tasks, is_task_url, parse_task_url
@@ -146,7 +147,8 @@ def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequ
         for given in item.task.inputs or []:
             if is_task_url(given.url):
                 name, path = parse_task_url(given.url)
-                upstream[given.path] = (run_id, index_of[name], path)
+                declared = [output.path for output in items[index_of[name]].task.outputs or []]
+                upstream[given.path] = (run_id, index_of[name], plain(path) if path in declared else path)
         params = {"task": item.task.model_dump(mode="json", exclude_none=True), "upstream": upstream}
         needs = item.needs
         data = tuple(DataKey(given.url) for given in item.task.inputs or [] if given.url and is_data(given.url, given.content))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packhorse.domain.dataurl import is_below, is_url, url_problem
-from packhorse.domain.outputurl import file_target, output_problem
+from packhorse.domain.outputurl import file_target, has_folders, output_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class FileRules:
             f"{url.rstrip('/')}/".startswith(f"{prefix.rstrip('/')}/") for prefix in self.output_urls
         ):
             return f"this server delivers no outputs of its users to '{url[:200]}' ([data] output_urls in its packhorse.toml)."
-        if url.startswith("file://") and self.roots is not None:
+        if has_folders(url) and self.roots is not None:
             target = Path(file_target(url)).resolve()
             if not any(target.is_relative_to(root) for root in self.roots):
                 return f"the folder '{target}' is outside those that this server may use (data_roots in its packhorse.toml)."
