@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Any
 
 import structlog
+
+from packhorse.domain.text import dumps
+
+
+def _json(event: Any, **_: Any) -> str:
+    return dumps(event)
 
 
 def configure_logs(*, level: int = logging.WARNING, as_json: bool = False) -> None:
     """Events at ``level`` and above go to stderr, as text for people or as JSON lines."""
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer = structlog.processors.JSONRenderer(serializer=_json) if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

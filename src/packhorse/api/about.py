@@ -34,7 +34,10 @@ def usage(
     service: Services,
     user: CurrentUser,
     by: Annotated[list[AccountBy] | None, Query(description="may be repeated; all without it")] = None,
-    since: Annotated[float | None, Query(ge=0, description="only allocations that ended after this, in seconds since the epoch")] = None,
+    since: Annotated[
+        float | None,
+        Query(ge=0, le=1e11, allow_inf_nan=False, description="only allocations that ended after this, in seconds since the epoch"),
+    ] = None,
 ) -> Account:
     """Your part of it; an admin is told everybody's, and what was idle."""
     return service.account(user, by or tuple(AccountBy), since)

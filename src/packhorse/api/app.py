@@ -12,7 +12,8 @@ from pydantic.json_schema import models_json_schema
 from packhorse import __version__
 from packhorse.api import about, runs, tasks
 from packhorse.api.auth import TokenChecker, current_user
-from packhorse.api.errors import install_errors
+from packhorse.api.errors import REFUSALS, install_errors
+from packhorse.api.methods import Methods
 from packhorse.domain.run import RunRequest
 from packhorse.engine.requests.service import Service
 
@@ -25,7 +26,8 @@ def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bo
     Long answers (a wait, a log that is followed) end early once ``stopping`` says that the server wants to.
     """
     # no pages of FastAPI's own: they would answer without a token
-    app = FastAPI(title="Packhorse", version=__version__, openapi_url=None, docs_url=None, redoc_url=None)
+    # nor its redirects, which name the host that the client named
+    app = FastAPI(title="Packhorse", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service
     app.state.tokens = tokens
     app.state.stopping = stopping
@@ -33,7 +35,8 @@ def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bo
     for router in (runs.router, tasks.router, about.router):
         guarded.include_router(router)
     app.include_router(about.open_router, prefix=PREFIX)
-    app.include_router(guarded, prefix=PREFIX)
+    app.include_router(guarded, prefix=PREFIX, responses=REFUSALS)
+    app.add_middleware(Methods)
     install_errors(app)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
     return app
@@ -43,8 +46,13 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     """OpenAPI with the models of bodies that we read ourselves, and the way to authenticate."""
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     _, schemas = models_json_schema([(RunRequest, "validation")], ref_template="#/components/schemas/{model}")
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)  # FastAPI's own answer, where we say 400
     components = document.setdefault("components", {})
     components["schemas"] = {**schemas.get("$defs", {}), **components.get("schemas", {})}
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}]
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
     return document

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO, Annotated, Any
 
 from fastapi import Depends, Request
 from pydantic import ValidationError
-from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -19,6 +17,7 @@ from packhorse.domain.config import problems_of
 from packhorse.domain.errors import InvalidRequest, TooLarge
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.submitted import is_tes_task, task_run
+from packhorse.domain.text import NotJson, key_twice, parse_json, text_problem, value_problem
 
 MAX_JSON_BYTES = 64_000_000
 MAX_TABLE_BYTES = 1_000_000_000
@@ -65,12 +64,15 @@ TableBody = Annotated[IO[bytes], Depends(table_body)]
 
 def parse_run(body: IO[bytes]) -> AppRun | TaskRun:
     """The run that a JSON body asks for: with ``tasks`` or of a TES task by itself a TaskRun, else an AppRun."""
-    try:
-        document = from_json(body.read(), allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error}.") from None
+    document = _parsed(body.read(), "The body")
     if not isinstance(document, dict):
         raise InvalidRequest("The body is not a run: expected an object with 'app', with 'tasks', or a TES task.")
+    # values of parameters are looked at with their rows: among them may be names of files
+    _refuse_odd({name: value for name, value in document.items() if name not in ("params", "over")}, "The body")
+    for name in ("params", "over"):
+        for index, row in enumerate(_rows_in(document.get(name)), start=1):
+            if (key := key_twice(row)) is not None:
+                raise InvalidRequest(f"The body is not valid JSON: {name}, row {index}: the key '{key[:60]}' is there twice.")
     return task_run(document) if "tasks" in document or is_tes_task(document) else validate_app_run(document)
 
 
@@ -84,13 +86,29 @@ def validate_app_run(document: dict[str, Any]) -> AppRun:
 
 def parse_object(name: str, text: str) -> dict[str, Any]:
     """A query parameter that is a JSON object."""
-    try:
-        value = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidRequest(f"The query parameter '{name}' is not valid JSON: {error}.") from None
+    which = f"The query parameter '{name}'"
+    value = _parsed(text, which)
     if not isinstance(value, dict):
-        raise InvalidRequest(f"The query parameter '{name}' is not a JSON object.")
+        raise InvalidRequest(f"{which} is not a JSON object.")
+    if name != "params" or key_twice(value) is not None:
+        _refuse_odd(value, which)
     return value
+
+
+def _parsed(data: bytes | str, which: str) -> Any:
+    try:
+        return parse_json(data)
+    except NotJson as error:
+        raise InvalidRequest(f"{which} is not valid JSON: {error}.") from None
+
+
+def _refuse_odd(value: Any, which: str) -> None:
+    if why := value_problem(value):
+        raise InvalidRequest(f"{which} cannot be accepted: {why}.")
+
+
+def _rows_in(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def read_rows(content_type: str, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
@@ -111,6 +129,8 @@ def _csv_rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
         header = next(reader, None) or []
         if not header or len(set(header)) < len(header) or "" in header:
             raise InvalidRequest("The first line of the table must give every column a name of its own.")
+        if any(text_problem(name) for name in header):
+            raise InvalidRequest("The first line of the table is not UTF-8 text.", hint="Save the table as UTF-8.")
         for values in reader:
             if len(values) == len(header):
                 yield dict(zip(header, values, strict=True))
@@ -124,18 +144,15 @@ def _json_rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(_decoded(lines), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidRequest(f"Line {number} of the table is not valid JSON: {error}.") from None
+        row = _parsed(line, f"Line {number} of the table")
+        if (key := key_twice(row)) is not None:
+            raise InvalidRequest(f"Line {number} of the table is not valid JSON: the key '{key[:60]}' is there twice.")
         if not isinstance(row, dict):
             raise InvalidRequest(f"Line {number} of the table is not a JSON object.")
         yield row
 
 
 def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    """Names of files may be any bytes, so what is not UTF-8 is refused with its parameter, if that is no file."""
     for number, line in enumerate(lines, start=1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            raise InvalidRequest(f"Line {number} of the table is not UTF-8 text.") from None
+        yield line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")

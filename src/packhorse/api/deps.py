@@ -15,6 +15,9 @@ def _service(request: Request) -> Service:
 
 
 Services = Annotated[Service, Depends(_service)]
-Cursor = Annotated[str | None, Query(max_length=100, description="next_cursor of the page before")]
+Cursor = Annotated[str | None, Query(pattern="^[0-9]{1,18}$", description="next_cursor of the page before")]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
+
+#: Larger than any number of bytes or tasks.
+LARGE = 1 << 62

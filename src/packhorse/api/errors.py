@@ -5,18 +5,67 @@ from __future__ import annotations
 import time
 import traceback
 from typing import Any
+from urllib.parse import quote
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from packhorse.api.methods import allowed_methods
 from packhorse.domain.errors import NotAuthenticated, PackhorseError
 from packhorse.domain.ids import new_id
+from packhorse.domain.text import dumps
 
 _log = structlog.get_logger("packhorse.api")
+
+
+class ProblemView(BaseModel):
+    """One thing that is wrong: where, what, and what to do."""
+
+    where: str
+    what: str
+    hint: str
+
+
+class ErrorView(BaseModel):
+    """Why a request was refused."""
+
+    code: str
+    message: str
+    hint: str
+    problems: list[ProblemView]
+
+
+class Refusal(BaseModel):
+    """The body of every answer that is an error."""
+
+    error: ErrorView
+
+
+#: What any request may be answered, for the description of the API.
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refusal, "description": words}
+    for status, words in {
+        400: "The request is not valid; the same one will be refused again.",
+        401: "It needs a token.",
+        403: "This user may not do it.",
+        404: "There is no such thing, or none that this user may see.",
+        409: "What is asked of is in a state that forbids it.",
+        413: "Over a limit of size or number.",
+        503: "Something that is needed does not answer now.",
+    }.items()
+}
+
+
+class StrictJson(JSONResponse):
+    """JSON that any reader takes, whatever it is told."""
+
+    def render(self, content: Any) -> bytes:
+        return dumps(content).encode("ascii")
 
 
 def error_document(error: PackhorseError) -> dict[str, Any]:
@@ -70,13 +119,13 @@ class RequestLog:
         )
 
 
-def _refused(_request: Request, error: Exception) -> JSONResponse:
+def _refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, PackhorseError)
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthenticated) else None
-    return JSONResponse(error_document(error), error.http_status, headers)
+    return StrictJson(error_document(error), error.http_status, headers)
 
 
-def _invalid(_request: Request, error: Exception) -> JSONResponse:
+def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = [
         {"where": " ".join(str(step) for step in detail["loc"]), "what": f"{detail['msg']}.", "hint": ""} for detail in error.errors()
@@ -84,17 +133,24 @@ def _invalid(_request: Request, error: Exception) -> JSONResponse:
     return _error(400, "invalid_request", "The request is not valid.", "", problems)
 
 
-def _http_error(_request: Request, error: Exception) -> JSONResponse:
+def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    routes, scope = request.app.routes, request.scope
+    path = scope["path"].rstrip("/")
+    if error.status_code == 404 and path != scope["path"] and allowed_methods(routes, scope, path):
+        place = quote(path) + (f"?{request.url.query}" if request.url.query else "")
+        return Response(status_code=307, headers={"Location": place})
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
     answer = _error(error.status_code, code, f"{error.detail}.", "The endpoints are in /api/v1/openapi.json.")
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(allowed_methods(routes, scope))
     return answer
 
 
-def _broken(error_id: str) -> JSONResponse:
+def _broken(error_id: str) -> Response:
     return _error(500, "internal", f"Something broke on the server (error {error_id}).", "Its log says more under that id.")
 
 
-def _error(status: int, code: str, message: str, hint: str, problems: list[dict[str, str]] | None = None) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message, "hint": hint, "problems": problems or []}}, status)
+def _error(status: int, code: str, message: str, hint: str, problems: list[dict[str, str]] | None = None) -> Response:
+    return StrictJson({"error": {"code": code, "message": message, "hint": hint, "problems": problems or []}}, status)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from packhorse.api.errors import error_document, log_failure
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.states import TERMINAL
+from packhorse.domain.text import dumps
 from packhorse.domain.views import LogPart, User
 from packhorse.engine.requests.service import Service
 
@@ -129,5 +129,5 @@ def _event(name: str | None, place: Place | None, data: object) -> bytes:
     lines = [f"event: {name}"] if name else []
     if place is not None:
         lines.append(f"id: {place}")
-    lines.append(f"data: {json.dumps(data)}")
+    lines.append(f"data: {dumps(data)}")
     return ("\n".join(lines) + "\n\n").encode()

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from pydantic_core import to_json
+from packhorse.domain.text import dumps, holdable
 
 Results = Iterable[dict[str, Any]]
 
@@ -19,7 +19,7 @@ _FIXED = ("index", "task", "state", "reason")
 
 def as_json_lines(results: Results) -> Iterator[bytes]:
     """One JSON object a line, in pieces of some 64 kB."""
-    return _in_chunks(to_json(document, inf_nan_mode="null") + b"\n" for document in results)
+    return _in_chunks(dumps(document).encode("ascii") + b"\n" for document in results)
 
 
 def as_csv(read_results: Callable[[], Results]) -> Iterator[bytes]:
@@ -29,25 +29,25 @@ def as_csv(read_results: Callable[[], Results]) -> Iterator[bytes]:
         columns.update(dict.fromkeys(flat_result(document)))
     names = [*_FIXED, *(name for name in columns if name not in _FIXED)]
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, names, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(buffer, names, extrasaction="ignore")  # lines end as RFC 4180 says, else a lone CR is not quoted
 
     def line(write: Callable[[], Any]) -> bytes:
         write()
         text = buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
-        return text.encode("utf-8", "replace")
+        return holdable(text).encode()
 
-    rows = (line(partial(writer.writerow, _as_cells(flat_result(document)))) for document in read_results())
+    rows = (line(partial(writer.writerow, as_cells(flat_result(document)))) for document in read_results())
     return _in_chunks(chain([line(writer.writeheader)], rows))
 
 
 def flat_result(document: dict[str, Any]) -> dict[str, Any]:
-    """A result as one row: its parameters, then the values of its result. A name that is taken gets ``result.`` before it."""
+    """A result as one row: its parameters, then the values of its result. A name that is taken, or empty, gets ``result.`` before it."""
     row = {name: document[name] for name in _FIXED}
     for prefix, values in (("params", document["params"] or {}), ("result", _values(document["result"]))):
         for name, value in values.items():
-            row[f"{prefix}.{name}" if name in row else name] = value
+            row[f"{prefix}.{name}" if name in row or not name else name] = value
     return row
 
 
@@ -57,8 +57,9 @@ def _values(result: Any) -> dict[str, Any]:
     return result if isinstance(result, dict) else {"result": result}
 
 
-def _as_cells(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: to_json(value).decode() if isinstance(value, dict | list | bool) else value for name, value in row.items()}
+def as_cells(row: dict[str, Any]) -> dict[str, Any]:
+    """What a table has for the values of a row: texts and numbers as they are, all else as JSON."""
+    return {name: dumps(value) if isinstance(value, dict | list | bool) else value for name, value in row.items()}
 
 
 def _in_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -16,11 +16,12 @@ from starlette.concurrency import run_in_threadpool
 
 from packhorse.api.auth import CurrentUser
 from packhorse.api.bodies import JsonBody, TableBody, parse_object, parse_run, read_rows, validate_app_run
-from packhorse.api.deps import Cursor, IdempotencyKey, Limit, Services
+from packhorse.api.deps import LARGE, Cursor, IdempotencyKey, Limit, Services
 from packhorse.api.results import as_csv, as_json_lines, begun
 from packhorse.domain.errors import InvalidRequest, NotFound
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
+from packhorse.domain.text import holdable, shown_name
 from packhorse.domain.views import Page, RunView, TaskView, UsageView, User
 from packhorse.engine.requests.service import Service
 
@@ -29,6 +30,11 @@ _SLICE_S = 1.0  # a wait looks that often whether the client, or the server, has
 
 #: What may be said of a run whose table is uploaded; its key is a header.
 TABLE_OPTIONS = frozenset(AppRun.model_fields) - {"over", "client_key"}
+
+#: How a download is described.
+DOWNLOAD: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 router = APIRouter(tags=["runs"])
 
@@ -127,8 +133,8 @@ async def wait_for_run(
     service: Services,
     user: CurrentUser,
     run_id: str,
-    seen_done: Annotated[int, Query(ge=0)] = 0,
-    timeout_s: Annotated[float, Query(ge=0)] = MAX_WAIT_S,
+    seen_done: Annotated[int, Query(ge=0, le=LARGE)] = 0,
+    timeout_s: Annotated[float, Query(ge=0, allow_inf_nan=False)] = MAX_WAIT_S,
 ) -> RunView:
     """Answers when the run has ended or more than ``seen_done`` tasks are done, at the latest after ``timeout_s`` (30 s at most)."""
     loop, moved = asyncio.get_running_loop(), asyncio.Event()
@@ -163,7 +169,12 @@ def list_tasks(
     return service.tasks(user, run_id, state, cursor, limit)
 
 
-@router.get("/runs/{run_id}/results", summary="The results of all tasks", response_class=StreamingResponse)
+@router.get(
+    "/runs/{run_id}/results",
+    summary="The results of all tasks",
+    response_class=StreamingResponse,
+    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("application/x-ndjson", "text/csv")}}},
+)
 def results(service: Services, user: CurrentUser, run_id: str, accept: Annotated[str, Header()] = "") -> StreamingResponse:
     """JSON lines, or a table with ``Accept: text/csv``."""
     if "text/csv" in accept:
@@ -175,10 +186,13 @@ def results(service: Services, user: CurrentUser, run_id: str, accept: Annotated
 def run_files(service: Services, user: CurrentUser, run_id: str) -> list[RunFile]:
     """Empty before it is complete."""
     files = service.gathered(user, run_id)
-    return [RunFile(name=name, filename=path.name, bytes=path.stat().st_size) for name, path in files.items() if path.is_file()]
+    shown = {name: (shown_name(path.name)["path"], path.stat().st_size) for name, path in files.items() if path.is_file()}
+    return [RunFile(name=name, filename=filename, bytes=size) for name, (filename, size) in shown.items()]
 
 
-@router.get("/runs/{run_id}/files/{name:path}", summary="Download what the gathering task left", response_class=FileResponse)
+@router.get(
+    "/runs/{run_id}/files/{name:path}", summary="Download what the gathering task left", response_class=FileResponse, responses=DOWNLOAD
+)
 def run_file(service: Services, user: CurrentUser, run_id: str, name: str) -> FileResponse:
     """By its name in the app's manifest."""
     path = service.gathered(user, run_id).get(name)
@@ -209,4 +223,5 @@ def send_file(path: Path) -> FileResponse:
     """A download; whatever it holds, no browser shows it as a page of ours."""
     if not path.is_file():
         raise NotFound(f"'{path.name}' is not a file that is there.", hint="Of a folder, ask for the files in it.")
-    return FileResponse(path, media_type="application/octet-stream", filename=path.name, headers={"X-Content-Type-Options": "nosniff"})
+    headers = {"X-Content-Type-Options": "nosniff"}
+    return FileResponse(path, media_type="application/octet-stream", filename=holdable(path.name), headers=headers)

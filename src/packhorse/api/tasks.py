@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import Annotated, Literal
+from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
+from starlette.types import Scope
 
 from packhorse.api.auth import CurrentUser
-from packhorse.api.deps import Services
+from packhorse.api.deps import LARGE, Services
 from packhorse.api.follow import Encoding, Follower, Place
-from packhorse.api.runs import send_file
+from packhorse.api.runs import DOWNLOAD, send_file
 from packhorse.domain.views import TaskDetail, TaskView
 
 MAX_LOG_BYTES = 8 << 20
 
 Stream = Literal["stdout", "stderr"]
-Attempt = Annotated[int | None, Query(ge=1, description="the last one if not given")]
+Attempt = Annotated[int | None, Query(ge=1, le=LARGE, description="the last one if not given")]
+
+_FILES = re.compile(rb"/tasks/[^/]+/files/(.*)", re.DOTALL)
 
 router = APIRouter(prefix="/tasks/{task_id}", tags=["tasks"])
+
+
+def _as_sent(scope: Scope, path: str) -> str:
+    """The path of a file with all of its bytes: servers replace those that are not UTF-8 when they decode a request's path."""
+    sent = _FILES.search(scope.get("raw_path") or b"")
+    return os.fsdecode(unquote_to_bytes(sent[1])) if sent else path
 
 
 @router.get("", summary="All that is known of a task")
@@ -27,13 +39,13 @@ def get_task(service: Services, user: CurrentUser, task_id: str) -> TaskDetail:
     return service.task(user, task_id)
 
 
-@router.get("/logs/{stream}", summary="A piece of a task's log", response_class=Response)
+@router.get("/logs/{stream}", summary="A piece of a task's log", response_class=Response, responses=DOWNLOAD)
 def get_log(
     service: Services,
     user: CurrentUser,
     task_id: str,
     stream: Stream,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[int, Query(ge=0, le=LARGE)] = 0,
     limit: Annotated[int, Query(ge=1, le=MAX_LOG_BYTES, description="bytes")] = 1 << 20,
     attempt: Attempt = None,
 ) -> Response:
@@ -47,7 +59,12 @@ def get_log(
     return Response(part.data, media_type="application/octet-stream", headers=headers)
 
 
-@router.get("/logs/{stream}/follow", summary="Follow a task's log", response_class=StreamingResponse)
+@router.get(
+    "/logs/{stream}/follow",
+    summary="Follow a task's log",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
 def follow_log(
     request: Request,
     service: Services,
@@ -65,10 +82,10 @@ def follow_log(
     return StreamingResponse(follower.events(), media_type="text/event-stream", headers=headers)
 
 
-@router.get("/files/{path:path}", summary="Download an output of a task", response_class=FileResponse)
-def get_output(service: Services, user: CurrentUser, task_id: str, path: str) -> FileResponse:
-    """By its path in the task's work folder."""
-    return send_file(service.output_path(user, task_id, path))
+@router.get("/files/{path:path}", summary="Download an output of a task", response_class=FileResponse, responses=DOWNLOAD)
+def get_output(request: Request, service: Services, user: CurrentUser, task_id: str, path: str) -> FileResponse:
+    """By its path in the task's work folder; percent-encoded it may have any bytes, as ``quoted`` says them where ``path`` cannot."""
+    return send_file(service.output_path(user, task_id, _as_sent(request.scope, path)))
 
 
 @router.post("/cancel", summary="Cancel a task")

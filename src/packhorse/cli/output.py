@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from packhorse.domain.errors import PackhorseError
+from packhorse.domain.text import dumps
 
 _WIDE = 200  # where nobody looks, tables are not folded
 out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else _WIDE)
@@ -36,7 +36,7 @@ def report(error: Exception, *, as_json: bool) -> int:
         refusal.exit_code = INTERNAL_ERROR
     if as_json:
         problems = [{"where": problem.where, "what": problem.what, "hint": problem.hint} for problem in refusal.problems]
-        print(json.dumps({"error": {"code": refusal.code, "message": refusal.message, "hint": refusal.hint, "problems": problems}}))
+        print(dumps({"error": {"code": refusal.code, "message": refusal.message, "hint": refusal.hint, "problems": problems}}))
     else:
         err.print(str(refusal), style="red", markup=False, highlight=False)
     return refusal.exit_code
@@ -44,7 +44,7 @@ def report(error: Exception, *, as_json: bool) -> int:
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(as_plain(document), indent=2))
+    print(dumps(as_plain(document), indent=2))
 
 
 def as_plain(document: Any) -> Any:

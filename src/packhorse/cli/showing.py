@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from packhorse.client.handle import flat_result, follow_log
 from packhorse.domain.errors import InvalidRequest, NotFound
 from packhorse.domain.manifest import parse_manifest
 from packhorse.domain.states import FAILED, TaskState
+from packhorse.domain.text import dumps
 from packhorse.domain.views import AttemptView, RunView, TaskDetail, TaskView
 
 
@@ -83,9 +83,9 @@ def _show_task(task: TaskDetail) -> None:
             ("name", task.name),
             ("state", task.state),
             ("because", task.reason),
-            ("parameters", json.dumps(task.params) if task.params else None),
-            ("result", json.dumps(task.result) if task.result is not None else None),
-            ("command", json.dumps(task.document["executors"][0]["command"])),
+            ("parameters", dumps(task.params) if task.params else None),
+            ("result", dumps(task.result) if task.result is not None else None),
+            ("command", dumps(task.document["executors"][0]["command"])),
         ]
     )
     for attempt in task.attempts:
@@ -142,14 +142,16 @@ def _write_rows(file: TextIO, read_rows: Callable[[], Iterator[dict[str, Any]]],
     number = 0
     if not as_csv:
         for row in read_rows():
-            file.write(json.dumps(row) + "\n")
+            file.write(dumps(row) + "\n")
             number += 1
         return number
+    from packhorse.api.results import as_cells
+
     columns = list(dict.fromkeys(name for row in read_rows() for name in flat_result(row)))
     writer = csv.DictWriter(file, columns, extrasaction="ignore")  # a run that goes on may bring new ones meanwhile
     writer.writeheader()
     for row in read_rows():
-        writer.writerow(flat_result(row))
+        writer.writerow(as_cells(flat_result(row)))
         number += 1
     return number
 

@@ -27,6 +27,7 @@ from packhorse.domain.errors import (
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
+from packhorse.domain.text import kept_json, value_problem
 from packhorse.domain.views import (
     Account,
     AccountBy,
@@ -183,13 +184,13 @@ class HttpBackend:
     def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
         if rows is None or not isinstance(request, AppRun):
             body = request.model_dump(mode="json", exclude_defaults=True)
-            return self._submit("/runs", request.client_key, json=body)
+            return self._submit("/runs", request.client_key, content=_json_of(body, "The run").encode())
         # a large table is streamed from a file, so that neither side holds it in memory
         with tempfile.TemporaryFile() as table:
-            for row in rows:
-                table.write(json.dumps(row, separators=(",", ":")).encode() + b"\n")
+            for number, row in enumerate(rows, start=1):
+                table.write(_json_of(row, f"Row {number}").encode() + b"\n")
             fields = request.model_dump(mode="json", exclude_defaults=True, exclude={"over", "client_key"})
-            parameters = {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}
+            parameters = {name: value if isinstance(value, str) else _json_of(value, name) for name, value in fields.items()}
             return self._submit("/runs/table", request.client_key, table, params=parameters)
 
     def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
@@ -270,8 +271,8 @@ class HttpBackend:
     def _submit(self, path: str, client_key: str | None, table: IO[bytes] | None = None, **options: Any) -> RunView:
         """Submits under a key, and again when the answer was lost on the way: the same key is the same run."""
         headers = {"Idempotency-Key": client_key or new_id("k")}
-        if table is not None:
-            headers["Content-Type"] = "application/x-ndjson"
+        if "content" in options or table is not None:
+            headers["Content-Type"] = "application/json" if table is None else "application/x-ndjson"
         passing: type[Unavailable] = _AnswerLost  # a server that was never reached is not waited for
         pauses_s = list(_AGAIN_S)
         while True:
@@ -331,8 +332,16 @@ def _refusal(response: Any) -> PackhorseError:
     return _ERRORS.get(error["code"], PackhorseError)(error["message"], hint=error.get("hint", ""), problems=problems)
 
 
+def _json_of(value: Any, which: str) -> str:
+    """As a server of ours reads it, which takes names of files as they are; refused where JSON has no such value."""
+    try:
+        return kept_json(value)
+    except (ValueError, TypeError):
+        raise InvalidRequest(f"{which} cannot be sent: {value_problem(value) or 'it is no JSON'}.") from None
+
+
 def _part(text: str) -> str:
-    return quote(text, safe="")
+    return quote(text, safe="", errors="surrogateescape")
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -166,5 +166,5 @@ def flat_result(row: dict[str, Any]) -> dict[str, Any]:
     flat = {"index": row["index"], "state": row["state"]}
     for prefix, values in (("params", row["params"] or {"name": row["name"]}), ("result", fields)):
         for name, value in values.items():
-            flat[f"{prefix}.{name}" if name in flat else name] = value
+            flat[f"{prefix}.{name}" if name in flat or not name else name] = value
     return flat

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.text import NotJson, key_twice, parse_json, text_problem
 
 Row = Mapping[str, Any]
 
@@ -43,12 +43,15 @@ def read_table(path: Path) -> Iterator[Row]:
 
 def _delimited(path: Path, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(_MAX_FIELD)
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    # names of files may be any bytes: what is not UTF-8 is refused with its parameter, if that is no file
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, delimiter=delimiter)
         try:
             header = next(reader, None)
             if not header:
                 raise InvalidRequest(f"{path} is empty; its first line names the parameters.")
+            if any(map(text_problem, header)):
+                raise InvalidRequest(f"{path}, line 1: is not UTF-8 text.", hint="Save the table as UTF-8.")
             if len(set(header)) < len(header):
                 raise InvalidRequest(f"{path}, line 1: a column name is there twice.")
             if "" in header:
@@ -59,22 +62,8 @@ def _delimited(path: Path, delimiter: str) -> Iterator[Row]:
                 if len(fields) != len(header):
                     raise InvalidRequest(f"{path}, line {reader.line_num}: {len(fields)} values, but the header names {len(header)}.")
                 yield dict(zip(header, fields, strict=True))
-        except UnicodeDecodeError:
-            where = _first_undecodable(path)
-            raise InvalidRequest(f"{path}, line {where}: is not UTF-8 text.", hint="Save the table as UTF-8.") from None
         except csv.Error as error:
             raise InvalidRequest(f"{path}, line {reader.line_num}: {error}.") from None
-
-
-def _first_undecodable(path: Path) -> int:
-    """The number of the first line that is not UTF-8; a file is decoded in large pieces, so the error does not know it."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return 1
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
@@ -86,9 +75,11 @@ def _json_lines(path: Path) -> Iterator[Row]:
 
 def _mapping(path: Path, number: int, line: bytes) -> Row:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = parse_json(line.decode(errors="surrogateescape"))
+    except NotJson as error:
         raise InvalidRequest(f"{path}, line {number}: not JSON ({error}).") from None
+    if (key := key_twice(row)) is not None:
+        raise InvalidRequest(f"{path}, line {number}: the key '{key[:60]}' is there twice.")
     if not isinstance(row, dict):
         raise InvalidRequest(f"{path}, line {number}: expected a JSON object with parameters as keys.")
     return row
@@ -96,11 +87,14 @@ def _mapping(path: Path, number: int, line: bytes) -> Row:
 
 def _json_array(path: Path) -> Iterator[Row]:
     try:
-        rows = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        rows = parse_json(path.read_bytes().decode("utf-8-sig", "surrogateescape"))
+    except NotJson as error:
         raise InvalidRequest(f"{path} is not JSON: {error}.") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InvalidRequest(f"{path}: expected a JSON array of objects, one per task.")
+    for number, row in enumerate(rows, start=1):
+        if (key := key_twice(row)) is not None:
+            raise InvalidRequest(f"{path}, row {number}: the key '{key[:60]}' is there twice.")
     return iter(rows)
 
 

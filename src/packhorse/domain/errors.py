@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from packhorse.domain.text import holdable
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -16,6 +18,10 @@ class Problem:
     where: str
     what: str
     hint: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("where", "what", "hint"):
+            object.__setattr__(self, name, holdable(getattr(self, name)))
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
@@ -30,9 +36,9 @@ class PackhorseError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, *, hint: str = "", problems: tuple[Problem, ...] | list[Problem] = ()) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = holdable(message)  # what it quotes of a request may be anything
+        super().__init__(self.message)
+        self.hint = holdable(hint)
         self.problems = tuple(problems)
 
     def __str__(self) -> str:

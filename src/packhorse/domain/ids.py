@@ -9,7 +9,8 @@ import time
 from packhorse.domain.errors import InvalidRequest
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32
-_TASK_ID = re.compile(r"^(r-[0-9a-z]{16})\.(\d{1,7})$")
+_RUN_ID = re.compile(r"r-[0-9a-z]{16}")
+_TASK_ID = re.compile(r"(r-[0-9a-z]{16})\.([0-9]{1,7})")
 
 
 def new_id(prefix: str) -> str:
@@ -27,9 +28,14 @@ def task_id(run_id: str, index: int) -> str:
     return f"{run_id}.{index}"
 
 
+def is_run_id(text: str) -> bool:
+    """Whether ``text`` can be the id of a run; nothing else is looked for in the store."""
+    return _RUN_ID.fullmatch(text) is not None
+
+
 def parse_task_id(text: str) -> tuple[str, int]:
     """(run id, index) of a public task id; refuses anything else."""
-    match = _TASK_ID.match(text)
+    match = _TASK_ID.fullmatch(text)
     if match is None:
         raise InvalidRequest(f"'{text[:60]}' is not a task id.", hint="A task id looks like r-0123456789abcdef.17.")
     return match[1], int(match[2])

@@ -8,6 +8,7 @@ from typing import Any
 
 from packhorse.domain.app import Parameter, ParameterType, ParameterValue
 from packhorse.domain.errors import Problem
+from packhorse.domain.text import argument_problem
 
 MAX_VALUE_BYTES = 64 * 1024
 _TRUE = frozenset({"true", "yes", "1", "on"})
@@ -68,6 +69,8 @@ def _coerce(parameter: Parameter, given: Any) -> tuple[ParameterValue, str | Non
     """(value, None) or (None, what is wrong)."""
     if isinstance(given, str) and len(given) > MAX_VALUE_BYTES // 4 and len(given.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
         return None, f"is {len(given):,} characters long; the limit is {MAX_VALUE_BYTES:,} bytes. Put it into a file and pass that."
+    if why := argument_problem(given, names_a_file=parameter.type is ParameterType.FILE):
+        return None, why
     match parameter.type:
         case ParameterType.INTEGER:
             value, wrong = _integer(given)
@@ -86,8 +89,6 @@ def _coerce(parameter: Parameter, given: Any) -> tuple[ParameterValue, str | Non
 
 def _text(given: Any) -> tuple[ParameterValue, str | None]:
     if isinstance(given, str):
-        if "\0" in given:
-            return None, "contains a NUL byte, which no command can be given."
         return given, None
     if isinstance(given, int | float) and not isinstance(given, bool):
         return str(given), None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from packhorse.domain.app import Session
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
@@ -13,12 +13,14 @@ from packhorse.domain.graph import find_cycle
 from packhorse.domain.outputpath import is_pattern, same_output
 from packhorse.domain.task import Task
 from packhorse.domain.taskpaths import path_problems
+from packhorse.domain.text import value_problem
 
 MAX_TASKS = 1_000_000
 MAX_TASK_BYTES = 256 * 1024
 TASK_URL = "task://"
 TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 MAX_NAME = 200
+_OTHERS = frozenset({"params", "over", "tasks"})
 
 
 class RunOptions(BaseModel):
@@ -40,6 +42,16 @@ class RunOptions(BaseModel):
     """Instead of the app's own."""
     image: Annotated[str, Field(max_length=512)] | None = None
     """Instead of the app's own; ``none`` is the host's own programs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_held(cls, data: Any) -> Any:
+        """Values of parameters are looked at later, with their rows, and tasks one by one."""
+        options = {name: value for name, value in data.items() if name not in _OTHERS} if isinstance(data, dict) else {}
+        whys = [why for name, value in options.items() if isinstance(value, str | dict) and (why := value_problem(value, str(name)))]
+        if whys:
+            raise InvalidRequest("The run was not accepted.", problems=[Problem("", f"{why}.") for why in whys])
+        return data
 
 
 class AppRun(RunOptions):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.engine.requests.documents import params_of, result_of
+from packhorse.domain.text import dumps
+from packhorse.engine.requests.documents import files_of, params_of, result_of
 from packhorse.engine.spec import RunSpec
 from packhorse.store.database import Database
 from packhorse.store.runs import spec_of_run
@@ -28,7 +28,7 @@ def result_document(row: Any, spec: RunSpec) -> dict[str, Any]:
         "state": row.state,
         "params": params_of(row, spec),
         "result": result_of(row, spec),
-        "files": json.loads(row.files) if row.files else [],
+        "files": files_of(row),
         "reason": row.reason,
     }
 
@@ -51,4 +51,4 @@ def write_results(database: Database, gather_task: int, path: Path) -> None:
         ids = upstream_of(connection, gather_task)
     with path.open("w", encoding="utf-8") as file:
         for document in iter_results(database, ids):
-            file.write(json.dumps(document, separators=(",", ":")) + "\n")
+            file.write(dumps(document) + "\n")

@@ -18,6 +18,7 @@ from packhorse.domain.render import Renderer, Template, app_template, granted, l
 from packhorse.domain.resources import Resources, resources_from_tes
 from packhorse.domain.task import Executor, Task
 from packhorse.domain.taskpaths import AbsolutePaths
+from packhorse.domain.text import holdable_value, kept_json
 from packhorse.engine.collecting.retry import RetryPolicy
 from packhorse.engine.containers import Containers, input_binds
 from packhorse.engine.rootpaths import ROOT, RootPaths, in_work
@@ -79,7 +80,7 @@ class RunSpec:
     """Whether any of its tasks needs data by URL."""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return kept_json(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> RunSpec:
@@ -103,6 +104,11 @@ class RunSpec:
         """The values that a row of the table need not give: the app's defaults, then the run's common ones."""
         own = {name: parameter.default for name, parameter in self.app.parameters.items()} if self.app else {}
         return {**own, **self.params}
+
+    @cached_property
+    def shown_defaults(self) -> dict[str, Any]:
+        """``defaults`` for others, who cannot be given a file's name that is not UTF-8."""
+        return dict(holdable_value(self.defaults))
 
     @cached_property
     def retry_policy(self) -> RetryPolicy:

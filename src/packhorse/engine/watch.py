@@ -12,6 +12,7 @@ import structlog
 
 from packhorse.domain.failures import Evidence, FailureClass
 from packhorse.domain.states import AllocationState
+from packhorse.domain.text import kept_json
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.collecting.verdict import Failure, node_lost
@@ -141,7 +142,7 @@ class Watcher:
                 by_allocation[row.allocation_seq].append(row)
         for seq, mine in by_allocation.items():
             spool = self._site.spool(live[seq].id)
-            cancels = json.dumps({"cancel": [[row.id, row.attempt] for row in mine]}, separators=(",", ":"))
+            cancels = kept_json({"cancel": [[row.id, row.attempt] for row in mine]})
             self._control(spool, cancels)
             revoked = [number for number in {row.block for row in mine} if self._revoke(spool, number)]
             if revoked:

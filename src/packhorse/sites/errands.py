@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from packhorse.domain.text import kept_json
 from packhorse.sites.site import Site
 
 _JOURNAL_BYTES = 1 << 20
@@ -75,13 +76,13 @@ def start(
         site.transport.make_folder(folder)
         site.transport.run(["chmod", "700", folder])
         if credentials:
-            site.transport.write(authfile_of(site, name), json.dumps(credentials).encode())
+            site.transport.write(authfile_of(site, name), kept_json(credentials).encode())
             site.transport.run(["chmod", "600", authfile_of(site, name)])
         document = {
             "version": 1, "watch": watch, "tmp": tmp, "timeout_s": timeout_s,
             "steps": [step.as_json() for step in steps],
         }  # fmt: skip
-        site.transport.write(f"{folder}/errand.json", json.dumps(document).encode())
+        site.transport.write(f"{folder}/errand.json", kept_json(document).encode())
     done = site.transport.run([site.python, "-I", "-S", site.bring_agent(), "--errand", folder])
     if done.exit_code != 0:
         raise OSError(f"an errand could not be started at '{site.name}': {done.stderr.strip() or done.stdout.strip()}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 from packhorse.domain.errors import Conflict
 from packhorse.domain.render import compile_parts
 from packhorse.domain.resources import Launch, Resources
+from packhorse.domain.text import kept_json
 from packhorse.sites.agentfile import agent_file
 from packhorse.sites.base import Job, Limits, Scheduler, Shape, Transport
 from packhorse.sites.runtimes.base import Ability, Bind, Runtime, is_below
@@ -157,7 +157,7 @@ class Site:
         spool = self.spool(allocation_id)
         for folder in ("bundle", "claimed", "revoked", "templates", "journal", "log", "work"):
             self.transport.make_folder(f"{spool}/{folder}")
-        self.transport.write(f"{spool}/allocation.json", json.dumps(self._allocation(allocation_id, shape)).encode())
+        self.transport.write(f"{spool}/allocation.json", kept_json(self._allocation(allocation_id, shape)).encode())
         agent = [self.python, "-I", "-S", self.bring_agent(), spool]
         command = self.scheduler.agent_command(shape.agents, shape.cores, agent)
         forwards = self.scheduler.signals_only_script and shape.agents == 1

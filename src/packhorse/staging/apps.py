@@ -52,12 +52,12 @@ class AppCatalog:
             return load_app(Path(name))
         for folder in self._folders:
             path = folder / name / MANIFEST
-            if "/" not in name and name not in ("", ".", "..") and path.is_file():
+            if "/" not in name and name not in ("", ".", "..") and _is_file(path):
                 return load_app(path)
         for app in self.all():
             if app.manifest.name == name:
                 return app
-        if paths_allowed and (Path(name) / MANIFEST).is_file():
+        if paths_allowed and _is_file(Path(name) / MANIFEST):
             return load_app(Path(name))
         known = ", ".join(app.manifest.name for app in self.all()) or "none"
         hint = "Give the path of its app.yaml, or one of these." if paths_allowed else "See 'packhorse apps'."
@@ -69,7 +69,7 @@ class AppCatalog:
         digest = hashlib.sha256()
         for relative, path in files:
             content = path.read_bytes()
-            digest.update(f"{relative}\0{len(content)}\0{int(os.access(path, os.X_OK))}\0".encode())
+            digest.update(os.fsencode(relative) + f"\0{len(content)}\0{int(os.access(path, os.X_OK))}\0".encode())
             digest.update(content)
         target = self._kept / f"{app.manifest.name}-{digest.hexdigest()[:16]}"
         if not target.exists():
@@ -98,8 +98,9 @@ class AppCatalog:
 
 def load_app(path: Path) -> AppFolder:
     """The app whose manifest, or whose folder, is at ``path``."""
-    manifest_path = path / MANIFEST if path.is_dir() else path
+    manifest_path = path
     try:
+        manifest_path = path / MANIFEST if path.is_dir() else path
         text = manifest_path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise NotFound(
@@ -107,9 +108,17 @@ def load_app(path: Path) -> AppFolder:
         ) from None
     except UnicodeDecodeError:
         raise InvalidManifest(f"{manifest_path} is not UTF-8 text.") from None
-    except OSError as error:
-        raise InvalidRequest(f"{manifest_path} cannot be read: {error.strerror}.") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise InvalidRequest(f"{manifest_path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     return AppFolder(parse_manifest(text, str(manifest_path)), manifest_path.parent.resolve())
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; of a name that no file can have, it is not."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _files_of(folder: Path) -> list[tuple[str, Path]]:

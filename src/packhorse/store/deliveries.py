@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.outputpath import normal
 from packhorse.domain.states import DataState, TaskState
+from packhorse.domain.text import kept_json
 from packhorse.store.schema import attempts, deliveries, tasks
 
 _FRESH = {"state": DataState.QUEUED, "tries": 0, "wrong": 0, "not_before": 0.0, "error": None, "size": None, "sha256": None}
@@ -86,7 +87,7 @@ def note_delivered(connection: sa.Connection, task: int, attempt: int) -> None:
     shown = [row for row in rows if not row.path.endswith("/") or not _has_below(paths, row.path)]
     files = [{"path": row.path, "size": row.size, "sha256": row.sha256, "url": row.url} for row in shown]
     rest = [file for file in kept if not _is_in(paths, path := normal(file["path"])) and not _has_below(paths, f"{path}/", itself=True)]
-    connection.execute(sa.update(attempts).where(mine).values(files=json.dumps([*files, *rest])))
+    connection.execute(sa.update(attempts).where(mine).values(files=kept_json([*files, *rest])))
 
 
 def note_reason(connection: sa.Connection, task: int, reason: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from packhorse.domain.states import AT_SITE, TaskState
+from packhorse.store.columns import FileName, Said, SaidShortly
 
 metadata = sa.MetaData()
 
@@ -66,7 +67,7 @@ tasks = sa.Table(
     sa.Column("block", sa.Integer),
     sa.Column("exit_code", sa.Integer),
     sa.Column("failure", sa.String(16)),
-    sa.Column("reason", sa.Text),  # why it waits, or why it ended as it did
+    sa.Column("reason", Said),  # why it waits, or why it ended as it did
     sa.Column("result", sa.Text),
     sa.Column("started_at", sa.Float),
     sa.Column("ended_at", sa.Float),
@@ -136,7 +137,7 @@ events = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("from_state", sa.String(16)),
     sa.Column("to_state", sa.String(16), nullable=False),
-    sa.Column("why", sa.Text),
+    sa.Column("why", Said),
     sa.Index("ix_events_task", "task_id", "id"),
 )
 
@@ -147,12 +148,12 @@ allocations = sa.Table(
     sa.Column("id", sa.String(32), nullable=False, unique=True),  # also the token that finds its job again
     sa.Column("site", sa.String(64), nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("job_id", sa.String(200)),
+    sa.Column("job_id", SaidShortly(200)),
     sa.Column("shape", sa.Text, nullable=False),  # JSON: allocation.json of docs/spool.md
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("started_at", sa.Float),
     sa.Column("ended_at", sa.Float),
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Said),
     sa.Column("busy_core_s", sa.Float),
     sa.Index("ix_allocations_ended", "ended_at"),
     sa.Index("ix_allocations_live", "site", "seq", sqlite_where=sa.text("state <> 'ENDED'"), postgresql_where=sa.text("state <> 'ENDED'")),
@@ -172,14 +173,14 @@ data = sa.Table(
     sa.Column("not_before", sa.Float, nullable=False, default=0.0),
     sa.Column("bytes_done", sa.BigInteger, nullable=False, default=0),
     sa.Column("best_bytes", sa.BigInteger, nullable=False, default=0),
-    sa.Column("error", sa.Text),
+    sa.Column("error", Said),
     sa.Column("size", sa.BigInteger),  # bytes
-    sa.Column("etag", sa.String(1000)),
-    sa.Column("last_modified", sa.String(100)),
+    sa.Column("etag", SaidShortly(1000)),
+    sa.Column("last_modified", SaidShortly(100)),
     sa.Column("sha256", sa.String(64)),  # of what is at the site
     sa.Column("crc64nvme", sa.String(16)),
     sa.Column("md5", sa.String(32)),
-    sa.Column("path", sa.Text),  # at the site
+    sa.Column("path", FileName),  # at the site
     sa.Column("fetched_at", sa.Float),
     sa.UniqueConstraint("site", "url", "version"),
     sa.Index(
@@ -195,7 +196,7 @@ data_edges = sa.Table(
     sa.Column("data_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("task_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("sha256", sa.String(64)),
-    sa.Column("path", sa.Text),  # at the site
+    sa.Column("path", FileName),  # at the site
     sa.Index("ix_data_edges_task", "task_id", "data_id"),
     sa.Index("ix_data_edges_content", "sha256", "task_id"),
     sqlite_with_rowid=False,
@@ -209,14 +210,14 @@ deliveries = sa.Table(
     sa.Column("site", sa.String(64), nullable=False),
     sa.Column("task_id", sa.BigInteger, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("path", sa.Text, nullable=False),  # in the task's work folder
-    sa.Column("source", sa.Text, nullable=False),  # at the site
-    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("path", FileName, nullable=False),  # in the task's work folder
+    sa.Column("source", FileName, nullable=False),  # at the site
+    sa.Column("url", FileName, nullable=False),
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("wrong", sa.Integer, nullable=False),
     sa.Column("not_before", sa.Float, nullable=False),
-    sa.Column("error", sa.Text),
+    sa.Column("error", Said),
     sa.Column("size", sa.BigInteger),  # bytes
     sa.Column("sha256", sa.String(64)),
     sa.Index("ix_deliveries_task", "task_id", "id"),
@@ -277,12 +278,12 @@ images = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("not_before", sa.Float, nullable=False),  # back-off: seconds since the epoch
     sa.Column("errand", sa.String(64)),  # what prepares it at the site
-    sa.Column("gateway_id", sa.String(64)),  # what the site's image gateway calls it
+    sa.Column("gateway_id", SaidShortly(64)),  # what the site's image gateway calls it
     sa.Column("download_bytes", sa.BigInteger, nullable=False),  # its layers, compressed
     sa.Column("done_bytes", sa.BigInteger, nullable=False),
     sa.Column("size_bytes", sa.BigInteger),  # prepared
     sa.Column("failure", sa.String(32)),
-    sa.Column("error", sa.Text),
+    sa.Column("error", Said),
     sa.Column("config", sa.Text, nullable=False),  # JSON: its OCI configuration
     sa.Column("preparations", sa.Integer, nullable=False),  # how often it was begun
     sa.Column("created_at", sa.Float, nullable=False),
@@ -302,7 +303,7 @@ run_images = sa.Table(
     sa.Column("site", sa.String(64), nullable=False),
     sa.Column("digest", sa.String(80)),
     sa.Column("failed", sa.Boolean, nullable=False),  # for good: its tasks end with ``error``
-    sa.Column("error", sa.Text),
+    sa.Column("error", Said),
     sa.Index("ix_run_images_image", "site", "digest"),
     sqlite_with_rowid=False,
 )
@@ -314,7 +315,7 @@ journals = sa.Table(
     sa.Column("id", _BigKey, primary_key=True, autoincrement=True),
     sa.Column("allocation_seq", sa.BigInteger, nullable=False),
     sa.Column("agent", sa.String(200), nullable=False),
-    sa.Column("node", sa.String(200)),
+    sa.Column("node", SaidShortly(200)),
     sa.Column("offset", sa.BigInteger, nullable=False),
     sa.Column("bad_lines", sa.Integer, nullable=False, default=0),
     sa.UniqueConstraint("allocation_seq", "agent"),
@@ -325,7 +326,7 @@ leases = sa.Table(
     "leases",
     metadata,
     sa.Column("name", sa.String(64), primary_key=True),
-    sa.Column("holder", sa.String(200)),
+    sa.Column("holder", SaidShortly(200)),
     sa.Column("epoch", sa.BigInteger, nullable=False),
     sa.Column("beat", sa.BigInteger, nullable=False),
 )

@@ -89,7 +89,7 @@ def test_a_large_table_needs_little_memory() -> None:
         ("text/csv", b"", "first line"),
         ("text/csv", b"a,a\n1,2\n", "a name of its own"),
         ("text/csv", b"a,b\n1,2\n3\n", "Line 3 of the table has 1 values, and the header 2."),
-        ("text/csv", b"a\n\xff\n", "Line 2 of the table is not UTF-8 text."),
+        ("text/csv", b"\xff\n1\n", "The first line of the table is not UTF-8 text."),
         ("application/x-ndjson", b'{"a": 1}\nx\n', "Line 2 of the table is not valid JSON"),
         ("application/x-ndjson", b"[" * 200_000, "Line 1 of the table is not valid JSON"),
         ("application/x-ndjson", b"[1]\n", "Line 1 of the table is not a JSON object."),

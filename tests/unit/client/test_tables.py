@@ -41,7 +41,7 @@ def test_every_kind_of_table_gives_the_same_rows(tmp_path: Path, name: str, cont
         ("t.csv", b"", "is empty"),
         ("t.csv", b"a,b\n1\n", "line 2: 1 values, but the header names 2"),
         ("t.csv", b"a,a\n1,2\n", "line 1: a column name is there twice"),
-        ("t.csv", b"a\n" + b"1\n" * 5000 + b"\xff\xfe\n", "line 5002: is not UTF-8 text"),
+        ("t.csv", b"\xff\xfea\0\n1\n", "line 1: is not UTF-8 text"),
         ("t.csv", b"a,\n1,2\n", "line 1: column 2 has no name"),
         ("t.jsonl", b"[" * 200_000, "line 1: not JSON"),
         ("t.jsonl", b'{"a": 1}\nx\n', "line 2: not JSON"),

@@ -14,7 +14,7 @@ from packhorse.domain.failures import VERDICTS, FailureClass
 from packhorse.domain.resources import Resources
 from packhorse.engine.collecting.journal import parse_journal
 from packhorse.engine.collecting.retry import MAX_BACKOFF_S, RetryPolicy, escalate
-from packhorse.engine.collecting.verdict import judge, last_line, storable
+from packhorse.engine.collecting.verdict import judge, last_line
 from packhorse.engine.placing import pack
 from packhorse.estimate.durations import Durations
 
@@ -142,12 +142,6 @@ def test_a_task_over_nodes_that_ran_out_of_memory_gets_more_nodes() -> None:
 
 def test_every_verdict_of_the_agent_has_a_class() -> None:
     assert set(VERDICTS.values()) <= set(FailureClass)
-
-
-@given(st.text())
-def test_what_is_stored_every_database_takes(text: str) -> None:
-    assert "\0" not in storable(text)
-    storable(text).encode()
 
 
 records = st.lists(

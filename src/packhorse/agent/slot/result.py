@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def read_result(stdout: int, kind: str, max_bytes: int) -> "Any":
-    """What the task printed, as text or as a JSON value; Verdict if it is too large, not UTF-8 or not JSON."""
+    """What the task printed, as text or as a JSON value; Verdict if it is too large, not UTF-8, not JSON or cannot be kept."""
     size = os.fstat(stdout).st_size
     if size > max_bytes:
         raise Verdict("result", "the result has %d bytes, at most %d are kept" % (size, max_bytes))
@@ -24,14 +24,16 @@ def parse_result(data: bytes, kind: str) -> "Any":
     except UnicodeDecodeError as error:
         raise Verdict("result", "the result is not UTF-8 (byte %d)" % error.start) from None
     if kind == "text":
+        if "\0" in text:
+            raise Verdict("result", "the result cannot be kept: it holds a NUL character (byte %d)" % data.index(b"\0"))
         return text
-    import json
+    from ..text import parse_json, value_problem
 
     try:
-        return json.loads(text, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise Verdict("result", "the result is not JSON: %s" % error) from None
-
-
-def _refuse(name: str) -> None:
-    raise ValueError("%s is not a JSON number" % name)
+    why = value_problem(value)
+    if why:
+        raise Verdict("result", "the result cannot be kept: %s" % why)
+    return value

@@ -13,7 +13,7 @@ import structlog
 from packhorse.domain.states import AllocationState
 from packhorse.engine.collecting.effects import Effects
 from packhorse.engine.collecting.journal import Batch, parse_journal
-from packhorse.engine.collecting.verdict import Failure, storable
+from packhorse.engine.collecting.verdict import Failure
 from packhorse.engine.specs import Specs
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
@@ -102,7 +102,7 @@ class Collector:
         for record in batch.records:
             match record["k"]:
                 case "agent":
-                    node = storable(str(record.get("host") or ""))
+                    node = record.get("host") or ""
                     if allocation.started_at is None:
                         started = float(record.get("t") or now)
                         stored.update_allocation(connection, allocation.seq, started_at=started, state=AllocationState.RUNNING)

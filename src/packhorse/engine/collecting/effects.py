@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from packhorse.domain.failures import TERMINAL_STATE, FailureClass
 from packhorse.domain.resources import Resources
 from packhorse.domain.states import AT_SITE, TaskState
+from packhorse.domain.text import kept_json, value_problem
 from packhorse.engine.collecting.journal import Record
 from packhorse.engine.collecting.retry import GOES_ON, RetryDecision, escalate
-from packhorse.engine.collecting.verdict import Failure, judge, storable
+from packhorse.engine.collecting.verdict import Failure, judge
 from packhorse.engine.data.deliveries import of_outputs
 from packhorse.engine.spec import RunSpec
 from packhorse.engine.specs import Specs, duration_key
@@ -118,6 +119,7 @@ class Effects:
         if row is None:
             return
         spec, granted = self._granted(task, row)
+        record = judged(record, spec)
         began, ended = float(record.get("t0") or now), float(record.get("t1") or now)
         failure = judge(record, granted, self._node)
         tried = self._attempt(task, row, record, granted, failure, began, ended)
@@ -201,7 +203,7 @@ class Effects:
         overrides = {**json.loads(row.overrides or "{}"), **(decision.overrides or {})}
         home = {
             "allocation_seq": None, "block": None, "not_before": now + decision.delay_s, "failure": failure.failure, "reason": why,
-            "overrides": json.dumps(overrides) if overrides else None, "started_at": None,
+            "overrides": kept_json(overrides) if overrides else None, "started_at": None,
         }  # fmt: skip
         self._moves.append(Move(task, S.QUEUED, at, why, home))
 
@@ -238,7 +240,7 @@ class Effects:
             "started_at": began, "ended_at": ended, "wall_s": _float(record.get("wall")), "cpu_s": _float(record.get("cpu")),
             "peak_memory": _int(record.get("peak")), "read_bytes": _int(record.get("rd")), "write_bytes": _int(record.get("wr")),
             "cores": granted.cpu_cores, "memory_mb": granted.memory_mb, "walltime_s": granted.walltime_s,
-            "evidence": json.dumps(failure.evidence.as_dict()) if failure else None, "files": json.dumps(files) if files else None,
+            "evidence": kept_json(failure.evidence.as_dict()) if failure else None, "files": kept_json(files) if files else None,
             "image": self._image(task, row),
         }  # fmt: skip
 
@@ -281,11 +283,26 @@ def progress_in(evidence: str | None) -> int:
     return int(json.loads(evidence).get("progress") or 0) if evidence else 0
 
 
+def judged(record: Record, spec: RunSpec) -> Record:
+    """An ``end`` whose result can be kept, or that of a task that failed for its result: what a journal says need not be our agent's."""
+    result = record.get("result")
+    if result is None:
+        return record
+    if spec.app is None or spec.app.result_type != "json":
+        why = "it is no text" if not isinstance(result, str) else value_problem(result, "it")
+    else:
+        why = value_problem(result)
+    if why is None:
+        return record
+    failed = {} if record.get("why") else {"why": "result", "msg": f"the result cannot be kept: {why}"}
+    return {**record, **failed, "result": None}
+
+
 def _stored(result: Any, spec: RunSpec) -> str | None:
     """A result as the store keeps it: JSON again, or text."""
     if result is None:
         return None
-    return json.dumps(result, separators=(",", ":")) if spec.app and spec.app.result_type == "json" else storable(str(result))
+    return kept_json(result) if spec.app and spec.app.result_type == "json" else str(result)
 
 
 def _int(value: Any) -> int | None:

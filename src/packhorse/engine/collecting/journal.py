@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
+
+from packhorse.domain.text import holdable, holdable_value, is_name, parse_json
 
 Record = dict[str, Any]
 
@@ -16,6 +19,7 @@ _SMALLER_THAN = {
     **dict.fromkeys(("peak", "rd", "wr", "o", "l"), _BYTES),
 }
 _TEXTS = ("why", "s", "host")
+_ODD = re.compile(rb"\\u(?:d[89a-f]|0000)", re.IGNORECASE)
 
 
 @dataclass
@@ -35,7 +39,7 @@ def parse_journal(data: bytes, longest: int = 1 << 20) -> Batch:
         return Batch(bad_lines=1, length=len(data))
     for line in data[: batch.length].split(b"\n")[:-1]:
         try:
-            record = json.loads(line)
+            record = _record(line)
             _check(record)
             batch.task_ids.update(_tasks_of(record))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
@@ -43,6 +47,28 @@ def parse_journal(data: bytes, longest: int = 1 << 20) -> Batch:
         else:
             batch.records.append(record)
     return batch
+
+
+def _record(line: bytes) -> Any:
+    """The JSON in a line with what the store can hold in place of what it cannot; but a result is as it was, for it is judged."""
+    text = line.decode()
+    try:
+        record = json.loads(text)
+    except ValueError:
+        record = parse_json(text)  # a number of thousands of digits
+    if _ODD.search(line):
+        kept = {name: record[name] for name in ("result", "files") if name in record}
+        record = {**holdable_value(record), **kept}
+    if record.get("files"):
+        record["files"] = [_file(file) for file in record["files"]]
+    return record
+
+
+def _file(file: Any) -> dict[str, Any]:
+    """An output that an agent kept; its path may be any bytes (``domain.text.is_name``)."""
+    path, size = file["path"], file.get("size")
+    rest = holdable_value({name: value for name, value in file.items() if name not in ("path", "size")})
+    return {"path": path if is_name(path) else holdable(path), "size": size if type(size) is int and 0 <= size < _BYTES else 0, **rest}
 
 
 def _check(record: Any) -> None:
@@ -56,8 +82,6 @@ def _check(record: Any) -> None:
             raise TypeError(f"{name} is no text")
     if record["k"] == "claim" and not 0 <= int(record["block"]) < _CODE:
         raise ValueError("there is no such block")
-    if not all(isinstance(file["path"], str) for file in record.get("files") or ()):
-        raise TypeError("an output has no path")
     for stream, start, length in record.get("log") or ():
         if not (isinstance(stream, str) and type(start) is type(length) is int and 0 <= start < _BYTES and 0 <= length < _BYTES):
             raise TypeError("that is no part of a log")

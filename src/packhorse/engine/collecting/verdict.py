@@ -73,7 +73,7 @@ def _message(failure: FailureClass, record: dict[str, Any], granted: Resources) 
         case FailureClass.CANCELED:
             return "It was canceled."
         case _ if said:
-            return storable(str(said))
+            return str(said)
         case _ if record.get("sig"):
             return f"It was ended by {_signal_name(record['sig'])}."
         case _:
@@ -86,13 +86,8 @@ def last_line(tail: Any) -> str:
     lines = [line.strip() for line in str(tail or "").splitlines() if any(map(str.isalnum, line))]  # no frame around a message
     if not lines:
         return ""
-    text = storable(lines[-1])
+    text = lines[-1]
     return text if len(text) <= _LINE_CHARS else f"{text[:_LINE_CHARS]}…"
-
-
-def storable(text: str) -> str:
-    """Text that every database takes: no NUL, no half of a surrogate pair."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def _signal_name(number: int) -> str:

@@ -18,6 +18,7 @@ from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import ImageError, ImageFailure, parse_reference
 from packhorse.domain.states import TaskState
+from packhorse.domain.text import dumps
 from packhorse.engine.clock import Clock
 from packhorse.engine.images.gatewaypreparer import preparer_for
 from packhorse.engine.images.preparers import Preparer, Progress
@@ -136,7 +137,7 @@ class ImageLoop(Loop):
         if image is None:
             values = {
                 "site": self._site.name, "digest": resolved.digest, "reference": str(resolved.reference), "state": ImageState.WANTED,
-                "download_bytes": resolved.size_bytes, "config": json.dumps(resolved.config),
+                "download_bytes": resolved.size_bytes, "config": dumps(resolved.config),
             }  # fmt: skip
             stored.insert_image(connection, values, now)
             return

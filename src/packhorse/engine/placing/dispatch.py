@@ -22,6 +22,7 @@ from packhorse.domain.errors import PackhorseError
 from packhorse.domain.failures import Evidence, FailureClass
 from packhorse.domain.ids import new_id
 from packhorse.domain.states import AllocationState
+from packhorse.domain.text import kept_json
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.collecting.effects import progress_in
@@ -196,7 +197,7 @@ class Dispatcher:
 
     def _insert(self, connection: sa.Connection, shape: Shape) -> Live:
         allocation_id = new_id("a")
-        seq = stored.insert_allocation(connection, allocation_id, self._site.name, json.dumps(asdict(shape)), self._clock.now())
+        seq = stored.insert_allocation(connection, allocation_id, self._site.name, kept_json(asdict(shape)), self._clock.now())
         self._fresh.add(seq)
         return Live(seq, allocation_id, shape, has_started=False, left_s=None)
 
@@ -245,9 +246,9 @@ class Dispatcher:
                 continue
             if (block.allocation_id, key) not in self._templates:
                 self._site.transport.make_folder(f"{spool}/templates")
-                self._site.transport.write(f"{spool}/templates/{key}.json", json.dumps({"key": key, **template}).encode())
+                self._site.transport.write(f"{spool}/templates/{key}.json", kept_json({"key": key, **template}).encode())
                 self._templates.add((block.allocation_id, key))
-            lines.append(json.dumps(line, separators=(",", ":")) + "\n")
+            lines.append(kept_json(line) + "\n")
         if unfit:
             with self._lease.write() as connection:
                 self._collector.close(connection, block.allocation_seq, unfit, {}, self._clock.now())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from packhorse.domain.app import AppManifest, ParameterType, Session
 from packhorse.domain.dataurl import is_url
@@ -22,6 +22,7 @@ from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.run import MAX_TASKS, AppRun, NamedTask, RunOptions, TaskRun, check_tasks, is_task_url, parse_task_url
 from packhorse.domain.task import FileType
 from packhorse.domain.taskpaths import AbsolutePaths
+from packhorse.domain.text import kept_json, value_problem
 from packhorse.engine.containers import why_no_container
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.paths import FilledPaths
@@ -108,7 +109,7 @@ def accept_app_run(
             problems += filled.problems(f"row {number}", {**spec.defaults, **values})
         if not problems:
             params = _absolute(manifest, values)
-            tasks.append(NewTask("row", json.dumps(params, separators=(",", ":")), data=spec.data_of("row", params)))
+            tasks.append(NewTask("row", kept_json(params), data=spec.data_of("row", params)))
     if problems:
         raise InvalidRequest(f"The run of '{manifest.name}' was not accepted.", problems=_shortened(problems))
     if not tasks:
@@ -149,10 +150,14 @@ def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequ
                 name, path = parse_task_url(given.url)
                 declared = [output.path for output in items[index_of[name]].task.outputs or []]
                 upstream[given.path] = (run_id, index_of[name], plain(path) if path in declared else path)
-        params = {"task": item.task.model_dump(mode="json", exclude_none=True), "upstream": upstream}
+        document = item.task.model_dump(mode="json", exclude_none=True)
+        if why := value_problem(document, "task"):
+            problems.append(Problem(where, f"{why}."))
+            continue
+        params = {"task": document, "upstream": upstream}
         needs = item.needs
         data = tuple(DataKey(given.url) for given in item.task.inputs or [] if given.url and is_data(given.url, given.content))
-        tasks.append(NewTask("task", json.dumps(params, separators=(",", ":")), item.name, waiting_on=len(needs), data=data))
+        tasks.append(NewTask("task", kept_json(params), item.name, waiting_on=len(needs), data=data))
         edges += [(index_of[need], index, False) for need in needs]
     site, unfit = choose_site(asked, sites)
     problems += unfit
@@ -182,7 +187,12 @@ def _image_problems(where: str, references: Sequence[str]) -> list[Problem]:
 
 def request_hash(request: AppRun | TaskRun, accepted: Accepted) -> str:
     """Tells a repeated request from another one under the same client key."""
-    digest = hashlib.sha256(request.model_dump_json(exclude={"client_key", "over"}).encode())
+    left_out = {"client_key", "over"}
+    try:
+        asked = request.model_dump_json(exclude=left_out)
+    except PydanticSerializationError:  # the name of a file is not UTF-8
+        asked = kept_json(request.model_dump(mode="json", exclude=left_out))
+    digest = hashlib.sha256(asked.encode())
     if isinstance(request, AppRun):
         for task in accepted.tasks:
             digest.update(task.params.encode())

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.states import FAILED, TaskState
+from packhorse.domain.text import kept_json
 from packhorse.engine.requests.accept import Accepted, Edge
 from packhorse.engine.spec import RunSpec
 from packhorse.store.runs import NewTask
@@ -56,4 +57,4 @@ def _moved(params: str, old_run: str, new_run: str, run_seq: int, new_index: dic
         task = run_seq * TASKS_PER_RUN + index
         if run_id == old_run and task in new_index:
             stored["upstream"][path] = (new_run, new_index[task], output)
-    return json.dumps(stored, separators=(",", ":"))
+    return kept_json(stored)

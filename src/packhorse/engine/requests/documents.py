@@ -13,6 +13,7 @@ from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.render import app_template
 from packhorse.domain.resources import BACKEND_FIELDS, TES_FIELDS
 from packhorse.domain.states import TaskState
+from packhorse.domain.text import dumps, holdable_value, shown_json, shown_name
 from packhorse.domain.views import AttemptView, DataView, EventView, ImageView, QueueView, RunView, SiteView, TaskView
 from packhorse.engine.spec import RunSpec
 from packhorse.sites.base import Limits
@@ -99,7 +100,7 @@ def site_view(site: Site, live: Mapping[str, int]) -> SiteView:
 
 def params_of(row: Any, spec: RunSpec) -> dict[str, Any] | None:
     """The values that a task runs with, defaults included; a TES task and a gathering task have none."""
-    return {**spec.defaults, **json.loads(row.params)} if row.role == "row" else None
+    return {**spec.shown_defaults, **shown_json(row.params)} if row.role == "row" else None
 
 
 def result_of(row: Any, spec: RunSpec) -> Any:
@@ -107,13 +108,18 @@ def result_of(row: Any, spec: RunSpec) -> Any:
     if row.result is None:
         return None
     is_json = row.role == "row" and spec.app is not None and spec.app.result_type == "json"
-    return json.loads(row.result) if is_json else row.result.removesuffix("\n")
+    return shown_json(row.result) if is_json else row.result.removesuffix("\n")
+
+
+def files_of(row: Any) -> list[dict[str, Any]]:
+    """The outputs that an attempt kept; ``quoted`` is the path as URLs have it, where ``path`` cannot say it."""
+    return [{**file, **shown_name(file["path"])} for file in json.loads(row.files or "[]")]
 
 
 def attempt_view(row: Any) -> AttemptView:
     """A row of ``store.tasks.attempts_of``."""
     values = {name: getattr(row, name) for name in _COPIED}
-    return AttemptView(**values, evidence=json.loads(row.evidence) if row.evidence else None, files=json.loads(row.files or "[]"))
+    return AttemptView(**values, evidence=shown_json(row.evidence) if row.evidence else None, files=files_of(row))
 
 
 def event_view(row: Any) -> EventView:
@@ -135,7 +141,7 @@ def tes_document(row: Any, spec: RunSpec, created_at: float, attempts: list[Atte
         "creation_time": rfc3339(created_at),
         "logs": [_task_log(attempt) for attempt in attempts],
     }
-    return {key: value for key, value in document.items() if value is not None}
+    return dict(holdable_value({key: value for key, value in document.items() if value is not None}))
 
 
 def _app_document(row: Any, spec: RunSpec) -> dict[str, Any]:
@@ -168,7 +174,7 @@ def _task_log(attempt: AttemptView) -> dict[str, Any]:
         "outputs": [
             {"url": file.get("url", file["path"]), "path": file["path"], "size_bytes": str(file.get("size", 0))} for file in attempt.files
         ],
-        "system_logs": [json.dumps(attempt.evidence)] if attempt.evidence else [],
+        "system_logs": [dumps(attempt.evidence)] if attempt.evidence else [],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 import time
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 from packhorse.domain.failures import FailureClass
-from packhorse.domain.ids import new_id, parse_task_id
+from packhorse.domain.ids import is_run_id, new_id, parse_task_id
 from packhorse.domain.outputpath import kept_as
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.run import AppRun, TaskRun
@@ -310,15 +311,16 @@ class Service:
         site, kept = self._output_folder(RunSpec.from_json(run_row.spec), row.id)
         try:
             found = site.fetch_output(f"{kept}/{path}", self._downloads)
-        except (FileNotFoundError, IsADirectoryError):
-            raise NotFound(
-                f"Task {task_id} has no output file '{path[:200]}'.", hint=f"'packhorse show {task_id}' lists its outputs."
-            ) from None
-        folder = (Path(kept) if site.transport.is_local else self._downloads).resolve()
-        target = found.resolve()
-        if not target.is_relative_to(folder) or not target.exists():
-            raise NotFound(f"Task {task_id} has no output '{path[:200]}'.", hint=f"'packhorse show {task_id}' lists its outputs.")
-        return target
+            folder = (Path(kept) if site.transport.is_local else self._downloads).resolve()
+            target = found.resolve()
+            if target.is_relative_to(folder) and target.exists():
+                return target
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
+            pass
+        except OSError as error:
+            if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+                raise
+        raise NotFound(f"Task {task_id} has no output '{path[:200]}'.", hint=f"'packhorse show {task_id}' lists its outputs.")
 
     # --- the rest ---------------------------------------------------------------------------------------------------------------
 
@@ -370,7 +372,7 @@ class Service:
         apply_moves(connection, moves, current)
 
     def _run_row(self, connection: sa.Connection, user: User, run_id: str) -> Any:
-        row = get_run(connection, run_id)
+        row = get_run(connection, run_id) if is_run_id(run_id) else None
         if row is None or not (user.admin or row.user == user.name):
             raise NotFound(f"There is no run '{run_id[:60]}'.", hint="'packhorse ps' lists your runs.")
         return row
@@ -393,6 +395,6 @@ def _page_size(limit: int) -> int:
 def _cursor(text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise InvalidRequest(f"'{text[:60]}' is not a cursor.", hint="Use 'next_cursor' of the page before.")
     return int(text)

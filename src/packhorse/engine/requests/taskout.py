@@ -24,12 +24,12 @@ def read_log(
         raise InvalidRequest(f"'{stream[:60]}' is not a log.", hint="Logs are 'stdout' and 'stderr'.")
     if offset < 0 or limit < 1:
         raise InvalidRequest("A log is read from an offset of 0 or more, at least one byte at a time.")
+    if attempt is not None and not 1 <= attempt <= max(task.attempt, 1):
+        raise NotFound(f"The task has no attempt {attempt}; its last one is {task.attempt}.")
     number = task.attempt if attempt is None else attempt
     with database.read() as connection:
         over = any(row.attempt == number for row in attempts_of(connection, task.id)) or task.state in TERMINAL
         chunks = log_chunks_of(connection, task.id, number, _STREAMS[stream])
-    if attempt is not None and not 1 <= attempt <= max(task.attempt, 1):
-        raise NotFound(f"The task has no attempt {attempt}; its last one is {task.attempt}.")
     data = bytearray()
     room = min(limit, MAX_PART)
     position = 0

@@ -1,0 +1,44 @@
+"""Columns for text that is not ours to refuse: whatever is bound, both databases take it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from packhorse.domain.text import holdable, name_as_text, name_from_text
+
+
+class Said(sa.TypeDecorator[str]):
+    """What the world says, such as reasons and errors: made holdable."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else holdable(value)
+
+
+class SaidShortly(sa.TypeDecorator[str]):
+    """``Said``, cut to a length."""
+
+    impl = sa.String
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self._length = length
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else holdable(value)[: self._length]
+
+
+class FileName(sa.TypeDecorator[str]):
+    """The path of a file, whose names are bytes: as ``domain.text.name_as_text`` writes it, and back."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else name_as_text(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else name_from_text(value)

@@ -1,0 +1,82 @@
+"""Whatever is asked of the REST API, it answers as its own description says, and never with 5xx; over either database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from packhorse.api.app import create_app
+from packhorse.api.auth import Tokens
+from packhorse.domain.run import AppRun
+from packhorse.engine.embedded import Embedded
+
+APP = """\
+packhorse: 1
+name: t
+version: '1'
+command: [/bin/true]
+parameters:
+  i: {type: integer, optional: true}
+  text: {default: ''}
+  file: {type: file, optional: true}
+outputs:
+  value: {from: stdout, type: json}
+gather: {arguments: ['{results}'], outputs: {all: {path: all.txt}}}
+"""
+EXAMPLES = 15
+CHECKS = [
+    not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance,
+    unsupported_method, allow_header_conformance,
+]  # fmt: skip
+
+
+@pytest.fixture
+def described(embedded: Embedded, home: Path) -> tuple[Any, dict[str, str], dict[str, str]]:
+    """The description of an API over a store with one run, the headers of an admin, and ids of the run. Nobody is made to wait."""
+    folder = home / "t"
+    folder.mkdir(parents=True)
+    (folder / "app.yaml").write_text(APP)
+    run = embedded.service.submit(embedded.user, AppRun(app=str(folder), over=[{"i": 1}, {"text": "é"}]))
+    tokens = Tokens(embedded.database)
+    api = create_app(embedded.service, tokens, stopping=lambda: True)
+    headers = {"Authorization": f"Bearer {tokens.add('root', admin=True)}"}
+    schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", api, headers=headers)
+    return schema, headers, {"run_id": run.id, "task_id": f"{run.id}.0", "stream": "stdout"}
+
+
+def test_any_request_is_answered_as_described(described: tuple[Any, dict[str, str], dict[str, str]]) -> None:
+    schema, headers, known = described
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert len(operations) >= 20
+    for operation in operations:
+        _ask(operation, headers, known)
+
+
+def _ask(operation: Any, headers: dict[str, str], known: dict[str, str]) -> None:
+    """Requests as the description has them, and wrong ones; of any run, and of one that is there."""
+    wrong_too = st.one_of(operation.as_strategy(), operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+
+    @settings(max_examples=EXAMPLES, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(case=wrong_too, of_ours=st.booleans())
+    def ask(case: schemathesis.Case, of_ours: bool) -> None:
+        given = case.path_parameters or {}
+        if of_ours:
+            given.update({name: value for name, value in known.items() if name in given})
+        case.call_and_validate(headers=headers, checks=CHECKS)
+
+    ask()
