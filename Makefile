@@ -59,10 +59,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 setup-apps: $(VENV)/.installed
 	@dpkg -s $(APPS_APT) >/dev/null 2>&1 || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends $(APPS_APT) >/dev/null; }
 
-# PostgreSQL for the tests of the store, an SSH server for those of transports; util-linux has setpriv and setsid
+# PostgreSQL for the tests of the store, an SSH server and login shells for those of transports; util-linux has setpriv and setsid
 setup-test: setup-apps
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends postgresql >/dev/null; }
-	@PATH=$$PATH:/usr/sbin command -v sshd >/dev/null || bash deploy/testcluster/install.sh sshd
+	@{ PATH=$$PATH:/usr/sbin; command -v sshd && command -v tcsh && command -v fish; } >/dev/null || bash deploy/testcluster/install.sh sshd
 
 setup-bench: setup-test
 	@command -v parallel >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends parallel >/dev/null; }

@@ -1,13 +1,14 @@
 #!/bin/bash
-# Installs the Debian packages of the test cluster where they are missing, or with 'install.sh sshd' only an SSH server and client.
+# Installs the Debian packages of the test cluster where they are missing, or with 'install.sh sshd' only an SSH server, a client and login
+# shells that differ.
 # No service of the distribution starts.
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
 as_root "$0" "$@"
 missing=
-programs="slurmctld slurmd slurmdbd sbatch munged mariadbd sshd"
-packages="slurmctld slurmd slurmdbd slurm-client slurm-wlm-basic-plugins munge mariadb-server openssh-server openssh-client procps libpmix-dev"
-if [ "${1:-}" = sshd ]; then programs=sshd packages="openssh-server openssh-client procps"; fi
+programs="slurmctld slurmd slurmdbd sbatch munged mariadbd sshd tcsh fish"
+packages="slurmctld slurmd slurmdbd slurm-client slurm-wlm-basic-plugins munge mariadb-server openssh-server openssh-client tcsh fish procps libpmix-dev"
+if [ "${1:-}" = sshd ]; then programs="sshd tcsh fish" packages="openssh-server openssh-client tcsh fish procps"; fi
 for program in $programs; do command -v $program >/dev/null || missing="$missing $program"; done
 # srun --mpi=pmix, with which Open MPI starts, looks for a file that only the -dev package has
 [ "${1:-}" = sshd ] || ls /usr/lib/*/libpmix.so >/dev/null 2>&1 || missing="$missing libpmix.so"

@@ -69,7 +69,7 @@ def keep_unpacked(site: Site, part: Path | str, sha256: str, stem: str) -> tuple
             site.transport.remove(archive)
     if done.exit_code != 0:
         raise NotUnpacked(f"It cannot be unpacked at '{site.name}': {done.stderr.strip()[-300:]}.")
-    return f"{folder}/{stem}", int(json.loads(done.stdout)["bytes"])
+    return f"{folder}/{stem}", int(json.loads(done.stdout.splitlines()[-1])["bytes"])
 
 
 def drop(site: Site, sha256: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 
 _TEMPLATE = """\
@@ -35,13 +36,29 @@ def batch_script(token: str, spool: str, command: list[str], *, forwards_sigterm
     return _TEMPLATE.format(token=token, spool=shlex.quote(spool), run=run)
 
 
-def shell_command(argv: list[str]) -> str:
+_PLAIN = {code: f"\\0{code:03o}" for code in range(256) if not 32 <= code < 127 or chr(code) in "\\'!"}
+
+#: Runs "$@" between two marks on either stream; the mark at the end has its exit code. It stands in single quotes in whatever shell the
+#: user has at the site, so that it has none itself, and no newline, no '!' (csh) and no '\\' (fish). The streams are exchanged, so that
+#: what the shell itself says of a command that a signal ended goes nowhere. '(exec': a program, never a builtin.
+_FRAME = (
+    't=$1; shift; case "$*" in *"\\0"*) n=$#; while [ "$n" -gt 0 ]; do w=$1; shift; n=$((n - 1)); '
+    'case "$w" in *"\\0"*) w=$(printf "%b." "$w"); w=${w%.};; esac; set -- "$@" "$w"; done;; esac; '
+    'printf "%s<1" "$t"; printf "%s<2" "$t" >&2; exec 3>&2 2>/dev/null; (exec "$@" 2>&3 3>&-); c=$?; '
+    'printf "%s>2%d." "$t" "$c" >&3; printf "%s>1%d." "$t" "$c"'
+)
+
+
+def framed_command(argv: list[str], token: str) -> str:
     """``argv`` as the text that a login shell is given, since SSH carries no list of arguments. Raises ValueError as subprocess does.
 
-    ``exec``: the first word is then a program, never a builtin, a keyword, an alias or an assignment; and signals reach it.
+    Any shell takes it: sh, bash, zsh, csh, tcsh, fish. What it makes a command print is between marks with ``token`` in them
+    (``sites.transports.framing`` reads them), so that what the shell's start files print is not taken for it.
     """
     if not argv:
         raise ValueError("a command needs a program")
     if any("\0" in word for word in argv):
         raise ValueError("embedded null byte")
-    return f"exec {shlex.join(argv)}"
+    # each word as ASCII in single quotes: what some shell takes for more than itself there is written as printf's %b reads it
+    words = (os.fsencode(word).decode("latin-1").translate(_PLAIN) for word in ["sh", token, *argv])
+    return f"exec /bin/sh -c '{_FRAME}' " + " ".join(f"'{word}'" for word in words)

@@ -11,6 +11,7 @@ from packhorse.domain.config import ShockConfig
 from packhorse.staging import data as machine
 from tests.fixtures.s3server import s3  # noqa: F401 (a fixture)
 from tests.fixtures.shockserver import TOKEN, ShockServer
+from tests.fixtures.sshd import noisy_sshd  # noqa: F401 (a fixture)
 from tests.fixtures.webserver import WebServer, web_server
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from packhorse.domain.run import AppRun
+from packhorse.domain.run import NamedTask, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.engine.embedded import Embedded
 from packhorse.sites.site import Site, local_site
 from packhorse.sites.transports.local import LocalTransport
+from packhorse.sites.transports.ssh import SshTransport
 from tests.fixtures.room import wait_for
 from tests.fixtures.s3server import SECRET, S3Server
 from tests.fixtures.webserver import WebServer
@@ -26,13 +27,18 @@ class Elsewhere(LocalTransport):
     is_local = False
 
 
-@pytest.fixture(params=["engine", "site"])
-def site(request: pytest.FixtureRequest, home: Path) -> Site:
+@pytest.fixture(params=["engine", "site", "noisy"])
+def site(request: pytest.FixtureRequest, home: Path) -> Iterator[Site]:
+    """The engine fetches, the site's login node does, or the engine does and every login at the site prints before and after all."""
     site = local_site(str(home / "elsewhere"), linger_s=0.5, name="elsewhere")
     site.transport = Elsewhere()
     site.shares_our_files = False
     site.fetches = request.param == "site"
-    return site
+    if request.param == "noisy":
+        site.transport = transport = SshTransport(request.getfixturevalue("noisy_sshd").options())
+    yield site
+    if request.param == "noisy":
+        transport.close()
 
 
 @pytest.fixture
@@ -80,9 +86,13 @@ def test_a_site_tells_how_far_it_is_and_an_unwanted_fetch_ends(room: Embedded, w
 
 
 def test_outputs_are_delivered_from_there(room: Embedded, tmp_path: Path) -> None:
-    app = tmp_path / "app"
-    app.mkdir()
-    (app / "app.yaml").write_text("packhorse: 1\nname: o\nversion: '1'\ncommand: [cp, /etc/hostname, h]\noutputs:\n  h: {path: h}\n")
-    run = end_of(room, room.service.submit(room.user, AppRun(app=str(app), outputs=f"file://{tmp_path}/out")))
-    assert run.counts == {TaskState.COMPLETE: 1}
-    assert (tmp_path / "out" / run.id / "0" / "h").read_bytes() == Path("/etc/hostname").read_bytes()
+    script = "mkdir -p d/e; printf '\\000\\377 bytes' > 'd/e/a b'; echo \"it's\" > d/c; echo one > o"
+    outputs = [
+        {"path": "o", "url": f"file://{tmp_path}/out/o"},
+        {"path": "d", "url": f"file://{tmp_path}/out/d", "type": "DIRECTORY"},
+    ]
+    task = {"executors": [{"command": ["/bin/sh", "-c", script]}], "outputs": outputs}
+    run = room.service.submit(room.user, TaskRun(tasks=[NamedTask.model_validate({"name": "t", "task": task})]))
+    assert end_of(room, run).counts == {TaskState.COMPLETE: 1}, first_task(room, run).reason
+    there = {str(path.relative_to(tmp_path / "out")): path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert there == {"o": b"one\n", "d/c": b"it's\n", "d/e/a b": b"\0\377 bytes"}

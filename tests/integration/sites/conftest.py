@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.fixtures.sshd import shared_sshd
+from tests.fixtures.sshd import noisy_sshd, shared_sshd
 
-__all__ = ["shared_sshd"]
+__all__ = ["noisy_sshd", "shared_sshd"]

@@ -1,4 +1,5 @@
-"""What every transport keeps to: one suite, on the machine itself and on the same machine through SSH."""
+"""What every transport keeps to: one suite, on the machine itself and on the same machine through SSH, as a plain login and as one
+whose C shell prints before and after everything."""
 
 from __future__ import annotations
 
@@ -31,9 +32,16 @@ def ssh(shared_sshd: SshServer) -> Iterator[SshTransport]:
     transport.close()
 
 
-@pytest.fixture(params=["local", "ssh"])
+@pytest.fixture(scope="module")
+def noisy(noisy_sshd: SshServer) -> Iterator[SshTransport]:
+    transport = SshTransport(noisy_sshd.options())
+    yield transport
+    transport.close()
+
+
+@pytest.fixture(params=["local", "ssh", "noisy"])
 def transport(request: pytest.FixtureRequest) -> Transport:
-    return LocalTransport() if request.param == "local" else request.getfixturevalue("ssh")
+    return LocalTransport() if request.param == "local" else request.getfixturevalue(request.param)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------------------
@@ -282,7 +290,7 @@ def test_arguments_arrive_as_they_are(transport: Transport) -> None:
     program = "import os, sys; sys.stdout.buffer.write(b'\\0'.join(map(os.fsencode, sys.argv[1:])))"
     result = transport.run([sys.executable, "-c", program, *arguments])
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == "\0".join(arguments).encode(errors="surrogateescape").decode(errors="replace")
+    assert result.stdout == "\0".join(arguments)
 
 
 @pytest.mark.parametrize("word", ["echo", "printf", "test"])
@@ -305,7 +313,7 @@ def test_a_signal_is_a_negative_number(transport: Transport) -> None:
 def test_output_of_any_bytes_and_size(transport: Transport) -> None:
     program = "import sys; sys.stdout.buffer.write(bytes(range(256)) * 20000); sys.stderr.buffer.write(b'\\xff' * 300000)"
     result = transport.run([sys.executable, "-c", program])
-    assert result.stdout == (bytes(range(256)) * 20000).decode(errors="replace")
+    assert os.fsencode(result.stdout) == bytes(range(256)) * 20000
     assert result.stderr == "\ufffd" * 300000
 
 

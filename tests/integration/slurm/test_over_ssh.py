@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from packhorse.domain.config import SiteConfig
+from packhorse.domain.run import NamedTask, TaskRun
+from packhorse.domain.states import TaskState
+from packhorse.engine.embedded import Embedded
+from packhorse.engine.requests.newsite import NewSite
 from packhorse.sites.base import Job, JobState, SiteUnreachable
+from packhorse.sites.configure import site_from
 from packhorse.sites.schedulers.slurm import SlurmScheduler
 from packhorse.sites.script import batch_script
 from packhorse.sites.transports.ssh import SshTransport
 from packhorse.sites.transports.ssh_options import SshOptions
 from tests.fixtures.room import wait_for
 from tests.fixtures.slurm import TestCluster
+from tests.fixtures.sshd import NOISE, SshServer
 
 
 @pytest.fixture
@@ -65,3 +73,34 @@ def _squeue(transport: SshTransport) -> bool:
         return transport.run(["squeue", "--me"]).exit_code == 0
     except SiteUnreachable:
         return False
+
+
+def test_a_run_and_its_delivery_through_a_login_that_prints(slurm: TestCluster, home: Path, tmp_path: Path) -> None:
+    """Its shell is csh's kind, and prints before and after every command, and before the files."""
+    noise = NOISE.replace("{shell} -c", f"export SLURM_CONF={slurm.environment['SLURM_CONF']}\n{{shell}} -c")
+    server = SshServer(tmp_path / "sshd", noisy="tcsh", noise=noise)
+    server.start()
+    options, root = server.options(), slurm.folder("noisy")
+    config = SiteConfig(
+        transport="ssh", scheduler="slurm", host=options.host, port=options.port, key_file=options.key_file, root=root,
+        known_hosts=options.known_hosts, ssh_config=options.config_file, python=sys.executable,
+    )  # fmt: skip
+    site = site_from("noisy", config, home)
+    site.linger_s = 0.5
+    try:
+        new = NewSite("noisy", config, home)
+        assert [queue.name for queue in new.queues() if queue.is_default] == ["debug"]
+        assert [check for check in new.checks(config) if not check.ok] == []
+        room = Embedded(home, sites=[site])
+        task = {
+            "executors": [{"command": ["/bin/sh", "-c", "echo said; mkdir d; echo one > d/a; echo \"it's two\" > 'd/b c'"]}],
+            "outputs": [{"path": "d", "url": f"file://{tmp_path}/out", "type": "DIRECTORY"}],
+        }
+        with room.run_engine():
+            run = room.service.submit(room.user, TaskRun(tasks=[NamedTask.model_validate({"name": "t", "task": task})]))
+            wait_for(lambda: room.service.run(room.user, run.id).ended, 120, "the run")
+        assert room.service.run(room.user, run.id).counts == {TaskState.COMPLETE: 1}
+        room.close()
+        assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {"a": "one\n", "b c": "it's two\n"}
+    finally:
+        server.stop()

@@ -75,6 +75,7 @@ def test_what_is_called_often_costs_little(far: SshTransport, tmp_path: Path) ->
     assert round_trips(lambda: far.rename(path, f"{path}2")) < 1.9
     assert round_trips(lambda: far.make_folder(f"{journal}/new")) < 1.9
     assert round_trips(lambda: far.make_folder(f"{journal}/new")) < 2.9
+    assert round_trips(lambda: far.run(["true"])) < 2.9  # the channel, the command; its frame comes with what it says
 
 
 def test_calls_of_several_threads_do_not_add_up(far: SshTransport) -> None:

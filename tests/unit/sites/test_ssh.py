@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import errno
-import shlex
 import socket
-import subprocess
 from pathlib import Path
 
 import asyncssh
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
-from packhorse.sites.script import shell_command
 from packhorse.sites.transports.backoff import BackOff
 from packhorse.sites.transports.ssh_options import SshOptions, ssh_options
 from packhorse.sites.transports.ssh_reasons import file_error, why_unreachable
 from packhorse.sites.transports.ssh_way import Place
-
-WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-
-
-@given(st.lists(WORDS, min_size=1))
-def test_a_shell_takes_the_words_apart_again(argv: list[str]) -> None:
-    assert shlex.split(shell_command(argv)) == ["exec", *argv]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(WORDS, max_size=8))
-def test_a_real_shell_passes_the_words_on(words: list[str]) -> None:
-    command = shell_command(["/usr/bin/printf", "%s\\0", *words])
-    printed = subprocess.run(["sh", "-c", command], capture_output=True, check=True).stdout
-    assert printed == b"".join(word.encode() + b"\0" for word in words or [""])
-
-
-@pytest.mark.parametrize("argv", [[], ["a", "b\0c"]])
-def test_what_is_no_command_is_refused(argv: list[str]) -> None:
-    with pytest.raises(ValueError):
-        shell_command(argv)
 
 
 @given(st.integers(min_value=1, max_value=200), st.sampled_from([1.0, 30.0]))

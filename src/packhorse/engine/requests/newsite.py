@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from packhorse.domain.config import SiteConfig
@@ -14,6 +15,7 @@ from packhorse.sites.configure import site_from
 from packhorse.sites.profiles import PROFILES, Profile, expand, profile
 from packhorse.sites.schedulers.description import Description, Queue
 from packhorse.sites.schedulers.slurm import SlurmScheduler
+from packhorse.sites.transports.framing import run_after_login
 
 __all__ = ["PROFILES", "NewSite", "Profile", "Queue", "expand", "likely_queue", "profile", "root_there"]
 
@@ -29,16 +31,15 @@ class NewSite:
 
     def environment(self) -> dict[str, str]:
         """Variables of the user's login there. Raises SiteUnreachable."""
-        self._site.transport.run(
-            ["uname", "-n"], timeout_s=_LOGIN_S
-        )  # the site itself does not answer, rather than a profile of the user's
-        for command in (["bash", "-l", "-c", "env"], ["env"]):
+        transport = self._site.transport
+        transport.run(["uname", "-n"], timeout_s=_LOGIN_S)  # the site itself does not answer, rather than a profile of the user's
+        for ask in (partial(run_after_login, transport), transport.run):
             try:
-                done = self._site.transport.run(command, timeout_s=_LOGIN_S)
+                done = ask(["env", "-0"], timeout_s=_LOGIN_S)
             except (SiteUnreachable, OSError):
                 continue
             if done.exit_code == 0:
-                pairs = (line.partition("=") for line in done.stdout.splitlines())
+                pairs = (entry.partition("=") for entry in done.stdout.split("\0") if "=" in entry)
                 return {name: value for name, _, value in pairs}
         return {}
 

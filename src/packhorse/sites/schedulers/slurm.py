@@ -5,7 +5,7 @@ A poll is one squeue for all of a site's jobs, and one sacct more only when jobs
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from packhorse.sites.base import CommandResult, Job, JobState, JobStatus, Limits, SiteUnreachable, SubmitRejected, Transport
@@ -16,9 +16,10 @@ from packhorse.sites.schedulers.slurm_describe import describe, limits_of
 from packhorse.sites.schedulers.slurm_reasons import explain_reason
 from packhorse.sites.schedulers.slurm_rows import Row
 from packhorse.sites.schedulers.slurm_states import end_of
-from packhorse.sites.schedulers.slurm_text import is_full, own_words, parse_sacct, parse_squeue, parse_submitted, passes
+from packhorse.sites.schedulers.slurm_text import errors_in, is_full, own_words, parse_sacct, parse_squeue, parse_submitted, passes
 
-_NO_ACCOUNTING = "accounting storage is disabled"
+_NO_ACCOUNTING = ("accounting storage is disabled",)
+_GONE = ("invalid job id", "already completing or completed", "already finished")
 
 
 class SlurmScheduler:
@@ -33,29 +34,28 @@ class SlurmScheduler:
     def submit(self, transport: Transport, job: Job) -> str:
         """Raises SiteUnreachable when Slurm did not answer; the job may exist then, and ``find`` tells."""
         result = transport.run(commands.sbatch_command(job, self._options))
-        words = own_words(result.stderr)
-        if result.exit_code != 0:
-            if passes(words) or result.exit_code in (126, 127):
-                raise SiteUnreachable(f"Slurm did not take a job: {words}.")
-            raise SubmitRejected(words or f"sbatch ended with exit code {result.exit_code}", may_pass=is_full(words))
-        job_id = parse_submitted(result.stdout)
-        if job_id is None:
-            raise SiteUnreachable(f"sbatch printed no job id but: {result.stdout[:200]!r}.")
-        return job_id
+        has_failed, words, errors = result.exit_code != 0, own_words(result.stderr), errors_in(result.stderr)
+        if (job_id := parse_submitted(result.stdout, result.stderr, failed=has_failed)) is not None:
+            return job_id
+        if passes(errors or words) or result.exit_code in (126, 127):
+            raise SiteUnreachable(f"Slurm did not take a job: {words}.")
+        if has_failed or "submission failed" in words:
+            words = words or own_words(result.stdout)  # a wrapper of the site's may say there what it does not like
+            raise SubmitRejected(words or f"sbatch ended with exit code {result.exit_code}", may_pass=is_full(errors or words))
+        raise SiteUnreachable(f"sbatch printed no job id, or several: {_printed(result)}")
 
     def find(self, transport: Transport, job: Job) -> str | None:
         """A living job rather than an ended one. Raises SiteUnreachable when that cannot be told now."""
-        rows = [row for row in parse_squeue(_run(transport, commands.squeue_command(job.token))) if row.name == job.token]
+        rows = [row for row in _squeue(transport, commands.squeue_command(job.token)) if row.name == job.token]
         if not rows:
             result = transport.run(commands.sacct_by_name_command(job.token))
-            _check(result, unless=_NO_ACCOUNTING)
-            rows = [row for row in parse_sacct(result.stdout) if row.name == job.token]
+            rows = [row for row in _rows(result, parse_sacct, unless=_NO_ACCOUNTING) if row.name == job.token]
         return min(rows, key=_liveliest).job_id if rows else None
 
     def poll(self, transport: Transport, job_ids: Collection[str]) -> dict[str, JobStatus]:
         if not job_ids:
             return {}
-        rows = parse_squeue(_run(transport, commands.squeue_command()))
+        rows = _squeue(transport, commands.squeue_command())
         queued = {row.job_id: row for row in rows}
         gone = {job_id for job_id in job_ids if job_id not in queued}
         # who cancelled a job is known to accounting only
@@ -63,9 +63,10 @@ class SlurmScheduler:
         evidence = "It has left the queue, and accounting does not know it."
         if unclear:
             result = transport.run(commands.sacct_command(unclear))
-            if result.exit_code != 0:
+            ended = parse_sacct(result.stdout)
+            if result.exit_code != 0 or (not ended and errors_in(result.stderr)):
                 evidence = f"It has left the queue, and accounting did not answer: {own_words(result.stderr)}."
-            for row in parse_sacct(result.stdout):
+            for row in ended:
                 if row.job_id in gone or (row.job_id in unclear and row.place is JobState.ENDED):
                     queued[row.job_id] = row  # the last of several tries wins
         statuses = {job_id: _status(queued.get(job_id), evidence, has_left=job_id in gone) for job_id in job_ids}
@@ -73,14 +74,19 @@ class SlurmScheduler:
 
     def cancel(self, transport: Transport, job_ids: Collection[str]) -> None:
         if job_ids:
-            _check(transport.run(commands.scancel_command(job_ids)), unless="invalid job id")
+            _check(transport.run(commands.scancel_command(job_ids)), unless=_GONE)
 
     def describe(self, transport: Transport) -> Description:
         """Queues, limits and nodes, by three commands. For a person, and for shaping allocations; not for every tick."""
-        partitions, nodes, config = (
-            _run(transport, command) for command in (commands.PARTITIONS_COMMAND, commands.NODES_COMMAND, commands.CONFIG_COMMAND)
-        )
-        return describe(partitions, nodes, config)
+        results = [transport.run(command) for command in (commands.PARTITIONS_COMMAND, commands.NODES_COMMAND, commands.CONFIG_COMMAND)]
+        for result in results:
+            _check(result)
+        partitions, nodes, config = (result.stdout for result in results)
+        found = describe(partitions, nodes, config)
+        for result, is_told in zip(results, (found.queues, any(queue.kinds for queue in found.queues)), strict=False):
+            if not is_told and (result.stdout.strip() or result.stderr.strip()):
+                raise SiteUnreachable(f"Slurm tells of no partitions with nodes: {_printed(result)}")
+        return found
 
     def limits(self, transport: Transport) -> tuple[Limits, ...]:
         return limits_of(self.describe(transport), self._options.queue)
@@ -89,17 +95,30 @@ class SlurmScheduler:
         return commands.agent_command(nodes, cores, agent)
 
 
-def _run(transport: Transport, command: list[str]) -> str:
-    result = transport.run(command)
-    _check(result)
-    return result.stdout
+def _squeue(transport: Transport, command: list[str]) -> list[Row]:
+    return _rows(transport.run(command), parse_squeue)
 
 
-def _check(result: CommandResult, unless: str | None = None) -> None:
+def _rows(result: CommandResult, parse: Callable[[str], list[Row]], unless: Sequence[str] = ()) -> list[Row]:
+    """What a question was answered with. Errors alone are no answer, whatever the exit code: a wrapper may have lost it."""
+    _check(result, unless)
+    rows = parse(result.stdout)
+    errors = "" if rows or result.exit_code else errors_in(f"{result.stderr}\n{result.stdout}")
+    if errors and not any(known in errors.lower() for known in unless):
+        raise SiteUnreachable(f"Slurm does not answer: {errors}.")
+    return rows
+
+
+def _check(result: CommandResult, unless: Sequence[str] = ()) -> None:
     """A question that Slurm does not answer has no answer yet, whatever the cause."""
     words = own_words(result.stderr)
-    if result.exit_code != 0 and (unless is None or unless not in words.lower()):
-        raise SiteUnreachable(f"Slurm does not answer: {words or f'exit code {result.exit_code}'}.")
+    if result.exit_code != 0 and not any(known in words.lower() for known in unless):
+        raise SiteUnreachable(f"Slurm does not answer: {words or own_words(result.stdout) or f'exit code {result.exit_code}'}.")
+
+
+def _printed(result: CommandResult) -> str:
+    """What a command printed that is not understood, for a person."""
+    return (own_words(f"{result.stdout}\n{result.stderr}") or "nothing at all")[-300:]
 
 
 _ORDER = {JobState.RUNNING: 0, JobState.PENDING: 1, JobState.ENDED: 2, JobState.UNKNOWN: 3}

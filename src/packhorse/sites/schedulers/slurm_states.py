@@ -54,10 +54,17 @@ FLAGS: dict[str, JobState] = {
 SILENT_FLAGS = frozenset({"UPDATE_DB"})
 
 
+_STATES = BASE_STATES.keys() | FLAGS.keys() | SILENT_FLAGS
+
+
 def parse_state(text: str) -> tuple[str, ...]:
-    """The state names in a field of squeue or sacct: ``CANCELLED by 0`` → CANCELLED; ``CANCELLED+`` was cut; ``A,B`` are several."""
-    words = text.strip().upper().replace("+", ",").split(" BY ")[0].split(",")
-    return tuple(word.strip() for word in words if word.strip())
+    """The state names in a field of squeue or sacct: ``CANCELLED by 0`` → CANCELLED; ``OUT_OF_ME+`` was cut; ``A,B`` are several."""
+    said, cut = text.strip().upper().split(" BY ")[0], ""
+    if said.endswith("+"):  # for want of room; of a word that could be several, nobody knows which
+        said, _, cut = f",{said[:-1]}".replace("+", ",").rpartition(",")
+        whole = {cut} & _STATES or {name for name in _STATES if name.startswith(cut)}
+        cut = whole.pop() if len(whole) == 1 else f"{cut}+"
+    return tuple(word.strip() for word in [*said.replace("+", ",").split(","), cut] if word.strip())
 
 
 def place(states: Sequence[str]) -> JobState:

@@ -1,8 +1,13 @@
-"""Reads what Slurm's commands print in the formats that slurm_commands asks for. Never raises: what it does not understand is skipped."""
+"""Reads what Slurm's commands print in the formats that slurm_commands asks for, among whatever else is printed.
+
+A site may have wrapped a command, and plug-ins, filters and start files say things of their own, before and after. Never raises: what
+is not understood is skipped here, and refused by the scheduler where nothing is left.
+"""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 from packhorse.sites.schedulers.slurm_rows import Row, as_signal, split_wait_status, without_forecasts
 from packhorse.sites.schedulers.slurm_states import parse_state
@@ -12,7 +17,8 @@ SEPARATOR = "|"
 SQUEUE_FIELDS = ("JobID", "State", "exit_code", "StartTime", "EndTime", "NodeList", "Reason", "Name")
 SACCT_FIELDS = ("JobIDRaw", "State", "ExitCode", "Start", "End", "NodeList", "Reason", "JobName")
 
-_JOB_ID = re.compile(r"\d+")
+_JOB_ID = re.compile(r"[0-9]{1,10}")
+_STATE = re.compile(r"(\?|[A-Z_]+([,+][A-Z_]+)*\+?)( by \S+)?", re.IGNORECASE)
 _NO_REASON = frozenset({"", "None", "(null)", "N/A"})
 _NO_NODES = frozenset({"", "None", "(null)", "N/A", "None assigned"})
 
@@ -29,10 +35,10 @@ def parse_sacct(text: str) -> list[Row]:
 
 def _rows(text: str, fields: int) -> list[Row]:
     rows = []
-    for line in text.splitlines():
+    for line in lines_of(text):
         values = [value.strip() for value in line.split(SEPARATOR, fields - 1)]
-        if len(values) != fields or not _JOB_ID.fullmatch(values[0]):
-            continue
+        if len(values) != fields or not _JOB_ID.fullmatch(values[0]) or not _STATE.fullmatch(values[1]):
+            continue  # a heading, the step of a job, or something else
         job_id, state, code, start, end, nodes, reason, name = values
         exit_code, signal = parse_exit_code(code)
         states = parse_state(state)
@@ -56,16 +62,44 @@ def parse_exit_code(text: str) -> tuple[int | None, int | None]:
 
 
 def parse_time(text: str) -> float | None:
-    """Seconds since the epoch, as SLURM_TIME_FORMAT=%s prints them; None for ``N/A``, ``Unknown``, 0."""
-    return float(text) if re.fullmatch(r"[1-9][0-9]{0,11}", text) else None
+    """Seconds since the epoch, as SLURM_TIME_FORMAT=%s prints them, or a date that tells its time zone; else None (``Unknown``, 0)."""
+    if re.fullmatch(r"[1-9][0-9]{0,11}", text):
+        return float(text)
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(Z|[+-][0-9:]{4,5})", text):
+        return None  # also a date of the site's time zone, which we do not know
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
 
 
-def parse_submitted(stdout: str) -> str | None:
-    """The job id that ``sbatch --parsable`` printed (``123`` or ``123;cluster``); None when there is none."""
-    for line in reversed(stdout.splitlines()):
-        if match := re.fullmatch(r"(\d+)(;\S+)?", line.strip()):
-            return match.group(1)
-    return None
+_SUBMITTED = re.compile(r"(?:sbatch: ?)*submitted batch job ([1-9][0-9]{0,9})(?: on cluster \S+)?\.?", re.IGNORECASE)
+_PARSABLE = re.compile(r"([1-9][0-9]{0,9})(;\S+)?")
+
+
+def parse_submitted(stdout: str, stderr: str = "", *, failed: bool = False) -> str | None:
+    """The job id that sbatch printed: ``123`` or ``123;cluster``, or the sentence that it has without ``--parsable``.
+
+    None when there is none, and when there are several of a kind, so that nobody can tell. ``failed``: it has an exit code that says
+    so, and a bare number is no id then.
+    """
+    said = [line.strip() for line in lines_of(stdout)]
+    sentences = {match.group(1) for line in [*said, *lines_of(stderr)] if (match := _SUBMITTED.fullmatch(line.strip()))}
+    numbers = [] if failed else [match for line in said if (match := _PARSABLE.fullmatch(line))]
+    of_a_cluster = {match.group(1) for match in numbers if match.group(2)}
+    found = sentences or of_a_cluster or {match.group(1) for match in numbers}
+    return found.pop() if len(found) == 1 else None
+
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+
+
+def lines_of(printed: str) -> list[str]:
+    """The lines, without colours. Bytes that were no UTF-8 are shown as such: Slurm's own words have none."""
+    return re.split(r"[\r\n]+", _NO_TEXT.sub("\ufffd", _COLOURS.sub("", printed)))
 
 
 _PREFIX = re.compile(r"^(sbatch|squeue|sacct|scancel|scontrol|sinfo|srun|slurm_load_\w+)?:? ?(error|fatal|warning)?: ", re.IGNORECASE)
@@ -74,7 +108,7 @@ _PREFIX = re.compile(r"^(sbatch|squeue|sacct|scancel|scontrol|sinfo|srun|slurm_l
 def own_words(stderr: str) -> str:
     """What a command complained about, in one line, without the names of programs and repetitions."""
     said: list[str] = []
-    for line in stderr.splitlines():
+    for line in lines_of(stderr):
         words = line.strip()
         while words and (shorter := _PREFIX.sub("", words, count=1)) != words:
             words = shorter
@@ -93,9 +127,23 @@ _PASSING = re.compile(
 )
 
 
+_VERDICT = re.compile(r"submission failed: ([^;]*)")
+
+
 def passes(words: str) -> bool:
-    """Whether what a command complained about says that Slurm does not answer, rather than that it refuses."""
-    return _PASSING.search(words) is not None
+    """Whether what a command complained about says that Slurm does not answer, rather than that it refuses.
+
+    Of a submission, Slurm's verdict counts alone: a site's own words before it may well ask to try again with another account.
+    """
+    return any(_PASSING.search(verdict) for verdict in _VERDICT.findall(words) or [words])
+
+
+_ERROR = re.compile(r"\b(error|fatal): ", re.IGNORECASE)
+
+
+def errors_in(printed: str) -> str:
+    """The lines that are errors, as words; empty when there are none."""
+    return own_words("\n".join(line for line in lines_of(printed) if _ERROR.search(line)))
 
 
 #: Words of a refusal that is only for now: the user has too many jobs in the queue.

@@ -25,7 +25,7 @@ class LocalTransport:
             done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False, env=environment)
         except subprocess.TimeoutExpired:
             raise SiteUnreachable(f"'{argv[0]}' did not end within {timeout_s:g} s.") from None
-        return CommandResult(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        return CommandResult(done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode(errors="replace"))
 
     def make_folder(self, path: str) -> None:
         os.makedirs(path, exist_ok=True)

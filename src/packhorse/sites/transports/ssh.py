@@ -12,16 +12,16 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import BinaryIO, TypeVar
 
 import asyncssh
 
 from packhorse.sites.base import CommandResult, SiteUnreachable
-from packhorse.sites.script import shell_command
 from packhorse.sites.transports import ssh_files as files
+from packhorse.sites.transports.framing import Framed, Stream
 from packhorse.sites.transports.ssh_link import Session, SshLink
 from packhorse.sites.transports.ssh_options import SshOptions
-from packhorse.sites.transports.ssh_reasons import Reason, file_error, why_unreachable
+from packhorse.sites.transports.ssh_reasons import Reason, file_error, why_no_result, why_unreachable
 
 T = TypeVar("T")
 Process = asyncssh.SSHClientProcess[bytes]
@@ -31,6 +31,9 @@ _CHUNK_BYTES = 4 << 20
 _ANSWER_S = 60.0
 """A site that keeps the connection alive but does not answer a file request for so long is taken for unreachable."""
 _REMOVE_S = 600.0
+_READ_BYTES = 1 << 18
+_LINGER_S = 1.0
+"""How long the login shell may go on when the command has ended; then its channel is closed, whatever still holds it."""
 _CHANNEL_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """OpenSSH counts a channel that has just been closed for a moment longer; and MaxSessions may be fewer than ours."""
 
@@ -49,8 +52,11 @@ class SshTransport:
         self._link.wait_for(self._link.close())
 
     def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
-        """A program that is not there is exit code 127, since the shell at the site looks for it; a signal is its negative number."""
-        return self._link.wait_for(self._run(argv[0] if argv else "", shell_command(argv), timeout_s))
+        """A program that is not there is exit code 127, since the shell at the site looks for it; a signal is its negative number.
+
+        What the login shell prints by itself, before or after, is left out.
+        """
+        return self._link.wait_for(self._run(argv[0] if argv else "", Framed(argv), timeout_s))
 
     def make_folder(self, path: str) -> None:
         with self._telling_full(path):
@@ -170,13 +176,13 @@ class SshTransport:
                 raise refusal from None
             raise self._lost(session, error) from None
 
-    async def _run(self, program: str, command: str, timeout_s: float) -> CommandResult:
+    async def _run(self, program: str, command: Framed, timeout_s: float) -> CommandResult:
         process: Process | None = None
         session = await self._link.session()
         try:
             async with asyncio.timeout(timeout_s), self._link.channels:
-                process = await _start(session.connection, command)
-                stdout, stderr = await process.communicate()
+                process = await _start(session.connection, command.text)
+                await _read(process, command)
         except TimeoutError:
             if process is not None:
                 _kill(process)
@@ -188,9 +194,12 @@ class SshTransport:
             raise SiteUnreachable(f"{session.way.place} opens no channel for '{program}': {error}.", hint=hint) from None
         except (asyncssh.Error, OSError) as error:
             raise self._lost(session, error) from None
+        if (result := command.result()) is not None:
+            return result
         if process.returncode is None:
             raise self._lost(session, asyncssh.ConnectionLost(f"it ended before '{program}' did"))
-        return CommandResult(process.returncode, (stdout or b"").decode(errors="replace"), (stderr or b"").decode(errors="replace"))
+        reason = why_no_result(program, command, session.way.place)
+        raise SiteUnreachable(reason.what, hint=reason.hint)
 
     def _lost(self, session: Session, error: BaseException) -> SiteUnreachable:
         if isinstance(error, (asyncssh.ConnectionLost, asyncssh.SFTPError, ConnectionError, asyncssh.ChannelOpenError)):
@@ -205,10 +214,8 @@ def _encoded(path: str) -> bytes:
 
 
 async def _start(connection: asyncssh.SSHClientConnection, command: str) -> Process:
-    # the channel takes bytes as well, and so arguments that are not UTF-8
-    text = cast(str, os.fsencode(command))
     for wait_s in (*_CHANNEL_WAITS_S, None):
-        opening = asyncio.ensure_future(connection.create_process(text, stdin=asyncssh.DEVNULL, encoding=None))
+        opening = asyncio.ensure_future(connection.create_process(command, stdin=asyncssh.DEVNULL, encoding=None))
         try:
             return await asyncio.shield(opening)
         except asyncssh.ChannelOpenError:
@@ -219,6 +226,28 @@ async def _start(connection: asyncssh.SSHClientConnection, command: str) -> Proc
             opening.add_done_callback(_kill_late)  # it may still be opened, with nobody to close it
             raise
     raise AssertionError("unreachable")
+
+
+async def _read(process: Process, command: Framed) -> None:
+    """Until both streams of the command have ended. What start files left running may hold them longer, and is not waited for."""
+    complaints = asyncio.ensure_future(_take(process.stderr, command.stderr))
+    try:
+        await _take(process.stdout, command.stdout)
+        if command.stderr.has_begun:
+            await complaints
+        async with asyncio.timeout(_LINGER_S):
+            await complaints
+            await process.wait_closed()
+    except TimeoutError:
+        pass
+    finally:
+        complaints.cancel()
+    process.close()
+
+
+async def _take(reader: asyncssh.SSHReader[bytes], stream: Stream) -> None:
+    while stream.exit_code is None and (data := await reader.read(_READ_BYTES)):
+        stream.take(data)
 
 
 def _kill_late(opening: asyncio.Future[Process]) -> None:

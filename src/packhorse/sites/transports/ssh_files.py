@@ -4,14 +4,63 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
+import re
 from collections.abc import Coroutine
 from typing import Any, cast
 
 import asyncssh
+from asyncssh.sftp import start_sftp_client
+
+from packhorse.sites.transports.framing import for_people
 
 _BLOCK_BYTES = 256 << 10
 
 Requests = list[Coroutine[Any, Any, Any]]
+
+
+class SaysElse(Exception):
+    """Instead of a file service, text came, which is the message."""
+
+
+#: How the first answer begins: its length, its kind, and the version of SFTP.
+_FIRST = re.compile(rb"\0\0..\x02\0\0\0[\x03-\x06]", re.DOTALL)
+_FIRST_BYTES = 9
+
+
+class _AfterNoise:
+    """The answers of a file service. Where the user's shell starts it, what start files print comes before the first of them."""
+
+    def __init__(self, reader: asyncssh.SSHReader[bytes]) -> None:
+        self._reader = reader
+        self._ahead: bytes | None = None
+
+    async def readexactly(self, size: int) -> bytes:
+        """As StreamReader's."""
+        if self._ahead is None:
+            self._ahead = await self._first()
+        ahead, self._ahead = self._ahead[:size], self._ahead[size:]
+        return ahead + await self._reader.readexactly(size - len(ahead)) if len(ahead) < size else ahead
+
+    async def _first(self) -> bytes:
+        try:
+            return (await self._reader.readuntil(_FIRST, _FIRST_BYTES))[-_FIRST_BYTES:]
+        except asyncio.IncompleteReadError as error:
+            if not error.partial:
+                raise
+            raise SaysElse(for_people(error.partial)) from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+
+async def open_files(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+    """The file service of a site, whatever is printed there before it starts. Raises SaysElse, and what asyncssh raises."""
+    # as SSHClientConnection.start_sftp_client does
+    writer, reader, _ = await connection.open_session(subsystem="sftp", env=None, send_env=None, encoding=None)
+    quiet = cast("asyncssh.SSHReader[bytes]", _AfterNoise(cast("asyncssh.SSHReader[bytes]", reader)))
+    return await start_sftp_client(
+        connection, asyncio.get_running_loop(), "replace", quiet, cast("asyncssh.SSHWriter[bytes]", writer), "utf-8", "strict", 3
+    )
 
 
 async def together(requests: Requests) -> list[Any]:

@@ -12,6 +12,7 @@ import asyncssh
 
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.transports.backoff import BackOff
+from packhorse.sites.transports.ssh_files import open_files
 from packhorse.sites.transports.ssh_options import SshOptions
 from packhorse.sites.transports.ssh_reasons import Reason, why_unreachable
 from packhorse.sites.transports.ssh_way import Place, Way
@@ -100,7 +101,7 @@ class SshLink:
         try:
             async with asyncio.timeout(timeout_s):
                 connection = await way.open()
-                sftp = await connection.start_sftp_client(env=None, send_env=None)
+                sftp = await open_files(connection)
         except Exception as error:
             way.abort()
             self._reason = why_unreachable(error, way.place, timeout_s)

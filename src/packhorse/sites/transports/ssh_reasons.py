@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import asyncssh
 
+from packhorse.sites.transports.framing import Framed
+from packhorse.sites.transports.ssh_files import SaysElse
 from packhorse.sites.transports.ssh_way import Place, TooManyHops
 
 _REFUSAL_PATIENCE = 30.0
@@ -54,10 +56,24 @@ def why_unreachable(error: BaseException, place: Place, timeout_s: float) -> Rea
             return Reason(f"{place} refuses connections.", "Check 'port' of the site, and whether its SSH server is up.")
         case FileNotFoundError() | PermissionError() if error.filename:
             return Reason(f"{error.filename} cannot be read: {error.strerror}.", "Check the files that the site's section names.")
-        case asyncssh.SFTPError():
-            return Reason(f"{place} lets us in but serves no files by SFTP: {_words(error)}.", "Does its shell print something at login?")
+        case asyncssh.SFTPError() | SaysElse():
+            hint = f"See what 'sftp {place.host}' by hand says: an account, a quota or a start file of the shell there may stop it."
+            return Reason(f"{place} lets us in but serves no files by SFTP: {_words(error)}.", hint)
         case _:
             return Reason(f"{place} is not reached: {_words(error)}.", "'ssh' by hand may tell more.")
+
+
+def why_no_result(program: str, command: Framed, place: Place) -> Reason:
+    """What is known of a command whose end did not arrive although the site says that all is over."""
+    said = command.words()
+    if command.is_mixed:
+        what = f"The login shell at {place} sends what '{program}' complains of to the same place as what it prints."
+        return Reason(what, "Take lines like 'exec 2>&1' out of the shell's start files there, or ask the site.")
+    if command.stdout.has_begun:
+        return Reason(f"'{program}' was ended at {place} before it had said all.", "The site may end what is long or large on login nodes.")
+    words = f", and says: {said}" if said else ""
+    hint = f"See what 'ssh {place.host} true' by hand says: an account, a quota or a start file of the shell may stop it."
+    return Reason(f"{place} lets us in but does not run '{program}'{words}.", hint)
 
 
 def _host_key(error: BaseException, place: Place) -> Reason:
