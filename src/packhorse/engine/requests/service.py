@@ -232,7 +232,7 @@ class Service:
             paths = [str(file["path"]) for file in kept[0]]
             for name, path in spec.gathered(done[0] % TASKS_PER_RUN, paths).items():
                 with suppress(FileNotFoundError):  # an optional one
-                    found[name] = site.fetch_output(f"{folder}/{path}", self._downloads)
+                    found[name] = site.fetch_output(f"{folder}/{path}", self._downloads, folders=True)
         return found
 
     def usage(self, user: User, run_id: str) -> UsageView:
