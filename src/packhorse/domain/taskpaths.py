@@ -142,7 +142,7 @@ def _output_problem(output: Output) -> Problem | None:
         return Problem(what, "has a backslash with nothing to escape.", "Write two for one.")
     if not is_pattern(output.path) or output.url is None:
         return None
-    if not output.path_prefix:
+    if output.path_prefix is None:
         hint = "Each match goes to url + its path without 'path_prefix', as in TES 1.1."
         return Problem(what, "has wildcards and a URL, but no 'path_prefix'.", hint)
     if not normal(fixed_text(output.path)).startswith(normal(plain(output.path_prefix))):
