@@ -138,7 +138,7 @@ def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequ
         problems += _input_problems(where, item, files)
         try:
             wanted = [executor.image for executor in item.task.executors if executor.image is not None]
-            problems += _image_problems(where, wanted)
+            problems += _image_problems(where, wanted) if request.image is None else []  # else it is said of the run
             resources = task_resources(item.task).override(dict(request.resources))
             asked[where] = Asked(resources, wanted, paths=AbsolutePaths.of(item.task))
             images |= set(wanted)

@@ -36,7 +36,7 @@ class FilledPaths:
         shown = ", ".join(_short(as_text(filled.get(name))) for name in names)
         columns = f"{where}, parameter{'s' if len(names) > 1 else ''} {given}" if where else f"output '{output}'"
         what = f"with {shown} the path of the output '{output}' would be '{_short(path_there, quoted=False)}', which {why}."
-        return Problem(columns, what, "Give a name that is a file or folder within the task's work folder.")
+        return Problem(columns, what)
 
 
 def _short(text: str, *, quoted: bool = True) -> str:
