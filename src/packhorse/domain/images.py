@@ -124,7 +124,24 @@ def _file_named(text: str) -> str | None:
         return "a file or folder"
     if text.startswith(("/", "./", "../", "~")) or text in (".", ".."):
         return "a file or folder"
+    if text.endswith("/") and not _looks_like_host(text.partition("/")[0]):
+        return "a folder"
     return None
+
+
+def refuse_file(text: str, where: str) -> NoReturn:
+    """Refuses ``text`` as an image because a file or folder ``where`` is called like that. Raises InvalidRequest."""
+    _refuse(
+        text,
+        f"there is a file or folder of that name {where}, and images come from a registry",
+        f"{_PUSH_HINT} If one there is meant, give its tag.",
+    )
+
+
+def has_tag(text: str) -> bool:
+    """Whether a name says which image of its repository is meant; else it may as well name a file."""
+    name = text.rpartition("/")[2]
+    return ":" in name or "@" in name
 
 
 #: How files of images end, and whose they are.

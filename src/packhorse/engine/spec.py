@@ -192,6 +192,8 @@ class RunSpec:
         found: dict[tuple[str, str], None] = {}
         for file in files:
             path, declared = str(file["path"]), file.get("glob")
+            if ".." in path.split("/"):
+                continue  # no agent of ours says that
             urls = [_own_url(item, path) for item in own if _is_of(item["path"], path, declared)]
             if not urls and self.outputs is not None:
                 urls = [below(self.outputs, self.run_id, str(index), kept_as(path))]
@@ -240,7 +242,7 @@ class RunSpec:
             template = self._app_template(role, overrides, place, resume)
             key, document = template.key, template.document
             values = {**self.defaults, **json.loads(params)}
-            files = {name: place.bring(values[name]) for name in self._files if values.get(name) is not None}
+            files = {name: place.bring(file_path(values[name])) for name in self._files if values.get(name) is not None}
             values |= files
             values["run"], values["task"] = self.run_id, public_task_id(self.run_id, index)
             if role == "gather":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound, TooLarge, Unavailable
+from packhorse.domain.images import has_tag, refuse_file
 from packhorse.domain.manifest import parse_manifest
 
 MANIFEST = "app.yaml"
@@ -110,7 +111,16 @@ def load_app(path: Path) -> AppFolder:
         raise InvalidManifest(f"{manifest_path} is not UTF-8 text.") from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise InvalidRequest(f"{manifest_path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
-    return AppFolder(parse_manifest(text, str(manifest_path)), manifest_path.parent.resolve())
+    app = AppFolder(parse_manifest(text, str(manifest_path)), manifest_path.parent.resolve())
+    if app.manifest.image is not None:
+        refuse_image_beside(app.manifest.image, app.folder)
+    return app
+
+
+def refuse_image_beside(image: str, folder: Path) -> None:
+    """Raises InvalidRequest where ``image`` has no tag, and a file or folder in ``folder`` is called like that: most likely it is meant."""
+    if not has_tag(image) and (folder / image).exists():
+        refuse_file(image, f"in {folder}")
 
 
 def _is_file(path: Path) -> bool:

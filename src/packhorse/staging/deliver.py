@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -70,8 +69,7 @@ def _to_shock(client: httpx.Client, sources: Sources, path: Path, sums: Sums, ho
 
 
 def _to_file(path: Path, sums: Sums, target: Path, mode: int) -> None:
-    # a name of its own, no longer than others, for each file and each process
-    part = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.{os.getpid()}.part")
+    part = target.with_name(f".{secrets.token_hex(8)}.part")  # no longer than the target's own name may be
     with _telling(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

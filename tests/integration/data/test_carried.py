@@ -79,6 +79,18 @@ def test_a_folder_becomes_the_same_folder_where_there_are_folders(room: Embedded
     assert len(files) == len(CONTENT) and "out/" not in files
 
 
+def test_outputs_in_each_other_and_under_two_names_are_delivered_once(room: Embedded, tmp_path: Path) -> None:
+    app = tmp_path / "app"
+    app.mkdir()
+    outputs = "{file: {path: out/d/f}, folder: {path: out}, again: {path: ./out/d/f}, all: {path: 'out/*'}}"
+    script = "mkdir -p out/d; echo f > out/d/f; echo g > out/g"
+    (app / "app.yaml").write_text(f"packhorse: 1\nname: n\nversion: '1'\ncommand: [/bin/sh, -c, '{script}']\noutputs: {outputs}\n")
+    run = end_of(room, room.service.submit(room.user, AppRun(app=str(app), outputs=f"file://{tmp_path}/o")))
+    assert run.counts == {TaskState.COMPLETE: 1}, first_task(room, run).reason
+    assert content(tmp_path / "o" / run.id / "0") == {b"out/d/f": b"f\n", b"out/g": b"g\n"}
+    assert sorted(str(file["path"]) for file in first_task(room, run).attempts[0].files) == ["out/d/f", "out/g"]
+
+
 def test_names_that_are_no_text_are_keys_with_percent_signs(room: Embedded, s3: S3Server) -> None:
     bucket = s3.bucket(f"carried-{room.sites[0].transport.is_local}".lower())
     run = end_of(room, submit(room, SCRIPT, {"path": "out", "url": f"s3://{bucket}/x"}))

@@ -129,3 +129,31 @@ def test_a_tes_task_by_itself_at_the_command_line_and_in_python(tmp_path: Path) 
     with Client(home=tmp_path / "home") as client:
         run = client.run_tasks(document).wait()
         assert (run.view.name, run.view.counts) == ("two words", {TaskState.COMPLETE: 1})
+
+
+def test_an_image_that_is_a_folder_beside_the_manifest_or_here_is_refused(tmp_path: Path) -> None:
+    app = Path(app_of(tmp_path, "true", "  x: {path: x}\n", "image: rootfs\n"))
+    (app / "rootfs").mkdir()
+    done = packhorse(tmp_path, "apps", "check", str(app))
+    assert done.returncode == 2 and "there is a file or folder of that name in" in done.stderr and "Push an OCI image there" in done.stderr
+    (app / "app.yaml").write_text((app / "app.yaml").read_text().replace("image: rootfs", "image: rootfs:1"))
+    assert packhorse(tmp_path, "apps", "check", str(app)).returncode == 0
+    (tmp_path / "tool").mkdir()
+    for image in ("tool", "tool/", "./tool", "tool.sif"):
+        done = packhorse(tmp_path, "run", str(app), "--image", image)
+        assert done.returncode == 2 and "images come from a registry. Name it as a registry does" in done.stderr, done.stderr
+
+
+def test_a_file_by_its_url_and_a_percent_sign_in_a_path(room: Embedded, tmp_path: Path) -> None:
+    """A ``file://`` URL is percent-decoded, as a parameter and as an input; a path is as it is."""
+    (tmp_path / "a b%41").write_text("odd\n")
+    app = tmp_path / "app"
+    app.mkdir()
+    head = "packhorse: 1\nname: f\nversion: '1'\ncommand: [cat, '{f}']\nparameters: {f: {type: file}}\n"
+    (app / "app.yaml").write_text(f"{head}outputs: {{said: {{from: stdout, type: text}}}}\n")
+    rows = [{"f": f"file://{tmp_path}/a%20b%2541"}, {"f": f"{tmp_path}/a b%41"}]
+    run = end_of(room, room.service.submit(room.user, AppRun(app=str(app)), rows))
+    assert [row["result"] for row in room.service.results(room.user, run.id)] == ["odd", "odd"]
+    inputs = [{"path": "x", "url": rows[0]["f"]}]
+    run = end_of(room, room.service.submit(room.user, task_run({"executors": [{"command": ["cat", "x"]}], "inputs": inputs})))
+    assert room.service.log(room.user, f"{run.id}.0", "stdout").data == b"odd\n"

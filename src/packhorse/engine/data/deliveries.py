@@ -248,6 +248,13 @@ class Deliveries:
 
 
 def of_outputs(urls: Sequence[tuple[str, str]], folder: str, task: int, attempt: int) -> list[dict[str, Any]]:
-    """The rows of what an attempt left in its output ``folder`` and is to go to ``urls``: (path, URL)."""
+    """The rows of what an attempt left in its output ``folder`` and is to go to ``urls``: (path, URL). None is in another."""
+    wanted = dict.fromkeys((normal(path), url) for path, url in urls)
+    outermost = [(path, url) for path, url in wanted if not any(_goes_along(path, url, *other) for other in wanted)]
     one = {"task_id": task, "attempt": attempt}
-    return [{**one, "path": normal(path), "source": f"{folder}/{kept_as(path)}", "url": url} for path, url in urls]
+    return [{**one, "path": path, "source": f"{folder}/{kept_as(path)}", "url": url} for path, url in outermost]
+
+
+def _goes_along(path: str, url: str, outer: str, outer_url: str) -> bool:
+    """Whether an output gets to its URL with the folder that it lies in."""
+    return path.startswith(f"{outer}/") and url == below(outer_url, path[len(outer) + 1 :])

@@ -274,7 +274,7 @@ def choose_site(asked: Mapping[str, Asked], sites: Sequence[Site]) -> tuple[str,
 def _absolute(manifest: AppManifest, values: Mapping[str, Any]) -> dict[str, Any]:
     """File parameters as absolute paths: a task runs in a folder of its own."""
     return {
-        name: str(Path(str(value)).absolute())
+        name: str(Path(file_path(str(value))).absolute())
         if manifest.parameters[name].type is ParameterType.FILE and value is not None and not is_url(str(value))
         else value
         for name, value in values.items()

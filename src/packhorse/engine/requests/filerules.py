@@ -25,6 +25,7 @@ class FileRules:
             return "names no file."
         if is_url(path):
             return url_problem(path) or self._forbidden(path)
+        path = file_target(path)
         try:
             real = Path(path).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
