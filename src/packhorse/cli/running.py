@@ -18,11 +18,11 @@ from packhorse.client import Client, RunHandle
 from packhorse.client.tables import read_table
 from packhorse.domain.app import Session
 from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.images import refuse_image_beside
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TERMINAL, TaskState
 from packhorse.domain.submitted import task_run
 from packhorse.domain.views import TaskView
-from packhorse.staging.apps import refuse_image_beside
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _EXAMPLES = 10_000  # failed tasks that are looked at for the summary
@@ -168,7 +168,7 @@ def _request(arguments: RunArguments) -> AppRun | TaskRun:
         "outputs": arguments.outputs,
     }
     if arguments.image not in (None, "none", ""):
-        refuse_image_beside(arguments.image or "", Path.cwd())
+        refuse_image_beside(arguments.image or "", "this folder", lambda name: Path(name).exists())
     if (arguments.app is None) == (arguments.tasks is None):
         raise InvalidRequest("Say what to run: an app, or --tasks with a file of tasks.", hint="See 'packhorse run --help'.")
     if arguments.app is not None:

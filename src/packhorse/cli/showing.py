@@ -14,10 +14,11 @@ from packhorse.cli.output import duration, moment, out, print_facts, print_json,
 from packhorse.client import Client
 from packhorse.client.handle import flat_result, follow_log
 from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.images import refuse_image_beside
+from packhorse.domain.manifest import parse_manifest
 from packhorse.domain.states import FAILED, TaskState
 from packhorse.domain.text import dumps
 from packhorse.domain.views import AttemptView, RunView, TaskDetail, TaskView
-from packhorse.staging.apps import load_app
 
 
 def list_runs(limit: int, *, as_json: bool) -> None:
@@ -190,7 +191,9 @@ def check_app(path: str, *, as_json: bool) -> None:
     file = Path(path) / "app.yaml" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise NotFound(f"There is no app manifest at {file}.")
-    manifest = load_app(file).manifest
+    manifest = parse_manifest(file.read_text(encoding="utf-8"), str(file))
+    if manifest.image is not None:
+        refuse_image_beside(manifest.image, str(file.parent), lambda name: (file.parent / name).exists())
     if as_json:
         print_json({"file": str(file), "name": manifest.name, "version": manifest.version})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NoReturn
@@ -129,19 +130,12 @@ def _file_named(text: str) -> str | None:
     return None
 
 
-def refuse_file(text: str, where: str) -> NoReturn:
-    """Refuses ``text`` as an image because a file or folder ``where`` is called like that. Raises InvalidRequest."""
-    _refuse(
-        text,
-        f"there is a file or folder of that name {where}, and images come from a registry",
-        f"{_PUSH_HINT} If one there is meant, give its tag.",
-    )
-
-
-def has_tag(text: str) -> bool:
-    """Whether a name says which image of its repository is meant; else it may as well name a file."""
-    name = text.rpartition("/")[2]
-    return ":" in name or "@" in name
+def refuse_image_beside(image: str, folder: str, is_there: Callable[[str], bool]) -> None:
+    """Raises InvalidRequest where ``image`` has no tag, and a file or folder in ``folder`` is called like that: most likely it is meant."""
+    name = image.rpartition("/")[2]
+    if ":" not in name and "@" not in name and is_there(image):
+        hint = f"{_PUSH_HINT} If one there is meant, give its tag."
+        _refuse(image, f"there is a file or folder of that name in {folder}, and images come from a registry", hint)
 
 
 #: How files of images end, and whose they are.

@@ -24,6 +24,11 @@ _OF_IMAGES = frozenset(
     }
     | {"/usr/local"}
 )
+#: Top folders that tasks usually have for themselves. A ``workdir`` there, or in /tmp, is one that the task writes to; elsewhere it is
+#: the image's. Runtimes that bind only to what an image has find these in every image.
+TOP_FOLDERS = (
+    "/data", "/in", "/input", "/inputs", "/mnt", "/out", "/output", "/outputs", "/results", "/scratch", "/tes", "/vol", "/volumes", "/work",
+)  # fmt: skip
 _OF_KERNEL = ("/dev", "/proc", "/sys")
 _ROOT_HINT = "Put it into a folder, like '/data/out/result.txt'; of a folder itself, say 'type: DIRECTORY'."
 _HIDE_HINT = "Use a folder of their own, like '/data/out'."
@@ -80,6 +85,11 @@ def _written(task: Task) -> Iterator[tuple[str, str]]:
         for name, path in (("stdout", step.stdout), ("stderr", step.stderr)):
             if (path or "").startswith("/"):
                 yield f"executor {index + 1}, {name} '{path}'", fixed_folder(normal(path or ""))
+    given = [normal(item.path) for item in task.inputs or [] if item.path.startswith("/")]
+    for index, step in enumerate(task.executors):
+        workdir = normal(step.workdir or "")
+        if any(is_within(workdir, top) for top in (*TOP_FOLDERS, "/tmp")) and not any(is_within(workdir, path) for path in given):  # noqa: S108
+            yield f"executor {index + 1}, workdir '{workdir}'", workdir
     for volume in task.volumes or []:
         if volume.startswith("/"):
             yield f"volume '{volume}'", normal(volume)

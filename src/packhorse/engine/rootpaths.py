@@ -2,7 +2,7 @@
 
 All that a task writes at absolute paths lies below ``ROOT`` of its work folder, as if that were the root, and so do links to its inputs
 (docs/spool.md, ``root``). A runtime that can bind anywhere is given the folders that the task writes to, and each input at its path,
-read-only. One that binds only to what the image has is given whole top folders, which preparing an image has made (``MOUNT_POINTS``).
+read-only. One that binds only to what the image has is given whole top folders, which preparing an image has made (``TOP_FOLDERS``).
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from packhorse.domain.outputpath import normal
-from packhorse.domain.taskpaths import AbsolutePaths, is_within
-from packhorse.sites.images import MOUNT_POINTS
+from packhorse.domain.taskpaths import TOP_FOLDERS, AbsolutePaths, is_within
 from packhorse.sites.runtimes.base import Ability, Bind, CannotRun
 from packhorse.sites.site import Site
 
@@ -53,7 +52,7 @@ class RootPaths:
     def _top_folders(self, site: Site, work: str) -> tuple[Bind, ...]:
         tops = sorted({_top(path) for path in self.paths.all})
         for top in tops:
-            if top != "/tmp" and top not in MOUNT_POINTS:  # noqa: S108
+            if top != "/tmp" and top not in TOP_FOLDERS:  # noqa: S108
                 raise _refused(site, f"it binds only to folders that the image has, and {top} may be none of them", _FOLDERS)
             if top in self.paths.inputs and top not in self.paths.folders:
                 raise _refused(site, f"it cannot bind a file to {top}", f"Put it into a folder, like '{top}/{top[1:]}'.")
@@ -62,7 +61,7 @@ class RootPaths:
         return tuple(Bind(f"{work}/{ROOT}{top}", top) for top in tops)
 
 
-_FOLDERS = f"Use one of {', '.join(('/tmp', *MOUNT_POINTS))}, or paths relative to the task's work folder."  # noqa: S108
+_FOLDERS = f"Use one of {', '.join(('/tmp', *TOP_FOLDERS))}, or paths relative to the task's work folder."  # noqa: S108
 
 
 def _top(path: str) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import json
 
 from packhorse.domain.images import ImageReference
+from packhorse.domain.taskpaths import TOP_FOLDERS
 from packhorse.sites.runtimes import layouts
 from packhorse.sites.runtimes.base import CannotRun, Image
 from packhorse.sites.site import Site
@@ -38,7 +39,7 @@ def image_folder(site: Site, digest: str) -> str:
 
 def _form(site: Site) -> str:
     """A digest of the commands that prepare an image at a site."""
-    any_image = Image("registry/name", f"sha256:{'0' * 64}", "/image", _TAG, None, mount_points(site), "/", top_folders=MOUNT_POINTS)
+    any_image = Image("registry/name", f"sha256:{'0' * 64}", "/image", _TAG, None, mount_points(site), "/", top_folders=TOP_FOLDERS)
     try:
         commands = preparation(site, any_image)
     except CannotRun:  # none can be prepared
@@ -56,12 +57,6 @@ def mount_points(site: Site) -> tuple[str, ...]:
     return (site.root, *site.binds, CAPTURE_FOLDER)
 
 
-#: Top folders that preparing an image makes where it has none, for runtimes that bind only to what is there: for absolute paths of tasks.
-MOUNT_POINTS = (
-    "/data", "/in", "/input", "/inputs", "/mnt", "/out", "/output", "/outputs", "/results", "/scratch", "/tes", "/vol", "/volumes", "/work",
-)  # fmt: skip
-
-
 #: Where a session's container sees the files that capture its tasks' output.
 CAPTURE_FOLDER = "/packhorse"
 
@@ -75,7 +70,7 @@ def site_image(site: Site, source: ImageReference, digest: str, *, tls: bool, au
     """An image as the site's runtime is to prepare it, from the registry in ``source``."""
     return Image(
         source.name, digest, image_folder(site, digest), source.tag, None, mount_points(site), mounted or "/",
-        tls=tls, authfile=authfile, top_folders=MOUNT_POINTS,
+        tls=tls, authfile=authfile, top_folders=TOP_FOLDERS,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound, TooLarge, Unavailable
-from packhorse.domain.images import has_tag, refuse_file
+from packhorse.domain.images import refuse_image_beside
 from packhorse.domain.manifest import parse_manifest
 
 MANIFEST = "app.yaml"
@@ -113,14 +113,8 @@ def load_app(path: Path) -> AppFolder:
         raise InvalidRequest(f"{manifest_path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     app = AppFolder(parse_manifest(text, str(manifest_path)), manifest_path.parent.resolve())
     if app.manifest.image is not None:
-        refuse_image_beside(app.manifest.image, app.folder)
+        refuse_image_beside(app.manifest.image, str(app.folder), lambda name: (app.folder / name).exists())
     return app
-
-
-def refuse_image_beside(image: str, folder: Path) -> None:
-    """Raises InvalidRequest where ``image`` has no tag, and a file or folder in ``folder`` is called like that: most likely it is meant."""
-    if not has_tag(image) and (folder / image).exists():
-        refuse_file(image, f"in {folder}")
 
 
 def _is_file(path: Path) -> bool:

@@ -57,6 +57,21 @@ def test_a_stream_in_the_root_is_kept_without_being_bound() -> None:
     check_tasks(task_run(task(outputs=out("/log.txt"), step={"stdout": "/log.txt"})).tasks)
 
 
+def test_a_workdir_among_the_usual_folders_is_the_tasks_own_and_else_the_images() -> None:
+    found = paths(step={"workdir": "/work/a"})
+    assert found is not None and found.shared == ("/work/a",)
+    for workdir in ("/app", "/usr/bin"):
+        other = paths(step={"workdir": workdir})
+        assert other is not None and other.shared == () and other.made == ()
+    inside = paths(step={"workdir": "/data/ref"}, inputs=out("/data/ref", content=""))
+    assert inside is not None and inside.shared == ()
+
+
+def test_empty_content_beside_a_url_is_none() -> None:
+    given = Task.model_validate(task(inputs=[{"path": "a", "url": "/x", "content": ""}, {"path": "b", "content": ""}])).inputs or []
+    assert [item.content for item in given] == [None, ""]
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
