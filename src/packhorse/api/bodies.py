@@ -12,7 +12,8 @@ from starlette.requests import ClientDisconnect
 from packhorse.api.auth import CurrentUser
 from packhorse.domain.errors import InvalidRequest, TooLarge
 from packhorse.domain.jsontext import read_json
-from packhorse.domain.run import AppRun, TaskRun, run_of
+from packhorse.domain.run import AppRun, TaskRun
+from packhorse.domain.submitted import run_of
 from packhorse.domain.tables import Form, Table
 from packhorse.domain.text import value_problem
 

@@ -58,7 +58,7 @@ class RunFile(BaseModel):
     },
 )
 def submit(service: Services, user: CurrentUser, body: JsonBody, response: Response, key: IdempotencyKey = None) -> RunView:
-    """One app over a table (``app``, ``over``), or tasks with edges (``tasks``). The same Idempotency-Key returns the same run."""
+    """An app over a table (``app``, ``over``), tasks with edges (``tasks``), or a TES task. The same Idempotency-Key gives the same run."""
     with body:
         request = parse_run(body)
     return _submit(service, user, request, key, response)
@@ -192,7 +192,9 @@ def run_files(service: Services, user: CurrentUser, run_id: str) -> list[RunFile
     return [RunFile(name=name, filename=filename, bytes=size) for name, (filename, size) in shown.items()]
 
 
-@router.get("/runs/{run_id}/files/{name}", summary="Download what the gathering task left", response_class=FileResponse, responses=DOWNLOAD)
+@router.get(
+    "/runs/{run_id}/files/{name:path}", summary="Download what the gathering task left", response_class=FileResponse, responses=DOWNLOAD
+)
 def run_file(service: Services, user: CurrentUser, run_id: str, name: str) -> FileResponse:
     """By its name in the app's manifest."""
     path = service.gathered(user, run_id).get(name)

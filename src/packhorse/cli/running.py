@@ -17,10 +17,12 @@ from packhorse.client import Client, RunHandle
 from packhorse.client.tables import read_table
 from packhorse.domain.app import Session
 from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.images import refuse_image_beside
 from packhorse.domain.jsontext import read_json
 from packhorse.domain.numbers import number
-from packhorse.domain.run import AppRun, TaskRun, run_of
+from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TERMINAL, TaskState
+from packhorse.domain.submitted import run_of, task_run
 from packhorse.domain.utf8 import utf8_text
 from packhorse.domain.views import TaskView
 from packhorse.domain.yamltext import read_yaml
@@ -172,6 +174,8 @@ def _request(arguments: RunArguments) -> AppRun | TaskRun:
         "image": arguments.image,
         "outputs": arguments.outputs,
     }
+    if arguments.image not in (None, "none", ""):
+        refuse_image_beside(arguments.image or "", "this folder", lambda name: Path(name).exists())
     if (arguments.app is None) == (arguments.tasks is None):
         raise InvalidRequest("Say what to run: an app, or --tasks with a file of tasks.", hint="See 'packhorse run --help'.")
     if arguments.app is not None:
@@ -179,22 +183,21 @@ def _request(arguments: RunArguments) -> AppRun | TaskRun:
         return run_of({"app": arguments.app, "params": params, "gather": arguments.gather, **common})
     if arguments.over is not None or arguments.settings:
         raise InvalidRequest("--over and --set are for an app, and --tasks has none.", hint="See 'packhorse run --help'.")
-    return run_of({"tasks": _read_tasks(Path(arguments.tasks or "")), **common}, arguments.tasks or "")
+    said = {name: value for name, value in common.items() if value not in (None, "", {})}
+    return task_run(_read_tasks(Path(arguments.tasks or "")), said)
 
 
 def _read_tasks(path: Path) -> Any:
     if not path.is_file():
-        raise NotFound(f"There is no file {path}.", hint="It holds a list of tasks: name, task (a TES document), after.")
+        raise NotFound(f"There is no file {path}.", hint="It holds a TES task, or a list of tasks: name, task, after.")
     with path.open("rb") as file:
         data = file.read(MAX_TASK_FILE + 1)
     if path.suffix.lower() == ".json":
-        document = read_json(data, str(path), MAX_TASK_FILE)
-    else:
-        found = read_yaml(utf8_text(data, str(path)), str(path), MAX_TASK_FILE)
-        if found.problems:
-            raise InvalidRequest(f"{path} is not accepted.", problems=found.problems)
-        document = found.value
-    return document["tasks"] if isinstance(document, dict) and "tasks" in document else document
+        return read_json(data, str(path), MAX_TASK_FILE)
+    found = read_yaml(utf8_text(data, str(path)), str(path), MAX_TASK_FILE)
+    if found.problems:
+        raise InvalidRequest(f"{path} is not accepted.", problems=found.problems)
+    return found.value
 
 
 def _pairs(option: str, texts: list[str]) -> dict[str, str]:

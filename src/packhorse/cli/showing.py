@@ -18,6 +18,7 @@ from packhorse.cli.streams import end_if_nobody_reads
 from packhorse.client import Client
 from packhorse.client.handle import flat_result, follow_log
 from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.images import refuse_image_beside
 from packhorse.domain.manifest import read_manifest
 from packhorse.domain.plain import plain_lines
 from packhorse.domain.states import FAILED, TaskState
@@ -226,6 +227,8 @@ def check_app(path: str, *, as_json: bool) -> None:
     if not file.is_file():
         raise NotFound(f"There is no app manifest at {file}.")
     manifest = read_manifest(file)
+    if manifest.image is not None:
+        refuse_image_beside(manifest.image, str(file.parent), lambda name: (file.parent / name).exists())
     if as_json:
         print_json({"file": str(file), "name": manifest.name, "version": manifest.version})
     else:

@@ -240,6 +240,8 @@ class HttpBackend:
         for file in self._one(list[dict[str, Any]], "GET", f"/runs/{_part(run_id)}/files"):
             make_private_folder(folder)
             target = folder / Path(file["filename"]).name
+            if target in found.values():  # of another folder
+                target = folder / f"{len(found)}-{target.name}"
             self._download(f"/runs/{_part(run_id)}/files/{_part(file['name'])}", target)
             found[file["name"]] = target
         return found

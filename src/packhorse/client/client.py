@@ -18,6 +18,7 @@ from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.numbers import shown
 from packhorse.domain.problems import validated
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
+from packhorse.domain.submitted import task_run
 from packhorse.domain.tables import Table
 from packhorse.domain.views import Account, AccountBy, AppView, ImageView, RunView
 
@@ -106,15 +107,15 @@ class Client:
         }  # fmt: skip
         return self.submit(validated(AppRun, document, _REFUSED, kind="argument"), rows_of(over))
 
-    def run_tasks(self, tasks: Iterable[NamedTask | Mapping[str, Any]], *, name: str = "", client_key: str | None = None) -> RunHandle:
-        """Submits TES tasks with edges."""
-        if isinstance(tasks, str | bytes | Mapping) or not isinstance(tasks, Iterable):
+    def run_tasks(
+        self, tasks: Mapping[str, Any] | Iterable[NamedTask | Mapping[str, Any]], *, name: str = "", client_key: str | None = None
+    ) -> RunHandle:
+        """Submits TES tasks with edges, or one TES task by itself."""
+        if isinstance(tasks, str | bytes) or not isinstance(tasks, Iterable):
             raise InvalidRequest(f"'tasks' is no list of tasks: found {shown(tasks)}.")
-        named = [task if isinstance(task, NamedTask) else dict(task) if isinstance(task, Mapping) else task for task in tasks]
-        if not named:
-            raise InvalidRequest("There are no tasks to run.")
-        document = {"tasks": named, "name": name, "client_key": client_key}
-        return self.submit(validated(TaskRun, document, _REFUSED, kind="argument"))
+        said = {"name": name, "client_key": client_key}
+        document = tasks if isinstance(tasks, Mapping) else list(tasks)
+        return self.submit(task_run(document, {key: value for key, value in said.items() if value}))
 
     def submit(self, request: AppRun | TaskRun, rows: Iterable[Mapping[str, Any]] | None = None) -> RunHandle:
         """Submits what was made elsewhere; ``rows`` as ``packhorse.client.tables`` makes them."""

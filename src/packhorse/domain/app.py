@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import parse_reference
 from packhorse.domain.numbers import Number, Truth, Whole, number, plain_number, shown, truth, whole_number
+from packhorse.domain.outputpath import has_loose_backslash
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.text import argument_problem, value_problem
@@ -22,6 +23,8 @@ ParameterValue = str | int | float | bool | None
 
 #: Placeholders that Packhorse fills in any command; ``results`` only in a gathering one.
 BUILT_IN = frozenset({"app", "cores", "memory_gb", "nodes", "ranks", "run", "task"})
+#: Those that name no path, and so may stand in the path of an output.
+IN_PATHS = BUILT_IN - {"app"}
 
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 _NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
@@ -157,8 +160,13 @@ class OutputDeclaration(_Manifest):
     @field_validator("path")
     @classmethod
     def _stays_inside(cls, path: str | None) -> str | None:
-        if path is not None and (why := folder_problem(path)):
+        if path is None:
+            return None
+        if why := folder_problem(_PLACEHOLDER.sub(lambda match: "x" if match[1] else match[0][0], path)):
             raise ValueError(f"the path '{path}' {why}")
+        literals = _PLACEHOLDER.sub(lambda match: "\n" if match[1] else match[0], path).split("\n")
+        if any(map(has_loose_backslash, literals)):
+            raise ValueError(f"the path '{path}' has a backslash with nothing to escape; write two for one")
         return path
 
     @model_validator(mode="after")
@@ -251,7 +259,9 @@ class AppManifest(_Manifest):
             gathered = given | {"results"}
             check_placeholders("gather.command", self.gather.command or [], gathered)
             check_placeholders("gather.arguments", self.gather.arguments, gathered)
+            _check_output_paths("gather.outputs", self.gather.outputs, {})
         check_placeholders("resume", self.resume, known)
+        _check_output_paths("outputs", self.outputs, self.parameters)
         if sum(output.source is not None for output in self.outputs.values()) > 1:
             raise ValueError("outputs: only one output can come from stdout")
         return self
@@ -281,7 +291,7 @@ class AppManifest(_Manifest):
             try:
                 parse_reference(image)
             except InvalidRequest as error:
-                raise ValueError(error.message.removesuffix(".")) from None
+                raise ValueError(f"{error.message} {error.hint}".removesuffix(".")) from None
         return image
 
     @model_validator(mode="after")
@@ -321,3 +331,16 @@ def check_placeholders(field: str, parts: list[Part], known: Set[str]) -> None:
         for item in part if isinstance(part, list) else [part]:
             if isinstance(item, str) and any(match[0] in "{}" for match in _PLACEHOLDER.finditer(item)):
                 raise ValueError(f"{field}: '{item}' has a brace that belongs to no placeholder; write '{{{{' or '}}}}' for a brace itself")
+
+
+def _check_output_paths(field: str, outputs: Mapping[str, OutputDeclaration], parameters: Mapping[str, Parameter]) -> None:
+    """Raises ValueError for a placeholder that cannot be part of a path in the work folder: paths of files are absolute."""
+    known = {name for name, parameter in parameters.items() if parameter.type is not ParameterType.FILE} | IN_PATHS
+    for name, output in outputs.items():
+        if output.path is None:
+            continue
+        where = f"{field}.{name}.path"
+        for used in sorted(placeholders([output.path])):
+            if used in parameters and used not in known:
+                raise ValueError(f"{where}: '{{{used}}}' is a file, and its path is no name for an output; use another parameter")
+        check_placeholders(where, [output.path], known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NoReturn
@@ -97,6 +98,8 @@ def parse_reference(text: str, default_registry: str = DOCKER_HUB) -> ImageRefer
 
     Without tag and digest the tag is ``latest``. Where both are there, the digest counts. Raises InvalidRequest.
     """
+    if what := _file_named(text):
+        _refuse(text, f"it names {what}, and images come from a registry", _PUSH_HINT)
     if not text or any(not " " < character < "\x7f" for character in text):
         _refuse(text, "it contains blanks, control characters or other than ASCII" if text else "it is empty")
     if text.startswith("-"):
@@ -112,6 +115,42 @@ def parse_reference(text: str, default_registry: str = DOCKER_HUB) -> ImageRefer
     registry, repository = _split_registry(text, name, default_registry)
     _check_repository(text, registry, repository)
     return ImageReference(registry, repository, tag or (None if digest else "latest"), digest or None)
+
+
+def _file_named(text: str) -> str | None:
+    """What of a file system ``text`` names, if not an image: a path, or a file in a format of images. Some repositories end like those
+    files; with a tag or digest they are taken for what they are."""
+    kind = text.rpartition(".")[2].lower()
+    if kind in _IMAGE_FILES:
+        return f"a file of {_IMAGE_FILES[kind]}"
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme.lower() in _FILE_SCHEMES and rest.startswith(("/", ".")):
+        return "a file or folder"
+    if text.startswith(("/", "./", "../", "~")) or text in (".", ".."):
+        return "a file or folder"
+    if text.endswith("/") and not _looks_like_host(text.partition("/")[0]):
+        return "a folder"
+    return None
+
+
+def refuse_image_beside(image: str, folder: str, is_there: Callable[[str], bool]) -> None:
+    """Raises InvalidRequest where ``image`` has no tag, and a file or folder in ``folder`` is called like that: most likely it is meant."""
+    name = image.rpartition("/")[2]
+    if ":" not in name and "@" not in name and is_there(image):
+        hint = f"{_PUSH_HINT} If one there is meant, give its tag."
+        _refuse(image, f"there is a file or folder of that name in {folder}, and images come from a registry", hint)
+
+
+#: How files of images end, and whose they are.
+_IMAGE_FILES = {
+    "sif": "Apptainer", "simg": "Singularity", "sqfs": "SquashFS", "squashfs": "SquashFS", "sqsh": "SquashFS", "tar": "tar",
+    "tgz": "tar", "gz": "tar",
+}  # fmt: skip
+_FILE_SCHEMES = frozenset({"file", "oci", "oci-archive", "docker-archive", "dir", "containers-storage"})
+_PUSH_HINT = (
+    "Name it as a registry does, like 'quay.io/lab/tool:1.2'. Push an OCI image there with 'skopeo copy'; "
+    "of a .sif file or an unpacked folder, build one from the recipe that it was made of."
+)
 
 
 def oci_architecture(machine: str) -> str:
@@ -155,6 +194,6 @@ def _check_repository(text: str, registry: str, repository: str) -> None:
             )
 
 
-def _refuse(text: str, why: str) -> NoReturn:
+def _refuse(text: str, why: str, hint: str = "It is like 'ubuntu:24.04' or 'quay.io/lab/tool:1.2'.") -> NoReturn:
     shown = ascii(text[:120])[1:-1] + ("..." if len(text) > 120 else "")
-    raise InvalidRequest(f"'{shown}' is not the name of an image: {why}.", hint="It is like 'ubuntu:24.04' or 'quay.io/lab/tool:1.2'.")
+    raise InvalidRequest(f"'{shown}' is not the name of an image: {why}.", hint=hint)

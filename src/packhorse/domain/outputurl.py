@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+import os
+import re
+from urllib.parse import quote, unquote_to_bytes
 
 from packhorse.domain.dataurl import parse_url
 
 SCHEMES = ("s3", "shock", "file")
+_BYTE = re.compile("[\udc80-\udcff]")  # of a name, that is not UTF-8 (PEP 383)
 
 
 def output_problem(url: str) -> str | None:
@@ -16,7 +19,7 @@ def output_problem(url: str) -> str | None:
         return f"outputs cannot be delivered to '{url[:200]}'. Known are s3://, shock:// and file://."
     if scheme == "file":
         path = file_target(url)
-        if not path.startswith("/") or ".." in path.split("/") or not path.isprintable():
+        if not path.startswith("/") or ".." in path.split("/") or any(character < " " or character == "\x7f" for character in path):
             return f"the URL '{url[:200]}' names no absolute path without '..'."
         return None
     try:
@@ -27,17 +30,32 @@ def output_problem(url: str) -> str | None:
 
 
 def below(prefix: str, *parts: str) -> str:
-    """The URL of an output below ``prefix``: ``prefix/RUN/INDEX/PATH``; a Shock server has no folders."""
-    if prefix.lower().startswith("shock://"):
+    """The URL of an output below ``prefix``: ``prefix/RUN/INDEX/PATH``; a Shock server has no folders.
+
+    Names of files are bytes, and percent-encoded as such. Those of S3 are text: there, what is not UTF-8 is a ``%XX`` of the key itself.
+    """
+    scheme = prefix.partition("://")[0].lower()
+    if scheme == "shock":
         return prefix
-    if prefix.lower().startswith("s3://"):
-        parts = tuple(quote(part) for part in parts)
-    return "/".join([prefix.rstrip("/"), *parts])
+    encoded = (quote(as_text(part)) if scheme == "s3" else quote(os.fsencode(part)) for part in parts)
+    return "/".join([prefix.rstrip("/"), *encoded])
+
+
+def as_text(name: str) -> str:
+    """The name of a file as text: ``%XX`` for each byte that is not UTF-8."""
+    return _BYTE.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", name)
+
+
+def has_folders(url: str) -> bool:
+    """Whether there are folders where ``url`` points to, with modes, which may be empty."""
+    return url.lower().startswith("file://")
 
 
 def file_target(url: str) -> str:
-    """The path of a ``file://`` URL."""
-    return url[len("file://") :]
+    """The path of a ``file://`` URL, or a path as it is."""
+    if not url.lower().startswith("file://"):
+        return url
+    return os.fsdecode(unquote_to_bytes(os.fsencode(url[len("file://") :])))
 
 
 def shock_host(url: str) -> str:

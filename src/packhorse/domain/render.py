@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from packhorse.domain.app import _PLACEHOLDER, AppManifest, OutputDeclaration, Part, Session
+from packhorse.domain.outputpath import escaped, is_pattern, plain
 from packhorse.domain.resources import Resources
 
 Values = Mapping[str, Any]
@@ -70,12 +71,51 @@ def _split(text: str) -> tuple[list[str], list[str]]:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputPath:
+    """The path of an output of an app, taken apart once: a value in it is never a wildcard."""
+
+    literals: list[str]
+    names: list[str]
+    optional: bool
+    glob: bool
+
+    @classmethod
+    def of(cls, output: OutputDeclaration) -> OutputPath:
+        """From its declaration, which has a ``path``."""
+        literals, names = _split(output.path or "")
+        glob = is_pattern("\n".join(literals))
+        return cls(literals if glob else [plain(literal) for literal in literals], names, output.optional, glob)
+
+    def render(self, values: Values) -> dict[str, Any]:
+        """The entry of a line of a block."""
+        path = self.literals[0]
+        for name, literal in zip(self.names, self.literals[1:], strict=True):
+            text = as_text(values.get(name))
+            path += (escaped(text) if self.glob else text) + literal
+        return {"path": path, "optional": self.optional, **({"glob": True} if self.glob else {})}
+
+
+def output_paths(outputs: Mapping[str, OutputDeclaration]) -> dict[str, OutputPath]:
+    """The paths of those outputs that are files or folders, by name."""
+    return {name: OutputPath.of(output) for name, output in outputs.items() if output.path is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
-    """What all tasks of a step have in common, in the form of docs/spool.md, and how to render one of them."""
+    """What all tasks of a step have in common, in the form of docs/spool.md, and how to render one of them.
+
+    ``outputs`` gives a task's own, where their paths have placeholders; then the document has none.
+    """
 
     key: str
     document: dict[str, Any]
     arguments: Renderer
+    outputs: Callable[[Values], list[dict[str, Any]]] | None = None
+
+    def outputs_of(self, values: Values) -> list[dict[str, Any]]:
+        """What a task has to leave."""
+        found: list[dict[str, Any]] = self.document["outputs"] if self.outputs is None else self.outputs(values)
+        return found
 
 
 def app_template(
@@ -99,6 +139,8 @@ def app_template(
     if gather and manifest.gather is not None:
         command = manifest.gather.command or manifest.command
         arguments, outputs, session = manifest.gather.arguments, manifest.gather.outputs, Session.NONE
+    paths = list(output_paths(outputs).values())
+    own = any(path.names for path in paths)
     worker = session is Session.WORKER
     start = [*compile_parts(command)(fixed), "--persistent_worker"] if worker else ["/bin/sh"] if session is Session.SHELL else None
     document: dict[str, Any] = {
@@ -106,7 +148,7 @@ def app_template(
         "start": start,
         "env": {**threads(resources), **manifest.env},
         **limits(resources),
-        "outputs": _output_paths(outputs),
+        "outputs": [] if own else [path.render({}) for path in paths],
         "result": next((output.type for output in outputs.values() if output.source), "none"),
     }
     if manifest.resumable and not gather:
@@ -114,7 +156,10 @@ def app_template(
         if resume:
             arguments = [*arguments, *manifest.resume]
     render = compile_parts(arguments if worker else [*command, *arguments])
-    return Template(template_key(document), document, lambda values: render({**fixed, **values}))
+    return Template(
+        template_key(document), document, lambda values: render({**fixed, **values}),
+        (lambda values: [path.render({**fixed, **values}) for path in paths]) if own else None,
+    )  # fmt: skip
 
 
 def granted(resources: Resources) -> dict[str, Any]:
@@ -140,7 +185,3 @@ def limits(resources: Resources) -> dict[str, Any]:
 def template_key(document: dict[str, Any]) -> str:
     """The same content has the same key."""
     return "t-" + hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _output_paths(outputs: Mapping[str, OutputDeclaration]) -> list[dict[str, Any]]:
-    return [{"path": output.path, "optional": output.optional} for output in outputs.values() if output.path is not None]

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from packhorse.domain.app import Session
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.graph import find_cycle
 from packhorse.domain.numbers import Truth, Whole
-from packhorse.domain.paths import folder_problem
-from packhorse.domain.problems import validated
+from packhorse.domain.outputpath import is_pattern, same_output
 from packhorse.domain.task import Task
+from packhorse.domain.taskpaths import path_problems
 from packhorse.domain.text import value_problem
 
 MAX_TASKS = 1_000_000
 MAX_TASK_BYTES = 256 * 1024
 TASK_URL = "task://"
+TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
+MAX_NAME = 200
 _OTHERS = frozenset({"params", "over", "tasks"})
 
 
@@ -26,7 +29,7 @@ class RunOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(max_length=200)] = ""
+    name: Annotated[str, Field(max_length=MAX_NAME)] = ""
     tags: dict[str, str] = {}
     client_key: Annotated[str, Field(max_length=200)] | None = None
     """Makes submission idempotent: the same key of the same user returns the same run."""
@@ -68,7 +71,7 @@ class NamedTask(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+    name: Annotated[str, Field(pattern=TASK_NAME)]
     task: Task
     after: list[str] = []
 
@@ -85,27 +88,8 @@ class TaskRun(RunOptions):
     tasks: list[NamedTask] = Field(min_length=1)
 
 
-class RunRequest(BaseModel):
-    """What the front doors take: exactly one of the two kinds of run."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    run: AppRun | TaskRun
-
-    @model_validator(mode="before")
-    @classmethod
-    def _say_which(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "run" not in data:
-            return {"run": data}
-        return data
-
-
-def run_of(document: Any, name: str = "The run") -> AppRun | TaskRun:
-    """The run that a document asks for: with ``tasks`` a TaskRun, else an AppRun. Raises InvalidRequest with all that is wrong."""
-    if not isinstance(document, dict):
-        raise InvalidRequest(f"{name} is not a run: expected an object with 'app', or with 'tasks'.")
-    message = f"{name} was not accepted."
-    return validated(TaskRun, document, message) if "tasks" in document else validated(AppRun, document, message)
+class RunRequest(RootModel[AppRun | TaskRun | Task]):
+    """What the front doors take: an app over a table, tasks with edges, or a TES task by itself."""
 
 
 def is_task_url(url: str | None) -> bool:
@@ -120,7 +104,7 @@ def parse_task_url(url: str | None) -> tuple[str, str]:
 
 
 def check_tasks(tasks: list[NamedTask]) -> None:
-    """Refuses what is wrong with a pipeline by itself: names, edges, cycles, paths. All problems at once."""
+    """Refuses what is wrong with a pipeline by itself: names, edges, cycles, paths. All problems at once. Images are those of its run."""
     if len(tasks) > MAX_TASKS:
         raise TooLarge(f"The run has {len(tasks):,} tasks; the limit is {MAX_TASKS:,}.", hint="Submit it as several runs.")
     problems: list[Problem] = []
@@ -142,25 +126,19 @@ def check_tasks(tasks: list[NamedTask]) -> None:
 def _task_problems(item: NamedTask, by_name: dict[str, NamedTask]) -> list[Problem]:
     where = f"task '{item.name}'"
     problems = [Problem(where, f"waits for '{need}', which is not a task of this run.") for need in item.needs if need not in by_name]
+    in_images = all(executor.image is not None for executor in item.task.executors)
+    problems += [replace(one, where=f"{where}, {one.where}") for one in path_problems(item.task, in_images=in_images)]
     for given in item.task.inputs or []:
-        problems += _path_problem(f"{where}, input", given.path)
         if given.url is None and given.content is None:
             problems.append(Problem(f"{where}, input '{given.path}'", "has neither 'url' nor 'content'."))
         if is_task_url(given.url):
             upstream, wanted = parse_task_url(given.url)
-            known = {output.path for output in by_name[upstream].task.outputs or []} if upstream in by_name else {wanted}
-            if wanted not in known:
+            declared = [output.path for output in by_name[upstream].task.outputs or []] if upstream in by_name else [wanted]
+            if wanted in declared and is_pattern(wanted):
+                hint = "Name one of the files that it matches, or declare the folder that they are in."
+                problems.append(Problem(where, f"takes '{wanted}' of task '{upstream}', which is a pattern.", hint))
+            elif not any(same_output(one, wanted) for one in declared):
                 problems.append(Problem(where, f"takes '{wanted}' of task '{upstream}', which does not declare that output."))
-    for output in item.task.outputs or []:
-        problems += _path_problem(f"{where}, output", output.path)
-    for executor in item.task.executors:
-        for path in (executor.workdir, executor.stdin, executor.stdout, executor.stderr):
-            problems += _path_problem(f"{where}, executor", path) if path is not None else []
     if len(item.task.model_dump_json()) > MAX_TASK_BYTES:
         problems.append(Problem(where, f"is larger than {MAX_TASK_BYTES:,} bytes.", "Put large content into files."))
     return problems
-
-
-def _path_problem(where: str, path: str) -> list[Problem]:
-    why = folder_problem(path)
-    return [Problem(where, f"the path '{path[:200]}' {why}.")] if why else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from packhorse.domain.numbers import Number, Truth
 from packhorse.domain.states import TaskState
@@ -36,6 +36,13 @@ class Input(_Tes):
     type: FileType = FileType.FILE
     content: str | None = None
     streamable: Truth | None = None
+
+    @model_validator(mode="after")
+    def _empty_content_is_none_beside_a_url(self) -> Input:
+        """TES 1.1: *if content is not empty, "url" must be ignored*; so else it counts."""
+        if self.content == "" and self.url:
+            self.content = None
+        return self
 
 
 class Output(_Tes):

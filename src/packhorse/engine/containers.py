@@ -18,7 +18,9 @@ from typing import Any
 from packhorse.domain.app import Session
 from packhorse.domain.images import parse_reference
 from packhorse.domain.resources import Launch, Resources
+from packhorse.domain.taskpaths import AbsolutePaths
 from packhorse.engine.images.preparing import source_of
+from packhorse.engine.rootpaths import RootPaths
 from packhorse.sites.images import CAPTURE_FOLDER, node_image
 from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, ImageConfig
 from packhorse.sites.site import Site
@@ -71,14 +73,15 @@ class Containers:
         """``container`` for the image that is called ``reference``."""
         return container(self.site, self.images[reference], env, resources, folders, **how)
 
-    def bring(self, path: str, session: Session) -> str:
+    def bring(self, path: str, session: Session, *, copies: bool = False) -> str:
         """Where an input file is at the site, such that a container sees it. Raises InputNotBrought."""
-        return self.site.bring_input(path, copies=must_copy(self.site, session, path))
+        return self.site.bring_input(path, copies=copies or must_copy(self.site, session, path))
 
 
 def why_no_container(
-    site: Site, reference: str, resources: Resources, *, session: Session = Session.NONE, network: bool = True, env: Mapping[str, str]
-) -> str | None:
+    site: Site, reference: str, resources: Resources, *, session: Session = Session.NONE, network: bool = True, env: Mapping[str, str],
+    paths: AbsolutePaths | None = None,
+) -> str | None:  # fmt: skip
     """Why tasks cannot run in the image called ``reference`` at a site; None when they can, as far as that is known beforehand."""
     if not site.runs_images:
         way_out = "set its 'runtime'; with '--image none' the host's programs run"
@@ -87,9 +90,8 @@ def why_no_container(
         itself = f"it spans {resources.nodes} nodes and starts its ranks itself, which it cannot do from inside of the image '{reference}'"
         return f"{itself} (with 'launch: ranks' they are started for it)"
     try:
-        container(
-            site, ReadyImage("registry.invalid/image", f"sha256:{'0' * 64}", {}), env, resources, [], session=session, network=network
-        )
+        image, root = ReadyImage("registry.invalid/image", f"sha256:{'0' * 64}", {}), RootPaths(paths) if paths is not None else None
+        container(site, image, env, resources, [], session=session, network=network, root=root)
     except CannotRun as error:
         return error.message.removesuffix(".")
     return None
@@ -102,22 +104,24 @@ def sees_all(site: Site, session: Session) -> bool:
 
 def container(
     site: Site, image: ReadyImage, env: Mapping[str, str], resources: Resources, folders: Sequence[str], *,
-    session: Session = Session.NONE, network: bool = True, has_stdin: bool = False, workdir: str = "",
+    session: Session = Session.NONE, network: bool = True, has_stdin: bool = False, workdir: str = "", root: RootPaths | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The ``container`` of a template or of a step. ``folders`` are read by every task of it; ``workdir`` lies in the work folder.
-
-    Raises CannotRun.
+    """The ``container`` of a template or of a step. ``folders`` are read by every task of it; ``workdir`` lies in the work folder, unless
+    it is absolute; ``root`` has the absolute paths of its task. Raises CannotRun.
     """
-    tokens = Tokens.for_content(image.digest, image.config, dict(env), list(folders), session, site.root, site.binds)
+    known = [root.paths.all, dict(root.sources)] if root is not None else []
+    tokens = Tokens.for_content(image.digest, image.config, dict(env), list(folders), session, site.root, site.binds, *known)
     on_node = _on_node(site, image, tokens.mounted)
     uid, gid = site.identity()
     everything = sees_all(site, session)
+    absolute = root.binds(site, tokens.work) if root is not None else ()
+    usual = _binds(site, folders, tokens, session) if everything else (*_read_only(site, folders), Bind(tokens.work, tokens.work))
     spec = ContainerSpec(
         argv=(_COMMAND,), image=site.runtime.prepared(on_node), config=ImageConfig.from_oci(image.config), env=env,
-        binds=_binds(site, folders, tokens, session) if everything else (*_read_only(site, folders), Bind(tokens.work, tokens.work)),
+        binds=(*absolute, *usual),  # the usual ones may lie below the others
         pass_env=_PASSED_FOR_ONE if session is Session.NONE else _PASSED,
         ranks_on_node=resources.ranks_on_a_node if resources.launch is Launch.RANKS else 0,
-        workdir=f"{tokens.work}/{workdir}".rstrip("/"), uid=uid, gid=gid, gpus=resources.gpus,
+        workdir=workdir if workdir.startswith("/") else f"{tokens.work}/{workdir}".rstrip("/"), uid=uid, gid=gid, gpus=resources.gpus,
         network=network, stdin="-" if has_stdin or session is not Session.NONE else None, name=tokens.name,
         cgroup_parent=tokens.cgroup if Ability.LIMITS in site.runtime.abilities else None, more=() if everything else (tokens.binds,),
     )  # fmt: skip

@@ -12,13 +12,16 @@ from packhorse.domain.app import STORED, AppManifest, ParameterType, Session
 from packhorse.domain.dataurl import is_url
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.outputurl import below
-from packhorse.domain.render import Renderer, Template, app_template, limits, template_key, threads
+from packhorse.domain.outputpath import below_prefix, fixed_folder, is_pattern, kept_as, matching, normal, output_entry, plain
+from packhorse.domain.outputurl import below, file_target
+from packhorse.domain.render import Renderer, Template, app_template, granted, limits, output_paths, template_key, threads
 from packhorse.domain.resources import Resources, resources_from_tes
 from packhorse.domain.task import Executor, Task
+from packhorse.domain.taskpaths import AbsolutePaths
 from packhorse.domain.text import holdable_value, kept_json
 from packhorse.engine.collecting.retry import RetryPolicy
 from packhorse.engine.containers import Containers, input_binds
+from packhorse.engine.rootpaths import ROOT, RootPaths, in_work
 from packhorse.store.data import DataKey
 from packhorse.store.schema import TASKS_PER_RUN
 
@@ -47,6 +50,8 @@ class Place:
     containers: Containers | None = None
     data: Mapping[DataKey, str] = field(default_factory=dict)
     launch: Callable[[Resources], list[str]] = _starts_itself
+    copy: Callable[[str], str] | None = None
+    """How an input file gets to where none of the site's own is, for containers."""
 
 
 def with_data(place: Place, data: Mapping[DataKey, str]) -> Place:
@@ -160,9 +165,9 @@ class RunSpec:
                 how = {"session": self.session_of(role), "network": self.app.network}
                 boxed = place.containers.of(self.app.image, template.document["env"], resources, [place.app_dir, *refdata.values()], **how)
                 document = {**template.document, "env": {}, "container": boxed}
-                template = Template(template_key(document), document, template.arguments)
+                template = replace(template, key=template_key(document), document=document)
             elif launcher := place.launch(resources):
-                template = Template(template.key, template.document, _after(launcher, template.arguments))
+                template = replace(template, arguments=_after(launcher, template.arguments))
             self._templates[key] = template
         return self._templates[key]
 
@@ -181,13 +186,34 @@ class RunSpec:
         """Whether outputs of its tasks may have URLs."""
         return self.outputs is not None or self.kind == "tasks"
 
-    def output_urls(self, role: str, params: Mapping[str, Any], index: int, paths: Sequence[str]) -> dict[str, str]:
-        """Where the outputs ``paths`` of a task are delivered to, those that are; ``params`` as they are stored."""
-        own = params["task"].get("outputs") or () if role == "task" else ()
-        named = {item["path"]: item["url"] for item in own if item.get("url")}
-        if self.outputs is not None:
-            named = {**{path: below(self.outputs, self.run_id, str(index), path) for path in paths}, **named}
-        return named
+    def output_urls(self, role: str, params: Mapping[str, Any], index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """(path, URL) of those ``files`` of a task, as its journal names them, that are delivered; ``params`` as they are stored."""
+        own = [item for item in params["task"].get("outputs") or () if item.get("url")] if role == "task" else []
+        found: dict[tuple[str, str], None] = {}
+        for file in files:
+            path, declared = str(file["path"]), file.get("glob")
+            if ".." in path.split("/"):
+                continue  # no agent of ours says that
+            urls = [_own_url(item, path) for item in own if _is_of(item["path"], path, declared)]
+            if not urls and self.outputs is not None:
+                urls = [below(self.outputs, self.run_id, str(index), kept_as(path))]
+            found.update(dict.fromkeys((path, url) for url in urls))
+        return list(found)
+
+    def gathered(self, index: int, kept: Sequence[str]) -> dict[str, str]:
+        """Where the outputs of the gathering task are below its folder, by name; ``kept`` is what it left, by path."""
+        if self.app is None or self.app.gather is None:
+            return {}
+        values = {**granted(self.granted("gather", None)), "run": self.run_id, "task": public_task_id(self.run_id, index)}
+        found: dict[str, str] = {}
+        for name, output in output_paths(self.app.gather.outputs).items():
+            path = output.render(values)["path"]
+            if output.glob:
+                folder = fixed_folder(path)
+                found.update({f"{name}/{below_prefix(match, folder)}": match for match in matching(path, kept)})
+            else:
+                found[name] = path
+        return found
 
     def session_of(self, role: str) -> Session:
         """How processes serve tasks of this role."""
@@ -216,19 +242,21 @@ class RunSpec:
             template = self._app_template(role, overrides, place, resume)
             key, document = template.key, template.document
             values = {**self.defaults, **json.loads(params)}
-            files = {name: place.bring(values[name]) for name in self._files if values.get(name) is not None}
+            files = {name: place.bring(file_path(values[name])) for name in self._files if values.get(name) is not None}
             values |= files
             values["run"], values["task"] = self.run_id, public_task_id(self.run_id, index)
             if role == "gather":
                 values["results"] = place.results
             line["argv"] = template.arguments(values)
+            if template.outputs is not None:
+                line["outputs"] = template.outputs(values)
             if "container" in document and place.containers is not None:
                 paths = [*files.values(), *([place.results] if role == "gather" else [])]
                 line |= _own_binds(place.containers, self.session_of(role), paths)
         line["t"] = key
         if self.is_resumable(role):
             line["work"] = f"{outputs}/{self.run_id}/{index}.work"
-        if document["outputs"]:
+        if document["outputs"] or "outputs" in line:
             line["out"] = f"{outputs}/{self.run_id}/{index}"
         return key, document, line
 
@@ -253,43 +281,73 @@ def _render_task(stored: dict[str, Any], place: Place, resources: Resources) -> 
         "start": None,
         "env": env,
         **limits(resources),
-        "outputs": [{"path": output.path, "optional": False} for output in task.outputs or []],
+        "outputs": [output_entry(output.path) for output in task.outputs or []],
         "result": "none",
     }
-    inputs: list[Line] = []
+    sources: dict[str, str] = {}
+    paths = AbsolutePaths.of(task)
     for item in task.inputs or []:
-        if item.content is not None:
-            inputs.append({"path": item.path, "content": item.content})
-        elif item.path in stored["upstream"]:
+        if item.content is None and item.path in stored["upstream"]:
             run_id, index, path = stored["upstream"][item.path]
-            inputs.append({"path": item.path, "source": f"{place.outputs}/{run_id}/{index}/{path}"})
-        else:
-            inputs.append({"path": item.path, "source": place.bring(file_path(item.url or ""))})
-    steps = [_step(executor, place, env, resources) for executor in task.executors]
+            sources[item.path] = f"{place.outputs}/{run_id}/{index}/{kept_as(path)}"
+        elif item.content is None:
+            sources[item.path] = _source(place, file_path(item.url or ""), item.path, paths)
+    root = RootPaths(paths, {normal(path): source for path, source in sources.items()}) if paths is not None else None
+    folders = [volume for volume in task.volumes or [] if not volume.startswith("/")]
+    if root is not None and place.containers is not None:
+        document["root"] = ROOT
+        folders += root.folders(place.containers.site)
+    if folders:
+        document["folders"] = folders
+    steps = [_step(executor, place, env, resources, root) for executor in task.executors]
     only = steps[0]
     line: Line = {"argv": only["argv"]} if len(steps) == 1 and set(only) == {"argv"} else {"steps": steps}
-    if inputs:
-        line["inputs"] = inputs
+    if task.inputs:
+        line["inputs"] = [
+            {"path": item.path, "source": sources[item.path]} if item.path in sources else {"path": item.path, "content": item.content}
+            for item in task.inputs
+        ]
     if place.containers is not None:
-        line |= _own_binds(place.containers, Session.NONE, [item["source"] for item in inputs if "source" in item])
+        seen = [source for path, source in sources.items() if not path.startswith("/")] + (root.linked() if root is not None else [])
+        line |= _own_binds(place.containers, Session.NONE, seen)
     return document, line
+
+
+def _source(place: Place, path: str, wanted: str, paths: AbsolutePaths | None) -> str:
+    """Where an input is at the site. One that would lie below a folder that is bound over its own is copied elsewhere."""
+    source = place.bring(path)
+    hidden = paths is not None and paths.is_shared(wanted) and paths.is_shared(source)
+    return place.copy(path) if hidden and place.copy is not None and not is_data(path) else source
+
+
+def _is_of(output: str, path: str, pattern: str | None) -> bool:
+    """Whether the output that is declared as ``output`` is what a journal calls ``path``, matched by ``pattern`` if by one."""
+    return output == pattern if is_pattern(output) else pattern is None and normal(plain(output)) == normal(path)
+
+
+def _own_url(output: Mapping[str, Any], path: str) -> str:
+    """Where ``path``, which is that output or which its pattern matched, goes: as TES says of ``path_prefix``."""
+    if not is_pattern(output["path"]):
+        return str(output["url"])
+    return below(output["url"], below_prefix(path, plain(output.get("path_prefix") or "")))
 
 
 def _after(words: Sequence[str], render: Renderer) -> Renderer:
     return lambda values: [*words, *render(values)]
 
 
-def _step(executor: Executor, place: Place, env: dict[str, str], resources: Resources) -> Line:
-    """A TES executor as a step of a line; in a container, its environment is the container's."""
+def _step(executor: Executor, place: Place, env: dict[str, str], resources: Resources, root: RootPaths | None) -> Line:
+    """A TES executor as a step of a line; in a container, its environment and an absolute folder are the container's."""
+    cwd = None if root is not None and (executor.workdir or "").startswith("/") else executor.workdir
     step: Line = {
-        "argv": executor.command, "env": executor.env, "cwd": executor.workdir, "stdin": executor.stdin,
-        "stdout": executor.stdout, "stderr": executor.stderr, "ignore_error": executor.ignore_error,
+        "argv": executor.command, "env": executor.env, "cwd": cwd, "stdin": in_work(executor.stdin),
+        "stdout": in_work(executor.stdout), "stderr": in_work(executor.stderr), "ignore_error": executor.ignore_error,
     }  # fmt: skip
     if executor.image is None:
         step["argv"] = [*place.launch(resources), *executor.command]
     elif place.containers is not None:
         given = {**env, **(executor.env or {})}
-        how = {"has_stdin": executor.stdin is not None, "workdir": executor.workdir or ""}
+        how: dict[str, Any] = {"has_stdin": executor.stdin is not None, "workdir": executor.workdir or "", "root": root}
         step["container"] = place.containers.of(executor.image, given, resources, [], **how)
         step["env"] = None
     return {key: value for key, value in step.items() if value is not None}
@@ -307,4 +365,4 @@ def is_data(url: Any, content: str | None = None) -> bool:
 
 def file_path(url: str) -> str:
     """The path in a ``file://`` URL or a plain path."""
-    return url.removeprefix("file://")
+    return file_target(url)

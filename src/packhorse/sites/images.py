@@ -10,6 +10,7 @@ import hashlib
 import json
 
 from packhorse.domain.images import ImageReference
+from packhorse.domain.taskpaths import TOP_FOLDERS
 from packhorse.sites.runtimes import layouts
 from packhorse.sites.runtimes.base import CannotRun, Image
 from packhorse.sites.site import Site
@@ -38,7 +39,7 @@ def image_folder(site: Site, digest: str) -> str:
 
 def _form(site: Site) -> str:
     """A digest of the commands that prepare an image at a site."""
-    any_image = Image("registry/name", f"sha256:{'0' * 64}", "/image", _TAG, None, mount_points(site), "/")
+    any_image = Image("registry/name", f"sha256:{'0' * 64}", "/image", _TAG, None, mount_points(site), "/", top_folders=TOP_FOLDERS)
     try:
         commands = preparation(site, any_image)
     except CannotRun:  # none can be prepared
@@ -68,16 +69,17 @@ def keeps_files(site: Site) -> bool:
 def site_image(site: Site, source: ImageReference, digest: str, *, tls: bool, authfile: str | None, mounted: str | None = None) -> Image:
     """An image as the site's runtime is to prepare it, from the registry in ``source``."""
     return Image(
-        source.name, digest, image_folder(site, digest), source.tag, None, mount_points(site), mounted or "/", tls=tls, authfile=authfile
-    )
+        source.name, digest, image_folder(site, digest), source.tag, None, mount_points(site), mounted or "/",
+        tls=tls, authfile=authfile, top_folders=TOP_FOLDERS,
+    )  # fmt: skip
 
 
 def node_image(site: Site, name: str, digest: str, mounted: str, gateway_id: str | None = None) -> Image:
     """The same for a node, once it is prepared at the site. ``mounted`` is a folder of the node's own, where it may put files."""
     folder = image_folder(site, digest)
     if site.runtime.per_node:
-        return Image(name, digest, mounted, _TAG, f"{folder}/oci", (), mounted)
-    return Image(name, digest, folder, _TAG, None, (), mounted, id=gateway_id)
+        return Image(name, digest, mounted, _TAG, f"{folder}/oci", mounted=mounted)
+    return Image(name, digest, folder, _TAG, mounted=mounted, id=gateway_id)
 
 
 def preparation(site: Site, image: Image) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -218,18 +219,35 @@ class Site:
             raise InputNotBrought(f"The file '{path}' cannot be read.") from None
         return self._brought[known]
 
-    def fetch_output(self, path: str, downloads: Path) -> Path:
-        """A file of this site on this machine: itself, or a copy below ``downloads``. Raises FileNotFoundError."""
+    def fetch_output(self, path: str, downloads: Path, *, folders: bool = False) -> Path:
+        """A file of this site, or one of its ``folders``, on this machine: itself, or a copy below ``downloads``.
+
+        Raises FileNotFoundError, IsADirectoryError.
+        """
         if self.transport.is_local:
+            if not os.path.lexists(path):
+                raise FileNotFoundError(path)
             return Path(path)
         target = downloads / self.name / path.removeprefix(f"{self.root}/")
-        if not target.exists():
-            make_private_folder(target.parent)
-            part = target.with_name(f".{target.name}.{os.getpid()}")
+        if target.is_file():
+            return target
+        make_private_folder(target.parent)
+        part = target.with_name(f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}.{os.getpid()}")
+        try:
             with part.open("wb") as file:
                 while data := self.transport.read(path, file.tell(), _PIECE):
                     file.write(data)
             part.replace(target)
+        except OSError as error:  # of a folder, SFTP says only that it failed
+            if isinstance(error, FileNotFoundError) or self.transport.run(["test", "-d", path]).exit_code != 0:
+                raise
+            if not folders:
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path) from None
+            target.mkdir(exist_ok=True, mode=0o700)
+            for name in self.transport.names(path):
+                self.fetch_output(f"{path}/{name}", downloads, folders=True)
+        finally:
+            part.unlink(missing_ok=True)
         return target
 
     def _allocation(self, allocation_id: str, shape: Shape) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError, TooLarge, Unavailable
+from packhorse.domain.images import refuse_image_beside
 from packhorse.domain.manifest import read_manifest
 from packhorse.domain.ourselves import make_private_folder
 
@@ -108,13 +109,16 @@ def load_app(path: Path) -> AppFolder:
     manifest_path = path
     try:
         manifest_path = path / MANIFEST if path.is_dir() else path
-        return AppFolder(read_manifest(manifest_path), manifest_path.parent.resolve())
+        app = AppFolder(read_manifest(manifest_path), manifest_path.parent.resolve())
     except FileNotFoundError:
         raise NotFound(
             f"There is no app manifest at {manifest_path}.", hint="Give the path of an app.yaml, or of a folder with one."
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise InvalidRequest(f"{manifest_path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+    if app.manifest.image is not None:
+        refuse_image_beside(app.manifest.image, str(app.folder), lambda name: (app.folder / name).exists())
+    return app
 
 
 def _is_file(path: Path) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from packhorse.domain.outputpath import normal
 from packhorse.domain.states import DataState, TaskState
 from packhorse.domain.text import kept_json
 from packhorse.store.schema import attempts, deliveries, tasks
@@ -63,6 +65,12 @@ def remove_delivery(connection: sa.Connection, delivery: int) -> None:
     connection.execute(sa.delete(deliveries).where(deliveries.c.id == delivery))
 
 
+def are_files_open(connection: sa.Connection, task: int, attempt: int) -> bool:
+    """Whether a file of an attempt is still to be delivered. A row whose path ends with '/' is the folders of a folder."""
+    files = sa.and_(deliveries.c.task_id == task, deliveries.c.attempt == attempt, _OPEN, deliveries.c.path.not_like("%/"))
+    return connection.execute(sa.select(deliveries.c.id).where(files).limit(1)).first() is not None
+
+
 def are_all_delivered(connection: sa.Connection, task: int, attempt: int) -> bool:
     """Whether nothing of an attempt is left to deliver."""
     left = sa.and_(deliveries.c.task_id == task, deliveries.c.attempt == attempt, deliveries.c.state != DataState.READY)
@@ -75,9 +83,10 @@ def note_delivered(connection: sa.Connection, task: int, attempt: int) -> None:
     kept = json.loads(connection.execute(sa.select(attempts.c.files).where(mine)).scalar() or "[]")
     sent = sa.and_(deliveries.c.task_id == task, deliveries.c.attempt == attempt)
     rows = connection.execute(sa.select(deliveries).where(sent).order_by(deliveries.c.id)).all()
-    files = [{"path": row.path, "size": row.size, "sha256": row.sha256, "url": row.url} for row in rows]
-    paths = [row.path for row in rows]
-    rest = [file for file in kept if not any(path == file["path"] or path.startswith(file["path"].rstrip("/") + "/") for path in paths)]
+    paths = sorted(row.path for row in rows)
+    shown = [row for row in rows if not row.path.endswith("/") or not _has_below(paths, row.path)]
+    files = [{"path": row.path, "size": row.size, "sha256": row.sha256, "url": row.url} for row in shown]
+    rest = [file for file in kept if not _is_in(paths, path := normal(file["path"])) and not _has_below(paths, f"{path}/", itself=True)]
     connection.execute(sa.update(attempts).where(mine).values(files=kept_json([*files, *rest])))
 
 
@@ -91,3 +100,16 @@ def unfinished_cancels(connection: sa.Connection, site: str) -> Sequence[int]:
     mine = sa.and_(tasks.c.state == "CANCELING", tasks.c.allocation_seq.is_(None), deliveries.c.site == site)
     joined = tasks.join(deliveries, deliveries.c.task_id == tasks.c.id)
     return connection.execute(sa.select(tasks.c.id).select_from(joined).where(mine).distinct().order_by(tasks.c.id)).scalars().all()
+
+
+def _is_in(paths: Sequence[str], path: str) -> bool:
+    """Whether sorted ``paths`` have ``path``."""
+    at = bisect_left(paths, path)
+    return at < len(paths) and paths[at] == path
+
+
+def _has_below(paths: Sequence[str], folder: str, *, itself: bool = False) -> bool:
+    """Whether sorted ``paths`` have one that begins with ``folder``, which ends with '/'."""
+    at = bisect_left(paths, folder)
+    at += not itself and at < len(paths) and paths[at] == folder
+    return at < len(paths) and paths[at].startswith(folder)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidRequest, PackhorseError, TooLarge
@@ -159,3 +160,45 @@ def test_edges_come_from_inputs_and_from_after() -> None:
     )
     assert accepted.edges == [(0, 1, False), (0, 2, False), (1, 2, False)]
     assert [task.waiting_on for task in accepted.tasks] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "says"),
+    [
+        ("..", "{s}/x", "row 2, parameter 's': with '..' the path of the output 'o' would be '../x', which contains '..'"),
+        ("", "{s}", "row 2, parameter 's': with '' the path of the output 'o' would be '', which is empty"),
+        ("", "{s}/x", "row 2, parameter 's': with '' the path of the output 'o' would be '/x', which is absolute"),
+        ("/etc", "{s}/*", "row 2, parameter 's': with '/etc' the path of the output 'o' would be '/etc/*', which is absolute"),
+        (".", "{s}", "row 2, parameter 's': with '.' the path of the output 'o' would be '.', which names the work folder itself"),
+        ("a/../..", "{s}-{i}", "row 2, parameters 's', 'i': with 'a/../..', '1' the path of"),
+        ("x" * 300, "{s}", "has a part of 300 bytes; names are at most 255 long"),
+        ("é" * 128, "{s}.txt", "has a part of 260 bytes"),
+    ],
+)
+def test_a_value_that_leads_out_of_the_work_folder_is_refused(value: str, path: str, says: str) -> None:
+    app = manifest(parameters={"i": {"type": "integer"}, "s": {}}, outputs={"o": {"path": path}})
+    said = refusal(lambda: accept([{"i": 1, "s": "fine"}, {"i": 1, "s": value}], app))
+    assert says in said
+    assert "row 1" not in said
+    assert len(accept([{"i": 1, "s": "fine/a..b"}], app).tasks) == 1
+
+
+def test_a_default_and_a_common_value_are_looked_at_too() -> None:
+    app = manifest(parameters={"i": {"type": "integer"}, "s": {"default": ".."}}, outputs={"o": {"path": "{s}/x"}})
+    assert "row 1, parameter 's': with '..'" in refusal(lambda: accept([{"i": 1}], app))
+    assert "row 1, parameter 's': with '/a'" in refusal(lambda: accept([{"i": 1}], app, params={"s": "/a"}))
+    gathering = manifest(gather={"command": ["a"], "outputs": {"all": {"path": "{memory_gb}"}}})
+    assert "output 'all': with '' the path of the output 'all' would be ''" in refusal(lambda: accept([{"i": 1}], gathering))
+
+
+def test_a_file_or_folder_as_image_is_refused_with_the_next_step() -> None:
+    """In a manifest, for a run, and of a TES task's executor."""
+    with pytest.raises(ValidationError, match=r"names a file of Apptainer.* Name it as a registry does, like 'quay.io/lab/tool:1.2'"):
+        manifest(image="tool.sif")
+    task = NamedTask.model_validate({"name": "a", "task": {"executors": [{"image": "./rootfs", "command": ["a"]}]}})
+    for refused in (
+        lambda: accept([{"i": 1}], image="/images/tool.sif"),
+        lambda: accept_task_run(TaskRun(tasks=[task]), "r-1", FileRules(), [SITE]),
+    ):
+        said = refusal(refused)
+        assert "and images come from a registry. Name it as a registry does" in said

@@ -213,8 +213,8 @@ class Effects:
         index = task % TASKS_PER_RUN
         stored = get_task(self._connection, task) if row.role == "task" else None
         params = json.loads(stored.params) if stored else {}
-        urls = spec.output_urls(row.role, params, index, [str(file["path"]) for file in files]) if files else {}
-        return of_outputs(files, urls, self._site.output_folder(spec.run_id, index), task, row.attempt)
+        urls = spec.output_urls(row.role, params, index, files) if files else []
+        return of_outputs(urls, self._site.output_folder(spec.run_id, index), task, row.attempt)
 
     def _granted(self, task: int, row: Current) -> tuple[RunSpec, Resources]:
         spec = self._specs.of_task(self._connection, task)

@@ -89,10 +89,10 @@ class Carrier:
 
         threading.Thread(target=work, name=f"data-{job.data_id}", daemon=True).start()
 
-    def deliver(self, path: Path, url: str) -> dict[str, Any]:
-        """Takes a file to a URL; returns url, size and sha256 of what is there then. Raises NotFetched."""
+    def deliver(self, path: Path, url: str, mode: int) -> dict[str, Any]:
+        """Takes a file of this mode to a URL; returns url, size and sha256 of what is there then. Raises NotFetched."""
         sums = sum_up(path)
-        return {"url": deliver(self._client, self._sources, path, sums, url), "size": sums.size, "sha256": sums.sha256}
+        return {"url": deliver(self._client, self._sources, path, sums, url, mode), "size": sums.size, "sha256": sums.sha256}
 
     def begin_to_drop(self, sha256: str) -> bool:
         """Whether content may leave the cache: not while it goes there, or is just being given to somebody. ``forget`` ends that."""

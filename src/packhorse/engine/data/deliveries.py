@@ -5,10 +5,10 @@ A task whose outputs are on their way stays RUNNING, without an allocation, unti
 
 from __future__ import annotations
 
+import stat
 import threading
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ import structlog
 
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ourselves import make_private_folder
-from packhorse.domain.outputurl import below
+from packhorse.domain.outputpath import kept_as, normal
+from packhorse.domain.outputurl import below, file_target, has_folders
 from packhorse.domain.states import DataState, TaskState
 from packhorse.engine.clock import Clock
 from packhorse.engine.lease import Lease
@@ -26,6 +27,7 @@ from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
 from packhorse.staging import data as machine
 from packhorse.staging.data import Fetch, NotFetched, Trouble, advance
+from packhorse.staging.deliver import make_folders
 from packhorse.store import deliveries as stored
 from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
@@ -38,12 +40,21 @@ _LOOK_AT = 200
 _log = structlog.get_logger("packhorse.data")
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file or folder of a folder of outputs; its name is relative to that, and empty for itself. Links are what they point to."""
+
+    name: str
+    is_file: bool
+    mode: int
+
+
 @dataclass
 class _Sending:
     """One output on its way. Its thread writes one of the three before ``over``."""
 
     sent: dict[str, Any] | None = None
-    files: Sequence[str] | None = None
+    files: Sequence[Found] | None = None
     failed: NotFetched | None = None
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -59,12 +70,15 @@ class Deliveries:
         self._wake = wake
         self._folder = folder
         self._sending: dict[int, _Sending] = {}
+        self._modes: dict[str, int] = {}  # of files of folders that were looked into, by source
 
     def tick(self, carrier: Any) -> bool:
         """One step; whether anything moved. ``carrier`` gives a Carrier when it is called."""
         with self._database.read() as connection:
             rows = stored.open_deliveries(connection, self._site.name, _LOOK_AT, self._sending)
             canceled = stored.unfinished_cancels(connection, self._site.name) if rows else []
+        if not rows:
+            self._modes.clear()
         moved = False
         for gone in self._sending.keys() - {row.id for row in rows}:  # its task was canceled, or failed for another output
             if self._sending[gone].over.is_set():
@@ -85,7 +99,12 @@ class Deliveries:
 
     def _is_due(self, row: Any) -> bool:
         now = self._clock.now()
-        return bool(row.not_before <= now or row.not_before > now + 2 * machine.MAX_BACKOFF_S)
+        if not (row.not_before <= now or row.not_before > now + 2 * machine.MAX_BACKOFF_S):
+            return False
+        if not row.path.endswith("/"):
+            return True
+        with self._database.read() as connection:  # folders may be closed to writing: they come after all that is in them
+            return not stored.are_files_open(connection, row.task_id, row.attempt)
 
     def _begin(self, row: Any, carrier: Carrier) -> None:
         with self._lease.write() as connection:
@@ -102,30 +121,52 @@ class Deliveries:
     def _send(self, row: Any, sending: _Sending, carrier: Carrier) -> None:
         """In a thread of its own; touches no store."""
         try:
-            files = self._files_in(row.source)
-            if files is not None:
-                sending.files = files
+            if row.path.endswith("/"):
+                make_folders(self._folder_modes(row.source), Path(file_target(row.url)))
+                sending.sent = {"url": row.url, "size": 0, "sha256": None}
                 return
+            mode = self._modes.get(row.source)
+            if mode is None:
+                found = self._look(row.source)
+                if not found[0].is_file:
+                    sending.files = found
+                    return
+                mode = found[0].mode
             with self._on_this_machine(row) as path:
-                sending.sent = carrier.deliver(path, row.url)
+                sending.sent = carrier.deliver(path, row.url, mode)
+            self._modes.pop(row.source, None)
         except NotFetched as failure:
             sending.failed = failure
         except FileNotFoundError:
             sending.failed = NotFetched(Trouble.REFUSED, f"It is no longer at '{self._site.name}'.")
         except SiteUnreachable as error:
             sending.failed = NotFetched(Trouble.SITE, error.message)
+        except PermissionError:
+            sending.failed = NotFetched(Trouble.REFUSED, f"It cannot be read at '{self._site.name}': its mode does not allow it.")
         except OSError as error:
             sending.failed = NotFetched(Trouble.AWAY, f"It cannot be read at '{self._site.name}': {error.strerror or error}.")
         except Exception as error:  # a bug of ours: said loudly, and the others go on
             _log.exception("delivery_failed", site=self._site.name, delivery=row.id)
             sending.failed = NotFetched(Trouble.AWAY, f"Packhorse failed to deliver it ({type(error).__name__}); its log says more.")
 
-    def _files_in(self, path: str) -> list[str] | None:
-        """The files of a folder of outputs, relative to it; None for what is a file. Links are not followed."""
-        said = self._site.transport.run(["find", path, "-type", "f", "-printf", "%P\\0"], timeout_s=600.0)
-        if said.exit_code != 0:
+    def _look(self, path: str) -> list[Found]:
+        """What is at ``path``: itself, and all that is below it. Raises FileNotFoundError, NotFetched."""
+        transport = self._site.transport
+        if transport.is_local and Path(path).is_file():
+            return [Found("", is_file=True, mode=stat.S_IMODE(Path(path).stat().st_mode))]
+        said = transport.run(["find", "-L", path, "-printf", "%y %m %P\\0"], timeout_s=600.0)
+        entries = [entry.split(" ", 2) for entry in said.stdout.split("\0")[:-1]]
+        if not entries:
             raise FileNotFoundError(path)
-        return None if said.stdout == "\0" else said.stdout.split("\0")[:-1]
+        if odd := next((name for kind, _, name in entries if kind not in "fd"), None):
+            raise NotFetched(Trouble.REFUSED, f"'{odd[:200]}' in it is neither a file nor a folder.")
+        if said.exit_code != 0:
+            why = (said.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("find: ")
+            raise NotFetched(Trouble.REFUSED, f"It cannot be listed at '{self._site.name}': {why[:300]}.")
+        return [Found(name, kind == "f", int(mode, 8)) for kind, mode, name in entries]
+
+    def _folder_modes(self, path: str) -> list[tuple[str, int]]:
+        return [(found.name, found.mode) for found in self._look(path) if not found.is_file]
 
     @contextmanager
     def _on_this_machine(self, row: Any) -> Iterator[Path]:
@@ -133,7 +174,7 @@ class Deliveries:
         if self._site.transport.is_local:
             yield Path(row.source)
             return
-        copy = self._folder / f"delivery-{row.id}" / Path(row.path).name
+        copy = self._folder / f"delivery-{row.id}" / Path(row.source).name
         try:
             make_private_folder(copy.parent)
             with copy.open("wb") as file:
@@ -142,18 +183,15 @@ class Deliveries:
             yield copy
         finally:
             copy.unlink(missing_ok=True)
+            with suppress(OSError):
+                copy.parent.rmdir()
 
     def _settle(self, row: Any, sending: _Sending) -> None:
         now = self._clock.now()
         with self._lease.write() as connection:
             if sending.files is not None:
                 stored.remove_delivery(connection, row.id)
-                one = {"task_id": row.task_id, "attempt": row.attempt}
-                more = [
-                    {**one, "path": f"{row.path}/{name}", "source": f"{row.source}/{name}", "url": below(row.url, name)}
-                    for name in sending.files
-                ]
-                stored.add_deliveries(connection, self._site.name, more)
+                stored.add_deliveries(connection, self._site.name, self._rows_of(row, sending.files))
             elif sending.sent is not None:
                 self._advance(connection, row.id, machine.Stored(), **sending.sent)
                 _log.info("delivered", site=self._site.name, task=row.task_id, url=sending.sent["url"], sha256=sending.sent["sha256"])
@@ -163,6 +201,19 @@ class Deliveries:
             if sending.failed is None and stored.are_all_delivered(connection, row.task_id, row.attempt):
                 stored.note_delivered(connection, row.task_id, row.attempt)
                 self._end(connection, [row.task_id], TaskState.COMPLETE, now, None, {"failure": None, "reason": None})
+
+    def _rows_of(self, row: Any, found: Sequence[Found]) -> list[dict[str, Any]]:
+        """The files of a folder, each to be delivered by itself, and, where the target has such, its folders, as one row at the end."""
+        one = {"task_id": row.task_id, "attempt": row.attempt}
+        rows = []
+        for entry in found:
+            if entry.is_file:
+                source = f"{row.source}/{entry.name}"
+                self._modes[source] = entry.mode
+                rows.append({**one, "path": f"{row.path.rstrip('/')}/{entry.name}", "source": source, "url": below(row.url, entry.name)})
+        if has_folders(row.url):
+            rows.append({**one, "path": f"{row.path.rstrip('/')}/", "source": row.source, "url": row.url})
+        return rows
 
     def _failed(self, connection: sa.Connection, row: Any, failed: NotFetched, now: float) -> None:
         fetch = self._advance(connection, row.id, machine.Failed(failed.trouble, failed.message, failed.after_s))
@@ -197,13 +248,14 @@ class Deliveries:
         return fetch
 
 
-def of_outputs(files: Sequence[dict[str, Any]], urls: dict[str, str], folder: str, task: int, attempt: int) -> list[dict[str, Any]]:
-    """The rows of what an attempt left in its output ``folder`` and is to go to ``urls``, by path."""
-    by_path: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for file in files:
-        by_path[str(file["path"])].append(file)
-    return [
-        {"task_id": task, "attempt": attempt, "path": path, "source": f"{folder}/{path}", "url": urls[path]}
-        for path in by_path
-        if path in urls
-    ]
+def of_outputs(urls: Sequence[tuple[str, str]], folder: str, task: int, attempt: int) -> list[dict[str, Any]]:
+    """The rows of what an attempt left in its output ``folder`` and is to go to ``urls``: (path, URL). None is in another."""
+    wanted = dict.fromkeys((normal(path), url) for path, url in urls)
+    outermost = [(path, url) for path, url in wanted if not any(_goes_along(path, url, *other) for other in wanted)]
+    one = {"task_id": task, "attempt": attempt}
+    return [{**one, "path": path, "source": f"{folder}/{kept_as(path)}", "url": url} for path, url in outermost]
+
+
+def _goes_along(path: str, url: str, outer: str, outer_url: str) -> bool:
+    """Whether an output gets to its URL with the folder that it lies in."""
+    return path.startswith(f"{outer}/") and url == below(outer_url, path[len(outer) + 1 :])

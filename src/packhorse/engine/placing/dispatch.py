@@ -296,7 +296,10 @@ class Dispatcher:
             return Place(outputs, self._site.app_folder(spec.app_dir), self._site.bring_input, results, launch=self._site.launch)
         containers = Containers(self._site, images)
         app_dir = self._site.app_folder(spec.app_dir, below_root=sees_all(self._site, session))
-        return Place(outputs, app_dir, lambda path: containers.bring(path, session), results, containers, launch=self._site.launch)
+        return Place(
+            outputs, app_dir, lambda path: containers.bring(path, session), results, containers, launch=self._site.launch,
+            copy=lambda path: containers.bring(path, session, copies=True),
+        )  # fmt: skip
 
     def _has_begun(self, spec: RunSpec, task: int) -> bool:
         """Whether an earlier attempt got on: its log said so, or it was lost and its work folder is not empty."""

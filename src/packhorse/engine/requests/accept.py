@@ -16,14 +16,17 @@ from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import parse_reference
+from packhorse.domain.outputpath import plain
 from packhorse.domain.parameters import check_row
 from packhorse.domain.problems import problems_of
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.run import MAX_TASKS, AppRun, NamedTask, RunOptions, TaskRun, check_tasks, is_task_url, parse_task_url
 from packhorse.domain.task import FileType
+from packhorse.domain.taskpaths import AbsolutePaths
 from packhorse.domain.text import kept_json, value_problem
 from packhorse.engine.containers import why_no_container
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.paths import FilledPaths
 from packhorse.engine.spec import NO_IMAGE, RunSpec, file_path, is_data, task_resources
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
@@ -55,14 +58,16 @@ class Asked:
     session: Session = Session.NONE
     network: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
+    paths: AbsolutePaths | None = None
 
     def why_not(self, site: Site) -> str | None:
         """Why a site cannot give it; None when it can. Raises SiteUnreachable where that is not known."""
         if self.session is not Session.NONE and self.resources.launch is Launch.RANKS:
             return "its ranks are started by a launcher ('launch: ranks'), which goes with 'session: none' only"
         why = self.resources.ranks_problem or site.why_not(self.resources)
+        how: dict[str, Any] = {"session": self.session, "network": self.network, "env": self.env, "paths": self.paths}
         for image in self.images if why is None else ():
-            why = why or why_no_container(site, image, self.resources, session=self.session, network=self.network, env=self.env)
+            why = why or why_no_container(site, image, self.resources, **how)
         return why
 
 
@@ -90,6 +95,9 @@ def accept_app_run(
     common, wrong = check_row(manifest.parameters, request.params, "common parameters", files.problem, partial=True)
     problems += wrong
     spec = replace(spec, params=_absolute(manifest, common), site=site)
+    filled = FilledPaths(manifest.outputs, spec.app.resources) if not problems and spec.app is not None else None
+    if manifest.gather is not None and request.gather:
+        problems += FilledPaths(manifest.gather.outputs, manifest.gather.resources).problems("", {})
     tasks: list[NewTask] = []
     told: set[str] = set()
     for number, row in enumerate(rows, start=1):
@@ -99,6 +107,8 @@ def accept_app_run(
             continue
         values, wrong = check_row(manifest.parameters, row, f"row {number}", files.problem, elsewhere=request.params, told=told)
         problems += wrong
+        if filled is not None and not wrong:
+            problems += filled.problems(f"row {number}", {**spec.defaults, **values})
         if not problems:
             params = _absolute(manifest, values)
             tasks.append(NewTask("row", kept_json(params), data=spec.data_of("row", params)))
@@ -117,21 +127,22 @@ def accept_app_run(
 
 def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequence[Site]) -> Accepted:
     """Tasks with edges."""
-    check_tasks(request.tasks)
-    index_of = {item.name: index for index, item in enumerate(request.tasks)}
+    items = [_with_image(item, request.image) for item in request.tasks]
+    check_tasks(items)
+    index_of = {item.name: index for index, item in enumerate(items)}
     problems = _option_problems(request, files)
     asked: dict[str, Asked] = {}
     images: set[str] = set()
     tasks: list[NewTask] = []
     edges: list[Edge] = []
-    for index, item in enumerate(request.tasks):
+    for index, item in enumerate(items):
         where = f"task '{item.name}'"
         problems += _input_problems(where, item, files)
         try:
-            item = _with_image(item, request.image)
             wanted = [executor.image for executor in item.task.executors if executor.image is not None]
-            problems += _image_problems(where, wanted)
-            asked[where] = Asked(task_resources(item.task).override(dict(request.resources)), wanted)
+            problems += _image_problems(where, wanted) if request.image is None else []  # else it is said of the run
+            resources = task_resources(item.task).override(dict(request.resources))
+            asked[where] = Asked(resources, wanted, paths=AbsolutePaths.of(item.task))
             images |= set(wanted)
         except InvalidRequest as error:
             found = [replace(problem, where=f"{where}, {problem.where}") for problem in error.problems]
@@ -142,7 +153,8 @@ def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequ
         for given in item.task.inputs or []:
             if is_task_url(given.url):
                 name, path = parse_task_url(given.url)
-                upstream[given.path] = (run_id, index_of[name], path)
+                declared = [output.path for output in items[index_of[name]].task.outputs or []]
+                upstream[given.path] = (run_id, index_of[name], plain(path) if path in declared else path)
         document = item.task.model_dump(mode="json", exclude_none=True)
         if why := value_problem(document, "task"):
             problems.append(Problem(where, f"{why}."))
@@ -265,7 +277,7 @@ def choose_site(asked: Mapping[str, Asked], sites: Sequence[Site]) -> tuple[str,
 def _absolute(manifest: AppManifest, values: Mapping[str, Any]) -> dict[str, Any]:
     """File parameters as absolute paths: a task runs in a folder of its own."""
     return {
-        name: str(Path(str(value)).absolute())
+        name: str(Path(file_path(str(value))).absolute())
         if manifest.parameters[name].type is ParameterType.FILE and value is not None and not is_url(str(value))
         else value
         for name, value in values.items()

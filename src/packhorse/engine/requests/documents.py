@@ -156,7 +156,7 @@ def _app_document(row: Any, spec: RunSpec) -> dict[str, Any]:
     return {
         "name": f"{spec.app.name} {row.name or row.id % TASKS_PER_RUN}",
         "executors": [{"image": spec.app.image, "command": template.arguments(values), "env": template.document["env"]}],
-        "outputs": [{"path": output["path"]} for output in template.document["outputs"]],
+        "outputs": [{"path": output["path"]} for output in template.outputs_of(values)],
         "resources": {
             **{name: given[name] for name in TES_FIELDS if name in given},
             "backend_parameters": {name: str(given[name]) for name in BACKEND_FIELDS if name in given},

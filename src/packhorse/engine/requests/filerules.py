@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packhorse.domain.dataurl import is_below, is_url, url_problem
-from packhorse.domain.outputurl import file_target, output_problem
+from packhorse.domain.outputurl import file_target, has_folders, output_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class FileRules:
             return "names no file."
         if is_url(path):
             return url_problem(path) or self._forbidden(path)
+        path = file_target(path)
         try:
             real = Path(path).resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
@@ -41,7 +42,7 @@ class FileRules:
             f"{url.rstrip('/')}/".startswith(f"{prefix.rstrip('/')}/") for prefix in self.output_urls
         ):
             return f"this server delivers no outputs of its users to '{url[:200]}' ([data] output_urls in its packhorse.toml)."
-        if url.startswith("file://") and self.roots is not None:
+        if has_folders(url) and self.roots is not None:
             target = Path(file_target(url)).resolve()
             if not any(target.is_relative_to(root) for root in self.roots):
                 return f"the folder '{target}' is outside those that this server may use (data_roots in its packhorse.toml)."

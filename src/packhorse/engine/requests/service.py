@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import is_run_id, new_id, parse_task_id
+from packhorse.domain.outputpath import kept_as
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TERMINAL, TaskState
@@ -70,7 +72,7 @@ from packhorse.store.moves import Move, apply_moves, cancel_queued, lock_tasks
 from packhorse.store.runs import counts_of, find_by_client_key, get_run, insert_run, list_runs
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.shares import iter_shares
-from packhorse.store.tasks import attempts_of, events_of, get_task, ids_in_states, page_of_tasks
+from packhorse.store.tasks import attempts_of, events_of, get_task, ids_in_states, page_of_tasks, tasks_with_files
 
 Rows = Iterable[Mapping[str, Any]]
 
@@ -218,16 +220,23 @@ class Service:
         return iter_results(self._database, [task for task in ids if task not in gathering])
 
     def gathered(self, user: User, run_id: str) -> dict[str, Path]:
-        """The outputs of the run's gathering task, by the names in the manifest; none before it is complete."""
+        """The outputs of the run's gathering task; none before it is complete.
+
+        By the names in the manifest; what a pattern matched as NAME/PATH, below the folder that the pattern begins with.
+        """
         with self._database.read() as connection:
             row = self._run_row(connection, user, run_id)
             spec = RunSpec.from_json(row.spec)
             done = ids_in_states(connection, row.seq, (TaskState.COMPLETE,), role="gather")
-        if not done or spec.app is None or spec.app.gather is None:
-            return {}
-        site, folder = self._output_folder(spec, done[0])
-        paths = {name: f"{folder}/{output.path}" for name, output in spec.app.gather.outputs.items() if output.path}
-        return {name: site.fetch_output(path, self._downloads) for name, path in paths.items()}
+            kept = [json.loads(task.files or "[]") for task in tasks_with_files(connection, done[:1])]
+        found: dict[str, Path] = {}
+        if kept:
+            site, folder = self._output_folder(spec, done[0])
+            paths = [str(file["path"]) for file in kept[0]]
+            for name, path in spec.gathered(done[0] % TASKS_PER_RUN, paths).items():
+                with suppress(FileNotFoundError):  # an optional one
+                    found[name] = site.fetch_output(f"{folder}/{path}", self._downloads, folders=True)
+        return found
 
     def usage(self, user: User, run_id: str) -> UsageView:
         """What a run used, and what was paid for it."""
@@ -299,6 +308,7 @@ class Service:
         """Where an output of a task lies on this machine."""
         with self._database.read() as connection:
             run_row, row = self._task_row(connection, user, task_id)
+        path = kept_as(path)
         if why := folder_problem(path):
             raise InvalidRequest(f"The path '{path[:200]}' {why}.")
         site, kept = self._output_folder(RunSpec.from_json(run_row.spec), row.id)

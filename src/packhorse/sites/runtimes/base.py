@@ -84,7 +84,8 @@ class Image:
 
     ``name`` is registry and repository, ``digest`` that of its manifest (``sha256:...``), ``folder`` where its prepared form goes: a
     folder of its own that does not exist yet. ``layout`` is the path of an OCI layout at the site that holds it as ``tag``; without one
-    it comes from the registry. ``mount_points`` are folders that shall exist in it, for runtimes without NEW_MOUNT_POINTS.
+    it comes from the registry. ``mount_points`` are folders that shall exist in it, for runtimes without NEW_MOUNT_POINTS, and
+    ``top_folders`` some of its root that are made where it has nothing of that name.
     ``mounted`` is where a node mounts it, for a runtime that needs that: a folder on the node's own filesystem. ``authfile`` is a file
     with credentials of registries at the site (containers-auth.json(5)). ``id`` is what the site's image gateway calls it, if one told.
     """
@@ -99,6 +100,7 @@ class Image:
     tls: bool = True
     authfile: str | None = None
     id: str | None = None
+    top_folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from packhorse.sites.runtimes.base import Image
 
 _TAG = "image"
+#: Makes each of its arguments that is not there, not even as a link. What cannot be made is missed only by who wants it.
+_MAKE_MISSING = 'for folder; do [ -e "$folder" ] || [ -L "$folder" ] || mkdir -- "$folder"; done; true'
 
 
 def source(image: Image) -> str:
@@ -44,6 +46,7 @@ def unpack(image: Image) -> list[list[str]]:
     """
     growing = partial(image)
     layout = f"{growing}/oci:{_TAG}"
+    tops = [f"{growing}/rootfs{path}" for path in image.top_folders]
     points = [["umoci", "insert", "--rootless", f"--image={layout}", f"{growing}/empty", path] for path in image.mount_points]
     return [
         copy(image, layout),
@@ -51,5 +54,6 @@ def unpack(image: Image) -> list[list[str]]:
         *points,
         ["umoci", "unpack", "--rootless", f"--image={layout}", f"{growing}/bundle"],
         ["mv", "-T", "--", f"{growing}/bundle/rootfs", f"{growing}/rootfs"],
+        *([["chmod", "u+w", "--", f"{growing}/rootfs"], ["sh", "-c", _MAKE_MISSING, "sh", *tops]] if tops else []),
         ["rm", "-rf", "--", f"{growing}/bundle", f"{growing}/oci", *([f"{growing}/empty"] if points else [])],
     ]
