@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Set
 from enum import StrEnum
@@ -143,8 +144,7 @@ def _text(given: Any) -> str:
         return given
     if isinstance(given, int) and not isinstance(given, bool):
         return str(whole_number(given))
-    if isinstance(given, float):
-        number(given)
+    if isinstance(given, float) and math.isfinite(given):
         return str(given)
     raise ValueError(f"expected text, found {shown(given)}")
 

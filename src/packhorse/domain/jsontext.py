@@ -1,11 +1,11 @@
-"""Reads JSON (RFC 8259) from users: no NaN, no Infinity, no numbers that overflow, and no key twice in one object."""
+"""Reads JSON from users: no key twice in one object, and refusals with line and column."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from typing import Any, NoReturn
+from typing import Any
 
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.utf8 import utf8_text
@@ -25,19 +25,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _number(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {text[:60]} is too large")
-    return value
+def _patient(text: str) -> int | float:
+    """As ``int``, but an infinity where Python refuses to read so many digits."""
+    try:
+        return int(text)
+    except ValueError:
+        return math.inf
 
 
-def _constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number of JSON")
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse_constant=_constant)
+# Numbers that JSON does not have are read, and then refused where they stand: with the row and the parameter, or with the field.
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=float)
 """For many small documents; ``why_not_json`` says what its errors mean."""
+_PATIENT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=float, parse_int=_patient)
 
 
 def syntax_problem(error: json.JSONDecodeError) -> str:
@@ -57,20 +56,21 @@ def why_not_json(error: Exception, line: int | None = None) -> str:
             return f"the key '{str(error)[:60]}' is there twice in one object"
         case RecursionError():
             return "not JSON that can be read (it is nested too deeply)"
-        case ValueError() if "integer string conversion" in str(error):
-            return "not JSON that can be read (it has a number of too many digits)"
         case _:
-            return f"not JSON ({error})"
+            return "not JSON that can be read (it has a number of too many digits)"
 
 
 def read_json(data: bytes | str, name: str, limit: int) -> Any:
-    """The one JSON document in ``data``, called ``name`` in messages. Raises TooLarge or InvalidRequest."""
+    """The one JSON document in ``data``, called ``name`` in messages. It may still hold numbers that are not finite.
+
+    Raises TooLarge or InvalidRequest.
+    """
     if len(data) > limit:
         raise TooLarge(f"{name} is larger than {limit:,} bytes.")
     if isinstance(data, bytes):
         data = utf8_text(data, name)
     try:
-        return DECODER.decode(data)
+        return _PATIENT.decode(data)
     except _Twice as error:
         problems = [Problem(f"line {second}, field '{field}'", f"is there twice: it is in line {first} already.", "Keep one of them.")
                     for field, first, second in _twice(data)]  # fmt: skip

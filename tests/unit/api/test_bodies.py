@@ -128,11 +128,10 @@ def test_a_table_may_be_compressed(http: TestClient) -> None:
     [
         ('{"app": "t",\n"app": "u"}', "line 2, field 'app': is there twice: it is in line 1 already. Keep one of them."),
         ('{"app": "t", "over": [{"a": 1}, {"b": [{"c": 1, "c": 2}]}]}', "line 1, field 'over.1.b.0.c': is there twice"),
-        ('{"app": "t", "params": {"a": 1e999}}', "The body is not JSON (the number 1e999 is too large)."),
-        ('{"app": "t", "params": {"a": NaN}}', "The body is not JSON (NaN is not a number of JSON)."),
         ("{" + '"a": {' * 200_000, "it is nested too deeply"),
         ('{"app": "t"', "The body is not JSON (it ends too early, line 1, column 12)."),
         ('{"app": "t", "retry": {"app": "1_0"}}', "field 'retry.app': expected a whole number written in the digits 0 to 9, found '1_0'."),
+        ('{"app": "t", "retry": {"app": 1e999}}', "$.retry.app is Infinity"),
         ('{"app": "t", "retry": {"app": true}}', "field 'retry.app': expected a whole number, found true."),
         ('{"app": "t", "gather": "maybe"}', "field 'gather': expected true or false, found 'maybe'."),
         ('{"app": 1, "over": {}}', "field 'over': expected a list (found: a mapping)."),
