@@ -14,7 +14,9 @@ LONGEST = 3000  # of a path, which the kernel takes up to 4096 bytes of
 
 
 def remove(path: "Any") -> bool:
-    """Remove a file, link or folder (a path as text or as bytes); False if something stays, such as what another user owns."""
+    """Remove a file, link or folder (a path as text or as bytes); False if something stays, such as what another user
+    owns.
+    """
     raw = os.fsencode(path)
     try:
         os.unlink(raw)
@@ -33,7 +35,10 @@ def remove(path: "Any") -> bool:
 
 
 def remove_folder(top: bytes) -> None:
-    """Remove a folder and what can be removed of its content. It takes neither recursion nor a descriptor for each level."""
+    """Remove a folder and what can be removed of its content.
+
+    It takes neither recursion nor a descriptor for each level.
+    """
     found = [top]
     waiting = [top]
     while waiting:
@@ -102,21 +107,29 @@ def forced(folder: bytes, function: "Callable[..., T]", *arguments: bytes) -> "T
 
 
 def empty(work: str) -> bool:
-    """Make the work folder exist and be empty; False if something in it cannot be removed.
+    """Make the work folder exist and be empty; False if it cannot be, such as for something of another user's in it.
 
     What is there instead of a folder, such as a link that a task put in its place, is removed and not followed.
     """
     raw = os.fsencode(work)
     try:
-        if not stat.S_ISDIR(os.lstat(raw).st_mode):
-            os.unlink(raw)
-            raise FileNotFoundError(work)
-        names = [entry.name for entry in forced(raw, listed, raw)]
+        if stat.S_ISDIR(os.lstat(raw).st_mode):
+            return empty_folder(raw)
+        os.unlink(raw)
     except FileNotFoundError:
-        os.makedirs(work, exist_ok=True)
-        return True
-    os.chmod(work, 0o700 | 0o777 & ~umask())
-    stuck = [name for name in names if not remove(os.path.join(raw, name))]
+        pass
+    os.makedirs(raw, exist_ok=True)
+    return True
+
+
+def empty_folder(folder: bytes) -> bool:
+    """Empty a folder and give it the mode of a new one; False if that cannot be done."""
+    try:
+        entries = forced(folder, listed, folder)
+        os.chmod(folder, 0o700 | 0o777 & ~umask())
+    except OSError:
+        return False
+    stuck = [entry for entry in entries if not remove(entry.path)]
     return not stuck
 
 

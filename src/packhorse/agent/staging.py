@@ -17,13 +17,21 @@ def inside(folder: str, path: str, why: str, root: "Optional[str]" = None) -> st
     """
     if root is not None and os.path.isabs(path):
         return inside(folder, root.rstrip("/") + "/" + path.strip("/"), why)
-    if not path or os.path.isabs(path) or ".." in path.split("/") or "\0" in path:
+    if not path or os.path.isabs(path) or ".." in path.split("/") or not can_be_a_path(path):
         raise Verdict(why, "%r is not a relative path inside the work folder" % path)
     target = os.path.join(folder, os.path.normpath(path))
     parent = os.path.realpath(os.path.dirname(target))
     if not contains(folder, parent):
         raise Verdict(why, "%s leads out of the work folder, to %s" % (path, parent))
     return target
+
+
+def can_be_a_path(text: str) -> bool:
+    """Whether the system can be asked for it."""
+    try:
+        return "\0" not in text and bool(text.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:
+        return False
 
 
 def contains(folder: str, path: str) -> bool:
@@ -56,8 +64,9 @@ def place_inputs(work: str, inputs: "Sequence[Dict[str, Any]]", root: "Optional[
             else:
                 source = str(entry["source"])
                 os.stat(source)  # a dangling link would fail later, in the program, with a worse message
-                if not (os.path.islink(target) and os.readlink(target) == source):  # as an earlier attempt left it
-                    os.symlink(source, target)
+                if os.path.lexists(target):  # as above
+                    os.unlink(target)
+                os.symlink(source, target)
         except KeyError:
             raise Verdict("inputs", "input %s has neither source nor content" % path) from None
         except (OSError, ValueError) as error:

@@ -51,3 +51,20 @@ def test_a_program_that_fails_while_its_job_is_ended_was_ended_with_it(spool: Sp
     assert (ends[1]["why"], ends[1]["exit"]) == ("drained", 143)
     assert "exit code 143" in ends[1]["msg"]
     assert "why" not in ends[2]
+
+
+def test_whatever_an_attempt_left_in_the_place_of_its_inputs(make_spool: Callable[..., Spool]) -> None:
+    """Links to somewhere are not written through, closed folders are opened, another link is in the place of the work folder."""
+    spool = make_spool(cores=1)
+    spool.template()
+    kept, precious = spool.root / "out" / "1.work", spool.root / "precious"
+    precious.write_text("of somebody else")
+    (spool.root / "reads").write_text("reads")
+    inputs = [{"path": "conf", "content": "k=21"}, {"path": "reads", "source": str(spool.root / "reads")}]
+    first = spool.sh(f"rm conf reads; ln -s {precious} conf; echo mine > reads; chmod 0 .; exit 1", work=str(kept), inputs=inputs)
+    second = spool.sh(f"cat conf reads; rm -rf {kept}; ln -s {spool.root} {kept}; exit 1", work=str(kept), inputs=inputs)
+    third = spool.sh("cat conf reads; pwd", work=str(kept), inputs=inputs)
+    ends = spool.run(first, second, third)
+    assert [ends[task]["exit"] for task in (1, 2, 3)] == [1, 1, 0]
+    assert spool.output(2) == b"k=21reads" and spool.output(3) == f"k=21reads{kept}\n".encode()
+    assert precious.read_text() == "of somebody else" and not kept.exists() and not kept.is_symlink()

@@ -370,3 +370,8 @@ def test_more_matches_than_can_be_reported(task: Task) -> None:
             task.write(f"out/{'x' * 200}{folder}/{'é' * 110}{number}", content="")
     task.out = task.base / "runs2" / "8"
     assert "its patterns match 1600 paths, more than can be reported" in task.refuse({"path": "out/*/*", "glob": True})
+
+
+def test_a_root_outside_of_the_work_folder(task: Task) -> None:
+    task.write("f")
+    assert "none of the work folder" in task.refuse("/f", root="../data")

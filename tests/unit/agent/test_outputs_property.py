@@ -69,7 +69,8 @@ def grow(task: Task, what: list[tuple[str, str, Any]]) -> None:
             pass  # something else is there
     with as_root():
         for place, mode in modes:
-            place.chmod(mode)
+            if task.work in place.resolve().parents:
+                place.chmod(mode)
 
 
 def seen(path: Path, depth: int = DEPTH) -> Any:
@@ -84,7 +85,9 @@ def seen(path: Path, depth: int = DEPTH) -> Any:
 
 
 def can_be_kept(task: Task, path: Path, looked: set[Path]) -> bool:
-    """Whether all that is found from a path is there, is a file or a folder, and lies in the work folder or in an input."""
+    """Whether all that is found from a path is there, is a file or a folder, and lies in the work folder or in an
+    input.
+    """
     try:
         real = path.resolve(strict=True)
     except (OSError, RuntimeError):

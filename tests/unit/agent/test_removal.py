@@ -91,15 +91,17 @@ def test_the_next_task_finds_a_work_folder_that_is_as_new(folder: Path, mode: in
 
 
 @pytest.mark.skipif(not ROOT, reason="only root makes files of others")
-def test_what_another_user_owns_makes_room_for_a_fresh_folder() -> None:
+@pytest.mark.parametrize(("whose", "mode"), [("w/theirs", 0o755), ("w", 0o755), ("w", 0o000)])
+def test_what_another_user_owns_makes_room_for_a_fresh_folder(whose: str, mode: int) -> None:
     here = os.getcwd()
     with place("user") as folder:
         (folder / "w/theirs").mkdir(parents=True)
         (folder / "w/theirs/f").touch()
+        (folder / whose).chmod(mode)
         os.seteuid(0)
-        os.chown(folder / "w/theirs", 1234, 1234)
+        os.chown(folder / whose, 1234, 1234)
         os.seteuid(NOBODY)
-        assert not remove(str(folder / "w/theirs"))
+        assert not remove(str(folder / whose))
         files = Files({"work": str(folder / "w"), "captures": []})
         try:
             files.clean()

@@ -206,7 +206,7 @@ def test_following_and_finishing_make_one_whole(tmp_path: Path) -> None:
 # -- paths
 
 
-@pytest.mark.parametrize("path", ["", "/a", "..", "a/../..", "a/../b", "link/x", "x\0y"])
+@pytest.mark.parametrize("path", ["", "/a", "..", "a/../..", "a/../b", "link/x", "x\0y", "\ud800"])
 def test_paths_that_leave_the_work_folder(tmp_path: Path, path: str) -> None:
     work = tmp_path / "work"
     work.mkdir()

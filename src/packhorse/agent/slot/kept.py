@@ -15,7 +15,11 @@ SCAN = 64 << 20  # bytes of each stream that are searched for progress, from its
 def enter(slot: "Slot", task: "Mapping[str, Any]") -> None:
     """Make the folder that a task keeps its work folder, with what an earlier attempt left in it."""
     folder = str(task["work"])
+    if os.path.islink(folder):
+        os.unlink(folder)  # an earlier attempt has put it there
     os.makedirs(folder, exist_ok=True)
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        os.chmod(folder, 0o700)
     if task.get("out") and os.path.lexists(task["out"] + ".moves"):
         from .outputs.move import recover
 

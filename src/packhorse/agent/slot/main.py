@@ -197,10 +197,12 @@ class Slot(Files):
 
         home = self.work
         enter(self, task)
+        finished = False
         try:
             self.perform_here(task, pair, outcome)
+            finished = outcome.exit == 0 and outcome.why is None and not self.killed
         finally:
-            leave(self, home, task, outcome.exit == 0 and outcome.why is None and not self.killed)
+            leave(self, home, task, finished)
             if task.get("progress"):
                 outcome.progress = count_progress(task["progress"], self.captures[pair])
 

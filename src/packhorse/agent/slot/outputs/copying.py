@@ -16,9 +16,11 @@ PIECE = 1 << 26
 
 
 def copy_tree(folder: WorkFolder, source: bytes, target: bytes, left_out: "Collection[bytes]" = ()) -> "List[Tuple[bytes, int]]":
-    """Copy a file or a folder to a name that is free. `left_out` are paths in it that are not copied. OSError: it is not complete.
+    """Copy a file or a folder to a name that is free. `left_out` are paths in it that are not copied. OSError: it is
+    not complete.
 
-    Returns the folders that have yet to be closed to their owner, with their modes: what they hold may still have to be changed.
+    Returns the folders that have yet to be closed to their owner, with their modes: what they hold may still have to
+    be changed.
     """
     linked: "Dict[Tuple[int, int], bytes]" = {}
     done: "List[Tuple[bytes, bytes, os.stat_result]]" = []

@@ -1,7 +1,7 @@
 """A work folder as its task saw it: where paths and links lead, with folders opened that the task closed.
 
-Paths are bytes here. Nothing is followed by the kernel: what a link leads to is found out link by link, since a link that was made in
-a container means a path of the container, and since each step has to stay where a task may read.
+Paths are bytes here. Nothing is followed by the kernel: what a link leads to is found out link by link, since a link
+that was made in a container means a path of the container, and since each step has to stay where a task may read.
 """
 
 import errno
@@ -21,7 +21,9 @@ NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 class NotThere(Exception):
-    """A path leads to nothing: `where` is the first part of it that is missing; `loops` where its links lead back to themselves."""
+    """A path leads to nothing: `where` is the first part of it that is missing; `loops` where its links lead back to
+    themselves.
+    """
 
     def __init__(self, where: bytes, loops: bool = False) -> None:
         super().__init__(where)
@@ -43,7 +45,9 @@ def shown(path: bytes) -> str:
 
 
 def shown_text(path: str) -> str:
-    """A path that is text for a person: control characters as escapes, bytes that are no text as replacement characters."""
+    """A path that is text for a person: control characters as escapes, bytes that are no text as replacement
+    characters.
+    """
     return "".join(char if char.isprintable() else shown_odd(char) for char in path)
 
 
@@ -58,7 +62,9 @@ def is_in(path: bytes, folder: bytes) -> bool:
 
 
 class WorkFolder:
-    """`sources` are where the task's inputs are; `root` is the folder that absolute paths of the task begin in (docs/spool.md)."""
+    """`sources` are where the task's inputs are; `root` is the folder that absolute paths of the task begin in
+    (docs/spool.md).
+    """
 
     def __init__(self, work: str, root: "Optional[str]" = None, sources: "Sequence[str]" = ()) -> None:
         given = to_bytes(work, "outputs")
@@ -68,7 +74,9 @@ class WorkFolder:
         self.path = os.path.realpath(given)
         self.root: "Optional[bytes]" = None
         if root is not None:
-            self.root = os.path.normpath(os.path.join(self.path, to_bytes(root, "outputs")))
+            self.root = os.path.normpath(self.path + b"/" + to_bytes(root, "outputs"))
+            if not is_in(self.root, self.path):
+                raise Verdict("outputs", "the folder for absolute paths, %s, is none of the work folder" % shown_text(root))
         self._sources = [to_bytes(source, "outputs") for source in sources]
         self._inputs: "Optional[List[bytes]]" = None
         self.opened: "Dict[bytes, os.stat_result]" = {}  # in the order in which they were: a parent before its children
@@ -109,7 +117,8 @@ class WorkFolder:
         return mapped if os.path.lexists(top) else path
 
     def follow(self, path: bytes, folder: bytes = b"/", passed: "Optional[List[bytes]]" = None) -> bytes:
-        """What a path of this node leads to, free of links. NotThere if to nothing. `passed` gets every place on the way.
+        """What a path of this node leads to, free of links. NotThere if to nothing. `passed` gets every place on the
+        way.
 
         `folder` is where a relative path begins, itself free of links.
         """
@@ -177,7 +186,9 @@ class WorkFolder:
         return self.with_rights(listed, folder)
 
     def with_rights(self, function: "Callable[..., T]", path: bytes, *more: "Any") -> "T":
-        """Call a function on a path; once more with the folders on the way opened, where rights are missing that the owner can give."""
+        """Call a function on a path; once more with the folders on the way opened, where rights are missing that the
+        owner can give.
+        """
         try:
             return function(path, *more)
         except PermissionError:

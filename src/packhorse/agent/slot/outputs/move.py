@@ -1,4 +1,4 @@
-"""Carries out a plan: all outputs come to the out folder at once, under a name of its own first, or the work folder is as it was.
+"""Carries out a plan: all outputs come to the out folder at once, or the work folder is as it was. Beside <out> there are
 
 <out>.part     what will be <out>, while it is filled
 <out>.copies   copies of what links lead to, until all has moved
@@ -26,7 +26,8 @@ REPLACED = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR)
 
 
 def carry_out(plan: Plan, out: bytes, is_kept: bool) -> None:
-    """Move, copy and link what the plan says; `out` is replaced. OSError: it could not be done, and nothing has changed.
+    """Move, copy and link what the plan says; `out` is replaced. OSError: it could not be done, and nothing has
+    changed.
 
     `is_kept`: the work folder outlives the attempt.
     """
@@ -87,7 +88,8 @@ def begin(out: bytes) -> None:
 
 
 def shift(folder: WorkFolder, source: bytes, target: bytes) -> "List[Tuple[bytes, int]]":
-    """Move one thing to where nothing is. Renamed if possible: a folder that may not be written to has to be opened for that.
+    """Move one thing to where nothing is. Renamed if possible: a folder that may not be written to has to be opened
+    for that.
 
     Returns what `copy_tree` does if it had to be copied: the other device, or the other user's folder.
     """
@@ -125,7 +127,9 @@ def apply(fix: Fix, part: bytes, copies: bytes) -> None:
 
 
 def same(source: bytes, target: bytes) -> None:
-    """Another name for a file; a copy where the filesystem has no second names, or lets nobody make one for another's file."""
+    """Another name for a file; a copy where the filesystem has no second names, or lets nobody make one for another's
+    file.
+    """
     try:
         os.link(source, target)
     except OSError:
@@ -165,7 +169,10 @@ def replace(part: bytes, out: bytes) -> None:
 
 
 def take_back(base: bytes, moves: "Moves", links: "Moves") -> None:
-    """Bring what moved back from `base` to the work folder, with its links as they were. What has not moved is left alone."""
+    """Bring what moved back from `base` to the work folder, with its links as they were.
+
+    What has not moved is left alone.
+    """
     for name, text in reversed(links):
         place = base + b"/" + name
         if os.path.lexists(os.path.dirname(place)) and not (os.path.islink(place) and os.readlink(place) == text):

@@ -1,7 +1,9 @@
-"""What is to be done so that all outputs of a task are kept: what moves, what is copied, which links are written. Nothing is changed here.
+"""What is to be done so that all outputs of a task are kept: what moves, what is copied, which links are written.
+Nothing is changed here.
 
-A link in what is kept stays one where it leads to something that is kept too. Where it leads to something else of the work folder, or to
-an input, that is copied into its place; the copy counts as kept from then on, so that links which lead round in circles come to an end.
+A link in what is kept stays one where it leads to something that is kept too. Where it leads to something else of the
+work folder, or to an input, that is copied into its place; the copy counts as kept from then on, so that links which
+lead round in circles come to an end.
 """
 
 import collections
@@ -24,8 +26,9 @@ LINK, SAME, COPY = "link", "same", "copy"  # a symbolic link with a text; the sa
 
 
 class Fix:
-    """What comes to be at a name below the out folder: `how` with `what`. `link` is the path of the link in the work folder that is to be
-    replaced, if one is; `text` what it says if it moves, and is not only copied."""
+    """What comes to be at a name below the out folder: `how` with `what`. `link` is the path of the link in the work
+    folder that is to be replaced, if one is; `text` what it says if it moves, and is not only copied.
+    """
 
     __slots__ = ("name", "how", "what", "link", "text")
 
@@ -47,8 +50,8 @@ class Plan:
         self.fixes: "List[Fix]" = []
         self.kept: "Dict[bytes, bytes]" = {}
         self.copied: "Set[bytes]" = set()  # those of `kept` that do not move
-        self.sizes: "Dict[bytes, int]" = {}  # bytes in what has one of the declared names
-        self.wanted: "Set[bytes]" = set()
+        self.sizes: "Dict[bytes, int]" = {}  # bytes in what has one of the names in `wanted`
+        self.wanted: "Set[bytes]" = set()  # names that are declared, or stand for a declared one
         self.links: "Deque[Link]" = collections.deque()
         self.problems: "List[str]" = []
 
@@ -65,12 +68,16 @@ class Plan:
                 self.problems.append("%s and %s would be kept in one place" % (shown_text(first[name].path), shown_text(output.path)))
             elif name == output.name and first[name] is output:
                 outer.append(output)
-        self.place(sorted(outer, key=lambda output: (len(output.real), output.source != output.real)))
+        scans = self.place(sorted(outer, key=lambda output: (len(output.real), output.source != output.real)))
+        self.wanted.update(name for name in map(self.goes_to, [output.real for output in outputs]) if name)
+        for output, status, left_out in scans:  # when it is known where all of them go
+            self.scan(output.real, output.name, status, (), left_out)
         while self.links:
             self.settle(self.links.popleft())
         for output in outputs:
             if output.name not in self.sizes and not self.problems:  # it is reached by a link
-                self.sizes[output.name] = self.measure(output.real)
+                size = self.sizes.get(self.goes_to(output.real) or b"")
+                self.sizes[output.name] = self.measure(output.real) if size is None else size
 
     def outermost(self, name: bytes) -> bytes:
         """The shortest declared name that is `name` or a folder that it lies in."""
@@ -81,8 +88,12 @@ class Plan:
             at = name.find(b"/", at + 1)
         return name
 
-    def place(self, outputs: "Sequence[Output]") -> None:
-        """Decide for each output whether it moves, is copied, or is another name of one that does. What others lie in comes first."""
+    def place(self, outputs: "Sequence[Output]") -> "List[Tuple[Output, os.stat_result, Optional[Set[bytes]]]]":
+        """Decide for each output whether it moves, is copied, or is another name of one that does. What others lie in
+        comes first.
+
+        Returns what has to be scanned.
+        """
         scans = []
         for output in outputs:
             name = self.goes_to(output.real)
@@ -97,8 +108,7 @@ class Plan:
             else:
                 left_out = self.copy(output.real, Fix(output.name, COPY, b""))
             scans.append((output, status, left_out))
-        for output, status, left_out in scans:  # when it is known where all of them go
-            self.scan(output.real, output.name, status, (), left_out)
+        return scans
 
     def goes_to(self, real: bytes) -> "Optional[bytes]":
         """The name that a path free of links gets; None if it is not kept."""
@@ -155,7 +165,9 @@ class Plan:
     def scan_folder(
         self, entries: "Iterable[os.DirEntry[bytes]]", below: bytes, tree: bytes, owners: "Owners", left_out: "Optional[Set[bytes]]"
     ) -> "List[Tuple[bytes, bytes, Owners]]":
-        """Look at what is in one folder, without a call of the system for more than the sizes; returns the folders in it."""
+        """Look at what is in one folder, without a call of the system for more than the sizes; returns the folders in
+        it.
+        """
         folders, total = [], 0
         has_inner = len(self.wanted) > len(owners)
         for entry in entries:

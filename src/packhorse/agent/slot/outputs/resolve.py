@@ -1,4 +1,6 @@
-"""Which files and folders of a work folder a task's declared outputs are, all of them before anything is done with one."""
+"""Which files and folders of a work folder a task's declared outputs are, all of them before anything is done with
+one.
+"""
 
 import os
 
@@ -14,7 +16,10 @@ LONGEST = 1000  # characters of a problem
 
 
 class Output:
-    """One output that is there. `name` is where it is kept below the out folder, `source` where it is declared to be (links and all)."""
+    """One output that is there.
+
+    `name` is where it is kept below the out folder, `source` where it is declared to be (links and all).
+    """
 
     __slots__ = ("path", "pattern", "name", "source", "real")
 

@@ -21,7 +21,8 @@ MAX_RECORD = 1 << 20  # bytes of `files`: whoever collects a journal takes no li
 def take_outputs(work: str, task: "Mapping[str, Any]") -> "List[Dict[str, Any]]":
     """Move what the task declared to its out folder; returns an entry of each output for `files`.
 
-    Verdict that names all that is wrong: then the work folder is as the task left it, and nothing is in the out folder that was not before.
+    Verdict that names all that is wrong: then the work folder is as the task left it, and nothing is in the out folder
+    that was not before.
     """
     sources = [str(entry["source"]) for entry in task.get("inputs") or () if entry.get("content") is None]
     folder = WorkFolder(work, task.get("root"), sources)

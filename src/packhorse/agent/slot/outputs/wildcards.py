@@ -1,4 +1,5 @@
-"""Patterns in output paths, as glob(7) and fnmatch(3) have them: `*`, `?` and `[...]` match no `/`, and no dot that begins a name.
+"""Patterns in output paths, as glob(7) and fnmatch(3) have them: `*`, `?` and `[...]` match no `/`, and no dot that
+begins a name.
 
 Names are text with surrogate escapes, so that `?` is one character, or one byte that is none.
 """
@@ -26,7 +27,8 @@ CLASSES = {
 
 
 def expand(pattern: str, names: "Callable[[str], Optional[List[str]]]", exists: "Callable[[str], bool]") -> "List[str]":
-    """The paths that `pattern` matches, sorted. `names` lists a folder (None: it is none), `exists` says whether a path names something.
+    """The paths that `pattern` matches, sorted. `names` lists a folder (None: it is none), `exists` says whether a
+    path names something.
 
     Paths begin as the pattern does: with a `/`, or from the folder that the caller means.
     """
