@@ -73,7 +73,7 @@ def text_problem(text: str) -> "Optional[str]":
     found = odd.search(text)
     if found is None:
         return None
-    return "holds a NUL character" if found.group() == "\0" else "holds a lone surrogate, which is not Unicode"
+    return "holds a NUL character" if found.group() == "\0" else "holds a lone surrogate or a byte that is not UTF-8"
 
 
 def number_problem(value: float, place: str) -> "Optional[str]":

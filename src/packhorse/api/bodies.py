@@ -28,7 +28,7 @@ async def _read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
     """The body in a temporary file (in memory while small), read from its beginning. Raises TooLarge as soon as it is over ``limit``."""
     too_large = TooLarge(f"The body is larger than {limit:,} bytes.", hint=hint)
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limit:
+    if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
         raise too_large
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115  whoever reads the body closes it
     size = 0
@@ -68,6 +68,8 @@ def parse_run(body: IO[bytes]) -> AppRun | TaskRun:
     if not isinstance(document, dict):
         raise InvalidRequest("The body is not a run: expected an object with 'app', with 'tasks', or a TES task.")
     # values of parameters are looked at with their rows: among them may be names of files
+    if (key := key_twice(document)) is not None:
+        raise InvalidRequest(f"The body is not valid JSON: the key '{key[:60]}' is there twice.")
     _refuse_odd({name: value for name, value in document.items() if name not in ("params", "over")}, "The body")
     for name in ("params", "over"):
         for index, row in enumerate(_rows_in(document.get(name)), start=1):

@@ -39,7 +39,7 @@ def show_usage(run_id: str, by: list[str], since: str | None, *, as_json: bool) 
 def show_account(by: list[str], since: str | None, *, as_json: bool) -> None:
     """``packhorse usage``."""
     chosen = [account_by(one) for one in by] or list(AccountBy)
-    after = None if since is None else time.time() - parse_duration(since)
+    after = None if since is None else max(0.0, time.time() - parse_duration(since))
     with Client() as client:
         account = client.backend.account(chosen, after)
     if as_json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from packhorse.domain.images import refuse_image_beside
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TERMINAL, TaskState
 from packhorse.domain.submitted import task_run
+from packhorse.domain.text import read_json
 from packhorse.domain.views import TaskView
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -182,7 +182,7 @@ def _read_tasks(path: Path) -> Any:
         raise NotFound(f"There is no file {path}.", hint="It holds a TES task, or a list of tasks: name, task, after.")
     try:
         text = path.read_text(encoding="utf-8")
-        document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        document = read_json(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         raise InvalidRequest(f"{path} cannot be read: {str(error).splitlines()[0]}.") from None
     return document

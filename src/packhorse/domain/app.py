@@ -16,6 +16,7 @@ from packhorse.domain.images import parse_reference
 from packhorse.domain.outputpath import has_loose_backslash
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.resources import Launch, Resources
+from packhorse.domain.text import value_problem
 
 ParameterValue = str | int | float | bool | None
 
@@ -187,6 +188,13 @@ class AppManifest(_Manifest):
         _check_output_paths("outputs", self.outputs, self.parameters)
         if sum(output.source is not None for output in self.outputs.values()) > 1:
             raise ValueError("outputs: only one output can come from stdout")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_held(self) -> AppManifest:
+        if why := value_problem(self.as_json(), ""):
+            place, _, what = why.partition(" ")
+            raise ValueError(f"{place.removeprefix('.')}: {what}")
         return self
 
     @field_validator("progress")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +23,8 @@ _MOST = 1.7976931348623157e308
 _LARGEST = int(_MOST)
 _ODD = re.compile("[\0\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_ODD_ESCAPE = re.compile(r"\\u(?:d[89a-f]|0000)")  # in JSON as json writes it
+_SURROGATE_ESCAPE = re.compile(r"\\ud[89a-f]")  # in JSON as json writes it
+_MANY_DIGITS = re.compile(r"[0-9]{309}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _LITERAL = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")  # a backslash that would read as one of our escapes
 _ESCAPE = re.compile(r"\\x(5c|[89a-f][0-9a-f])")
@@ -51,7 +53,7 @@ def text_problem(text: str) -> str | None:
     if text.isascii():
         return None if "\0" not in text else "holds a NUL character"
     found = _ODD.search(text)
-    return None if found is None else "holds a NUL character" if found[0] == "\0" else "holds a lone surrogate, which is not Unicode"
+    return None if found is None else "holds a NUL character" if found[0] == "\0" else "holds a lone surrogate or a byte that is not UTF-8"
 
 
 def argument_problem(value: Any, *, names_a_file: bool = False) -> str | None:
@@ -60,7 +62,7 @@ def argument_problem(value: Any, *, names_a_file: bool = False) -> str | None:
         if "\0" in value:
             return "contains a NUL byte, which no command can be given."
         if not value.isascii() and _SURROGATE.search(value if not names_a_file else _BYTE.sub("", value)):
-            return "is not UTF-8 text." if _BYTE.search(value) else "holds a lone surrogate, which is not Unicode."
+            return "is not UTF-8 text." if _BYTE.search(value) else "holds a lone surrogate, which is no character."
     elif isinstance(value, float) and not -_MOST <= value <= _MOST:
         return f"is no number that can be kept: {float(value)!r}."
     elif isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
@@ -180,12 +182,13 @@ def read_json(data: str | bytes, place: str = "$") -> Any:
 
 def holdable_value(value: Any) -> Any:
     """A JSON value with what can be held in place of what cannot: U+FFFD for characters, null for numbers, … for what is nested deeper."""
-    return _held(value, MAX_DEPTH)
+    return _held(value, holdable)
 
 
-def _held(value: Any, depth: int) -> Any:
+def _held(value: Any, held: Callable[[str], str], depth: int = 2 * MAX_DEPTH) -> Any:
+    """To twice the depth that a result may have, for that is shown within other things."""
     if isinstance(value, str):
-        return holdable(value)
+        return held(value)
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
@@ -195,10 +198,14 @@ def _held(value: Any, depth: int) -> Any:
     if isinstance(value, dict | list | tuple) and depth == 0:
         return "…"
     if isinstance(value, dict):
-        return {holdable(str(key)): _held(item, depth - 1) for key, item in value.items()}
+        return {held(str(key)): _held(item, held, depth - 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_held(item, depth - 1) for item in value]
-    return holdable(str(value))
+        return [_held(item, held, depth - 1) for item in value]
+    return held(str(value))
+
+
+def _without_surrogates(text: str) -> str:
+    return _SURROGATE.sub("\ufffd", text)
 
 
 _keeper = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
@@ -207,15 +214,15 @@ _keeper = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
-    """JSON for others, as RFC 8259 has it: what cannot be held is replaced. ASCII, so that no encoding can spoil it."""
+    """JSON for others, as RFC 8259 has it: lone surrogates become U+FFFD, numbers that are none null. ASCII: no encoding can spoil it."""
     encode = _keeper.encode if indent is None else json.JSONEncoder(allow_nan=False, indent=indent).encode
     try:
         text = encode(value)
-        if _ODD_ESCAPE.search(text) is None:
+        if not _may_be_odd(text):
             return text
     except (ValueError, TypeError, RecursionError):
         pass
-    return encode(holdable_value(value))
+    return encode(_held(value, _without_surrogates))
 
 
 def kept_json(value: Any) -> str:
@@ -229,7 +236,12 @@ def kept_json(value: Any) -> str:
 def shown_json(text: str) -> Any:
     """The value of a ``kept_json`` as it may leave."""
     value = json.loads(text)
-    return value if _ODD_ESCAPE.search(text) is None else holdable_value(value)
+    return _held(value, _without_surrogates) if _may_be_odd(text) else value
+
+
+def _may_be_odd(text: str) -> bool:
+    """Whether JSON of ours may have what others cannot hold; cheap, for it is asked of every row of every listing."""
+    return ("\\u" in text and _SURROGATE_ESCAPE.search(text) is not None) or (len(text) > 308 and _MANY_DIGITS.search(text) is not None)
 
 
 # --- names of files -------------------------------------------------------------------------------------------------------------

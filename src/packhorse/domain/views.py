@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.states import FAILED, TERMINAL, TaskState
+from packhorse.domain.text import holdable
 
 Item = TypeVar("Item")
+
+#: Text of which parts are not ours, such as paths.
+Shown = Annotated[str, BeforeValidator(lambda text: holdable(text) if isinstance(text, str) else text)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,9 @@ class User:
 
     name: str
     admin: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", holdable(self.name)[:200])
 
 
 class Page(BaseModel, Generic[Item]):
@@ -216,7 +223,7 @@ class AppView(BaseModel):
 class QueueView(BaseModel):
     """What one allocation can have in a queue, by one kind of node; sizes are per node, None is no limit."""
 
-    name: str | None
+    name: Shown | None
     nodes: int
     cores: int
     memory_gb: float
@@ -250,9 +257,9 @@ class SiteView(BaseModel):
     """A place where tasks run, and what it has of ours. ``problem`` says why its queues are not known."""
 
     name: str
-    root: str
+    root: Shown
     queues: list[QueueView]
-    problem: str | None
+    problem: Shown | None
     allocations: dict[str, int]
     """Live allocations by state."""
 
@@ -262,5 +269,5 @@ class Check(BaseModel):
 
     name: str
     ok: bool
-    detail: str
-    hint: str = ""
+    detail: Shown
+    hint: Shown = ""

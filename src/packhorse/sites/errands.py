@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from packhorse.domain.text import kept_json
+from packhorse.domain.text import holdable_value, kept_json
 from packhorse.sites.site import Site
 
 _JOURNAL_BYTES = 1 << 20
@@ -108,9 +108,9 @@ def read_journal(data: bytes, seen: ErrandStatus | None = None) -> ErrandStatus:
     whole = data[: data.rfind(b"\n") + 1]
     for line in whole.splitlines():
         try:
-            record = json.loads(line)
+            record = holdable_value(json.loads(line.decode()))
             status = _after(status, record["k"], record)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             continue
     return replace(status, heard=before.heard + len(whole))
 

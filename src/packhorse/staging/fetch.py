@@ -114,7 +114,7 @@ def _told(answer: httpx.Response, source: Source, have: int) -> tuple[int | None
     """(size of the whole file, if the answer tells; ``source`` with what else it tells)."""
     length = answer.headers.get("Content-Length", "")
     is_as_it_is = "Content-Encoding" not in answer.headers
-    total = have + int(length) if length.isdigit() and is_as_it_is else source.expected.size
+    total = have + int(length) if length.isdecimal() and is_as_it_is else source.expected.size
     if not source.is_plain:
         return total, source
     etag, modified = answer.headers.get("ETag"), answer.headers.get("Last-Modified")

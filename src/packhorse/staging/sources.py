@@ -74,7 +74,7 @@ class Sources:
             return Source(url.location, name=url.name, is_plain=True)
         refuse(answer, url.host)
         length = answer.headers.get("Content-Length", "")
-        size = int(length) if length.isdigit() and "Content-Encoding" not in answer.headers else None
+        size = int(length) if length.isdecimal() and "Content-Encoding" not in answer.headers else None
         etag, modified = answer.headers.get("ETag"), answer.headers.get("Last-Modified")
         return Source(url.location, {}, url.name, etag, modified, etag or modified, Expected(size=size), is_plain=True)
 

@@ -6,6 +6,8 @@ import sqlalchemy as sa
 
 from packhorse.domain.text import holdable, name_as_text, name_from_text
 
+_LARGEST = (1 << 63) - 1
+
 
 class Said(sa.TypeDecorator[str]):
     """What the world says, such as reasons and errors: made holdable."""
@@ -42,3 +44,13 @@ class FileName(sa.TypeDecorator[str]):
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
         return None if value is None else name_from_text(value)
+
+
+class Size(sa.TypeDecorator[int]):
+    """Bytes, as a server or a registry says them: no more than the column holds."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: sa.Dialect) -> int | None:
+        return None if value is None else max(0, min(value, _LARGEST))

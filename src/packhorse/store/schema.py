@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from packhorse.domain.states import AT_SITE, TaskState
-from packhorse.store.columns import FileName, Said, SaidShortly
+from packhorse.store.columns import FileName, Said, SaidShortly, Size
 
 metadata = sa.MetaData()
 
@@ -171,10 +171,10 @@ data = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False, default=0),
     sa.Column("wrong", sa.Integer, nullable=False, default=0),
     sa.Column("not_before", sa.Float, nullable=False, default=0.0),
-    sa.Column("bytes_done", sa.BigInteger, nullable=False, default=0),
-    sa.Column("best_bytes", sa.BigInteger, nullable=False, default=0),
+    sa.Column("bytes_done", Size, nullable=False, default=0),
+    sa.Column("best_bytes", Size, nullable=False, default=0),
     sa.Column("error", Said),
-    sa.Column("size", sa.BigInteger),  # bytes
+    sa.Column("size", Size),  # bytes
     sa.Column("etag", SaidShortly(1000)),
     sa.Column("last_modified", SaidShortly(100)),
     sa.Column("sha256", sa.String(64)),  # of what is at the site
@@ -218,7 +218,7 @@ deliveries = sa.Table(
     sa.Column("wrong", sa.Integer, nullable=False),
     sa.Column("not_before", sa.Float, nullable=False),
     sa.Column("error", Said),
-    sa.Column("size", sa.BigInteger),  # bytes
+    sa.Column("size", Size),  # bytes
     sa.Column("sha256", sa.String(64)),
     sa.Index("ix_deliveries_task", "task_id", "id"),
     sa.Index(
@@ -233,7 +233,7 @@ cached = sa.Table(
     metadata,
     sa.Column("site", sa.String(64), primary_key=True),
     sa.Column("sha256", sa.String(64), primary_key=True),
-    sa.Column("size", sa.BigInteger, nullable=False),  # bytes
+    sa.Column("size", Size, nullable=False),  # bytes
     sa.Column("last_used_at", sa.Float, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -279,9 +279,9 @@ images = sa.Table(
     sa.Column("not_before", sa.Float, nullable=False),  # back-off: seconds since the epoch
     sa.Column("errand", sa.String(64)),  # what prepares it at the site
     sa.Column("gateway_id", SaidShortly(64)),  # what the site's image gateway calls it
-    sa.Column("download_bytes", sa.BigInteger, nullable=False),  # its layers, compressed
-    sa.Column("done_bytes", sa.BigInteger, nullable=False),
-    sa.Column("size_bytes", sa.BigInteger),  # prepared
+    sa.Column("download_bytes", Size, nullable=False),  # its layers, compressed
+    sa.Column("done_bytes", Size, nullable=False),
+    sa.Column("size_bytes", Size),  # prepared
     sa.Column("failure", sa.String(32)),
     sa.Column("error", Said),
     sa.Column("config", sa.Text, nullable=False),  # JSON: its OCI configuration

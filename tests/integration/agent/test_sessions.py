@@ -25,6 +25,7 @@ for line in sys.stdin:
     if what == "fail": code = 3; sys.stderr.write("it failed\\n"); sys.stderr.flush()
     if what == "hog": hog = bytearray(b"x") * (300 << 20); time.sleep(1)
     if what == "burn": sum(range(3000000))
+    if what == "say": output = rest[0].encode().decode("unicode_escape")
     if what == "double": output = json.dumps({"double": 2 * float(rest[0])})
     print(json.dumps({"exitCode": code, "output": output, "requestId": 0})); sys.stdout.flush()
 """
@@ -57,6 +58,23 @@ def test_results_failures_and_usage(worker: Spool) -> None:
     assert ends[2]["exit"] == 3 and ends[2]["tail"] == "it failed\n" and "why" not in ends[2]
     assert worker.output(2, "err") == b"it failed\n" and worker.output(3, "err") == b""
     assert ends[3]["cpu"] > 0.01 and ends[4]["cpu"] < 0.02
+
+
+def test_answers_are_judged_as_what_a_program_prints(worker: Spool) -> None:
+    ends = worker.run(
+        ask(worker, "say", '{"growth": Infinity}', result="json"),
+        ask(worker, "say", r'{"name": "\\ud800"}', result="json"),
+        ask(worker, "say", r'"\ud800"', result="json"),
+        ask(worker, "say", r"\0", result="text"),
+        ask(worker, "say", "\U0001f600", result="text"),
+        ask(worker, "hello", "caf\udce9"),
+        ask(worker, "double", "1", result="json"),
+    )
+    told = [(ends[number].get("why"), ends[number].get("msg") or "") for number in range(1, 8)]
+    assert [why for why, _ in told] == ["result", "result", "result", "result", None, "inputs", None]
+    words = ["$.growth is Infinity, which JSON does not have", "$.name holds a lone surrogate", "not UTF-8", "NUL character", "", "caf", ""]
+    assert all(word in said for (_, said), word in zip(told, words, strict=True)), told
+    assert ends[7]["result"] == {"double": 2.0}
 
 
 @pytest.mark.parametrize(("what", "words"), [("die", "exited with 7"), ("rubbish", "not a WorkResponse")])

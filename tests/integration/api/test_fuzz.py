@@ -56,7 +56,7 @@ def described(embedded: Embedded, home: Path) -> tuple[Any, dict[str, str], dict
     api = create_app(embedded.service, tokens, stopping=lambda: True)
     headers = {"Authorization": f"Bearer {tokens.add('root', admin=True)}"}
     schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", api, headers=headers)
-    return schema, headers, {"run_id": run.id, "task_id": f"{run.id}.0", "stream": "stdout"}
+    return schema, headers, {"run_id": run.id, "task_id": f"{run.id}.0", "stream": "stdout", "app": str(folder)}
 
 
 def test_any_request_is_answered_as_described(described: tuple[Any, dict[str, str], dict[str, str]]) -> None:
@@ -74,9 +74,10 @@ def _ask(operation: Any, headers: dict[str, str], known: dict[str, str]) -> None
     @settings(max_examples=EXAMPLES, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(case=wrong_too, of_ours=st.booleans())
     def ask(case: schemathesis.Case, of_ours: bool) -> None:
-        given = case.path_parameters or {}
-        if of_ours:
-            given.update({name: value for name, value in known.items() if name in given})
-        case.call_and_validate(headers=headers, checks=CHECKS)
+        for part in (case.path_parameters, case.query, case.body) if of_ours else ():
+            if isinstance(part, dict):
+                part.update({name: value for name, value in known.items() if name in part})
+        case.headers = {**(case.headers or {}), **headers}
+        case.call_and_validate(checks=CHECKS)
 
     ask()

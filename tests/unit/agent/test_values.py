@@ -133,7 +133,21 @@ def test_responses() -> None:
     assert parse_response(b"{}") == (0, b"")
 
 
-@pytest.mark.parametrize("line", [b"hello", b"[]", b"3", b'{"exitCode": "0"}', b'{"output": 1}', b'{"requestId": 4}', b"\xff{}"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"hello",
+        b"[]",
+        b"3",
+        b'{"exitCode": "0"}',
+        b'{"output": 1}',
+        b'{"requestId": 4}',
+        b"\xff{}",
+        b'{"exitCode": true}',
+        b'{"exitCode": 4294967296}',
+        b"[" * 100_000,
+    ],
+)
 def test_bad_responses(line: bytes) -> None:
     with pytest.raises(Verdict) as verdict:
         parse_response(line)

@@ -72,3 +72,17 @@ def test_the_end_of_an_errand_that_went_on_for_a_day_is_seen(tmp_path: Path) -> 
     for seen in (None, status):
         after = look(site, "e", seen)
         assert after.succeeded and after.fetched["size"] == 5 and after.heard == file.stat().st_size
+
+
+def test_a_journal_with_odd_values_is_read_all_the_same() -> None:
+    lines = [
+        b'{"k": "beat", "bytes": 1e999}',
+        b'{"k": "beat", "bytes": Infinity}',
+        b"[" * 100_000,
+        b'\xff{"k": "end"}',
+        b"[1]",
+        b'{"k": []}',
+    ]
+    lines += [b'{"k": "beat", "bytes": 7}', b'{"k": "end", "exit": 1, "tail": "a\\u0000\\ud800"}']
+    status = read_journal(b"\n".join(lines) + b"\n")
+    assert (status.done_bytes, status.ended, status.exit_code, status.tail) == (7, True, 1, "a\ufffd\ufffd")

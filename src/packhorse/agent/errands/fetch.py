@@ -105,7 +105,7 @@ def _download(step: "Dict[str, Any]", file: "Any", sums: _Sums, progress: "Calla
             sums.restart()
             file.truncate(0)
         length = answer.headers.get("Content-Length")
-        total = sums.size + int(length) if length is not None and length.isdigit() else None
+        total = sums.size + int(length) if length is not None and length.isdecimal() else None
         progress(sums.size)
         while True:
             try:

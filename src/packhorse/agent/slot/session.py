@@ -13,6 +13,7 @@ import time
 from .. import proc
 from ..outcome import Outcome, Verdict, tail_text
 from ..spawn import explain, find_program, start
+from ..text import odd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -221,7 +222,11 @@ class Worker(Session):
 
     def serve(self, task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
         """One WorkRequest, one WorkResponse; its `output` is the task's stdout."""
-        request = encode({"arguments": task.get("argv") or [], "inputs": [], "requestId": 0})
+        arguments = task.get("argv") or []
+        request = encode({"arguments": arguments, "inputs": [], "requestId": 0})
+        if "\\ud" in request:
+            for word in filter(odd.search, arguments):  # the name of a file
+                raise Verdict("inputs", "the name %r is not UTF-8, and a worker is asked in JSON, which holds only that" % word[:200])
         if self.buffer:
             raise Verdict("worker", "the worker answered without being asked: %r" % self.buffer[:200])
         line = self.ask(request.encode("ascii") + b"\n", pair)
@@ -235,15 +240,18 @@ class Worker(Session):
 
 
 def parse_response(line: bytes) -> "Tuple[int, bytes]":
-    """A WorkResponse as (exit code, output); Verdict `worker` if it breaks the protocol. As in protobuf, absent fields are zero."""
+    """A WorkResponse as (exit code, output); Verdict `worker` if it breaks the protocol. As in protobuf, absent fields are zero.
+
+    A lone surrogate in the output becomes bytes that are not UTF-8: a result with it is refused as if the task had printed them.
+    """
     try:
         response = json.loads(line.decode("utf-8"))
         code, output, request = response.get("exitCode", 0), response.get("output", ""), response.get("requestId", 0)
     except (ValueError, AttributeError, RecursionError):
         raise Verdict("worker", "not a WorkResponse: %r" % line[:200]) from None
-    if not isinstance(code, int) or not isinstance(output, str) or request != 0:
+    if type(code) is not int or abs(code) >= 1 << 31 or not isinstance(output, str) or request != 0:
         raise Verdict("worker", "not a WorkResponse to this request: %r" % line[:200])
-    return code, output.encode("utf-8", "replace")
+    return code, output.encode("utf-8", "surrogatepass")
 
 
 class Shell(Session):

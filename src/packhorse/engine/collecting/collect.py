@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import structlog
 
 from packhorse.domain.states import AllocationState
+from packhorse.domain.text import text_problem
 from packhorse.engine.collecting.effects import Effects
 from packhorse.engine.collecting.journal import Batch, parse_journal
 from packhorse.engine.collecting.verdict import Failure
@@ -21,6 +22,7 @@ from packhorse.sites.site import Site
 from packhorse.store import allocations as stored
 
 READ_BYTES = 2 << 20
+_LONGEST_NAME = 200
 
 _log = structlog.get_logger("packhorse.collect")
 
@@ -40,7 +42,7 @@ class Collector:
         found: dict[str, bytes] = {}
         for name in self._site.transport.names(folder):
             agent = name.removesuffix(".jsonl")
-            if agent != name:
+            if agent != name and len(agent) <= _LONGEST_NAME and text_problem(agent) is None:  # else it is no agent's
                 data = self._site.transport.read(f"{folder}/{name}", offsets.get(agent, 0), READ_BYTES)
                 if b"\n" in data or len(data) == READ_BYTES:
                     found[agent] = data

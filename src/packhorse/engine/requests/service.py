@@ -22,6 +22,7 @@ from packhorse.domain.outputpath import kept_as
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TERMINAL, TaskState
+from packhorse.domain.text import text_problem
 from packhorse.domain.views import (
     Account,
     AccountBy,
@@ -133,6 +134,8 @@ class Service:
         self, user: User, accepted: Accepted, name: str, client_key: str | None, digest: str, retry_of: str | None = None
     ) -> RunView:
         """Writes an accepted run, unless the client key shows that it was written before."""
+        if client_key is not None and (why := text_problem(client_key)):
+            raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
         values = {
             "id": accepted.spec.run_id, "user": user.name, "name": name, "app": accepted.app, "client_key": client_key,
             "request_hash": digest, "spec": accepted.spec.to_json(), "retry_of": retry_of, "created_at": time.time(),
