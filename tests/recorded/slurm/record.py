@@ -92,6 +92,29 @@ def refusals() -> None:
     run("scancel", jobs["ph-few0"], jobs["ph-few1"])
 
 
+def though_asked() -> None:
+    """What the commands print where a wrapper of the site's has lost the options that ask for something else."""
+
+    def less(command: list[str], *options: str) -> CommandResult:
+        return TRANSPORT.run([word for word in command if word not in options])
+
+    folder = ROOT / "jobs" / "record" / "asked"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.sh").write_text("#!/bin/sh\nsrun true\n")
+    job = Job("ph-asked", str(folder), str(folder / "job.sh"), 1, 100, 60)
+    sentence = less(commands.sbatch_command(job, SlurmOptions()), "--parsable")
+    keep("sbatch-sentence", sentence)
+    job_id = parse_submitted(sentence.stdout) or ""
+    for _ in range(100):
+        if "COMPLETED" in run("sacct", "-nPX", "-j", job_id, "-o", "state").stdout:
+            break
+        time.sleep(0.3)
+    keep("squeue-heading", less(commands.squeue_command("ph-asked"), "--noheader", "SLURM_TIME_FORMAT=%s"))
+    keep("sacct-heading", less(commands.sacct_command([job_id]), "--noheader", "--allocations", "SLURM_TIME_FORMAT=%s"))
+    keep("sinfo-heading", less(commands.NODES_COMMAND, "--noheader", "--exact"))
+    keep("scontrol-partition-lines", less(commands.PARTITIONS_COMMAND, "--oneliner"))
+
+
 def without(service: str, *, seconds: float) -> None:
     """What the commands say while a part of the cluster is away."""
     subprocess.run([SERVICE, "kill", service], check=True)
@@ -188,6 +211,7 @@ def main() -> None:
     keep_json("sacct-22.05", run("sacct", "--json", "-D", "-j", ",".join(mine)))
     keep("sacct-unknown", TRANSPORT.run(commands.sacct_command(["999999"])))
     subprocess.run([SERVICE, "start", "n3"], check=True)
+    though_asked()
     without("slurmctld", seconds=2)
     without("slurmdbd", seconds=2)
     without("munged", seconds=1)

@@ -84,6 +84,9 @@ def test_a_submission_in_any_form(name: str) -> None:
         ("17\n", "sbatch: Warning: can't honor --ntasks-per-node set to 1\nsbatch: lua: job 9 is charged\n", 0, "17"),
         ("Submitted batch job 17\n", "", 3, "17"),  # as with --wait
         ("17\n17\n", "", 0, "17"),
+        ("Submitted batch job 17 to the queue 'normal', 3 nodes\n", "", 0, "17"),
+        ("[11:02:03] INFO Submitted batch job 17.\n", "", 0, "17"),
+        ("Before that: Submitted batch job 16\n17\n", "", 0, "17"),
     ],
 )
 def test_a_submission_that_went_well(stdout: str, stderr: str, code: int, job_id: str) -> None:
@@ -95,6 +98,8 @@ def test_a_submission_that_went_well(stdout: str, stderr: str, code: int, job_id
     [
         (CommandResult(1, result("documented/sbatch-wrapped-refused").stderr, ""), "project AB-123456 has run out of hours"),
         (CommandResult(1, "128\n", ""), "128"),
+        (CommandResult(1, "7;ice\n", "Last time: Submitted batch job 16\n"), "Last time: Submitted batch job 16"),
+        (CommandResult(9, "", ""), "exit code 9 and said nothing"),
         (CommandResult(1, "", "sbatch: error: Try again with -A\nsbatch: error: Batch job submission failed: Unspecified error\n"),
          "Try again with -A; Batch job submission failed: Unspecified error"),
         (CommandResult(1, "", "Too many jobs? Try munge.ice!\nsbatch: error: Batch job submission failed: Invalid qos\n"), "qos"),
@@ -115,6 +120,7 @@ def test_a_refusal_among_other_words(sbatch: CommandResult, words: str) -> None:
         (text("documented/sbatch-several-numbers.txt"), "128; 7201"),
         ("Submitted batch job 17\nSubmitted batch job 18\n", "Submitted batch job 17; Submitted batch job 18"),
         ("17a\n", "17a"),
+        ("Submitted batch job 17a\n", "Submitted batch job 17a"),
         ("0\n", "0"),
         ("", "nothing at all"),
     ],
@@ -188,7 +194,7 @@ def test_errors_alone_are_no_empty_queue(said: CommandResult) -> None:
 
 
 def test_an_empty_queue_may_have_a_heading_and_a_greeting() -> None:
-    heading = "JOBID|STATE|EXIT_CODE|START_TIME|END_TIME|NODELIST|REASON|NAME|\nNo jobs. Report errors to help@ice.example\n"
+    heading = "JOBID|STATE|EXIT_CODE|START_TIME|END_TIME|NODELIST|REASON|NAME|\nNo jobs. Known error: GPUs sleep\n"
     answers = Answers(squeue=CommandResult(0, heading, "Welcome!\n"), sacct=result("documented/sacct-noise"))
     assert SCHEDULER.find(answers.transport, JOB) is None
     assert SCHEDULER.poll(answers.transport, ["7402"])["7402"].native_state == "CANCELLED by 1000"
@@ -230,6 +236,15 @@ def test_a_description_of_a_new_version() -> None:
     assert (empty.is_up, empty.kinds, empty.max_walltime_s) == (False, (), None)
 
 
+def test_a_real_cluster_without_the_options_that_we_give() -> None:
+    """As behind a wrapper that loses them: a sentence, headings, steps, dates, a partition on several lines."""
+    assert parse_submitted(text("sbatch-sentence.txt")) == "1"
+    for rows in (parse_squeue(text("squeue-heading.txt")), parse_sacct(text("sacct-heading.txt"))):
+        assert [(row.job_id, row.place, row.exit_code, row.started_at) for row in rows] == [("1", E, 0, None)]
+    assert parse_node_kinds(text("sinfo-heading.txt")) == parse_node_kinds(text("sinfo.txt"))
+    assert parse_queues(text("scontrol-partition-lines.txt"), {}) == parse_queues(text("scontrol-partition.txt"), {})
+
+
 @pytest.mark.parametrize(("memory", "mb"), [("515000", 540016), ("515000+", 540016), ("503G", 540092), ("1.5T", 1649267), ("2048M", 2147)])
 def test_memory_in_any_unit(memory: str, mb: int) -> None:
     (kind,) = parse_node_kinds(f"a|idle|1|2|{memory}|(null)|(null)\n")["a"]
@@ -252,14 +267,6 @@ def test_lines_may_end_as_on_a_terminal() -> None:
 def test_bytes_that_are_no_text_are_shown_as_such() -> None:
     (row,) = parse_squeue("5|PENDING|0|N/A|N/A||caf\udce9|a-01|\n")
     assert row.reason == "caf\ufffd"
-
-
-def test_a_description_on_several_lines_for_a_partition() -> None:
-    """As without --oneliner."""
-    printed = text("documented/scontrol-partition-25.05.txt")
-    broken = "Welcome!\n" + re.sub(r" (AllowQos|QoS|MaxNodes|State)=", r"\n   \1=", printed).replace("\nPart", "\n\nPart")
-    assert broken.count("\n") > 12
-    assert parse_queues(broken, {}) == parse_queues(printed, {})
 
 
 @pytest.mark.parametrize(

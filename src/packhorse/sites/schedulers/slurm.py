@@ -40,8 +40,7 @@ class SlurmScheduler:
         if passes(errors or words) or result.exit_code in (126, 127):
             raise SiteUnreachable(f"Slurm did not take a job: {words}.")
         if has_failed or "submission failed" in words:
-            words = words or own_words(result.stdout)  # a wrapper of the site's may say there what it does not like
-            raise SubmitRejected(words or f"sbatch ended with exit code {result.exit_code}", may_pass=is_full(errors or words))
+            raise SubmitRejected(_words(result), may_pass=is_full(errors or _words(result)))
         raise SiteUnreachable(f"sbatch printed no job id, or several: {_printed(result)}")
 
     def find(self, transport: Transport, job: Job) -> str | None:
@@ -65,7 +64,7 @@ class SlurmScheduler:
             result = transport.run(commands.sacct_command(unclear))
             ended = parse_sacct(result.stdout)
             if result.exit_code != 0 or (not ended and errors_in(result.stderr)):
-                evidence = f"It has left the queue, and accounting did not answer: {own_words(result.stderr)}."
+                evidence = f"It has left the queue, and accounting did not answer: {_words(result)}."
             for row in ended:
                 if row.job_id in gone or (row.job_id in unclear and row.place is JobState.ENDED):
                     queued[row.job_id] = row  # the last of several tries wins
@@ -111,9 +110,14 @@ def _rows(result: CommandResult, parse: Callable[[str], list[Row]], unless: Sequ
 
 def _check(result: CommandResult, unless: Sequence[str] = ()) -> None:
     """A question that Slurm does not answer has no answer yet, whatever the cause."""
-    words = own_words(result.stderr)
+    words = _words(result)
     if result.exit_code != 0 and not any(known in words.lower() for known in unless):
-        raise SiteUnreachable(f"Slurm does not answer: {words or own_words(result.stdout) or f'exit code {result.exit_code}'}.")
+        raise SiteUnreachable(f"Slurm does not answer: {words}.")
+
+
+def _words(result: CommandResult) -> str:
+    """What a command that failed says; a wrapper of the site's may say it on stdout."""
+    return own_words(result.stderr) or own_words(result.stdout) or f"it ended with exit code {result.exit_code} and said nothing"
 
 
 def _printed(result: CommandResult) -> str:

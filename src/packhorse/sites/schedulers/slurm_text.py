@@ -73,7 +73,7 @@ def parse_time(text: str) -> float | None:
         return None
 
 
-_SUBMITTED = re.compile(r"(?:sbatch: ?)*submitted batch job ([1-9][0-9]{0,9})(?: on cluster \S+)?\.?", re.IGNORECASE)
+_SUBMITTED = re.compile(r"submitted batch job ([1-9][0-9]{0,9})(?![0-9A-Za-z_])", re.IGNORECASE)
 _PARSABLE = re.compile(r"([1-9][0-9]{0,9})(;\S+)?")
 
 
@@ -81,13 +81,18 @@ def parse_submitted(stdout: str, stderr: str = "", *, failed: bool = False) -> s
     """The job id that sbatch printed: ``123`` or ``123;cluster``, or the sentence that it has without ``--parsable``.
 
     None when there is none, and when there are several of a kind, so that nobody can tell. ``failed``: it has an exit code that says
-    so, and a bare number is no id then.
+    so, and only a line that begins as Slurm's sentence counts.
     """
     said = [line.strip() for line in lines_of(stdout)]
-    sentences = {match.group(1) for line in [*said, *lines_of(stderr)] if (match := _SUBMITTED.fullmatch(line.strip()))}
+    everything = [*said, *(line.strip().removeprefix("sbatch: ") for line in lines_of(stderr))]
     numbers = [] if failed else [match for line in said if (match := _PARSABLE.fullmatch(line))]
-    of_a_cluster = {match.group(1) for match in numbers if match.group(2)}
-    found = sentences or of_a_cluster or {match.group(1) for match in numbers}
+    kinds = [  # the surest first
+        {match.group(1) for line in everything if (match := _SUBMITTED.match(line))},
+        {match.group(1) for match in numbers if match.group(2)},
+        {match.group(1) for match in numbers},
+        {job_id for line in everything for job_id in _SUBMITTED.findall(line) if not failed},
+    ]
+    found = next((ids for ids in kinds if ids), set())
     return found.pop() if len(found) == 1 else None
 
 
@@ -138,12 +143,12 @@ def passes(words: str) -> bool:
     return any(_PASSING.search(verdict) for verdict in _VERDICT.findall(words) or [words])
 
 
-_ERROR = re.compile(r"\b(error|fatal): ", re.IGNORECASE)
+_ERROR = re.compile(r"\s*((sbatch|squeue|sacct|scancel|scontrol|sinfo|srun|slurm\w*):? ?)?(error|fatal): ", re.IGNORECASE)
 
 
 def errors_in(printed: str) -> str:
-    """The lines that are errors, as words; empty when there are none."""
-    return own_words("\n".join(line for line in lines_of(printed) if _ERROR.search(line)))
+    """The lines that Slurm calls errors, as words; empty when there are none."""
+    return own_words("\n".join(line for line in lines_of(printed) if _ERROR.match(line)))
 
 
 #: Words of a refusal that is only for now: the user has too many jobs in the queue.

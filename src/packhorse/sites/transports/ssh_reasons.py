@@ -70,7 +70,8 @@ def why_no_result(program: str, command: Framed, place: Place) -> Reason:
         what = f"The login shell at {place} sends what '{program}' complains of to the same place as what it prints."
         return Reason(what, "Take lines like 'exec 2>&1' out of the shell's start files there, or ask the site.")
     if command.stdout.has_begun:
-        return Reason(f"'{program}' was ended at {place} before it had said all.", "The site may end what is long or large on login nodes.")
+        hint = "The site may end what is long or large on login nodes, or allow no more processes there."
+        return Reason(f"'{program}' was ended at {place} before it had said all.", hint)
     words = f", and says: {said}" if said else ""
     hint = f"See what 'ssh {place.host} true' by hand says: an account, a quota or a start file of the shell may stop it."
     return Reason(f"{place} lets us in but does not run '{program}'{words}.", hint)
