@@ -138,7 +138,7 @@ def test_a_table_may_be_compressed(http: TestClient) -> None:
         ('{"app": "t", "over": [1]}', "field 'over.0': expected a mapping from names to values (found: 1)."),
         (
             '{"tasks": [{"name": "a", "task": {"executors": [{"command": []}]}}]}',
-            "field 'tasks.0.task.executors.0.command': expected at least",
+            "task 'a', field 'task.executors[0].command': expected at least",
         ),
     ],
 )

@@ -232,13 +232,13 @@ def test_what_python_passes_is_refused_in_words(arguments: dict[str, Any], words
     ("tasks", "words"),
     [
         (5, "'tasks' is no list of tasks: found 5."),
-        ({"name": "a"}, "'tasks' is no list of tasks: found a mapping."),
-        ([5], "argument 'tasks.0': expected a mapping from names to values (found: 5)."),
+        ({"name": "a"}, "there is no 'tasks' in it."),
+        ([5], "task 1: expected an object with fields, found 5."),
         (
             [{"name": "a", "task": {"executors": [{"command": [1]}]}}],
-            "'tasks.0.task.executors.0.command.0': expected text in quotes (found: 1).",
+            "task 'a', field 'task.executors[0].command[0]': expected text in quotes (found: 1).",
         ),
-        ([{"name": "a"}], "argument 'tasks.0.task': is required and missing."),
+        ([{"name": "a"}], "task 'a', field 'task': is required and missing."),
     ],
 )
 def test_tasks_of_python_are_refused_in_words(tasks: Any, words: str) -> None:

@@ -44,7 +44,7 @@ def test_what_is_said_beside_it_goes_over_what_is_in_it() -> None:
         ([], "There are no tasks to run."),
         ({"tasks": {}}, "there is no list of tasks in it."),
         ({**EX, "foo": 1}, "- field 'foo': is not a field that is known here."),
-        ({"executors": [{"command": "x"}]}, "- field 'executors[0].command': expected: input should be a valid list (found: 'x')."),
+        ({"executors": [{"command": "x"}]}, "- field 'executors[0].command': expected a list (found: 'x')."),
         ({"executors": None}, "- field 'executors': expected"),
         ([EX, {"executors": [{}]}], "- task 'task-2', field 'executors[0].command': is required and missing."),
         ([{"name": "a", "task": {"executors": [{"comand": []}]}}], "- task 'a', field 'task.executors[0].comand': is not a field"),

@@ -128,8 +128,8 @@ def test_a_refusal_can_be_shown_whatever_it_quotes() -> None:
     [
         ('env: {A: "a\\0"}', "field 'env.A': holds a NUL character"),
         ('description: "a\\0"', "field 'description': holds a NUL character"),
-        ("parameters: {x: {type: number, minimum: .nan}}", "field 'parameters.x.minimum': is NaN"),
-        ('arguments: ["\\uD800"]', "arguments"),
+        ("parameters: {x: {type: number, minimum: .nan}}", "field 'parameters.x.minimum': expected a number, found '.nan'"),
+        ('arguments: ["\\uD800"]', "line 5: found invalid Unicode character escape code"),
     ],
 )
 def test_a_manifest_with_what_cannot_be_held_is_refused_with_its_field(field: str, words: str) -> None:
