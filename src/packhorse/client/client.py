@@ -37,9 +37,10 @@ def find_token(url: str, token: str | None = None) -> str | None:
             raise InvalidRequest(f"The token in {named} cannot be read: {error}.", hint="PACKHORSE_TOKEN_FILE names it.") from None
     if not _is_this_machine(url):
         return None
+    config = load_config()
     try:
-        return (load_config().home_folder() / "token").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
+        return (config.home_folder() / "token").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError, InvalidRequest):  # the last where there is no home
         return None
 
 

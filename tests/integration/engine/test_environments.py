@@ -73,6 +73,7 @@ def test_a_servers_task_sees_nothing_of_the_servers_secrets(tmp_path: Path) -> N
         assert "hidden" not in found.values()
     assert "CONDA_DEFAULT_ENV" not in seen["local"] and "OF_THE_LAB" not in seen["local"]
     assert (seen["here"]["OF_THE_LAB"], seen["here"]["CONDA_DEFAULT_ENV"], seen["here"]["OF_THE_SITE"]) == ("passed", "mine", "s")
+    assert seen["local"]["PATH"].split(":")[0] == str(Path(sys.executable).parent), "the example apps' packages"
     assert str(Path(sys.prefix) / "bin") not in seen["here"]["PATH"].split(":")
 
 
