@@ -9,6 +9,8 @@ packages="busybox-static catatonit skopeo umoci podman runc charliecloud-runtime
 [ "${1:-}" != --docker ] || programs="$programs dockerd" packages="$packages docker.io"
 missing=
 for program in $programs; do PATH=/usr/sbin:/sbin:$PATH command -v "$program" >/dev/null || missing="$missing $program"; done
+# the package 'busybox' has the same program, linked to libraries that no image has
+[ -z "$(ldd "$(PATH=/usr/sbin:/sbin:$PATH command -v busybox)" 2>/dev/null | grep '=>')" ] || missing="$missing busybox-static"
 [ -n "$missing" ] || exit 0
 [ "$(id -u)" = 0 ] || exec sudo bash "$0" "$@"
 command -v apt-get >/dev/null || fail "these programs are missing, and there is no apt-get to install them:$missing"
