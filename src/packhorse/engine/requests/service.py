@@ -220,10 +220,7 @@ class Service:
         return iter_results(self._database, [task for task in ids if task not in gathering])
 
     def gathered(self, user: User, run_id: str) -> dict[str, Path]:
-        """The outputs of the run's gathering task; none before it is complete.
-
-        By the names in the manifest; what a pattern matched as NAME/PATH, below the folder that the pattern begins with.
-        """
+        """The outputs of the run's gathering task, by name, once it is complete; what a pattern matched is NAME/FILE."""
         with self._database.read() as connection:
             row = self._run_row(connection, user, run_id)
             spec = RunSpec.from_json(row.spec)
