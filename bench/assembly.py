@@ -12,6 +12,7 @@ from tests.fixtures.registry import running_registry
 
 from bench.container_room import CORES, INSTALL, Bare, bare, room
 from bench.harness import Figures, folder, record, timed
+from bench.parts import parts
 from packhorse.domain.run import AppRun
 from packhorse.sites.runtimes.base import Bind
 
@@ -44,7 +45,8 @@ def measure() -> Figures:
             request = AppRun(app=str(APP), over=rows, image="packhorse/assembly:1.0", gather=False)
             ours.run(request.model_copy(update={"over": rows[:CORES]}))  # the image is prepared
             before = timed(lambda: _one_after_another(alone, rows[:SERIAL], samples, work))
-            usage = ours.run(request)[0]
+            with parts() as spent:
+                usage = ours.run(request)[0]
             after = timed(lambda: _one_after_another(alone, rows[:SERIAL], samples, work))
     elapsed_s = usage.elapsed_s or 0.0
     rounds: dict[str, Any] = {
@@ -53,6 +55,7 @@ def measure() -> Figures:
         "samples": SAMPLES,
         "elapsed_s": elapsed_s,
         "cpu_s": usage.cpu_s,
+        "processor_time": spent.as_shares(),
     }
     figures = {
         "assembly_s_each": round(elapsed_s / SAMPLES * CORES, 2),

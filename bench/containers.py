@@ -11,6 +11,7 @@ from tests.fixtures.registry import TestRegistry, running_registry
 
 from bench.container_room import INSTALL, OPTIONS, bare, room
 from bench.harness import Figures, bracketed, folder, ratio, record, timed, true_app
+from bench.parts import parts
 from packhorse.domain.app import Session
 from packhorse.domain.run import AppRun
 
@@ -61,7 +62,12 @@ def _true(place: Path, name: str, registry: TestRegistry, rounds: dict[str, Any]
         single = bracketed(
             lambda: run(number, Session.NONE, warm=True), lambda: timed(lambda: alone.loop(number, "/bin/true")), ROUNDS[name]
         )
-    rounds[name] = {"sessions": sessions, "single": single}
+        with parts() as of_sessions:
+            run(IN_SESSIONS, Session.SHELL)
+        with parts() as of_single:
+            run(number, Session.NONE, warm=True)
+    shares = {"sessions": of_sessions.as_shares(), "single": of_single.as_shares()}
+    rounds[name] = {"sessions": sessions, "single": single, "processor_time": shares}
     return {
         f"{name}_start_ms": round(start_s * 1000, 1),
         f"{name}_ms_per_container": round(min(took for _, took in single) / number * 1000, 1),

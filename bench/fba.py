@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.harness import Figures, bracketed, complete, folder, python, ratio, record, timed
+from bench.parts import Parts, parts
 from packhorse.domain.run import AppRun
 from packhorse.engine.embedded import Embedded
 
@@ -76,7 +77,7 @@ def ours(table: Path, session: str) -> float:
         return float(python(_OURS, str(APP), str(table), str(home / "home"), session))
 
 
-def ours_warm(table: Path) -> float:
+def ours_warm(table: Path, spent: list[Parts]) -> float:
     """Seconds from submission to an engine that leads, on a fresh home, until all results are durable; the model is cached."""
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -84,8 +85,10 @@ def ours_warm(table: Path) -> float:
         room = Embedded(home)
         with room.run_engine() as engine:
             engine.leading.wait(10)
-            took = complete(room, AppRun(app=str(APP), gather=False), rows)
+            with parts() as own:
+                took = complete(room, AppRun(app=str(APP), gather=False), rows)
         room.close()
+    spent.append(own)
     return took
 
 
@@ -110,8 +113,9 @@ def measure() -> Figures:
         against_cobra = bracketed(lambda: ours(table, "worker"), lambda: float(python(_COBRA, str(table))), ROUNDS)
         per_process = [ours(sample, "none") / SAMPLE for _ in range(2)]
         os.environ["XDG_CACHE_HOME"] = str(place / "cache")
-        ours_warm(sample)  # the model is cached from here on
-        against_bare = bracketed(lambda: ours_warm(table), lambda: bare(table, place / "answers"), ROUNDS)
+        ours_warm(sample, [])  # the model is cached from here on
+        spent: list[Parts] = []
+        against_bare = bracketed(lambda: ours_warm(table, spent), lambda: bare(table, place / "answers"), ROUNDS)
     pairs = GENES[0] * GENES[1]
     per_task = median(took for took, _ in against_cobra) / pairs
     figures = {
@@ -120,6 +124,11 @@ def measure() -> Figures:
         "fba_vs_cobra": round(ratio(against_cobra), 3),
         "fba_vs_bare_glpk": round(ratio(against_bare), 3),
     }
-    rounds = {"against_cobra": against_cobra, "against_bare": against_bare, "s_per_task_without_session": per_process}
+    rounds = {
+        "against_cobra": against_cobra,
+        "against_bare": against_bare,
+        "s_per_task_without_session": per_process,
+        "processor_time": spent[-1].as_shares(),
+    }
     record("fba", figures, rounds)
     return figures

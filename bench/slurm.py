@@ -25,6 +25,7 @@ from packhorse.engine.embedded import Embedded
 from packhorse.logs import configure_logs
 from packhorse.sites.base import CommandResult
 from packhorse.sites.configure import site_from
+from packhorse.sites.environment import Composer, Purpose
 from packhorse.sites.transports.local import LocalTransport
 from packhorse.store.allocations import live_allocations
 
@@ -41,12 +42,13 @@ Rows = Iterable[Mapping[str, Any]]
 class CountingTransport(LocalTransport):
     """Counts the programs that it runs, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, composer: Composer) -> None:
+        super().__init__(composer)
         self.programs: Counter[str] = Counter()
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
+    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
         self.programs[next(word for word in argv if word != "env" and "=" not in word)] += 1
-        return super().run(argv, timeout_s=timeout_s)
+        return super().run(argv, timeout_s=timeout_s, purpose=purpose)
 
 
 class Room:
@@ -54,11 +56,11 @@ class Room:
 
     def __init__(self, cluster: TestCluster) -> None:
         self.folder = cluster.folder("bench")
-        self.transport = CountingTransport()
         config = load_config(Path(cluster.environment["PACKHORSE_CONFIG"])).sites["testcluster"]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = {**config.env, "PATH": path, "XDG_CACHE_HOME": str(self.folder / "cache")}
         self.site = site_from("testcluster", config.model_copy(update={"root": self.folder / "site", "env": env}), self.folder)
+        self.transport = CountingTransport(self.site.composer)
         self.site.transport = self.transport
 
     def run(self, request: AppRun, rows: Rows, *, to_the_last: bool = False) -> float:
