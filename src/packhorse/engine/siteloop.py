@@ -40,6 +40,7 @@ class SiteLoop(Loop):
         self._allocations: Sequence[Any] = ()
         self._seen_writes = -1
         self._look_at = 0.0
+        self._goes_on = False  # what the last step did may let the next one do more
 
     def recover(self) -> None:
         """Blocks that were planned and not written."""
@@ -49,8 +50,8 @@ class SiteLoop(Loop):
 
     def tick(self, monotonic: float) -> bool:
         """One step; whether anything moved."""
-        writes = self._database.writes
-        changed = writes != self._seen_writes or monotonic >= self._look_at
+        writes = self._database.writes_of_others()
+        changed = self._goes_on or writes != self._seen_writes or monotonic >= self._look_at
         if changed:
             self._allocations = self._watcher.live()
         collected = False
@@ -58,6 +59,9 @@ class SiteLoop(Loop):
             collected |= bool(self._watcher.collect(allocation))
         if not (changed or collected or self._heartbeats.any_silent(self._allocations)):
             return False
+        if collected:
+            self._allocations = self._watcher.live()
+        self._goes_on = True  # unless the step ends well, and finds that all is as it should be
         moved = self._take_step(monotonic, self._allocations) or collected
         self._seen_writes, self._look_at = writes, monotonic + _LOOK_S
         if moved:
@@ -82,7 +86,9 @@ class SiteLoop(Loop):
             changed = watcher.poll(watcher.live())
             self._pace.asked(monotonic, changed=changed)
             moved |= changed
-        return moved or bool(plan.blocks)
+        moved |= bool(plan.blocks)
+        self._goes_on = moved or bool(plan.unsubmitted)
+        return moved
 
     def leave(self) -> None:
         """Nobody will feed agents that are idle, and jobs that wait for nothing."""

@@ -41,8 +41,9 @@ class Database:
             self.engine = sa.create_engine(self.url, pool_pre_ping=True, pool_size=10, connect_args={"connect_timeout": 10})
         self._writer = self.engine.execution_options(packhorse_write=True)
         self._turn = threading.Lock()
-        self.writes = 0
-        """Write transactions of this process so far: who has seen a number knows whether it has written since."""
+        self._counting = threading.Lock()
+        self._writes = 0
+        self._own = threading.local()
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -52,8 +53,10 @@ class Database:
                 try:
                     with self._writer.begin() as connection:
                         yield connection
-                finally:  # after the commit: what is counted can be seen. Two at once may count as one, which is as good
-                    self.writes += 1
+                finally:  # after the commit: what is counted can be seen
+                    with self._counting:
+                        self._writes += 1
+                    self._own.writes = getattr(self._own, "writes", 0) + 1
         except Unavailable as error:
             if "full" in error.message:  # what was written before that is still in the log, and takes everybody's room
                 self.cut_log()
@@ -64,6 +67,11 @@ class Database:
         """A transaction that sees one state of the store."""
         with _translated(), self.engine.begin() as connection:
             yield connection
+
+    def writes_of_others(self) -> int:
+        """Write transactions so far of this process's other threads: who has seen a number knows whether they have written since."""
+        with self._counting:
+            return self._writes - int(getattr(self._own, "writes", 0))
 
     @contextmanager
     def _turn_to_write(self) -> Iterator[None]:
