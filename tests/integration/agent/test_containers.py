@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = ["packages", "registry"]
 
 ODD = ["", " ", "a b", "--help", "'", '"', "$HOME", "a\nb", "*", "\\", "é", "`id`"]
 MADE: dict[str, Prepared] = {}
+_numbers = count(1)
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +65,12 @@ def squashfs(request: pytest.FixtureRequest) -> Prepared:
 
 
 @pytest.fixture
-def make(make_spool: Callable[..., Spool], root: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Spool]]:
+def make(make_spool: Callable[..., Spool], root: Path) -> Iterator[Callable[..., Spool]]:
     """Spools that containers see; afterwards no container of theirs may exist, and no cgroup."""
     made: list[Spool] = []
 
     def spool(**allocation: Any) -> Spool:
-        folder = root / f"{abs(hash(request.node.nodeid)) % 10**6}-{len(made)}"
+        folder = root / f"{next(_numbers)}"
         made.append(make_spool(folder, **{"cores": 1, **allocation}))
         return made[-1]
 

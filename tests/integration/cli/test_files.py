@@ -80,7 +80,7 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.Mo
         ("no/such/folder.csv", 2, "no/such/folder.csv: No such file or directory."),
         ("app", 2, "app: Is a directory."),
         ("/dev/full", 74, "/dev/full cannot be written: No space left on device."),
-        (os.fsdecode(b"rows.jsonl/caf\xe9.csv"), 2, "rows.jsonl/caf\\xe9.csv: Not a directory."),
+        (os.fsdecode(b"rows.jsonl/caf\xe9.csv"), 2, "rows.jsonl/caf\ufffd.csv: Not a directory."),
     ],
 )
 def test_results_that_cannot_be_written(ended: Ended, target: str, code: int, words: str) -> None:
