@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.fixtures.registry import TestRegistry, running_registry
 
-from bench.container_room import INSTALL, OPTIONS, bare, room
+from bench.container_room import CORES, INSTALL, OPTIONS, Room, bare, room
 from bench.harness import Figures, bracketed, folder, ratio, record, timed, true_app
 from bench.parts import parts
 from packhorse.domain.app import Session
@@ -62,11 +62,10 @@ def _true(place: Path, name: str, registry: TestRegistry, rounds: dict[str, Any]
         single = bracketed(
             lambda: run(number, Session.NONE, warm=True), lambda: timed(lambda: alone.loop(number, "/bin/true")), ROUNDS[name]
         )
-        with parts() as of_sessions:
-            run(IN_SESSIONS, Session.SHELL)
-        with parts() as of_single:
-            run(number, Session.NONE, warm=True)
-    shares = {"sessions": of_sessions.as_shares(), "single": of_single.as_shares()}
+        of_sessions, of_single = (
+            _processor_time(ours, app, tasks, session) for tasks, session in ((IN_SESSIONS, Session.SHELL), (number, Session.NONE))
+        )
+    shares = {"sessions": of_sessions, "single": of_single}
     rounds[name] = {"sessions": sessions, "single": single, "processor_time": shares}
     return {
         f"{name}_start_ms": round(start_s * 1000, 1),
@@ -74,6 +73,15 @@ def _true(place: Path, name: str, registry: TestRegistry, rounds: dict[str, Any]
         f"{name}_session_ratio": round(ratio(sessions), 3),
         f"{name}_container_ratio": round(ratio(single), 3),
     }
+
+
+def _processor_time(ours: Room, app: str, tasks: int, session: Session) -> dict[str, float]:
+    """Whose the processor is during a run, with an agent and its sessions there before."""
+    requests = [AppRun(app=app, over=[{"i": i} for i in range(number)], session=session, image=BOX) for number in (CORES, tasks)]
+    ours.run(requests[0])
+    with parts() as spent:
+        ours.run(requests[1], warm=True)
+    return spent.as_shares()
 
 
 def _preparations(place: Path, registry: TestRegistry, rounds: dict[str, Any]) -> Figures:

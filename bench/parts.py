@@ -36,14 +36,27 @@ def parts() -> Iterator[Parts]:
     before, began = _look(), time.perf_counter()
     yield found
     found.wall_s = time.perf_counter() - began
-    engine, agents, idle, busy = (after - then for after, then in zip(_look(), before, strict=True))
-    found.engine_s, found.agents_s, found.idle_s = engine, agents, idle
-    found.rest_s = max(0.0, busy - engine - agents)
+    after = _look()
+    for pid, (name, used_s) in after.by_process.items():
+        spent_s = used_s - before.by_process.get(pid, (name, 0.0))[1]
+        if name == _AGENT:
+            found.agents_s += spent_s
+        else:
+            found.engine_s += spent_s
+    found.idle_s = after.idle_s - before.idle_s
+    found.rest_s = max(0.0, after.busy_s - before.busy_s - found.engine_s - found.agents_s)
 
 
-def _look() -> tuple[float, float, float, float]:
-    """Seconds so far: of the engine, of agents, of nobody, of all others together with those."""
-    engine = agents = 0.0
+@dataclass(frozen=True)
+class _Look:
+    by_process: dict[int, tuple[str, float]]
+    idle_s: float
+    busy_s: float
+
+
+def _look() -> _Look:
+    """Seconds so far: of the engine and of each process of an agent, of nobody, and of all together."""
+    found: dict[int, tuple[str, float]] = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
@@ -52,11 +65,11 @@ def _look() -> tuple[float, float, float, float]:
             fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue  # it has just ended
-        own = (int(fields[11]) + int(fields[12])) * _TICK_S
+        pid, parent, used_s = int(folder.name), int(fields[1]), (int(fields[11]) + int(fields[12])) * _TICK_S
         if _AGENT in words:
-            agents += own
-        elif folder.name == str(os.getpid()) or (int(fields[1]) == os.getpid() and "serve" in words.split("\0")):
-            engine += own
+            found[pid] = _AGENT, used_s
+        elif pid == os.getpid() or (parent == os.getpid() and "serve" in words.split("\0")):
+            found[pid] = "", used_s
     times = [int(word) * _TICK_S for word in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:9]]
-    idle = times[3] + times[4]
-    return engine, agents, idle, sum(times) - idle
+    idle_s = times[3] + times[4]
+    return _Look(found, idle_s, sum(times) - idle_s)

@@ -5,7 +5,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Iterable, List, Tuple
+    from typing import Dict, Iterable, List, Set, Tuple
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
@@ -64,6 +64,19 @@ def children_of(pid: int) -> "List[int]":
             return [int(word) for word in file.read().split()]
     except OSError:
         return [child for child, row in processes().items() if row[0] == pid]
+
+
+def in_other_namespace(pids: "Iterable[int]") -> "Set[int]":
+    """Those that are in a namespace of processes which is not ours: of a container's, all but the runtime's own."""
+    ours = os.readlink("/proc/self/ns/pid")
+    found = set()
+    for pid in pids:
+        try:
+            if os.readlink("/proc/%d/ns/pid" % pid) != ours:
+                found.add(pid)
+        except OSError:
+            continue  # it has ended, or is another user's
+    return found
 
 
 def signal_all(pids: "Iterable[int]", signum: int) -> None:
@@ -131,6 +144,35 @@ def open_counters(pid: int, name: str) -> int:
         return os.open("/proc/%d/%s" % (pid, name), os.O_RDONLY)
     except OSError:
         return -1  # another user's (setuid), or a kernel without task accounting
+
+
+class Watched:
+    """A process that is looked at again and again: what it used, with the children it reaped, and the children that it has."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.stat, self.io = open_counters(pid, "stat"), open_counters(pid, "io")
+        self.below = open_counters(pid, "task/%d/children" % pid)
+
+    def usage(self) -> "Tuple[float, int, int]":
+        """(CPU seconds, bytes read, bytes written); OSError if it is gone."""
+        fields = os.pread(self.stat, 1024, 0).rpartition(b")")[2].split()
+        return (sum(int(ticks) for ticks in fields[11:15]) / TICK,) + read_io(self.io)
+
+    def children(self) -> "List[int]":
+        """Direct children, zombies included; none once it is gone."""
+        if self.below < 0:
+            return children_of(self.pid)
+        try:
+            return [int(word) for word in os.pread(self.below, 65536, 0).split()]
+        except OSError:
+            return []
+
+    def close(self) -> None:
+        """Look no more."""
+        for fd in (self.stat, self.io, self.below):
+            if fd >= 0:
+                os.close(fd)
 
 
 def reaped_cpu_s(fd: int) -> float:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 MAX_DEPTH = 100
 _MOST = 1.7976931348623157e308
 _LARGEST = int(_MOST)
+_WORD = 1 << 62
 _LONE = "holds a lone surrogate, which is no character."
 _ODD = re.compile("[\0\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -85,6 +86,23 @@ def holdable(text: str) -> str:
 def value_problem(value: Any, place: str = "$") -> str | None:
     """What of a JSON value cannot be held, as a sentence without its full stop: ``$.growth is NaN, which JSON does not have``."""
     return _problem(value, place, MAX_DEPTH)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a JSON value can certainly be held, found out quickly: most results are small objects of plain words and numbers.
+
+    False says nothing: ``value_problem`` tells.
+    """
+    if isinstance(value, dict):
+        return all(key.isascii() and "\0" not in key for key in value) and all(map(_is_plain_item, value.values()))
+    return _is_plain_item(value)
+
+
+def _is_plain_item(value: Any) -> bool:
+    kind = type(value)
+    if kind is str:
+        return value.isascii() and "\0" not in value
+    return value is None or kind is bool or (kind is float and -_MOST <= value <= _MOST) or (kind is int and -_WORD <= value <= _WORD)
 
 
 def _problem(value: Any, place: str, depth: int) -> str | None:

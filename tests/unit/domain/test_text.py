@@ -158,3 +158,13 @@ def test_what_a_user_asks_for_is_refused_by_name(asked: dict[str, Any], words: s
     with pytest.raises(InvalidRequest) as refusal:
         AppRun(**{"app": "t", **asked})
     assert words in str(refusal.value)
+
+
+@given(any_value)
+def test_what_is_found_plain_quickly_can_be_held(value: Any) -> None:
+    assert not text.is_plain(value) or text.value_problem(value) is None
+
+
+def test_usual_results_are_plain() -> None:
+    assert text.is_plain({"growth": 0.98, "status": "optimal", "reactions_off": 3, "none": None, "well": True})
+    assert not any(map(text.is_plain, (float("nan"), {"a": float("inf")}, "a\0", {"a\0": 1}, {"a": "\ud800"}, 10**400, [1], {"a": {}})))

@@ -17,6 +17,11 @@ def command_text(argv: "Sequence[str]", env: "Mapping[str, str]", cwd: str, stdo
     return "( %scd %s && exec %s ) </dev/null >>%s 2>>%s; echo %s $?\n" % (exports, quote(cwd), run, quote(stdout), quote(stderr), mark)
 
 
+def redirection(stdin: str, stdout: str) -> str:
+    """Has a POSIX shell read its commands from one file from now on, and print to another."""
+    return "exec <%s >%s\n" % (quote(stdin), quote(stdout))
+
+
 def is_name(text: str) -> bool:
     """Whether a shell accepts the text as the name of a variable."""
     return text.isidentifier() and text.isascii() if hasattr(text, "isascii") else all(c < "\x7f" for c in text) and text.isidentifier()

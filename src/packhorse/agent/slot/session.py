@@ -61,7 +61,9 @@ class Session:
         self.slot = slot
         self.container = container
         self.members: "Set[int]" = set()  # of a container's processes those that serve, once that is known
+        self.inside: "List[proc.Watched]" = []  # of these, those that a task's processes are below
         self.buffer = b""
+        self.first_pipes: "Tuple[int, ...]" = ()
         self.err_path = slot.capture_paths[0][1] + ".session"
         self.err = os.open(self.err_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
         os.unlink(self.err_path)
@@ -109,19 +111,20 @@ class Session:
         """(CPU seconds, bytes read, bytes written) so far."""
         if not self.container:
             return (self.cpu_s(),) + proc.read_io(self.io)
-        used = [0.0, 0, 0]
-        for pid in self.members:
+        cpu, read, written = 0.0, 0, 0
+        for watched in self.inside:
             try:
-                parts = (proc.stat_of(pid)[2],) + proc.io_of(pid)
+                more = watched.usage()
             except OSError:
                 return self.used  # it is over
-            used = [sum(pair) for pair in zip(used, parts)]
-        return used[0], int(used[1]), int(used[2])
+            cpu, read, written = cpu + more[0], read + more[1], written + more[2]
+        return cpu, read, written
 
     def look_around(self) -> None:
         """Remember which processes make up the container while none of it is a task's."""
         if self.container and not self.members:
             self.members = set(proc.descendants(os.getpid(), proc.processes())) - self.slot.kept
+            self.inside = [proc.Watched(pid) for pid in proc.in_other_namespace(self.members) or self.members]
 
     def run(self, task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
         """Serve one task and measure it."""
@@ -154,7 +157,7 @@ class Session:
                 if not self.alive() and not self.poll.poll(0):  # dead, though a child of it holds the pipe open
                     raise self.dead(pair)
                 continue
-            data = os.read(self.stdout, 1 << 20)
+            data = os.read(self.stdout, 1 << 16)  # more is memory that has to be mapped for each answer
             if not data:
                 raise self.dead(pair)
             self.buffer += data
@@ -189,8 +192,8 @@ class Session:
 
     def close(self) -> None:
         """End the process: EOF on its stdin, a moment to leave, then SIGKILL, for all that it started too."""
-        os.close(self.stdin)
-        os.close(self.stdout)
+        for fd in (self.stdin, self.stdout) + self.first_pipes:
+            os.close(fd)
         patience_s = CONTAINER_LEAVES_S if self.container else 0.1
         deadline = time.monotonic() + (0.0 if self.slot.killed else patience_s)
         while self.alive() and time.monotonic() < deadline:
@@ -201,6 +204,8 @@ class Session:
         except OSError:
             pass
         os.close(self.err)
+        for watched in self.inside:
+            watched.close()
         for fd in (self.io, self.stat):
             if fd >= 0:
                 os.close(fd)
@@ -259,6 +264,42 @@ class Shell(Session):
 
     count = 0
 
+    def speak_directly(self, seen: str, pair: int) -> None:
+        """Go on over named pipes that the shell sees in the folder `seen`: what a runtime passes on takes longer than a short command."""
+        from .quote import redirection
+
+        base = os.path.basename(self.err_path)
+        folder = os.path.dirname(self.err_path)
+        names = [base + ".in", base + ".out"]
+        paths = [os.path.join(folder, name) for name in names]
+        held: "List[int]" = []
+        try:
+            for path in paths:
+                os.mkfifo(path, 0o600)
+                held.append(os.open(path, os.O_RDWR))  # so that neither side waits for the other to open it
+            said = redirection(*(os.path.join(seen, name) for name in names))
+            os.write(self.stdin, said.encode("utf-8", "surrogateescape"))
+            self.replace_pipes(os.open(paths[0], os.O_WRONLY), os.open(paths[1], os.O_RDONLY | os.O_NONBLOCK))
+            os.set_blocking(self.stdout, True)
+            self.ask(b"echo ready\n", pair)
+        except OSError:
+            raise self.dead(pair) from None
+        finally:
+            for fd in held:
+                os.close(fd)
+            for path in paths:
+                try:
+                    os.unlink(path)
+                except OSError:
+                    pass  # never made, or removed by the task of another slot
+
+    def replace_pipes(self, stdin: int, stdout: int) -> None:
+        """Speak through others from now on. The first ones stay open until the end: to a runtime their end would be the session's."""
+        self.first_pipes = (self.stdin, self.stdout)
+        self.poll.unregister(self.stdout)
+        self.stdin, self.stdout = stdin, stdout
+        self.poll.register(stdout, select.POLLIN)
+
     def serve(self, task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
         """Run one command in a subshell."""
         from .quote import command_text
@@ -269,7 +310,7 @@ class Shell(Session):
             seen = self.container["binds_capture"]
             out, err = os.path.join(seen, os.path.basename(out)), os.path.join(seen, os.path.basename(err))
             if not self.members:
-                self.ask(b"echo ready\n", pair)
+                self.speak_directly(seen, pair)
                 self.look_around()
         else:
             own.update(task.get("env") or {})
@@ -281,7 +322,7 @@ class Shell(Session):
             raise Verdict("worker", "the shell answered %r" % (word + b" " + code)[:200])
         outcome.exited(int(code))
         keep = self.members or {self.pid}
-        parents = self.members | {os.getpid()}
-        left = [pid for parent in parents for pid in proc.children_of(parent) if pid not in keep and pid not in self.slot.kept]
+        children = proc.children_of(os.getpid()) + [pid for watched in self.inside for pid in watched.children()]
+        left = [pid for pid in children if pid not in keep and pid not in self.slot.kept]
         if left:  # what the command left behind, or its zombies
             proc.kill_descendants(spare=self.slot.kept, keep=keep, timeout_s=60.0)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from packhorse.domain.failures import TERMINAL_STATE, FailureClass
 from packhorse.domain.resources import Resources
 from packhorse.domain.states import AT_SITE, TaskState
-from packhorse.domain.text import kept_json, value_problem
+from packhorse.domain.text import is_plain, kept_json, value_problem
 from packhorse.engine.collecting.journal import Record
 from packhorse.engine.collecting.retry import GOES_ON, RetryDecision, escalate
 from packhorse.engine.collecting.verdict import Failure, judge
@@ -286,9 +286,9 @@ def progress_in(evidence: str | None) -> int:
 def judged(record: Record, spec: RunSpec) -> Record:
     """An ``end`` whose result can be kept, or that of a task that failed for its result: what a journal says need not be our agent's."""
     result = record.get("result")
-    if result is None:
+    if result is None or (is_plain(result) and (isinstance(result, str) or _is_json(spec))):
         return record
-    if spec.app is None or spec.app.result_type != "json":
+    if not _is_json(spec):
         why = "it is no text" if not isinstance(result, str) else value_problem(result, "it")
     else:
         why = value_problem(result)
@@ -298,11 +298,15 @@ def judged(record: Record, spec: RunSpec) -> Record:
     return {**record, **failed, "result": None}
 
 
+def _is_json(spec: RunSpec) -> bool:
+    return spec.app is not None and spec.app.result_type == "json"
+
+
 def _stored(result: Any, spec: RunSpec) -> str | None:
     """A result as the store keeps it: JSON again, or text."""
     if result is None:
         return None
-    return kept_json(result) if spec.app and spec.app.result_type == "json" else str(result)
+    return kept_json(result) if _is_json(spec) else str(result)
 
 
 def _int(value: Any) -> int | None:
