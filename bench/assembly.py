@@ -77,17 +77,17 @@ def _as_many_as_cores(alone: Bare, rows: list[dict[str, str]], samples: Path, wo
     """(seconds, processor seconds) of the barest way to use all cores: a loop for each core, each assembly with one."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     began_s = used.ru_utime + used.ru_stime
-    folders = [work / str(core) for core in range(CORES)]
-    for folder in folders:
-        folder.mkdir()
+    places = [work / str(core) for core in range(CORES)]
+    for place in places:
+        place.mkdir()
     left = iter(rows)  # shared, so that no core is done long before the others
 
-    def loop(folder: Path) -> None:
+    def loop(place: Path) -> None:
         for row in left:
-            _assemble(alone, row, samples, folder, 1)
+            _assemble(alone, row, samples, place, 1)
 
     with ThreadPoolExecutor(CORES) as pool:
-        took_s = timed(lambda: list(pool.map(loop, folders)))
+        took_s = timed(lambda: list(pool.map(loop, places)))
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return took_s, used.ru_utime + used.ru_stime - began_s
 

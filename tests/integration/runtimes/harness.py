@@ -124,7 +124,10 @@ class Site:
 
 
 def _entering(cgroup: Path) -> Callable[[], None]:
-    return lambda: (cgroup / "cgroup.procs").write_text(str(os.getpid())) and None
+    def enter() -> None:
+        (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+
+    return enter
 
 
 def own_memory_cgroup() -> tuple[Path, str] | None:
