@@ -84,7 +84,7 @@ def _as_many_as_cores(alone: Bare, rows: list[dict[str, str]], samples: Path, wo
 
     def loop(place: Path) -> None:
         for row in left:
-            _assemble(alone, row, samples, place, 1)
+            _assemble(alone, row, samples, work, place, 1)
 
     with ThreadPoolExecutor(CORES) as pool:
         took_s = timed(lambda: list(pool.map(loop, places)))
@@ -95,11 +95,12 @@ def _as_many_as_cores(alone: Bare, rows: list[dict[str, str]], samples: Path, wo
 def _one_after_another(alone: Bare, rows: list[dict[str, str]], samples: Path, work: Path) -> None:
     """Each has all cores, as it would have by hand."""
     for row in rows:
-        _assemble(alone, row, samples, work, CORES)
+        _assemble(alone, row, samples, work, work, CORES)
 
 
-def _assemble(alone: Bare, row: dict[str, str], samples: Path, work: Path, threads: int) -> None:
+def _assemble(alone: Bare, row: dict[str, str], samples: Path, work: Path, here: Path, threads: int) -> None:
+    """One assembly in a container that sees ``work``, in the folder ``here`` of it."""
     binds = tuple(Bind(str(path), str(path)) for path in (APP, samples, work))
     arguments = [word for name, value in row.items() for word in (f"--{name}", value)]
     command = ["python3", f"{APP}/assemble.py", *arguments, "--threads", str(threads), "--memory-gb", "1"]
-    subprocess.run(alone.command(*command, binds=binds, workdir=str(work)), check=True, capture_output=True)
+    subprocess.run(alone.command(*command, binds=binds, workdir=str(here)), check=True, capture_output=True)
