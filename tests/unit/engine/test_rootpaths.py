@@ -34,10 +34,10 @@ def root_of(sources: dict[str, str] | None = None, **fields: Any) -> RootPaths:
 @pytest.mark.parametrize("name", ANYWHERE)
 def test_inputs_are_bound_read_only_at_their_paths_and_shared_folders_from_the_work_folder(name: str) -> None:
     root = root_of({"/ref/g.fa": "/lab/g.fa"}, inputs=INPUTS, outputs=[{"path": "/w/x"}], volumes=["/v"])
-    binds = root.binds(site(name), "/work")
+    binds = root.binds(site(name), "/slot")
     assert binds == (
-        Bind("/work/.root/v", "/v"), Bind("/work/.root/w", "/w"),
-        Bind("/lab/g.fa", "/ref/g.fa", read_only=True), Bind("/work/.root/data/in.txt", "/data/in.txt", read_only=True),
+        Bind("/slot/.root/v", "/v"), Bind("/slot/.root/w", "/w"),
+        Bind("/lab/g.fa", "/ref/g.fa", read_only=True), Bind("/slot/.root/data/in.txt", "/data/in.txt", read_only=True),
     )  # fmt: skip
     assert root.folders(site(name)) == [".root/v", ".root/w"] and root.linked() == []
     assert root_of({"/w/o.txt": "/lab/o"}, inputs=INPUTS, outputs=[{"path": "/w/x"}]).linked() == ["/lab/o"]
@@ -49,10 +49,10 @@ def test_inputs_are_bound_read_only_at_their_paths_and_shared_folders_from_the_w
 def test_charliecloud_binds_top_folders_and_makes_room_for_the_sites_own() -> None:
     here = site("charliecloud", "/tmp/refs", root="/tmp/site")
     root = root_of({"/data/in.txt": "/tmp/site/in"}, inputs=INPUTS[1:2], outputs=[{"path": "/tmp/x/y"}])
-    assert root.binds(here, "/work") == (Bind("/work/.root/data", "/data"), Bind("/work/.root/tmp", "/tmp"))
+    assert root.binds(here, "/slot") == (Bind("/slot/.root/data", "/data"), Bind("/slot/.root/tmp", "/tmp"))
     assert root.folders(here) == [".root/data", ".root/tmp", ".root/tmp/refs", ".root/tmp/site", ".root/tmp/x"]
     whole = root_of({"/data": "/tmp/site/d"}, inputs=[{"path": "/data", "url": "file:///d", "type": "DIRECTORY"}])
-    assert whole.binds(here, "/work") == (Bind("/work/.root/data", "/data"),) and whole.folders(here) == []
+    assert whole.binds(here, "/slot") == (Bind("/slot/.root/data", "/data"),) and whole.folders(here) == []
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_a_runtime_cannot_do_is_said_when_the_run_is_submitted(name: str, r
 
 def test_a_file_as_a_top_folder_is_refused() -> None:
     with pytest.raises(CannotRun, match="it cannot bind a file to /data"):
-        root_of(inputs=[{"path": "/data", "content": "x"}]).binds(site("charliecloud"), "/work")
+        root_of(inputs=[{"path": "/data", "content": "x"}]).binds(site("charliecloud"), "/slot")
 
 
 def test_paths_as_the_agent_finds_them() -> None:
