@@ -66,24 +66,6 @@ def fetch(request: pytest.FixtureRequest, tmp_path: Path) -> Fetching:
     return fetching
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Nobody's settings."""
-    for name in (
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "no_proxy",
-        "ssl_cert_file",
-        "ssl_cert_dir",
-        "requests_ca_bundle",
-        "curl_ca_bundle",
-    ):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    return monkeypatch
-
-
 @pytest.fixture
 def web() -> Iterator[WebServer]:
     with web_server() as server:

@@ -30,22 +30,9 @@ RUN = {"id": "r-1", "name": "", "app": "a", "user": "u", "state": "RUNNING", "co
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Nobody's settings."""
-    for name in (
-        "http_proxy",
-        "https_proxy",
-        "all_proxy",
-        "no_proxy",
-        "ssl_cert_file",
-        "ssl_cert_dir",
-        "requests_ca_bundle",
-        "curl_ca_bundle",
-    ):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+def again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost answer is asked for again without a pause."""
     monkeypatch.setattr(backends, "_AGAIN_S", (0.0,))
-    return monkeypatch
 
 
 def http(status: str, body: str | bytes = "", *headers: str) -> bytes:
