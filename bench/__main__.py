@@ -28,7 +28,10 @@ def main() -> None:
         print(f"{name} …", flush=True)
         figures |= importlib.import_module(f"bench.{name}").measure()
         print(f"{name} took {time.monotonic() - began:.0f} s", flush=True)
-    for name in [*(name for name in figures if name not in HEADLINES), *(name for name in HEADLINES if name in figures)]:
+    for name in [
+        *(name for name in figures if name not in HEADLINES),
+        *(name for name in HEADLINES if name in figures),
+    ]:
         print(f"{name}={figures[name]}")
 
 

@@ -25,11 +25,21 @@ def make_spool(root: Path) -> tuple[Path, Path]:
     limits = site.limits()[0]
     site.prepare_spool("a-bench", Shape(limits.cores, limits.memory_mb))
     spool = Path(site.spool("a-bench"))
-    document = {"session": "none", "start": None, "env": {}, **render.limits(Resources()), "outputs": [], "result": "none"}
+    document = {
+        "session": "none",
+        "start": None,
+        "env": {},
+        **render.limits(Resources()),
+        "outputs": [],
+        "result": "none",
+    }
     key = render.template_key(document)
     (spool / f"templates/{key}.json").write_text(json.dumps({"key": key, **document}))
     for number, start in enumerate(range(0, TASKS, BLOCK_TASKS), start=1):
-        lines = [json.dumps({"id": index, "n": 1, "t": key, "argv": ["/bin/true"]}) for index in range(start, start + BLOCK_TASKS)]
+        lines = [
+            json.dumps({"id": index, "n": 1, "t": key, "argv": ["/bin/true"]})
+            for index in range(start, start + BLOCK_TASKS)
+        ]
         (spool / "bundle" / BLOCK.format(number)).write_text("\n".join(lines) + "\n")
     return root / "agents" / agent_file()[0], spool
 
@@ -41,7 +51,11 @@ def measure() -> Figures:
         with folder() as root:
             program, spool = make_spool(root)
             took = timed(lambda: subprocess.run([sys.executable, "-I", "-S", str(program), str(spool)], check=True))
-            ends = sum(line.startswith('{"k":"end"') for path in spool.glob("journal/*") for line in path.read_text().splitlines())
+            ends = sum(
+                line.startswith('{"k":"end"')
+                for path in spool.glob("journal/*")
+                for line in path.read_text().splitlines()
+            )
             if ends != TASKS:
                 raise RuntimeError(f"{ends} tasks ended instead of {TASKS}")
             return took

@@ -23,7 +23,8 @@ APP = REPOSITORY / "apps" / "assembly"
 PUSH = REPOSITORY / "deploy" / "images" / "push.sh"
 RUNTIME = "charliecloud"
 SAMPLES = 100
-SERIAL = 16  # that are assembled one after another, before and again after: a piece of each genome; the others would take as long
+# that are assembled one after another, before and again after: a piece of each genome; the others would take as long
+SERIAL = 16
 AT_ONCE = 32  # that the barest loops on all cores assemble
 PART_BP = 50_000
 
@@ -34,7 +35,15 @@ def measure() -> Figures:
     with running_registry() as registry, folder() as place:
         subprocess.run([PUSH, "assembly", f"{registry.address}/packhorse"], check=True, stdout=subprocess.DEVNULL)
         samples = place / "samples"
-        simulate = [str(APP / "simulate.py"), "--samples", str(SAMPLES), "--part-bp", str(PART_BP), "--folder", str(samples)]
+        simulate = [
+            str(APP / "simulate.py"),
+            "--samples",
+            str(SAMPLES),
+            "--part-bp",
+            str(PART_BP),
+            "--folder",
+            str(samples),
+        ]
         subprocess.run([sys.executable, *simulate], check=True, stdout=subprocess.DEVNULL)
         with (samples / "table.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))

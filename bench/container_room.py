@@ -1,4 +1,6 @@
-"""What the benchmarks of containers share: a server whose own machine is a site with a container runtime, and the runtime by itself."""
+"""What the benchmarks of containers share: a server whose own machine is a site with a container runtime, and the
+runtime by itself.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ from packhorse.sites.runtimes.registry import runtime
 CORES = len(os.sched_getaffinity(0))
 LINGER_S = 1.0
 INSTALL = Path(__file__).parents[1] / "deploy" / "testimages" / "install.sh"
-#: By runtime: its options here. crun refuses mixed cgroups v1 and v2, and root in a container may not raise limits as Podman wants to.
+#: By runtime: its options here. crun refuses mixed cgroups v1 and v2, and root in a container may not raise limits as
+#: Podman wants to.
 OPTIONS = {"charliecloud": (), "podman": ("--runtime=runc", "--ulimit=nofile=1024:4096", "--ulimit=nproc=4096:4096")}
 
 
@@ -71,9 +74,9 @@ def room(home: Path, name: str, registry: TestRegistry, *, binds: Sequence[Path]
     home.mkdir()
     config = home / "packhorse.toml"
     config.write_text(
-        f'[images]\ndefault_registry = "{registry.address}"\ninsecure = ["{registry.address}"]\n'
-        f'[sites.local]\nruntime = "{name}"\nruntime_options = {json.dumps(OPTIONS[name])}\npython = "{sys.executable}"\n'
-        f"linger_s = {LINGER_S}\nbinds = {json.dumps([str(path) for path in binds])}\n"
+        f'[images]\ndefault_registry = "{registry.address}"\ninsecure = ["{registry.address}"]\n[sites.local]\nruntime'
+        f' = "{name}"\nruntime_options = {json.dumps(OPTIONS[name])}\npython = "{sys.executable}"\nlinger_s ='
+        f" {LINGER_S}\nbinds = {json.dumps([str(path) for path in binds])}\n"
     )
     with serving(home / "home", str(config)) as client:
         yield Room(client, home)
@@ -90,12 +93,15 @@ class Bare:
 
     def command(self, *argv: str, **fields: Any) -> list[str]:
         """What one would type to run ``argv`` in a container."""
-        return self.runtime.wrap(ContainerSpec(argv, self.image, self.config, uid=os.getuid(), gid=os.getgid(), **fields))
+        return self.runtime.wrap(
+            ContainerSpec(argv, self.image, self.config, uid=os.getuid(), gid=os.getgid(), **fields)
+        )
 
     def loop(self, number: int, *argv: str) -> None:
         """Runs it so often, as many at a time as there are cores, with what we ask of a container as well.
 
-        That is a work folder (where that takes mount points, those of the image, which hold it), variables, a name, and, where
+        That is a work folder (where that takes mount points, those of the image, which hold it), variables, a name,
+        and, where
         containers leave the cgroup of who starts them, a cgroup to stay in.
         """
         numbers = "\n".join(str(index) for index in range(number))
@@ -128,12 +134,22 @@ def _cgroup() -> Iterator[str | None]:
 
 
 @contextmanager
-def bare(place: Path, name: str, registry: TestRegistry, repository: str, tag: str, mount_points: Sequence[Path] = ()) -> Iterator[Bare]:
+def bare(
+    place: Path, name: str, registry: TestRegistry, repository: str, tag: str, mount_points: Sequence[Path] = ()
+) -> Iterator[Bare]:
     """With an image of the registry prepared in ``place``, or in the runtime's own storage meanwhile."""
     options = RuntimeOptions(extra=OPTIONS[name])
     it = runtime(name, options)
     points = tuple(str(path) for path in mount_points)
-    image = Image(registry.name(repository), registry.digest(repository, tag), f"{place}/bare-{name}", tag, None, points, tls=False)
+    image = Image(
+        registry.name(repository),
+        registry.digest(repository, tag),
+        f"{place}/bare-{name}",
+        tag,
+        None,
+        points,
+        tls=False,
+    )
     for command in it.prepare(image):
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     yield Bare(it, it.prepared(image), registry.config(repository, tag), points)

@@ -1,4 +1,6 @@
-"""Containers: tasks of ``true`` in sessions against the host, and without against the bare runtime; how often images are prepared."""
+"""Containers: tasks of ``true`` in sessions against the host, and without against the bare runtime; how often images
+are prepared.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ from packhorse.domain.app import Session
 from packhorse.domain.run import AppRun
 
 IN_SESSIONS = 2000
-ONE_EACH = {"charliecloud": 1000, "podman": 200}  # such that the loop takes seconds, and a run's own latency counts as in a real run
+ONE_EACH = {
+    "charliecloud": 1000,
+    "podman": 200,
+}  # such that the loop takes seconds, and a run's own latency counts as in a real run
 ROUNDS = {"charliecloud": 5, "podman": 3}
 WANTING, RUNS = 500, 5  # tasks that want one image, and the runs that they come in, all at once
 LARGE_MB = 500
@@ -25,7 +30,9 @@ LARGE = "large"
 
 
 def measure() -> Figures:
-    """session_ratio and container_ratio of each runtime, first those of the one that starts quickest; image_preparations."""
+    """session_ratio and container_ratio of each runtime, first those of the one that starts quickest;
+    image_preparations.
+    """
     subprocess.run([INSTALL], check=True, stdin=subprocess.DEVNULL, capture_output=True)
     rounds: dict[str, Any] = {}
     figures: Figures = {}
@@ -58,12 +65,17 @@ def _true(place: Path, name: str, registry: TestRegistry, rounds: dict[str, Any]
         run(20, Session.NONE)  # the node has the image now
         alone.loop(20, "/bin/true")
         start_s = min(timed(lambda: alone.loop(1, "/bin/true")) for _ in range(3))
-        sessions = bracketed(lambda: run(IN_SESSIONS, Session.SHELL), lambda: run(IN_SESSIONS, Session.SHELL, "none"), ROUNDS[name])
+        sessions = bracketed(
+            lambda: run(IN_SESSIONS, Session.SHELL), lambda: run(IN_SESSIONS, Session.SHELL, "none"), ROUNDS[name]
+        )
         single = bracketed(
-            lambda: run(number, Session.NONE, warm=True), lambda: timed(lambda: alone.loop(number, "/bin/true")), ROUNDS[name]
+            lambda: run(number, Session.NONE, warm=True),
+            lambda: timed(lambda: alone.loop(number, "/bin/true")),
+            ROUNDS[name],
         )
         of_sessions, of_single = (
-            _processor_time(ours, app, tasks, session) for tasks, session in ((IN_SESSIONS, Session.SHELL), (number, Session.NONE))
+            _processor_time(ours, app, tasks, session)
+            for tasks, session in ((IN_SESSIONS, Session.SHELL), (number, Session.NONE))
         )
     shares = {"sessions": of_sessions, "single": of_single}
     rounds[name] = {"sessions": sessions, "single": single, "processor_time": shares}
@@ -77,7 +89,9 @@ def _true(place: Path, name: str, registry: TestRegistry, rounds: dict[str, Any]
 
 def _processor_time(ours: Room, app: str, tasks: int, session: Session) -> dict[str, float]:
     """Whose the processor is during a run, with an agent and its sessions there before."""
-    requests = [AppRun(app=app, over=[{"i": i} for i in range(number)], session=session, image=BOX) for number in (CORES, tasks)]
+    requests = [
+        AppRun(app=app, over=[{"i": i} for i in range(number)], session=session, image=BOX) for number in (CORES, tasks)
+    ]
     ours.run(requests[0])
     with parts() as spent:
         ours.run(requests[1], warm=True)
@@ -85,7 +99,9 @@ def _processor_time(ours: Room, app: str, tasks: int, session: Session) -> dict[
 
 
 def _preparations(place: Path, registry: TestRegistry, rounds: dict[str, Any]) -> Figures:
-    """How often an image of 500 MB is prepared for 500 tasks that all want it before it is there, and how often for 500 more."""
+    """How often an image of 500 MB is prepared for 500 tasks that all want it before it is there, and how often for 500
+    more.
+    """
     _push_large(place, registry)
     with room(place / LARGE, "charliecloud", registry) as ours:
         app = true_app(place / LARGE)

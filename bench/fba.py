@@ -1,4 +1,5 @@
-"""FBA on iJO1366: workers against one process per task, against COBRApy's own double_gene_deletion on two processes, and
+"""FBA on iJO1366: workers against one process per task, against COBRApy's own double_gene_deletion on two processes,
+and
 against the leanest loop that anyone could write."""
 
 from __future__ import annotations
@@ -38,13 +39,15 @@ began = time.perf_counter()
 from cobra.flux_analysis import double_gene_deletion
 from cobra.io import load_model
 if __name__ == "__main__":
-    first, second = (list(dict.fromkeys(column)) for column in zip(*(row["genes"].split("+") for row in csv.DictReader(open(sys.argv[1])))))
+    pairs = [row["genes"].split("+") for row in csv.DictReader(open(sys.argv[1]))]
+    first, second = (list(dict.fromkeys(column)) for column in zip(*pairs))
     table = double_gene_deletion(load_model("iJO1366"), first, second, processes=2)
     assert len(table) == len(first) * len(second)
     print(time.perf_counter() - began)
 """
 
-#: Every second pair from the given one on: the same calls of GLPK as our worker's, on the same cached model, and an answer a line.
+#: Every second pair from the given one on: the same calls of GLPK as our worker's, on the same cached model, and an
+#: answer a line.
 _BARE = """
 import csv, json, sys
 sys.path.insert(0, sys.argv[1])
@@ -78,7 +81,9 @@ def ours(table: Path, session: str) -> float:
 
 
 def ours_warm(table: Path, spent: list[Parts]) -> float:
-    """Seconds from submission to an engine that leads, on a fresh home, until all results are durable; the model is cached."""
+    """Seconds from submission to an engine that leads, on a fresh home, until all results are durable; the model is
+    cached.
+    """
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     with folder() as home:
@@ -94,7 +99,9 @@ def ours_warm(table: Path, spent: list[Parts]) -> float:
 
 def bare(table: Path, answers: Path) -> float:
     """Seconds of two processes that do nothing but solve, half of the pairs each; the model is cached."""
-    commands = [[sys.executable, "-c", _BARE, str(APP), str(table), f"{answers}.{half}", str(half)] for half in range(2)]
+    commands = [
+        [sys.executable, "-c", _BARE, str(APP), str(table), f"{answers}.{half}", str(half)] for half in range(2)
+    ]
 
     def both() -> None:
         processes = [subprocess.Popen(command) for command in commands]

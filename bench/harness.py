@@ -1,4 +1,6 @@
-"""What all benchmarks share: bracketed timing on a noisy machine, a record of everything measured, an engine room of one's own."""
+"""What all benchmarks share: bracketed timing on a noisy machine, a record of everything measured, an engine room of
+one's own.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ Figures = dict[str, float]
 
 
 def bracketed(measured: Callable[[], float], reference: Callable[[], float], rounds: int) -> list[tuple[float, float]]:
-    """(seconds, seconds of the reference) per round; the reference is the mean of a run before and one after, so that drift cancels."""
+    """(seconds, seconds of the reference) per round; the reference is the mean of a run before and one after, so that
+    drift cancels.
+    """
     pairs = []
     before = reference()
     for _ in range(rounds):
@@ -43,7 +47,9 @@ def bracketed(measured: Callable[[], float], reference: Callable[[], float], rou
 def bracketed_by(
     references: Mapping[str, Callable[[], float]], measured: Callable[[], float], rounds: int
 ) -> dict[str, list[tuple[float, float]]]:
-    """Like ``bracketed`` with several references, all of them before and after each run of what is measured: name → rounds."""
+    """Like ``bracketed`` with several references, all of them before and after each run of what is measured: name →
+    rounds.
+    """
     pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in references}
     before = {name: reference() for name, reference in references.items()}
     for _ in range(rounds):
@@ -94,12 +100,16 @@ def true_app(home: Path) -> str:
     """An app that runs /bin/true, with one parameter."""
     app = home / "true"
     app.mkdir()
-    (app / "app.yaml").write_text("packhorse: 1\nname: 'true'\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n")
+    (app / "app.yaml").write_text(
+        "packhorse: 1\nname: 'true'\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n"
+    )
     return str(app)
 
 
 def complete(room: Embedded, request: AppRun, rows: Iterable[Mapping[str, Any]]) -> float:
-    """Seconds from submission to an engine that runs until the run's end is in the store; every task must be complete."""
+    """Seconds from submission to an engine that runs until the run's end is in the store; every task must be
+    complete.
+    """
     began = time.perf_counter()
     view = room.service.submit(room.user, request, rows)
     while not view.ended:

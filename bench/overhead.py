@@ -1,4 +1,6 @@
-"""5000 × /bin/true, from submission to every result durable in the store with logs and usage captured, against xargs and peers."""
+"""5000 × /bin/true, from submission to every result durable in the store with logs and usage captured, against xargs
+and peers.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,10 @@ _AGENT = "/agents/agent-"
 
 @dataclass
 class Parts:
-    """Processor seconds, and the seconds that went by. ``rest_s`` is that of tasks, and of the kernel and others of the machine."""
+    """Processor seconds, and the seconds that went by.
+
+    ``rest_s`` is that of tasks, and of the kernel and others of the machine.
+    """
 
     wall_s: float = 0.0
     engine_s: float = 0.0
@@ -31,7 +34,10 @@ class Parts:
 
 @contextmanager
 def parts() -> Iterator[Parts]:
-    """Filled in at the end. The engine is this process, or the server that it started; agents must still be there (they linger)."""
+    """Filled in at the end.
+
+    The engine is this process, or the server that it started; agents must still be there (they linger).
+    """
     found = Parts()
     before, began = _look(), time.perf_counter()
     yield found

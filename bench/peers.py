@@ -28,7 +28,8 @@ executor = HighThroughputExecutor(
 @bash_app
 def true():
     return "/bin/true"
-with parsl.load(Config(executors=[executor], run_dir=folder, initialize_logging=False, strategy="none", usage_tracking=0)):
+options = {"initialize_logging": False, "strategy": "none", "usage_tracking": 0}
+with parsl.load(Config(executors=[executor], run_dir=folder, **options)):
     wait([true() for _ in range(4)])
     began = time.perf_counter()
     futures = [true() for _ in range(number)]

@@ -1,4 +1,6 @@
-"""Many tasks through Slurm: against one job each, an array and steps in one allocation; scheduler commands; how soon an end is seen."""
+"""Many tasks through Slurm: against one job each, an array and steps in one allocation; scheduler commands; how soon an
+end is seen.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +61,17 @@ class Room:
         config = load_config(Path(cluster.environment["PACKHORSE_CONFIG"])).sites["testcluster"]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = {**config.env, "PATH": path, "XDG_CACHE_HOME": str(self.folder / "cache")}
-        self.site = site_from("testcluster", config.model_copy(update={"root": self.folder / "site", "env": env}), self.folder)
+        self.site = site_from(
+            "testcluster", config.model_copy(update={"root": self.folder / "site", "env": env}), self.folder
+        )
         self.transport = CountingTransport(self.site.composer)
         self.site.transport = self.transport
 
     def run(self, request: AppRun, rows: Rows, *, to_the_last: bool = False) -> float:
-        """Seconds until every result is durable. ``to_the_last``: the engine then works on until no allocation is left."""
+        """Seconds until every result is durable.
+
+        ``to_the_last``: the engine then works on until no allocation is left.
+        """
         room = Embedded(self.folder / "home", sites=[self.site])
         with room.run_engine() as engine:
             engine.leading.wait(10)
@@ -77,7 +84,9 @@ class Room:
 
     def run_true(self, number: int, *, to_the_last: bool = False) -> float:
         """Seconds of so many × /bin/true."""
-        return self.run(AppRun(app=true_app(self.folder)), ({"i": index} for index in range(number)), to_the_last=to_the_last)
+        return self.run(
+            AppRun(app=true_app(self.folder)), ({"i": index} for index in range(number)), to_the_last=to_the_last
+        )
 
     def scheduler_commands(self) -> dict[str, int]:
         """How often each of Slurm's commands was given, by the engine or by an allocation's own script."""
@@ -117,7 +126,9 @@ def _cluster() -> Iterator[TestCluster]:
 
 def _true(cluster: TestCluster, rounds: dict[str, Any]) -> Figures:
     ways = peers(cluster.folder("peers"), NODES, CORES, MEMORY_MB)
-    references = {name: lambda name=name: extrapolated(ways[name], ["/bin/true"] * SAMPLES[name], TASKS) for name in ways}
+    references = {
+        name: lambda name=name: extrapolated(ways[name], ["/bin/true"] * SAMPLES[name], TASKS) for name in ways
+    }
     rounds["true"] = found = bracketed_by(references, lambda: Room(cluster).run_true(TASKS), ROUNDS)
     figures = {f"slurm_vs_{name}": round(1 / ratio(pairs), 1) for name, pairs in found.items()}
     return {"slurm_ms_per_task": round(median(took for took, _ in found["array"]) / TASKS * 1000, 3), **figures}
@@ -126,7 +137,11 @@ def _true(cluster: TestCluster, rounds: dict[str, Any]) -> Figures:
 def _commands(cluster: TestCluster, rounds: dict[str, Any]) -> Figures:
     figures: Figures = {}
     rounds["scheduler_commands"] = {}
-    for number, name in ((FEW, f"scheduler_commands_{FEW}"), (TASKS, "scheduler_commands"), (MANY, f"scheduler_commands_{MANY}")):
+    for number, name in (
+        (FEW, f"scheduler_commands_{FEW}"),
+        (TASKS, "scheduler_commands"),
+        (MANY, f"scheduler_commands_{MANY}"),
+    ):
         room = Room(cluster)
         took = room.run_true(number, to_the_last=True)
         given = room.scheduler_commands()
@@ -154,4 +169,7 @@ def _ends(cluster: TestCluster, rounds: dict[str, Any]) -> Figures:
     rounds["s_from_cause_to_ending_ended_visible"] = found = ends(cluster.folder("ends"), NODES * CORES)
     after = {way: [visible - ended for _, ended, visible in seen] for way, seen in found.items()}
     figures = {f"slurm_{way}_to_visible_s": round(median(delays), 2) for way, delays in after.items()}
-    return {**figures, "slurm_end_to_visible_s": round(median(delay for delays in after.values() for delay in delays), 2)}
+    return {
+        **figures,
+        "slurm_end_to_visible_s": round(median(delay for delays in after.values() for delay in delays), 2),
+    }

@@ -16,7 +16,9 @@ from packhorse.domain.failures import FailureClass
 from packhorse.domain.states import TaskState
 
 QUIET_S = 20.0  # in which nothing happens before the first job ends: the scheduler is asked ever more rarely meanwhile
-APART_S = 5.0  # from one end to the next, so that together they fall on every moment between two questions to the scheduler
+APART_S = (
+    5.0  # from one end to the next, so that together they fall on every moment between two questions to the scheduler
+)
 GIVE_UP_S = 60.0
 ENDINGS = ("canceled", "killed")
 _AT_WORK = {"PENDING", "CONFIGURING", "RUNNING"}
@@ -27,10 +29,12 @@ Seen = tuple[float, float, float]
 
 
 def ends(folder: Path, jobs: int) -> dict[str, list[Seen]]:
-    """By ending, for each of ``jobs`` jobs, seconds from the cause until Slurm says that it ends, until it has ended with its last process
+    """By ending, for each of ``jobs`` jobs, seconds from the cause until Slurm says that it ends, until it has ended
+    with its last process
     (it is no longer COMPLETING), and until the API says that its run has ended with its task.
 
-    Each job runs one task that sleeps, at a site of its own, so that no end lets the engine look after another one sooner. squeue and the
+    Each job runs one task that sleeps, at a site of its own, so that no end lets the engine look after another one
+    sooner. squeue and the
     API are asked in turn, some ten times a second.
     """
     names = [f"cluster{number}" for number in range(jobs)]
@@ -45,7 +49,9 @@ def ends(folder: Path, jobs: int) -> dict[str, list[Seen]]:
         give_up = time.monotonic() + GIVE_UP_S
         while not all(view.counts == {TaskState.RUNNING: 1} for view in client.runs()):
             if time.monotonic() > give_up:
-                raise RuntimeError(f"after {GIVE_UP_S:g} s not all tasks run: {[view.counts for view in client.runs()]}")
+                raise RuntimeError(
+                    f"after {GIVE_UP_S:g} s not all tasks run: {[view.counts for view in client.runs()]}"
+                )
             time.sleep(0.1)
         time.sleep(QUIET_S)
         spools = [next((folder / name / "spool").iterdir()) for name in names]
@@ -53,7 +59,9 @@ def ends(folder: Path, jobs: int) -> dict[str, list[Seen]]:
 
 
 def _end(job: Path, way: str) -> None:
-    """Ends the job of a spool. Slurm gives one that is canceled time to drain; one whose script is killed takes all it runs along at once,
+    """Ends the job of a spool.
+
+    Slurm gives one that is canceled time to drain; one whose script is killed takes all it runs along at once,
     and no agent says a word."""
     if way == "canceled":
         subprocess.run(["scancel", f"--name={job.name}"], check=True)
@@ -99,4 +107,7 @@ def _states() -> dict[str, str]:
 
 def _site(name: str, folder: Path) -> str:
     """Its part of the configuration file."""
-    return f'[sites.{name}]\nscheduler = "slurm"\nroot = {json.dumps(str(folder / name))}\npython = {json.dumps(sys.executable)}\n'
+    return (
+        f'[sites.{name}]\nscheduler = "slurm"\nroot = {json.dumps(str(folder / name))}\npython ='
+        f" {json.dumps(sys.executable)}\n"
+    )

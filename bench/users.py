@@ -1,4 +1,6 @@
-"""Forty users at once, each with runs of their own and waiting for them, compared with one user who runs as many tasks in one run."""
+"""Forty users at once, each with runs of their own and waiting for them, compared with one user who runs as many tasks
+in one run.
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,9 @@ settings.load_profile("packhorse")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what uses the cluster: these tests break it, and so run in one process; the others run beside them in another."""
+    """Marks what uses the cluster: these tests break it, and so run in one process; the others run beside them in
+    another.
+    """
     for item in items:
         if "slurm" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cluster)

@@ -25,8 +25,13 @@ MEMORY_FOR_GRAPH = 0.8
 """Part of the memory granted that MEGAHIT may fill with the graph; reads and the program itself need the rest."""
 
 
-def megahit_command(reads1: Path, reads2: Path, min_contig_bp: int, threads: float, memory_gb: float | None) -> list[str]:
-    """MEGAHIT's command. It takes whole threads, and bytes; without a limit it would take nine tenths of the machine."""
+def megahit_command(
+    reads1: Path, reads2: Path, min_contig_bp: int, threads: float, memory_gb: float | None
+) -> list[str]:
+    """MEGAHIT's command.
+
+    It takes whole threads, and bytes; without a limit it would take nine tenths of the machine.
+    """
     memory = [] if memory_gb is None else ["-m", str(int(memory_gb * 1e9 * MEMORY_FOR_GRAPH))]
     return [
         "megahit", "-1", str(reads1), "-2", str(reads2), "-o", str(FOLDER), "--min-contig-len", str(min_contig_bp),
@@ -43,7 +48,11 @@ def assemble(sample: str, reads1: Path, reads2: Path, genome: Path | None, min_c
     contigs = [Genome(f"{sample}_{number}", contig.sequence) for number, contig in enumerate(found, 1)]
     write_fasta(CONTIGS, contigs)
     if genome is None:
-        return {"sample": sample, **contig_statistics(len(contig.sequence) for contig in contigs), "genome_fraction": None}
+        return {
+            "sample": sample,
+            **contig_statistics(len(contig.sequence) for contig in contigs),
+            "genome_fraction": None,
+        }
     return {"sample": sample, **compare(CONTIGS, genome, max(1, int(threads)))}
 
 
@@ -61,9 +70,14 @@ def main() -> int:
     if not given.sample or any(letter.isspace() or letter in "/>," for letter in given.sample):
         parser.error(f"the sample's name '{given.sample}' is empty, or has a space, '/', '>' or ',' in it")
     try:
-        report = assemble(given.sample, given.reads1, given.reads2, given.genome, given.min_contig, given.threads, given.memory_gb)
+        report = assemble(
+            given.sample, given.reads1, given.reads2, given.genome, given.min_contig, given.threads, given.memory_gb
+        )
     except FileNotFoundError as error:
-        print(f"{error.filename} is not here. MEGAHIT and minimap2 have to be installed (Debian: megahit, minimap2).", file=sys.stderr)
+        print(
+            f"{error.filename} is not here. MEGAHIT and minimap2 have to be installed (Debian: megahit, minimap2).",
+            file=sys.stderr,
+        )
         return 127
     except subprocess.CalledProcessError as error:
         print(f"{error.cmd[0]} ended with {error.returncode}. {(error.stderr or '').strip()[-500:]}", file=sys.stderr)

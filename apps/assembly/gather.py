@@ -17,8 +17,17 @@ from statistics import median
 from typing import Any
 
 COLUMNS = (
-    "sample", "state", "contigs", "n50_bp", "total_bp", "largest_bp", "genome_fraction", "misassembled", "differences_per_100kbp", "reason",
-)  # fmt: skip
+    "sample",
+    "state",
+    "contigs",
+    "n50_bp",
+    "total_bp",
+    "largest_bp",
+    "genome_fraction",
+    "misassembled",
+    "differences_per_100kbp",
+    "reason",
+)
 
 
 def gather(results: Path, table: Path) -> dict[str, Any]:

@@ -1,6 +1,9 @@
-"""Genomes, and reads simulated from them. The same file lies in each app that needs it: an app's folder is copied alone.
+"""Genomes, and reads simulated from them.
 
-The genomes are real: complete bacterial chromosomes that Debian's package ``ragout-examples`` ships (see the README). Reads are
+The same file lies in each app that needs it: an app's folder is copied alone.
+
+The genomes are real: complete bacterial chromosomes that Debian's package ``ragout-examples`` ships (see the README).
+Reads are
 simulated by ART (Huang et al. 2012, doi:10.1093/bioinformatics/btr708), from Debian's ``art-nextgen-simulation-tools``.
 """
 
@@ -65,14 +68,20 @@ def write_fasta(path: Path, genomes: Iterable[Genome]) -> None:
 def find_genomes(folder: Path = GENOMES) -> list[Genome]:
     """The longest sequence (the main chromosome) of each FASTA file, named ``species_strain``, species by turns.
 
-    A folder that is not the package's own may hold its FASTA files directly. Raises FileNotFoundError where there are none.
+    A folder that is not the package's own may hold its FASTA files directly. Raises FileNotFoundError where there are
+    none.
     """
     by_species: dict[str, list[Path]] = {}
     for path in sorted([*folder.glob(PATTERN), *folder.glob("*.fa*"), *folder.glob("*.fna*")]):
         by_species.setdefault(path.parts[-3] if path.parent.name == "references" else "", []).append(path)
     if not by_species:
         raise FileNotFoundError(f"There are no genomes in {folder}. Debian's package ragout-examples brings them.")
-    turns = [path for turn in range(max(map(len, by_species.values()))) for paths in by_species.values() for path in paths[turn : turn + 1]]
+    turns = [
+        path
+        for turn in range(max(map(len, by_species.values())))
+        for paths in by_species.values()
+        for path in paths[turn : turn + 1]
+    ]
     return [_chromosome(path) for path in turns]
 
 
@@ -84,15 +93,39 @@ def _chromosome(path: Path) -> Genome:
 
 
 def art_command(genome: Path, prefix: str, coverage: float, seed: int) -> list[str]:
-    """ART's command for pairs as a HiSeq 2500 reads them: its error profile, its qualities. The same seed gives the same reads."""
+    """ART's command for pairs as a HiSeq 2500 reads them: its error profile, its qualities.
+
+    The same seed gives the same reads.
+    """
     return [
-        "art_illumina", "-q", "-na", "-ss", "HS25", "-p", "-l", str(READ_BP), "-m", str(FRAGMENT_BP), "-s", str(FRAGMENT_SD_BP),
-        "-f", f"{coverage:g}", "-rs", str(seed), "-i", str(genome), "-o", prefix,
-    ]  # fmt: skip
+        "art_illumina",
+        "-q",
+        "-na",
+        "-ss",
+        "HS25",
+        "-p",
+        "-l",
+        str(READ_BP),
+        "-m",
+        str(FRAGMENT_BP),
+        "-s",
+        str(FRAGMENT_SD_BP),
+        "-f",
+        f"{coverage:g}",
+        "-rs",
+        str(seed),
+        "-i",
+        str(genome),
+        "-o",
+        prefix,
+    ]
 
 
 def simulate_reads(genomes: Sequence[tuple[Path, float]], reads1: Path, reads2: Path, seed: int) -> int:
-    """Simulates pairs from (FASTA file, coverage) into two FASTQ files, one genome after the other. Returns the number of pairs."""
+    """Simulates pairs from (FASTA file, coverage) into two FASTQ files, one genome after the other.
+
+    Returns the number of pairs.
+    """
     pairs = 0
     prefix = reads1.with_name(f".{reads1.name}.part")
     parts = (Path(f"{prefix}1.fq"), Path(f"{prefix}2.fq"))

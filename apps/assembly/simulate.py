@@ -3,8 +3,10 @@
     python3 simulate.py --samples 100 --part-bp 100000 --folder samples
     packhorse run apps/assembly --over samples/table.csv
 
-Sample after sample takes the next real genome, species by turns: the whole of it, or with ``--part-bp`` a piece that no other sample
-has. When there is nothing new left, copies follow with random substitutions at ``--mutation``, and their names say so (``_mut``).
+Sample after sample takes the next real genome, species by turns: the whole of it, or with ``--part-bp`` a piece that no
+other sample
+has. When there is nothing new left, copies follow with random substitutions at ``--mutation``, and their names say so
+(``_mut``).
 The same arguments give the same files.
 """
 
@@ -85,7 +87,9 @@ def main() -> int:
         parser.error(str(error))
     if given.part_bp is not None and all(len(genome.sequence) < given.part_bp for genome in found):
         parser.error(f"no genome is as long as {given.part_bp} bp")
-    table = make_samples(given.folder, plan_samples(found, given.part_bp, given.mutation), given.samples, given.coverage, given.seed)
+    table = make_samples(
+        given.folder, plan_samples(found, given.part_bp, given.mutation), given.samples, given.coverage, given.seed
+    )
     print(table)
     return 0
 

@@ -1,7 +1,8 @@
 """Growth rate of a metabolic model with genes deleted or its medium changed, by flux balance analysis.
 
 One model a process:      python3 fba.py --model iJO1366 --genes b0002+b0003
-Many models a process:    python3 fba.py --persistent_worker   (Bazel's JSON persistent worker protocol on stdin and stdout)
+Many models a process:    python3 fba.py --persistent_worker   (Bazel's JSON persistent worker protocol on stdin and
+stdout)
 
 The answer is one JSON object: {"growth": 0.982, "status": "optimal", "reactions_off": 0}; growth in h⁻¹.
 """
@@ -35,7 +36,9 @@ def parser() -> argparse.ArgumentParser:
     """The program's arguments, of one process and of one request alike."""
     it = _Parser(prog="fba.py", description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     it.add_argument("--model", choices=lp.MODELS, default=lp.MODELS[0])
-    it.add_argument("--genes", default="", help="ids of the genes to delete, joined by '+' or spaces; none: the wild type")
+    it.add_argument(
+        "--genes", default="", help="ids of the genes to delete, joined by '+' or spaces; none: the wild type"
+    )
     it.add_argument("--medium", default="", help="changes to the medium: EXCHANGE=UPTAKE (mmol gDW⁻¹ h⁻¹) or a name "
                     f"({', '.join(lp.MEDIA)}), joined by commas")  # fmt: skip
     return it
@@ -53,7 +56,9 @@ def parse_medium(text: str) -> dict[str, float]:
         exchange, equals, amount = part.partition("=")
         if not equals:
             if part not in lp.MEDIA:
-                raise UsageError(f"'{part}' is neither EXCHANGE=UPTAKE nor a medium that has a name ({', '.join(lp.MEDIA)}).")
+                raise UsageError(
+                    f"'{part}' is neither EXCHANGE=UPTAKE nor a medium that has a name ({', '.join(lp.MEDIA)})."
+                )
             medium.update(lp.MEDIA[part])
             continue
         try:
@@ -113,7 +118,10 @@ def serve(requests: IO[bytes], responses: IO[bytes]) -> None:
 
 
 def main() -> int:
-    """Runs as one process or as a worker. Only answers go to the real stdout; all else that is printed goes to stderr."""
+    """Runs as one process or as a worker.
+
+    Only answers go to the real stdout; all else that is printed goes to stderr.
+    """
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     arguments = sys.argv[1:]

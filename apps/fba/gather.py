@@ -21,7 +21,9 @@ from fba import parse_genes
 
 COLUMNS = ("index", "task", "state", "model", "genes", "medium", "growth_per_h", "status", "reactions_off", "reason")
 NO_GROWTH = 0.01
-"""Below this part of the wild type's growth rate (of the largest one seen, if there is no wild type) a cell does not grow."""
+"""Below this part of the wild type's growth rate (of the largest one seen, if there is no wild type) a cell does not
+grow.
+"""
 MEDIA_SHOWN = 40
 MAP_GENES = 100
 NAMED_GENES = 50
@@ -85,7 +87,11 @@ def gather(results: Path, table: Path) -> tuple[dict[str, Growth], Counter[str]]
         for line in lines:
             task: dict[str, Any] = json.loads(line)
             params, result = task.get("params") or {}, task.get("result") or {}
-            model, genes, medium = params.get("model") or "iJO1366", params.get("genes") or "", params.get("medium") or ""
+            model, genes, medium = (
+                params.get("model") or "iJO1366",
+                params.get("genes") or "",
+                params.get("medium") or "",
+            )
             states[task["state"]] += 1
             if result:
                 rate = max(0.0, result.get("growth") or 0.0)  # a solver's zero may be -1e-15
@@ -98,7 +104,10 @@ def gather(results: Path, table: Path) -> tuple[dict[str, Growth], Counter[str]]
 
 
 def draw(models: dict[str, Growth], states: Counter[str], plot: Path) -> None:
-    """The picture: distribution of growth rates, double deletions as a map, media. Of several models that with most tasks."""
+    """The picture: distribution of growth rates, double deletions as a map, media.
+
+    Of several models that with most tasks.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -112,13 +121,19 @@ def draw(models: dict[str, Growth], states: Counter[str], plot: Path) -> None:
     _media(figure.add_subplot(areas[:, 1]), growth)
     counts = ", ".join(f"{number:,} {state.lower().replace('_', ' ')}" for state, number in states.most_common())
     others = f" (shown: {growth.tasks:,} of {name})" if len(models) > 1 else ""
-    figure.suptitle(f"{name}: growth predicted by flux balance analysis · tasks: {counts or 'none'}{others}", fontsize=13)
+    figure.suptitle(
+        f"{name}: growth predicted by flux balance analysis · tasks: {counts or 'none'}{others}", fontsize=13
+    )
     figure.savefig(plot, dpi=110)
     plt.close(figure)
 
 
 def _distribution(axes: Any, growth: Growth) -> None:
-    kinds = {"single deletions": list(growth.single.values()), "double deletions": growth.pair_growth, "media": list(growth.media.values())}
+    kinds = {
+        "single deletions": list(growth.single.values()),
+        "double deletions": growth.pair_growth,
+        "media": list(growth.media.values()),
+    }
     top = max((max(values) for values in kinds.values() if values), default=1.0) or 1.0
     edges = [top * k / 50 for k in range(51)]
     for (kind, values), colour in zip(kinds.items(), ("#1b6ca8", "#d1495b", "#3a7d44"), strict=True):
@@ -156,12 +171,16 @@ def _map(figure: Any, axes: Any, growth: Growth) -> None:
     marks = [(place[x], place[y]) for a, b in lethal if a in place and b in place for x, y in ((a, b), (b, a))]
     if marks:
         label = f"synthetic lethal: {len(marks) // 2} pairs here"
-        axes.scatter(*zip(*marks, strict=True), s=26, facecolors="none", edgecolors="#ff3b30", linewidths=1.3, label=label)
+        axes.scatter(
+            *zip(*marks, strict=True), s=26, facecolors="none", edgecolors="#ff3b30", linewidths=1.3, label=label
+        )
         axes.legend(loc="upper left", fontsize=9, framealpha=0.9)
     named = genes if len(genes) <= NAMED_GENES else sorted({genes[x] for x, _ in marks}, key=place.__getitem__)
     axes.set_xticks([place[gene] for gene in named], named, rotation=90, fontsize=7)
     axes.set_yticks([place[gene] for gene in named], named, fontsize=7)
-    axes.set(title=title, xlabel=f"{len(genes)} genes by growth without each alone (the diagonal)", ylabel="second gene")
+    axes.set(
+        title=title, xlabel=f"{len(genes)} genes by growth without each alone (the diagonal)", ylabel="second gene"
+    )
 
 
 def _media(axes: Any, growth: Growth) -> None:
@@ -169,14 +188,20 @@ def _media(axes: Any, growth: Growth) -> None:
     pairs: dict[str, dict[bool, float]] = {}
     for medium, rate in growth.media.items():
         rest = [part for part in medium.split(",") if part != ANAEROBIC]
-        label = ", ".join(part.removeprefix("EX_").replace("_e=", " ") for part in rest if not part.endswith("=0")) or "default"
+        label = (
+            ", ".join(part.removeprefix("EX_").replace("_e=", " ") for part in rest if not part.endswith("=0"))
+            or "default"
+        )
         pairs.setdefault(label, {})[ANAEROBIC in medium.split(",")] = rate
     if growth.wild_type is not None and pairs:
         pairs.setdefault("default", {})[False] = growth.wild_type
     order = sorted(pairs, key=lambda label: max(pairs[label].values()))
     more = len(order) - MEDIA_SHOWN
     order = order[-MEDIA_SHOWN:]
-    for shift, anaerobic, colour, label in ((0.2, False, "#3a7d44", "as oxygen is in the medium"), (-0.2, True, "#8d6a9f", ANAEROBIC)):
+    for shift, anaerobic, colour, label in (
+        (0.2, False, "#3a7d44", "as oxygen is in the medium"),
+        (-0.2, True, "#8d6a9f", ANAEROBIC),
+    ):
         bars = [(k + shift, pairs[medium][anaerobic]) for k, medium in enumerate(order) if anaerobic in pairs[medium]]
         if bars:
             axes.barh(*zip(*bars, strict=True), height=0.4, color=colour, label=label)

@@ -1,11 +1,14 @@
 """The linear programme behind a metabolic model: built by COBRApy once, kept in a cache, solved by GLPK.
 
-COBRApy reads the model and composes its LP (4 s and 400 MB for iJO1366, after 2 s of imports). What a deletion or a change
-of medium needs of it is small: the LP's columns, rows and coefficients, the wild type's optimal basis, the gene rules and the
+COBRApy reads the model and composes its LP (4 s and 400 MB for iJO1366, after 2 s of imports). What a deletion or a
+change
+of medium needs of it is small: the LP's columns, rows and coefficients, the wild type's optimal basis, the gene rules
+and the
 exchange reactions. These are taken out of the COBRApy model as they are and written to a cache as JSON, so that every
 worker but the first starts in 0.1 s.
 
-Each problem is solved on a fresh copy of the wild type's LP, so nothing has to be undone afterwards and an answer does not
+Each problem is solved on a fresh copy of the wild type's LP, so nothing has to be undone afterwards and an answer does
+not
 depend on what the worker solved before it. From the wild type's basis the dual simplex needs a few iterations.
 """
 
@@ -56,7 +59,8 @@ class Model:
     def grow(self, genes: list[str], medium: dict[str, float]) -> dict[str, Any]:
         """The growth rate (h⁻¹) with ``genes`` deleted and the uptake bounds of ``medium`` laid over the model's own.
 
-        ``growth`` is None where there is no optimum; ``status`` says why, in COBRApy's words (``infeasible``: the cell cannot
+        ``growth`` is None where there is no optimum; ``status`` says why, in COBRApy's words (``infeasible``: the cell
+        cannot
         even meet its maintenance). ``reactions_off`` counts the reactions that the deletion disables.
         Raises FbaError for a gene or an exchange that the model does not have.
         """
@@ -80,7 +84,9 @@ class Model:
         return [reaction for reaction in touched if not _works(self._rules[reaction], gone)]
 
     def _uptake(self, exchange: str, uptake: float) -> Iterator[tuple[int, tuple[float, float]]]:
-        """The bounds of an exchange reaction's two columns at an uptake bound, as COBRApy's ``Model.medium`` sets them."""
+        """The bounds of an exchange reaction's two columns at an uptake bound, as COBRApy's ``Model.medium`` sets
+        them.
+        """
         if exchange not in self.exchanges:
             raise FbaError(f"{self.name} has no exchange reaction '{exchange}'. {_hint(exchange, self.exchanges)}")
         consumes, lower, upper = self.exchanges[exchange]
@@ -114,7 +120,10 @@ class Model:
 
 
 def load(name: str) -> Model:
-    """The model ``name`` from the cache, or through COBRApy (which fills the cache). Raises FbaError if there is neither."""
+    """The model ``name`` from the cache, or through COBRApy (which fills the cache).
+
+    Raises FbaError if there is neither.
+    """
     if name not in MODELS:
         raise FbaError(f"There is no model '{name}'; there are {', '.join(MODELS)}.")
     path = _cache_path(name)
@@ -143,7 +152,9 @@ def build(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "genes": {gene.id: sorted(reaction.id for reaction in gene.reactions) for gene in model.genes},
-        "rules": {reaction.id: _rule(reaction.gpr.body) for reaction in model.reactions if reaction.gpr.body is not None},
+        "rules": {
+            reaction.id: _rule(reaction.gpr.body) for reaction in model.reactions if reaction.gpr.body is not None
+        },
         "columns": {reaction.id: [number[reaction.id], number[reaction.reverse_id]] for reaction in model.reactions},
         "exchanges": {each.id: [bool(each.reactants), each.lower_bound, each.upper_bound] for each in model.exchanges},
         "lp": lp,
@@ -165,7 +176,9 @@ def _works(rule: Any, gone: set[str]) -> bool:
 
 
 def _dump_lp(glpk: Any, lp: Any) -> dict[str, Any]:
-    """A GLPK problem as JSON: bounds, objective, coefficients by row, and the status of each row and column in the basis."""
+    """A GLPK problem as JSON: bounds, objective, coefficients by row, and the status of each row and column in the
+    basis.
+    """
     rows, columns = glpk.glp_get_num_rows(lp), glpk.glp_get_num_cols(lp)
     indices, values = glpk.intArray(columns + 1), glpk.doubleArray(columns + 1)
     coefficients = []
@@ -176,16 +189,26 @@ def _dump_lp(glpk: Any, lp: Any) -> dict[str, Any]:
         "direction": glpk.glp_get_obj_dir(lp),
         "constant": glpk.glp_get_obj_coef(lp, 0),
         "rows": [
-            [glpk.glp_get_row_type(lp, i), glpk.glp_get_row_lb(lp, i), glpk.glp_get_row_ub(lp, i), glpk.glp_get_row_stat(lp, i)]
+            [
+                glpk.glp_get_row_type(lp, i),
+                glpk.glp_get_row_lb(lp, i),
+                glpk.glp_get_row_ub(lp, i),
+                glpk.glp_get_row_stat(lp, i),
+            ]
             for i in range(1, rows + 1)
         ],
         "columns": [
-            [glpk.glp_get_col_type(lp, j), glpk.glp_get_col_lb(lp, j), glpk.glp_get_col_ub(lp, j), glpk.glp_get_col_stat(lp, j),
-             glpk.glp_get_obj_coef(lp, j)]
+            [
+                glpk.glp_get_col_type(lp, j),
+                glpk.glp_get_col_lb(lp, j),
+                glpk.glp_get_col_ub(lp, j),
+                glpk.glp_get_col_stat(lp, j),
+                glpk.glp_get_obj_coef(lp, j),
+            ]
             for j in range(1, columns + 1)
         ],
         "coefficients": coefficients,
-    }  # fmt: skip
+    }
 
 
 def _load_lp(glpk: Any, data: dict[str, Any]) -> Any:
@@ -225,7 +248,10 @@ def _hint(wrong: str, known: dict[str, Any]) -> str:
 
 
 def _cache_path(name: str) -> Path:
-    """Where the cached model lies. The name holds a hash of all that it is made from, so that nothing stale is ever read."""
+    """Where the cached model lies.
+
+    The name holds a hash of all that it is made from, so that nothing stale is ever read.
+    """
     cobra = importlib.util.find_spec("cobra")
     if cobra is None or not cobra.submodule_search_locations:
         raise FbaError(f"COBRApy is not installed for {sys.executable}. Install it with: pip install 'packhorse[fba]'")

@@ -2,7 +2,8 @@
 
     python3 make_table.py --rows 5000 --output table.csv
 
-The same arguments give the same table. The double deletions are first all pairs of a sample of genes of the central carbon
+The same arguments give the same table. The double deletions are first all pairs of a sample of genes of the central
+carbon
 metabolism (where the model has them), as a block that can be read as a map, then random pairs of all genes.
 """
 
@@ -22,10 +23,46 @@ GLUCOSE = "EX_glc__D_e"
 
 #: Carbon sources, BiGG ids of the metabolites. A model gets those that it has an exchange reaction for.
 CARBON_SOURCES = (
-    "ac", "acald", "acgam", "akg", "ala__L", "arab__L", "asp__L", "cit", "etoh", "fru", "fuc__L", "fum", "gal", "galt", "glcn",
-    "gln__L", "glu__L", "gly", "glyc", "idon__L", "lac__D", "lac__L", "lcts", "mal__L", "malt", "man", "melib", "mnl", "pro__L",
-    "pyr", "rib__D", "rmn", "sbt__D", "ser__L", "succ", "thr__L", "thymd", "tre", "xyl__D",
-)  # fmt: skip
+    "ac",
+    "acald",
+    "acgam",
+    "akg",
+    "ala__L",
+    "arab__L",
+    "asp__L",
+    "cit",
+    "etoh",
+    "fru",
+    "fuc__L",
+    "fum",
+    "gal",
+    "galt",
+    "glcn",
+    "gln__L",
+    "glu__L",
+    "gly",
+    "glyc",
+    "idon__L",
+    "lac__D",
+    "lac__L",
+    "lcts",
+    "mal__L",
+    "malt",
+    "man",
+    "melib",
+    "mnl",
+    "pro__L",
+    "pyr",
+    "rib__D",
+    "rmn",
+    "sbt__D",
+    "ser__L",
+    "succ",
+    "thr__L",
+    "thymd",
+    "tre",
+    "xyl__D",
+)
 GLUCOSE_UPTAKES = (1, 2, 4, 6, 8, 12, 15, 20)
 OXYGEN_UPTAKES = (1, 2, 5, 10, 15, 20)
 

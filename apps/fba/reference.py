@@ -1,9 +1,13 @@
 """The same growth rates by COBRApy's own functions, in one process: what the app has to agree with to 1e-6.
 
-COBRApy starts each problem where the one before it ended, and goes through deletions in the order of a set, which differs from
-process to process. So its answers are not quite a function of the question. In one of five passes over 5000 rows of iJO1366 a
-single row (b0875+b2283) came out 2.4e-6 below its optimum, which exact arithmetic (``glp_exact``) puts where the app has it; in
-the other four passes all rows were within 6e-8 of the app's. A tolerance of 1e-9 is no cure: three such passes differed from
+COBRApy starts each problem where the one before it ended, and goes through deletions in the order of a set, which
+differs from
+process to process. So its answers are not quite a function of the question. In one of five passes over 5000 rows of
+iJO1366 a
+single row (b0875+b2283) came out 2.4e-6 below its optimum, which exact arithmetic (``glp_exact``) puts where the app
+has it; in
+the other four passes all rows were within 6e-8 of the app's. A tolerance of 1e-9 is no cure: three such passes differed
+from
 each other by up to 3e-7. ``alone`` asks for one row with nothing before it.
 """
 
@@ -24,7 +28,10 @@ from fba import parse_genes, parse_medium
 Row = tuple[str, str, str]
 
 SOLVE_S = 20
-"""Seconds after which one solution is given up (no optimum). GLPK was seen to go round in circles in one of them, for minutes."""
+"""Seconds after which one solution is given up (no optimum).
+
+GLPK was seen to go round in circles in one of them, for minutes.
+"""
 
 
 def reference(rows: Iterable[Row]) -> dict[Row, float | None]:
@@ -51,13 +58,17 @@ def _of_one_model(model: Any, name: str, rows: list[Row]) -> dict[Row, float | N
     doubles = {frozenset(genes[row]): row for row in rows if len(genes[row]) == 2 and not row[2]}
     if singles:
         table = single_gene_deletion(model, list(singles), processes=1)
-        growth.update((singles[min(ids)], _number(rate)) for ids, rate in zip(table["ids"], table["growth"], strict=True))
+        growth.update(
+            (singles[min(ids)], _number(rate)) for ids, rate in zip(table["ids"], table["growth"], strict=True)
+        )
     partners: dict[str, list[str]] = {}
     for first, second in map(sorted, doubles):
         partners.setdefault(first, []).append(second)
     for first, seconds in partners.items():
         table = double_gene_deletion(model, [first], seconds, processes=1)
-        growth.update((doubles[frozenset(ids)], _number(rate)) for ids, rate in zip(table["ids"], table["growth"], strict=True))
+        growth.update(
+            (doubles[frozenset(ids)], _number(rate)) for ids, rate in zip(table["ids"], table["growth"], strict=True)
+        )
     for row in rows:
         if row not in growth:
             with model:
@@ -75,7 +86,10 @@ def _number(rate: float) -> float | None:
 def main() -> None:
     """Reads a table (model, genes, medium) and prints it with a column ``growth``."""
     with open(sys.argv[1], newline="", encoding="utf-8") as file:
-        rows = [(row.get("model") or lp.MODELS[0], row.get("genes") or "", row.get("medium") or "") for row in csv.DictReader(file)]
+        rows = [
+            (row.get("model") or lp.MODELS[0], row.get("genes") or "", row.get("medium") or "")
+            for row in csv.DictReader(file)
+        ]
     growth = reference(rows)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("model", "genes", "medium", "growth"))

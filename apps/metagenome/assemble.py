@@ -2,10 +2,14 @@
 
     python3 assemble.py --reads1 reads_1.fq --reads2 reads_2.fq --k 31,51 --ranks 2 [--genomes genomes.fasta] [--resume]
 
-Runs once, on the first node of its allocation, and starts the ranks itself. A round of ABySS has two steps: ``unitigs`` (ABYSS-P on all
-ranks: Simpson et al. 2009, doi:10.1101/gr.089532.108) and ``contigs`` (the rest of ABySS, on this node). A round of Ray (Boisvert et al.
-2012, doi:10.1186/gb-2012-13-12-r122) has one, on all ranks. A finished step leaves a mark and is not repeated with ``--resume``; an
-unfinished one starts anew, whatever files it left. Leaves ``contigs.fasta``, and prints a report as JSON; everything else goes to stderr.
+Runs once, on the first node of its allocation, and starts the ranks itself. A round of ABySS has two steps: ``unitigs``
+(ABYSS-P on all
+ranks: Simpson et al. 2009, doi:10.1101/gr.089532.108) and ``contigs`` (the rest of ABySS, on this node). A round of Ray
+(Boisvert et al.
+2012, doi:10.1186/gb-2012-13-12-r122) has one, on all ranks. A finished step leaves a mark and is not repeated with
+``--resume``; an
+unfinished one starts anew, whatever files it left. Leaves ``contigs.fasta``, and prints a report as JSON; everything
+else goes to stderr.
 """
 
 from __future__ import annotations
@@ -82,9 +86,21 @@ def abyss_p_command(job: Job, k: int) -> list[str]:
 
 
 def abyss_pe_command(job: Job, k: int, *targets: str) -> list[str]:
-    """Makes ``targets`` from ABYSS-P's result. abyss-pe finds that one and does not make it again, but wants to know ``np``."""
+    """Makes ``targets`` from ABYSS-P's result. abyss-pe finds that one and does not make it again, but wants to know
+    ``np``.
+    """
     reads = " ".join(str(path) for path in job.reads)
-    return ["abyss-pe", f"name={NAME}", f"k={k}", f"in={reads}", f"np={job.ranks}", f"j={job.threads}", "-o", f"{NAME}-1.fa", *targets]
+    return [
+        "abyss-pe",
+        f"name={NAME}",
+        f"k={k}",
+        f"in={reads}",
+        f"np={job.ranks}",
+        f"j={job.threads}",
+        "-o",
+        f"{NAME}-1.fa",
+        *targets,
+    ]
 
 
 def ray_command(job: Job, k: int) -> list[str]:
@@ -98,7 +114,8 @@ def ray_command(job: Job, k: int) -> list[str]:
 class Step:
     """A part of a round. It works in a folder of its name below FOLDER, into which ``takes`` are copied first.
 
-    ``joining`` follows if ``command`` found pairs of reads that join unitigs. ABySS fails without any: each genome is one unitig then.
+    ``joining`` follows if ``command`` found pairs of reads that join unitigs. ABySS fails without any: each genome is
+    one unitig then.
     """
 
     name: str
@@ -162,7 +179,9 @@ def _run(step: str, command: Sequence[str], folder: Path, environment: dict[str,
     log = FOLDER / f"{step}.log"
     with log.open("ab") as output:
         before = output.tell()
-        code = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output).returncode
+        code = subprocess.run(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ).returncode
     if code:
         with log.open("rb") as file:
             file.seek(max(before, log.stat().st_size - LOG_TAIL_BYTES))
@@ -170,7 +189,10 @@ def _run(step: str, command: Sequence[str], folder: Path, environment: dict[str,
 
 
 def choose(rounds: dict[int, list[Genome]]) -> int:
-    """The k with the largest NG50, for a size common to all: that of the largest round. N50 would favour one that found little."""
+    """The k with the largest NG50, for a size common to all: that of the largest round.
+
+    N50 would favour one that found little.
+    """
     size = max(sum(len(contig.sequence) for contig in contigs) for contigs in rounds.values())
     return max(rounds, key=lambda k: (nx50((len(contig.sequence) for contig in rounds[k]), size), k))
 
@@ -178,7 +200,10 @@ def choose(rounds: dict[int, list[Genome]]) -> int:
 def assemble(job: Job, genomes: Path | None, *, resume: bool) -> dict[str, Any]:
     """Contigs in CONTIGS, longest first, and the report. Raises StepFailed, or CalledProcessError from comparing."""
     run_steps(job, resume=resume)
-    rounds = {k: [contig for contig in read_fasta(result_of(job.assembler, k)) if len(contig.sequence) >= job.min_contig_bp] for k in job.k}
+    rounds = {
+        k: [contig for contig in read_fasta(result_of(job.assembler, k)) if len(contig.sequence) >= job.min_contig_bp]
+        for k in job.k
+    }
     k = choose(rounds)
     best = sorted(rounds[k], key=lambda contig: (-len(contig.sequence), contig.sequence))
     write_fasta(CONTIGS, [Genome(f"contig_{number}", contig.sequence) for number, contig in enumerate(best, 1)])
@@ -204,9 +229,15 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--ranks", type=int, default=2, help="on all nodes together")
     parser.add_argument("--threads", type=float, default=1, help="for what runs on one node")
-    parser.add_argument("--memory-gb", type=float, help="granted per node; said in the log, and enforced by who granted it")
-    parser.add_argument("--launcher", choices=["srun", "mpirun"], help="default: srun in an allocation of Slurm, else mpirun")
-    parser.add_argument("--resume", action="store_true", help="do not repeat the steps that an earlier attempt finished")
+    parser.add_argument(
+        "--memory-gb", type=float, help="granted per node; said in the log, and enforced by who granted it"
+    )
+    parser.add_argument(
+        "--launcher", choices=["srun", "mpirun"], help="default: srun in an allocation of Slurm, else mpirun"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="do not repeat the steps that an earlier attempt finished"
+    )
     given = parser.parse_args()
     try:
         k = parse_k(given.k, given.assembler)
@@ -216,11 +247,21 @@ def main() -> int:
         parser.error(str(error))
     launcher = given.launcher or choose_launcher(os.environ)
     job = Job(
-        (given.reads1.resolve(), given.reads2.resolve()), given.assembler, k, given.min_contig, given.nodes, given.ranks,
-        max(1, int(given.threads)), launcher,
-    )  # fmt: skip
+        (given.reads1.resolve(), given.reads2.resolve()),
+        given.assembler,
+        k,
+        given.min_contig,
+        given.nodes,
+        given.ranks,
+        max(1, int(given.threads)),
+        launcher,
+    )
     memory = "no limit of memory" if given.memory_gb is None else f"{given.memory_gb:g} GB a node"
-    print(f"{job.assembler} by {launcher}: {job.ranks} ranks on {job.nodes} nodes, {memory}, k = {given.k}.", file=sys.stderr, flush=True)
+    print(
+        f"{job.assembler} by {launcher}: {job.ranks} ranks on {job.nodes} nodes, {memory}, k = {given.k}.",
+        file=sys.stderr,
+        flush=True,
+    )
     try:
         report = assemble(job, given.genomes, resume=given.resume)
     except StepFailed as error:
@@ -230,7 +271,10 @@ def main() -> int:
         print(f"{error.cmd[0]} ended with {error.returncode}. {(error.stderr or '').strip()[-500:]}", file=sys.stderr)
         return 1
     except FileNotFoundError as error:
-        print(f"{error.filename} is not here. Debian's packages abyss (or ray) and minimap2 have to be installed.", file=sys.stderr)
+        print(
+            f"{error.filename} is not here. Debian's packages abyss (or ray) and minimap2 have to be installed.",
+            file=sys.stderr,
+        )
         return 127
     print(json.dumps(report))
     return 0

@@ -1,9 +1,13 @@
-"""Compares contigs with the genomes they came from. The same file lies in each app that needs it: an app's folder is copied alone.
+"""Compares contigs with the genomes they came from.
+
+The same file lies in each app that needs it: an app's folder is copied alone.
 
     python3 compare.py contigs.fasta genomes.fasta > report.json
 
-Contigs are aligned by minimap2 (Li 2018, doi:10.1093/bioinformatics/bty191). Genome fraction and misassemblies are meant as QUAST
-defines them (Gurevich et al. 2013, doi:10.1093/bioinformatics/btt086), with one difference: each piece of a contig counts at one
+Contigs are aligned by minimap2 (Li 2018, doi:10.1093/bioinformatics/bty191). Genome fraction and misassemblies are
+meant as QUAST
+defines them (Gurevich et al. 2013, doi:10.1093/bioinformatics/btt086), with one difference: each piece of a contig
+counts at one
 place only, so the further copies of a repeat that was assembled once are missing from the fraction.
 """
 
@@ -54,7 +58,9 @@ def parse_paf(text: str) -> list[Alignment]:
     found = []
     for line in text.splitlines():
         field = line.split("\t")
-        differences = next((int(tag[5:]) for tag in field[12:] if tag.startswith("NM:i:")), int(field[10]) - int(field[9]))
+        differences = next(
+            (int(tag[5:]) for tag in field[12:] if tag.startswith("NM:i:")), int(field[10]) - int(field[9])
+        )
         alignment = Alignment(
             field[0], int(field[2]), int(field[3]), field[4] == "+", field[5], int(field[7]), int(field[8]),
             int(field[9]), int(field[10]), differences,
@@ -65,7 +71,9 @@ def parse_paf(text: str) -> list[Alignment]:
 
 
 def nx50(lengths: Iterable[int], size: int | None = None) -> int:
-    """N50 in bp: contigs of this length or longer hold half of all bases, or half of ``size`` (NG50); 0 if they never do."""
+    """N50 in bp: contigs of this length or longer hold half of all bases, or half of ``size`` (NG50); 0 if they never
+    do.
+    """
     descending = sorted(lengths, reverse=True)
     half = (sum(descending) if size is None else size) / 2
     held = 0
@@ -86,7 +94,9 @@ def covered(intervals: Iterable[tuple[int, int]]) -> int:
 
 
 def misassembled(alignments: Sequence[Alignment]) -> bool:
-    """Whether the pieces of one contig, in its own order, do not follow each other in one genome (relocation, inversion, other genome)."""
+    """Whether the pieces of one contig, in its own order, do not follow each other in one genome (relocation,
+    inversion, other genome).
+    """
     for left, right in pairwise(sorted(alignments, key=lambda piece: (piece.contig_start, piece.contig_end))):
         if right.contig_end <= left.contig_end:  # a piece within another one is a repeat, not a join
             continue
@@ -100,7 +110,10 @@ def misassembled(alignments: Sequence[Alignment]) -> bool:
 
 
 def summarise(contigs: dict[str, int], genomes: dict[str, int], alignments: Sequence[Alignment]) -> dict[str, Any]:
-    """The report: lengths in bp by name, and alignments, to what a reader of assemblies asks for. Fractions are 0 to 1."""
+    """The report: lengths in bp by name, and alignments, to what a reader of assemblies asks for.
+
+    Fractions are 0 to 1.
+    """
     by_contig: dict[str, list[Alignment]] = {}
     by_genome: dict[str, list[tuple[int, int]]] = {name: [] for name in genomes}
     for alignment in alignments:
@@ -113,8 +126,12 @@ def summarise(contigs: dict[str, int], genomes: dict[str, int], alignments: Sequ
         "genome_fraction": round(sum(bases.values()) / max(1, sum(genomes.values())), 5),
         "misassembled": sum(misassembled(pieces) for pieces in by_contig.values()),
         "unaligned": sum(name not in by_contig for name in contigs),
-        "differences_per_100kbp": round(1e5 * sum(alignment.differences for alignment in alignments) / max(1, aligned), 2),
-        "genomes": {name: {"length_bp": genomes[name], "fraction": round(bases[name] / genomes[name], 5)} for name in genomes},
+        "differences_per_100kbp": round(
+            1e5 * sum(alignment.differences for alignment in alignments) / max(1, aligned), 2
+        ),
+        "genomes": {
+            name: {"length_bp": genomes[name], "fraction": round(bases[name] / genomes[name], 5)} for name in genomes
+        },
     }
 
 
@@ -125,12 +142,26 @@ def contig_statistics(lengths: Iterable[int]) -> dict[str, int]:
 
 
 def minimap2_command(contigs: Path, genomes: Path, threads: int) -> list[str]:
-    """Contigs onto genomes with base-level alignment, each piece at its best place only; a gap that is a misassembly ends a piece.
+    """Contigs onto genomes with base-level alignment, each piece at its best place only; a gap that is a misassembly
+    ends a piece.
 
-    Else a contig that leaves out a repeat would be one alignment with a long gap, of too little identity to count at all.
+    Else a contig that leaves out a repeat would be one alignment with a long gap, of too little identity to count at
+    all.
     """
     bandwidth = f"{SHIFT_BP},{SHIFT_BP}"
-    return ["minimap2", "-c", "-x", "asm5", "-r", bandwidth, "--secondary=no", "-t", str(threads), str(genomes), str(contigs)]
+    return [
+        "minimap2",
+        "-c",
+        "-x",
+        "asm5",
+        "-r",
+        bandwidth,
+        "--secondary=no",
+        "-t",
+        str(threads),
+        str(genomes),
+        str(contigs),
+    ]
 
 
 def compare(contigs: Path, genomes: Path, threads: int = 1) -> dict[str, Any]:
@@ -139,7 +170,9 @@ def compare(contigs: Path, genomes: Path, threads: int = 1) -> dict[str, Any]:
     known = {genome.name: len(genome.sequence) for genome in read_fasta(genomes)}
     paf = ""
     if lengths:
-        paf = subprocess.run(minimap2_command(contigs, genomes, threads), check=True, capture_output=True, text=True).stdout
+        paf = subprocess.run(
+            minimap2_command(contigs, genomes, threads), check=True, capture_output=True, text=True
+        ).stdout
     return summarise(lengths, known, parse_paf(paf))
 
 

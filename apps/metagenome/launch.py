@@ -6,12 +6,20 @@ import shutil
 from collections.abc import Mapping, Sequence
 
 EAGER_BYTES = 65536
-"""ABYSS-P's ranks send each other some kB by MPI_Send and count on not having to wait for the receiver. Above Open MPI's eager limit
+"""ABYSS-P's ranks send each other some kB by MPI_Send and count on not having to wait for the receiver.
+
+Above Open MPI's eager limit
 (4 kB through shared memory) two that send at once wait for ever: github.com/BirolLab/abyss issues 20 and 155."""
 
 MEMORY_SIGNS = (
-    "std::bad_alloc", "Cannot allocate memory", "signal 9 (Killed)", "signal 7 (Bus error)", "oom-kill", "oom_kill", "Out Of Memory",
-)  # fmt: skip
+    "std::bad_alloc",
+    "Cannot allocate memory",
+    "signal 9 (Killed)",
+    "signal 7 (Bus error)",
+    "oom-kill",
+    "oom_kill",
+    "Out Of Memory",
+)
 OUT_OF_MEMORY = 137
 """The exit code of a program that was killed; also ours where the log says that a rank ran out of memory."""
 
@@ -24,7 +32,8 @@ def choose_launcher(environment: Mapping[str, str]) -> str:
 def launch_command(launcher: str, nodes: int, ranks: int, command: Sequence[str]) -> list[str]:
     """The command that starts ``command`` on ``ranks`` ranks spread evenly over ``nodes`` nodes.
 
-    srun: Debian's Open MPI speaks PMIx; the step shares nodes with the one that the caller runs in (``--overlap``, all of its memory).
+    srun: Debian's Open MPI speaks PMIx; the step shares nodes with the one that the caller runs in (``--overlap``, all
+    of its memory).
     """
     if launcher == "srun":
         return [
@@ -50,5 +59,7 @@ def launch_environment(environment: Mapping[str, str], *, as_root: bool) -> dict
 
 
 def out_of_memory_suspected(log: str) -> bool:
-    """Whether the end of a log looks like memory exhaustion: a rank on another node is killed where nobody else sees it."""
+    """Whether the end of a log looks like memory exhaustion: a rank on another node is killed where nobody else sees
+    it.
+    """
     return any(sign in log for sign in MEMORY_SIGNS)

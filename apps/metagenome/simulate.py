@@ -2,8 +2,10 @@
 
     python3 simulate.py --folder community --part-bp 40000 --coverages 60,30,15
 
-Writes ``reads_1.fq``, ``reads_2.fq``, ``genomes.fasta`` and ``abundances.csv``. The community has as many members as there are coverages:
-the first real genomes there are, species by turns, whole or (``--part-bp``) their first bases. The same arguments give the same files.
+Writes ``reads_1.fq``, ``reads_2.fq``, ``genomes.fasta`` and ``abundances.csv``. The community has as many members as
+there are coverages:
+the first real genomes there are, species by turns, whole or (``--part-bp``) their first bases. The same arguments give
+the same files.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def main() -> int:
     """Makes the community."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--coverages", default="80,40,20,10", help="of member after member: how often reads cover each base")
+    parser.add_argument(
+        "--coverages", default="80,40,20,10", help="of member after member: how often reads cover each base"
+    )
     parser.add_argument("--part-bp", type=int, help="take the first bases of each genome, not all of it")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--genomes", type=Path, default=GENOMES, help="folder with FASTA files")
@@ -51,7 +55,10 @@ def main() -> int:
         parser.error(str(error))
     if len(coverages) > len(found) or min(coverages) <= 0:
         parser.error(f"give up to {len(found)} coverages, all above 0: there are that many genomes")
-    members = [genome.part(0, min(given.part_bp or len(genome.sequence), len(genome.sequence))) for genome in found[: len(coverages)]]
+    members = [
+        genome.part(0, min(given.part_bp or len(genome.sequence), len(genome.sequence)))
+        for genome in found[: len(coverages)]
+    ]
     print(make_community(given.folder, members, coverages, given.seed), "pairs")
     return 0
 

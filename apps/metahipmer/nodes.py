@@ -26,16 +26,28 @@ UNPACKED = 4
 """We assume that a gzipped FASTQ file unpacks to so many times its size."""
 
 ROUND = re.compile(r"Completed (contig|scaffolding) round k = (\d+)")
-"""What mhm2 logs at the end of each round, after it wrote the round's checkpoint (mhm2's contigging.cpp and scaffolding.cpp)."""
-MEMORY_SIGNS = ("SIGBUS", "bad_alloc", "SIGKILL", "Cannot allocate memory", "mmap failed", "oom-kill", "UPC++ could not allocate")
+"""What mhm2 logs at the end of each round, after it wrote the round's checkpoint (mhm2's contigging.cpp and
+scaffolding.cpp).
+"""
+MEMORY_SIGNS = (
+    "SIGBUS",
+    "bad_alloc",
+    "SIGKILL",
+    "Cannot allocate memory",
+    "mmap failed",
+    "oom-kill",
+    "UPC++ could not allocate",
+)
 """What mhm2.py itself takes for signs of memory exhaustion."""
 
 
 def nodes_for(reads_gb: float, node_memory_gb: float = NODE_MEMORY_GB) -> int:
     """Nodes for ``reads_gb`` GB (1e9 bytes) of unpacked reads: round(reads × 40 / 30 + 1), made even.
 
-    The rule, and that HipMer seemed to fail with odd numbers of nodes, are from KBase's own module (github.com/kbaseapps/kbase_hipmer,
-    lib/hipmer/hipmerUtils.py, ``generate_submit``). 1 TB of reads is 1,334 nodes. Raises ValueError for sizes that are not above 0.
+    The rule, and that HipMer seemed to fail with odd numbers of nodes, are from KBase's own module
+    (github.com/kbaseapps/kbase_hipmer,
+    lib/hipmer/hipmerUtils.py, ``generate_submit``). 1 TB of reads is 1,334 nodes. Raises ValueError for sizes that are
+    not above 0.
     """
     if not (0 < reads_gb < math.inf and 0 < node_memory_gb < math.inf):
         raise ValueError("Sizes of reads and memory have to be above 0 GB.")
@@ -74,15 +86,19 @@ def rounds(log: str) -> frozenset[tuple[str, int]]:
 
 
 def ending_of(ending: Ending, log: str) -> Ending:
-    """A failure of the app is memory exhaustion where the log has signs of it; other endings are known from elsewhere."""
+    """A failure of the app is memory exhaustion where the log has signs of it; other endings are known from
+    elsewhere.
+    """
     return Ending.OUT_OF_MEMORY if ending is Ending.APP and any(sign in log for sign in MEMORY_SIGNS) else ending
 
 
 def next_attempt(ending: Ending, before: frozenset[tuple[str, int]], log: str, nodes: int, most_nodes: int) -> Next:
     """What follows an attempt on ``nodes`` nodes, given the rounds completed before it and its own log.
 
-    Timeout, preemption and lost nodes: again with ``--restart`` as long as a new round was completed. Memory exhaustion: with twice the
-    nodes, and ``--restart`` if there is any checkpoint (mhm2 allows another number of nodes then). Without a checkpoint ``--restart``
+    Timeout, preemption and lost nodes: again with ``--restart`` as long as a new round was completed. Memory
+    exhaustion: with twice the
+    nodes, and ``--restart`` if there is any checkpoint (mhm2 allows another number of nodes then). Without a checkpoint
+    ``--restart``
     has nothing to start from and is left out.
     """
     new = rounds(log) - before
@@ -92,12 +108,22 @@ def next_attempt(ending: Ending, before: frozenset[tuple[str, int]], log: str, n
             return Next(False, False, nodes, "MetaHipMer failed, and its log has no sign of memory exhaustion.")
         case Ending.OUT_OF_MEMORY:
             if 2 * nodes > most_nodes:
-                return Next(False, False, nodes, f"It ran out of memory on {nodes} nodes, and {2 * nodes} are more than {most_nodes}.")
+                return Next(
+                    False,
+                    False,
+                    nodes,
+                    f"It ran out of memory on {nodes} nodes, and {2 * nodes} are more than {most_nodes}.",
+                )
             return Next(True, checkpoint, 2 * nodes, f"It ran out of memory on {nodes} nodes.")
         case cause if new:
             return Next(True, True, nodes, f"It ended ({cause}) after {len(new)} new rounds.")
         case cause:
-            return Next(False, False, nodes, f"It ended ({cause}) without a new round: the next attempt would end there as well.")
+            return Next(
+                False,
+                False,
+                nodes,
+                f"It ended ({cause}) without a new round: the next attempt would end there as well.",
+            )
 
 
 def main() -> int:
@@ -113,7 +139,9 @@ def main() -> int:
     except (OSError, ValueError) as error:
         parser.error(str(error))
     ranks = nodes * given.ranks_per_node
-    print(json.dumps({"reads_gb": round(size, 3), "nodes": nodes, "ranks_per_node": given.ranks_per_node, "ranks": ranks}))
+    print(
+        json.dumps({"reads_gb": round(size, 3), "nodes": nodes, "ranks_per_node": given.ranks_per_node, "ranks": ranks})
+    )
     return 0
 
 

@@ -28,10 +28,14 @@ def configure_logs(*, level: int = logging.WARNING, as_json: bool = False) -> No
 
 
 def take_over_logging(*, as_json: bool = False) -> None:
-    """What libraries log through ``logging``, warnings and worse, looks like our own; for a program that is only a server."""
+    """What libraries log through ``logging``, warnings and worse, looks like our own; for a program that is only a
+    server.
+    """
     handler = _LinesHandler(logging.WARNING)
     unwrap = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[unwrap, *_render(as_json)], foreign_pre_chain=_gather()))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(processors=[unwrap, *_render(as_json)], foreign_pre_chain=_gather())
+    )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 

@@ -1,4 +1,6 @@
-"""What a person sees with: whether there is a terminal, how wide, whether in colours, and a line that is written over."""
+"""What a person sees with: whether there is a terminal, how wide, whether in colours, and a line that is written
+over.
+"""
 
 from __future__ import annotations
 
@@ -81,9 +83,12 @@ def write_line(stream: TextIO, line: str) -> None:
 
 
 class StatusLine:
-    """One line at the bottom, written over as things go on. ``show`` needs text of one line that is narrower than the terminal.
+    """One line at the bottom, written over as things go on.
 
-    Spaces and a carriage return are all that it needs: so it works on every terminal and in a notebook, and nothing is left to be
+    ``show`` needs text of one line that is narrower than the terminal.
+
+    Spaces and a carriage return are all that it needs: so it works on every terminal and in a notebook, and nothing is
+    left to be
     restored when the program is killed.
     """
 

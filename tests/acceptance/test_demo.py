@@ -13,7 +13,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def test_the_demo_runs_5000_models_and_says_where_everything_lies() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PACKHORSE_", "MAKE"))}
-    done = subprocess.run(["make", "demo"], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        ["make", "demo"], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     said = {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines() if len(line.split()) > 1}
     assert said["tasks"] == "5,001 COMPLETE"

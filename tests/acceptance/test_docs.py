@@ -17,7 +17,9 @@ HEREDOC = re.compile(r"<<'?(\w+)'?")
 
 
 def commands(block: str) -> list[str]:
-    """The commands of a console block: lines after ``$ ``, with continuation lines and here-documents; the rest is output."""
+    """The commands of a console block: lines after ``$ ``, with continuation lines and here-documents; the rest is
+    output.
+    """
     found: list[str] = []
     lines = iter(block.splitlines())
     for line in lines:
@@ -59,5 +61,7 @@ def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
     }
     folder = tmp_path / "reader"
     folder.mkdir()
-    done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, f"{page}:\n{done.stderr[-3000:]}\n{done.stdout[-1000:]}"

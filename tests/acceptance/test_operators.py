@@ -1,4 +1,6 @@
-"""docs/operators.md against a real cluster, its SSH server and a real PostgreSQL: its commands, its tables, its examples."""
+"""docs/operators.md against a real cluster, its SSH server and a real PostgreSQL: its commands, its tables, its
+examples.
+"""
 
 from __future__ import annotations
 
@@ -49,15 +51,24 @@ class Operator:
         (ssh / "config").write_text("".join(hosts))
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PACKHORSE_", "XDG_"))}
         self.environment = {
-            **kept, **{name: value for name, value in known.items() if name == "SLURM_CONF"}, "HOME": str(self.home),
-            "PACKHORSE_HOME": str(self.home / "packhorse"), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        }  # fmt: skip
+            **kept,
+            **{name: value for name, value in known.items() if name == "SLURM_CONF"},
+            "HOME": str(self.home),
+            "PACKHORSE_HOME": str(self.home / "packhorse"),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
 
     def run(self, command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.home, env={**self.environment, **more}, capture_output=True, text=True, timeout=240, check=False,
+            command,
+            cwd=self.home,
+            env={**self.environment, **more},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture
@@ -107,8 +118,12 @@ def test_a_site_over_ssh_is_discovered(operator: Operator, slurm: TestCluster) -
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["site"] == {
-        "transport": "ssh", "scheduler": "slurm", "host": "login.cluster.example", "root": f"{operator.home}/far", "queue": "debug",
-    }  # fmt: skip
+        "transport": "ssh",
+        "scheduler": "slurm",
+        "host": "login.cluster.example",
+        "root": f"{operator.home}/far",
+        "queue": "debug",
+    }
     assert [check["name"] for check in said["checks"]] == [
         f"far: {step}" for step in ("connection", "folder", "python", "agent", "scheduler", "containers")
     ]
@@ -125,15 +140,19 @@ def test_a_site_over_ssh_is_discovered(operator: Operator, slurm: TestCluster) -
         ({"--root": "/proc/packhorse"}, 2, "far: folder"),
     ],
 )
-def test_what_is_wrong_over_ssh_is_a_sentence(operator: Operator, changed: dict[str, str], code: int, words: str) -> None:
+def test_what_is_wrong_over_ssh_is_a_sentence(
+    operator: Operator, changed: dict[str, str], code: int, words: str
+) -> None:
     given = {"--host": "login.cluster.example", "--root": f"{operator.home}/far", **changed}
-    done = operator.run(["packhorse", "sites", "add", "far", "--yes", *(word for pair in given.items() for word in pair)])
+    done = operator.run(
+        ["packhorse", "sites", "add", "far", "--yes", *(word for pair in given.items() for word in pair)]
+    )
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert words in done.stderr
     assert not (operator.home / ".config").exists()
 
 
-# --- what the page says -------------------------------------------------------------------------------------------------------------
+# --- what the page says ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -171,7 +190,11 @@ def test_the_unit_starts_what_the_page_tries() -> None:
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(text)
     program, _, arguments = unit["Service"]["ExecStart"].partition(" ")
-    tried = [command for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) for command in commands(block)]
+    tried = [
+        command
+        for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+        for command in commands(block)
+    ]
     assert Path(program).name == "packhorse"
     assert any(command.startswith(f"packhorse {arguments} ") for command in tried)
     assert unit["Service"]["KillMode"] == "process"
@@ -182,13 +205,18 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
         pytest.skip("systemd is not installed")
     (text,) = re.findall(r"^```ini\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     unit = tmp_path / "packhorse.service"
-    unit.write_text(text.replace("/opt/packhorse/bin/packhorse", "/bin/true").replace("User=packhorse", f"User={getpass.getuser()}"))
+    unit.write_text(
+        text.replace("/opt/packhorse/bin/packhorse", "/bin/true").replace("User=packhorse", f"User={getpass.getuser()}")
+    )
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
     assert str(unit) not in done.stderr and "packhorse.service" not in done.stderr, done.stderr
 
 
 def test_every_link_of_the_page_leads_somewhere() -> None:
-    anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)}
+    anchors = {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)
+    }
     for link in re.findall(r"\]\(([^)]+)\)", PAGE):
         file, _, anchor = link.partition("#")
         assert not file or (REPOSITORY / "docs" / file).is_file(), link

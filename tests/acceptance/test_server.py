@@ -19,7 +19,8 @@ from packhorse.domain.states import TaskState
 from tests.fixtures.room import make_app, wait_for
 
 GATHER = (
-    "outputs:\n  said: {from: stdout, type: json}\ngather:\n  command: [cp, '{results}', all.jsonl]\n  outputs: {all: {path: all.jsonl}}\n"
+    "outputs:\n  said: {from: stdout, type: json}\ngather:\n  command: [cp, '{results}', all.jsonl]\n  outputs: {all:"
+    " {path: all.jsonl}}\n"
 )
 
 
@@ -34,7 +35,15 @@ class Server:
         self.log = home.parent / "serve.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "packhorse.cli.main", "serve", "--port", self.url.rpartition(":")[2], "--json-logs"],
+                [
+                    sys.executable,
+                    "-m",
+                    "packhorse.cli.main",
+                    "serve",
+                    "--port",
+                    self.url.rpartition(":")[2],
+                    "--json-logs",
+                ],
                 env={**environment, "PACKHORSE_HOME": str(home)},
                 stderr=log,
             )
@@ -82,7 +91,9 @@ def test_a_failure_is_listed_with_its_reason_and_tried_again(client: Client, tmp
     assert run.retry().wait().view.counts == {TaskState.COMPLETE: 1}
 
 
-def test_a_log_is_followed_by_server_sent_events_and_taken_up_again(client: Client, server: Server, tmp_path: Path) -> None:
+def test_a_log_is_followed_by_server_sent_events_and_taken_up_again(
+    client: Client, server: Server, tmp_path: Path
+) -> None:
     app = make_app(tmp_path / "app", command="[/bin/sh, -c, 'echo one; sleep 1.5; echo two']")
     run = client.run(app, over=[{"i": 1}])
     url = f"{server.url}/api/v1/tasks/{run.id}.0/logs/stdout/follow"

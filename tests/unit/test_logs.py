@@ -79,4 +79,9 @@ def test_json_lines_are_all_json() -> None:
         structlog.get_logger("packhorse.test").warning("not_fetched", reason=ODD)
         logging.getLogger("asyncssh").warning("from %s", ODD)
     ours, theirs = map(json.loads, stderr.getvalue().splitlines())
-    assert (ours["event"], ours["reason"], theirs["event"], theirs["level"]) == ("not_fetched", ODD, f"from {ODD}", "warning")
+    assert (ours["event"], ours["reason"], theirs["event"], theirs["level"]) == (
+        "not_fetched",
+        ODD,
+        f"from {ODD}",
+        "warning",
+    )

@@ -28,7 +28,8 @@ ALLOWED = {
 }
 
 
-#: What each part of the engine may import of its other parts; the modules beside them (leases, specs, clocks) are for all.
+#: What each part of the engine may import of its other parts; the modules beside them (leases, specs, clocks) are for
+#: all.
 ENGINE = {
     "requests": set(),
     "data": set(),
@@ -56,14 +57,18 @@ def imports_of(path: Path, parent: str = "packhorse") -> set[str]:
 def test_a_room_imports_only_what_it_may_know(room: str) -> None:
     modules = list((ROOT / room).rglob("*.py"))
     assert modules, f"the room {room} is empty"
-    wrong = {str(path.relative_to(ROOT)): (imports_of(path) & set(ALLOWED)) - ALLOWED[room] - {room} for path in modules}
+    wrong = {
+        str(path.relative_to(ROOT)): (imports_of(path) & set(ALLOWED)) - ALLOWED[room] - {room} for path in modules
+    }
     assert {path: rooms for path, rooms in wrong.items() if rooms} == {}
 
 
 @pytest.mark.parametrize("part", sorted(ENGINE))
 def test_a_part_of_the_engine_imports_only_what_it_may_know(part: str) -> None:
     modules = list((ROOT / "engine" / part).rglob("*.py"))
-    wrong = {path.name: (imports_of(path, "packhorse.engine") & set(ENGINE)) - ENGINE[part] - {part} for path in modules}
+    wrong = {
+        path.name: (imports_of(path, "packhorse.engine") & set(ENGINE)) - ENGINE[part] - {part} for path in modules
+    }
     assert {path: parts for path, parts in wrong.items() if parts} == {}
 
 
@@ -90,14 +95,18 @@ def test_there_is_one_http_client() -> None:
     for path in ROOT.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         makes_one = re.search(r"httpx2\.(Async)?(Client|HTTPTransport)\(|httpx2\.(get|post|put|request|stream)\(", text)
-        if re.search(r"\bhttpx\b(?!2)|import requests|urllib3", text) or (makes_one and path != ROOT / "http" / "client.py"):
+        if re.search(r"\bhttpx\b(?!2)|import requests|urllib3", text) or (
+            makes_one and path != ROOT / "http" / "client.py"
+        ):
             wrong.append(str(path.relative_to(ROOT)))
     assert wrong == []
 
 
 def test_only_the_store_speaks_sql() -> None:
     """Other rooms may name SQLAlchemy's connection type, but tables and statements are the store's."""
-    speakers = [path for room in ALLOWED if room != "store" for path in (ROOT / room).rglob("*.py") if _builds_statements(path)]
+    speakers = [
+        path for room in ALLOWED if room != "store" for path in (ROOT / room).rglob("*.py") if _builds_statements(path)
+    ]
     assert [str(path.relative_to(ROOT)) for path in speakers] == []
 
 
@@ -105,6 +114,9 @@ def _builds_statements(path: Path) -> bool:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     verbs = {"select", "insert", "update", "delete", "text"}
     return any(
-        isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "sa" and node.attr in verbs
+        isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "sa"
+        and node.attr in verbs
         for node in ast.walk(tree)
     )

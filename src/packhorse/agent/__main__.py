@@ -1,4 +1,7 @@
-"""The zipapp's entry: `python3 agent.pyz SPOOL` supervises; `--slot` is one of its slots; `--errand FOLDER` works in the background."""
+"""The zipapp's entry:
+
+`python3 agent.pyz SPOOL` supervises; `--slot` is one of its slots; `--errand FOLDER` works in the background.
+"""
 
 import sys
 

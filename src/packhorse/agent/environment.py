@@ -1,6 +1,8 @@
-"""What a task sees of the agent's environment, which is that of a job: the engine says what is kept from it (docs/spool.md).
+"""What a task sees of the agent's environment, which is that of a job: the engine says what is kept from it
+(docs/spool.md).
 
-Tasks that start ranks need to know the job that they are in; the others must not, since a program that is built with MPI would take
+Tasks that start ranks need to know the job that they are in; the others must not, since a program that is built with
+MPI would take
 itself for one of its ranks.
 """
 
@@ -9,11 +11,17 @@ if TYPE_CHECKING:
     from typing import Any, Dict, Mapping, Sequence
 
 
-def compose(ours: "Mapping[str, str]", rules: "Mapping[str, Any]", given: "Mapping[str, str]", launches: bool) -> "Dict[str, str]":
+def compose(
+    ours: "Mapping[str, str]", rules: "Mapping[str, Any]", given: "Mapping[str, str]", launches: bool
+) -> "Dict[str, str]":
     """The environment of tasks, over which each is given its own. `launches`: of those that start ranks."""
     hidden = Names(rules.get("of_step" if launches else "hidden") or ())
     shown = Names(rules.get("shown") or ())
-    seen = {name: value for name, value in ours.items() if name and (not hidden.match(name, value) or shown.match(name, value))}
+    seen = {
+        name: value
+        for name, value in ours.items()
+        if name and (not hidden.match(name, value) or shown.match(name, value))
+    }
     seen.update(given)
     return seen
 

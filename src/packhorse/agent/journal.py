@@ -1,4 +1,7 @@
-"""The two files that an agent appends to: its journal of records and its log of output. Neither loses anything to a full disk."""
+"""The two files that an agent appends to: its journal of records and its log of output.
+
+Neither loses anything to a full disk.
+"""
 
 import _thread
 import json
@@ -15,7 +18,9 @@ RETRY_S = 0.5
 
 
 class Appender:
-    """A file with one writer. What could not be written whole is taken back, so that a retry writes the same bytes at the same place.
+    """A file with one writer.
+
+    What could not be written whole is taken back, so that a retry writes the same bytes at the same place.
 
     `pwrite` is os.pwrite; tests replace it to make disks fail.
     """
@@ -47,7 +52,8 @@ class Appender:
         try:
             os.ftruncate(self.fd, end)
         except OSError:
-            # ESTALE: the file server was restarted; the retry needs a handle that it knows. Offsets are ours, not the handle's.
+            # ESTALE: the file server was restarted; the retry needs a handle that it knows. Offsets are ours, not the
+            # handle's.
             try:
                 fresh = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
             except OSError:

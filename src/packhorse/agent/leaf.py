@@ -103,7 +103,9 @@ class Leaf(NoLeaf):
         self.usage_fd = self._open("memory.usage_in_bytes" if v1 else "memory.current")
         self.oom_fd = self._open("memory.oom_control" if v1 else "memory.events")
         self.peak_fd = self._open("memory.max_usage_in_bytes", os.O_RDWR) if v1 else -1
-        self.cpu_fd = os.open(os.path.join(str(self.cpu_folder), "cpuacct.usage"), os.O_RDONLY) if self.cpu_folder else -1
+        self.cpu_fd = (
+            os.open(os.path.join(str(self.cpu_folder), "cpuacct.usage"), os.O_RDONLY) if self.cpu_folder else -1
+        )
         self.measured, self.cache = SMALL, 0  # the highest peak of which the cache is known
         self.baseline = max(0, read_number(self.usage_fd))  # the slot itself, which no task should pay for
         self.kills = parse_oom_kills(os.pread(self.oom_fd, 4096, 0))
@@ -112,7 +114,9 @@ class Leaf(NoLeaf):
         self.event_fd = -1
 
     def hear_of_containers(self) -> None:
-        """v1 counts kills in the killed process's own cgroup, which is gone together with its container: be told of them instead."""
+        """v1 counts kills in the killed process's own cgroup, which is gone together with its container: be told of
+        them instead.
+        """
         if self.version == 1 and self.event_fd < 0:
             try:
                 import ctypes
@@ -149,7 +153,8 @@ class Leaf(NoLeaf):
         """(peak, killed): what the task held at most, and whether the kernel killed any of it for memory.
 
         What is still charged once every process of a task is gone is page cache, which no task needs to own: it stays
-        (the next task may read the same reference data) and is subtracted. While a session lives (`alive`) memory.stat tells.
+        (the next task may read the same reference data) and is subtracted. While a session lives (`alive`) memory.stat
+        tells.
         """
         kills = parse_oom_kills(os.pread(self.oom_fd, 4096, 0))
         killed, self.kills = kills > self.kills or self._told(), kills
@@ -160,7 +165,10 @@ class Leaf(NoLeaf):
         return max(0, peak - rest), killed
 
     def _session_cache(self, peak: int) -> int:
-        """What of a session's peak is page cache, and the slot. Reading memory.stat is slow: only when the peak has grown."""
+        """What of a session's peak is page cache, and the slot.
+
+        Reading memory.stat is slow: only when the peak has grown.
+        """
         if peak < SMALL:
             return self.baseline
         if peak > self.measured * 1.02:

@@ -52,8 +52,12 @@ class Outcome:
         self.sig = code - 128 if 128 < code < 128 + 65 else None
 
 
-def end_record(task: int, attempt: int, t0: float, t1: float, wall: float, outcome: Outcome, tail: "Optional[str]") -> bytes:
-    """The `end` record as one JSON object without its `log`; built by hand where it holds numbers only, which is the usual case."""
+def end_record(
+    task: int, attempt: int, t0: float, t1: float, wall: float, outcome: Outcome, tail: "Optional[str]"
+) -> bytes:
+    """The `end` record as one JSON object without its `log`; built by hand where it holds numbers only, which is the
+    usual case.
+    """
     head = b'{"k":"end","id":%d,"n":%d,"t0":%.3f,"t1":%.3f,"wall":%.6f,"cpu":%.6f,"peak":%d,"rd":%d,"wr":%d' % (
         task,
         attempt,
@@ -65,7 +69,13 @@ def end_record(task: int, attempt: int, t0: float, t1: float, wall: float, outco
         outcome.rd,
         outcome.wr,
     )
-    if outcome.exit == 0 and outcome.why is None and not outcome.files and outcome.result is None and outcome.progress is None:
+    if (
+        outcome.exit == 0
+        and outcome.why is None
+        and not outcome.files
+        and outcome.result is None
+        and outcome.progress is None
+    ):
         return head + b',"exit":0}'
     import json
 
@@ -79,7 +89,9 @@ def end_record(task: int, attempt: int, t0: float, t1: float, wall: float, outco
         "result": outcome.result,
         "progress": outcome.progress,
     }
-    text = json.dumps({key: value for key, value in rest.items() if value is not None and value != []}, separators=(",", ":"))
+    text = json.dumps(
+        {key: value for key, value in rest.items() if value is not None and value != []}, separators=(",", ":")
+    )
     return head + (b"," if len(text) > 2 else b"") + text[1:].encode("ascii")
 
 

@@ -91,7 +91,8 @@ def signal_all(pids: "Iterable[int]", signum: int) -> None:
 def kill_descendants(spare: "Iterable[int]" = (), timeout_s: float = 10.0, keep: "Iterable[int]" = ()) -> bool:
     """SIGKILL and reap everything below this (subreaper) process; False if some would not die in time.
 
-    `spare` live on with all that is below them, `keep` alone. Repeats until a look finds nobody, because what is being killed may be
+    `spare` live on with all that is below them, `keep` alone. Repeats until a look finds nobody, because what is being
+    killed may be
     forking.
     """
     spared, kept = set(spare), set(keep)
@@ -147,7 +148,9 @@ def open_counters(pid: int, name: str) -> int:
 
 
 class Watched:
-    """A process that is looked at again and again: what it used, with the children it reaped, and the children that it has."""
+    """A process that is looked at again and again: what it used, with the children it reaped, and the children that it
+    has.
+    """
 
     def __init__(self, pid: int) -> None:
         self.pid = pid

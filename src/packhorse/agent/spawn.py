@@ -1,4 +1,7 @@
-"""Start one program: its own process group, clean signals, three files. Never a fork of something large, never a shell."""
+"""Start one program: its own process group, clean signals, three files.
+
+Never a fork of something large, never a shell.
+"""
 
 import os
 import signal
@@ -48,8 +51,10 @@ if hasattr(os, "posix_spawn"):
 
     def start(path: str, argv: "List[str]", env: "Mapping[str, str]", stdin: int, stdout: int, stderr: int) -> int:
         """Start a program in the current folder; returns its process id; OSError says why it could not be."""
-        actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, stdout, 1), (os.POSIX_SPAWN_DUP2, stderr, 2)]  # novm
-        return os.posix_spawn(path, argv, env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=RESET)  # novm
+        dup2 = os.POSIX_SPAWN_DUP2  # novm
+        actions = [(dup2, stdin, 0), (dup2, stdout, 1), (dup2, stderr, 2)]
+        spawn = os.posix_spawn  # novm
+        return spawn(path, argv, env, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=RESET)
 
 else:  # Python 3.6 and 3.7
 
@@ -58,7 +63,14 @@ else:  # Python 3.6 and 3.7
         import subprocess
 
         child = subprocess.Popen(
-            argv, executable=path, env=dict(env), stdin=stdin, stdout=stdout, stderr=stderr, close_fds=True, start_new_session=True
+            argv,
+            executable=path,
+            env=dict(env),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            close_fds=True,
+            start_new_session=True,
         )
         child.returncode = 0  # it is waited for by its id, with its usage: Popen must not do it
         return child.pid

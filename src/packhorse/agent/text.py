@@ -1,4 +1,7 @@
-"""What a result may hold: the rules of `domain/text.py` once more, since the agent imports nothing. A test holds both to one table."""
+"""What a result may hold: the rules of `domain/text.py` once more, since the agent imports nothing.
+
+A test holds both to one table.
+"""
 
 import json
 import re
@@ -45,7 +48,11 @@ def value_problem(value: "Any", place: str = "$", depth: int = MAX_DEPTH) -> "Op
         why = text_problem(value)
         return why and "%s %s" % (place, why)
     if isinstance(value, int):
-        return None if -LARGEST <= value <= LARGEST else "%s is beyond the numbers that JSON's readers take (1.8e308)" % place
+        return (
+            None
+            if -LARGEST <= value <= LARGEST
+            else "%s is beyond the numbers that JSON's readers take (1.8e308)" % place
+        )
     if isinstance(value, float):
         return number_problem(value, place)
     if depth == 0:
@@ -88,7 +95,11 @@ def number_problem(value: float, place: str) -> "Optional[str]":
 
 def below(place: str, key: str) -> str:
     """The place of a member of an object."""
-    return "%s.%s" % (place, key) if plain_name.match(key) else "%s[%s]" % (place, json.dumps(key[:60], ensure_ascii=bool(odd.search(key))))
+    return (
+        "%s.%s" % (place, key)
+        if plain_name.match(key)
+        else "%s[%s]" % (place, json.dumps(key[:60], ensure_ascii=bool(odd.search(key))))
+    )
 
 
 def constant(name: str) -> float:

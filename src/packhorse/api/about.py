@@ -37,7 +37,12 @@ def usage(
     by: Annotated[list[AccountBy] | None, Query(description="may be repeated; all without it")] = None,
     since: Annotated[
         Number | None,
-        Query(ge=0, le=1e11, allow_inf_nan=False, description="only allocations that ended after this, in seconds since the epoch"),
+        Query(
+            ge=0,
+            le=1e11,
+            allow_inf_nan=False,
+            description="only allocations that ended after this, in seconds since the epoch",
+        ),
     ] = None,
 ) -> Account:
     """Your part of it; an admin is told everybody's, and what was idle."""

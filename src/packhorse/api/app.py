@@ -27,7 +27,9 @@ def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bo
     """
     # no pages of FastAPI's own: they would answer without a token
     # nor its redirects, which name the host that the client named
-    app = FastAPI(title="Packhorse", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Packhorse", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.state.service = service
     app.state.tokens = tokens
     app.state.stopping = stopping

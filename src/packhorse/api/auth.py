@@ -18,7 +18,10 @@ from packhorse.domain.views import User
 from packhorse.store.database import Database
 from packhorse.store.schema import tokens as table
 
-_HINT = "Send 'Authorization: Bearer TOKEN'; the client and the command line take it from PACKHORSE_TOKEN_FILE or PACKHORSE_TOKEN."
+_HINT = (
+    "Send 'Authorization: Bearer TOKEN'; the client and the command line take it from PACKHORSE_TOKEN_FILE or"
+    " PACKHORSE_TOKEN."
+)
 
 
 class TokenChecker(Protocol):
@@ -64,7 +67,9 @@ class Tokens:
         return User(row.user, row.admin)
 
     def ensure_file(self, path: Path, user: str) -> None:
-        """Sees to it that ``path`` (readable by its owner only) holds an admin token of ``user`` that this store knows."""
+        """Sees to it that ``path`` (readable by its owner only) holds an admin token of ``user`` that this store
+        knows.
+        """
         token = _read_private(path)
         if token is None:
             token = f"ph_{secrets.token_urlsafe(32)}"

@@ -1,4 +1,7 @@
-"""Reads request bodies within limits: JSON at once, tables through a temporary file, so that a million rows need little memory."""
+"""Reads request bodies within limits:
+
+JSON at once, tables through a temporary file, so that a million rows need little memory.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ _FORMS = {
 
 
 async def _read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
-    """The body in a temporary file (in memory while small), read from its beginning. Raises TooLarge as soon as it is over ``limit``."""
+    """The body in a temporary file (in memory while small), read from its beginning.
+
+    Raises TooLarge as soon as it is over ``limit``.
+    """
     too_large = TooLarge(f"The body is larger than {limit:,} bytes.", hint=hint)
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and (len(announced) > 18 or int(announced) > limit):
@@ -96,8 +102,11 @@ def read_rows(content_type: str, body: IO[bytes], encoding: str = "") -> Table:
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in _FORMS:
         raise InvalidRequest(
-            f"A table of type '{kind[:60] or 'unknown'}' cannot be read.", hint="Send 'text/csv' or 'application/x-ndjson' as Content-Type."
+            f"A table of type '{kind[:60] or 'unknown'}' cannot be read.",
+            hint="Send 'text/csv' or 'application/x-ndjson' as Content-Type.",
         )
     if encoding.strip().lower() not in ("", "identity", "gzip", "x-gzip"):
-        raise InvalidRequest(f"A table in the encoding '{encoding[:60]}' cannot be read.", hint="Send it as it is, or with gzip.")
+        raise InvalidRequest(
+            f"A table in the encoding '{encoding[:60]}' cannot be read.", hint="Send it as it is, or with gzip."
+        )
     return Table(body, "The table", _FORMS[kind])

@@ -16,7 +16,9 @@ def _service(request: Request) -> Service:
 
 
 Services = Annotated[Service, Depends(_service)]
-Cursor = Annotated[str | None, Query(json_schema_extra={"pattern": "^[0-9]{1,18}$"}, description="next_cursor of the page before")]
+Cursor = Annotated[
+    str | None, Query(json_schema_extra={"pattern": "^[0-9]{1,18}$"}, description="next_cursor of the page before")
+]
 Limit = Annotated[Whole, Query(ge=1, le=1000)]
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
 

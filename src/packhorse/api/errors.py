@@ -84,7 +84,10 @@ def install_errors(app: FastAPI) -> None:
 
 
 def log_failure(event: str, **fields: Any) -> None:
-    """Logs the exception at hand. Formatted here, because some renderers print local variables, and with them tokens."""
+    """Logs the exception at hand.
+
+    Formatted here, because some renderers print local variables, and with them tokens.
+    """
     _log.error(event, traceback=traceback.format_exc(), **fields)
 
 
@@ -116,7 +119,12 @@ class RequestLog:
                 await _broken(error_id)(scope, receive, note_status)
         user = scope.get("state", {}).get("user")
         _log.info(
-            "request", method=scope["method"], path=scope["path"], status=status, ms=round((time.monotonic() - began) * 1000, 1), user=user
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            ms=round((time.monotonic() - began) * 1000, 1),
+            user=user,
         )
 
 
@@ -128,7 +136,9 @@ def _refused(_request: Request, error: Exception) -> Response:
 
 def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    problems = [{"where": _place(field), "what": what, "hint": ""} for field, what in located(error.errors(), "parameter", None)]
+    problems = [
+        {"where": _place(field), "what": what, "hint": ""} for field, what in located(error.errors(), "parameter", None)
+    ]
     return _error(400, "invalid_request", "The request is not valid.", "", problems)
 
 
@@ -154,7 +164,9 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _broken(error_id: str) -> Response:
-    return _error(500, "internal", f"Something broke on the server (error {error_id}).", "Its log says more under that id.")
+    return _error(
+        500, "internal", f"Something broke on the server (error {error_id}).", "Its log says more under that id."
+    )
 
 
 def _error(status: int, code: str, message: str, hint: str, problems: list[dict[str, str]] | None = None) -> Response:

@@ -1,7 +1,9 @@
 """A task's log as server-sent events, while the task runs.
 
-Each event's id is ``ATTEMPT:OFFSET``, the place where the next byte will be; a client that sends it back as ``Last-Event-ID`` misses and
-repeats nothing. Data is one JSON string: base64 of the bytes, or text with what is not UTF-8 replaced. The last event is ``end``.
+Each event's id is ``ATTEMPT:OFFSET``, the place where the next byte will be; a client that sends it back as
+``Last-Event-ID`` misses and
+repeats nothing. Data is one JSON string: base64 of the bytes, or text with what is not UTF-8 replaced. The last event
+is ``end``.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class Place:
             return cls(attempt, 0)
         before, _, offset = text.rpartition(":")
         if not offset.isdecimal() or not (before.isdecimal() or not before) or len(text) > 40:
-            raise InvalidRequest(f"Last-Event-ID '{text[:40]}' is not one of ours.", hint="Leave it out to begin at the beginning.")
+            raise InvalidRequest(
+                f"Last-Event-ID '{text[:40]}' is not one of ours.", hint="Leave it out to begin at the beginning."
+            )
         return cls(int(before) if before else attempt, int(offset))
 
     def __str__(self) -> str:
@@ -54,7 +58,14 @@ class Follower:
     """Follows one stream of one attempt of a task: the one asked for, else the last that had begun, else the first."""
 
     def __init__(
-        self, service: Service, user: User, task_id: str, stream: str, place: Place, encoding: Encoding, stopping: Callable[[], bool]
+        self,
+        service: Service,
+        user: User,
+        task_id: str,
+        stream: str,
+        place: Place,
+        encoding: Encoding,
+        stopping: Callable[[], bool],
     ) -> None:
         self._service = service
         self._user = user
@@ -69,7 +80,10 @@ class Follower:
         self._service.log(self._user, self._task_id, self._stream, self._place.offset, 1, self._place.attempt)
 
     async def events(self) -> AsyncIterator[bytes]:
-        """The events, until the attempt has ended and all of its output was sent. One that ends without ``end`` may be asked for again."""
+        """The events, until the attempt has ended and all of its output was sent.
+
+        One that ends without ``end`` may be asked for again.
+        """
         pause_s, silent_since = PAUSE_S[0], time.monotonic()
         yield b"retry: 1000\n\n"
         while not self._stopping():
@@ -104,7 +118,9 @@ class Follower:
             if not task.attempt and task.state not in TERMINAL:
                 return None
             self._place.attempt = task.attempt or None
-        return self._service.log(self._user, self._task_id, self._stream, self._place.offset, _PART_BYTES, self._place.attempt)
+        return self._service.log(
+            self._user, self._task_id, self._stream, self._place.offset, _PART_BYTES, self._place.attempt
+        )
 
     def _encoded(self, part: LogPart) -> str:
         """What to send of ``part``, the place moved behind it."""

@@ -18,8 +18,17 @@ class _Answered(Exception):
 
 def allowed_methods(routes: Iterable[BaseRoute], scope: Mapping[str, Any], path: str | None = None) -> list[str]:
     """The methods of a request's path, or of ``path``; none where nothing is."""
-    asked = {"type": "http", "headers": [], "root_path": scope.get("root_path", ""), "path": scope["path"] if path is None else path}
-    found = [method for method in _METHODS if any(route.matches({**asked, "method": method})[0] is Match.FULL for route in routes)]
+    asked = {
+        "type": "http",
+        "headers": [],
+        "root_path": scope.get("root_path", ""),
+        "path": scope["path"] if path is None else path,
+    }
+    found = [
+        method
+        for method in _METHODS
+        if any(route.matches({**asked, "method": method})[0] is Match.FULL for route in routes)
+    ]
     return found and [*found, *(["HEAD"] if "GET" in found else []), "OPTIONS"]
 
 

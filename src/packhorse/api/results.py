@@ -29,7 +29,9 @@ def as_csv(read_results: Callable[[], Results]) -> Iterator[bytes]:
         columns.update(dict.fromkeys(flat_result(document)))
     names = [*_FIXED, *(name for name in columns if name not in _FIXED)]
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, names, extrasaction="ignore")  # lines end as RFC 4180 says, else a lone CR is not quoted
+    writer = csv.DictWriter(
+        buffer, names, extrasaction="ignore"
+    )  # lines end as RFC 4180 says, else a lone CR is not quoted
 
     def line(write: Callable[[], Any]) -> bytes:
         write()
@@ -43,7 +45,10 @@ def as_csv(read_results: Callable[[], Results]) -> Iterator[bytes]:
 
 
 def flat_result(document: dict[str, Any]) -> dict[str, Any]:
-    """A result as one row: its parameters, then the values of its result. A name that is taken, or empty, gets ``result.`` before it."""
+    """A result as one row: its parameters, then the values of its result.
+
+    A name that is taken, or empty, gets ``result.`` before it.
+    """
     row = {name: document[name] for name in _FIXED}
     for prefix, values in (("params", document["params"] or {}), ("result", _values(document["result"]))):
         for name, value in values.items():

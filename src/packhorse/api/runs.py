@@ -54,11 +54,19 @@ class RunFile(BaseModel):
     status_code=201,
     summary="Submit a run",
     openapi_extra={
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RunRequest"}}}}
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RunRequest"}}},
+        }
     },
 )
-def submit(service: Services, user: CurrentUser, body: JsonBody, response: Response, key: IdempotencyKey = None) -> RunView:
-    """An app over a table (``app``, ``over``), tasks with edges (``tasks``), or a TES task. The same Idempotency-Key gives the same run."""
+def submit(
+    service: Services, user: CurrentUser, body: JsonBody, response: Response, key: IdempotencyKey = None
+) -> RunView:
+    """An app over a table (``app``, ``over``), tasks with edges (``tasks``), or a TES task.
+
+    The same Idempotency-Key gives the same run.
+    """
     with body:
         request = parse_run(body)
     return _submit(service, user, request, key, response)
@@ -71,7 +79,10 @@ def submit(service: Services, user: CurrentUser, body: JsonBody, response: Respo
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("text/csv", "application/x-ndjson")},
+            "content": {
+                kind: {"schema": {"type": "string", "format": "binary"}}
+                for kind in ("text/csv", "application/x-ndjson")
+            },
         }
     },
 )
@@ -93,10 +104,15 @@ def submit_table(
     retry: Annotated[str, Query(description="JSON object: failure class → number of retries")] = "{}",
     key: IdempotencyKey = None,
 ) -> RunView:
-    """One task for each row of the body, CSV or JSON lines by its Content-Type, also with gzip. Up to 1,000,000 rows, 1 GB."""
+    """One task for each row of the body, CSV or JSON lines by its Content-Type, also with gzip.
+
+    Up to 1,000,000 rows, 1 GB.
+    """
     with body:
         if unknown := sorted(set(request.query_params) - TABLE_OPTIONS):
-            raise InvalidRequest(f"'{unknown[0][:60]}' is not an option of a run.", hint="GET /api/v1/openapi.json has them.")
+            raise InvalidRequest(
+                f"'{unknown[0][:60]}' is not an option of a run.", hint="GET /api/v1/openapi.json has them."
+            )
         objects = {"params": params, "tags": tags, "resources": resources, "retry": retry}
         document: dict[str, Any] = {field: parse_object(field, text) for field, text in objects.items()}
         plain = {"app": app, "name": name, "session": session, "gather": gather, "image": image, "outputs": outputs}
@@ -105,10 +121,14 @@ def submit_table(
         return _submit(service, user, run, key, response, rows)
 
 
-def _submit(service: Service, user: User, run: AppRun | TaskRun, key: str | None, response: Response, rows: Table | None = None) -> RunView:
+def _submit(
+    service: Service, user: User, run: AppRun | TaskRun, key: str | None, response: Response, rows: Table | None = None
+) -> RunView:
     if key is not None:
         if run.client_key not in (None, key):
-            raise InvalidRequest("The header 'Idempotency-Key' and the field 'client_key' differ.", hint="Give one of them.")
+            raise InvalidRequest(
+                "The header 'Idempotency-Key' and the field 'client_key' differ.", hint="Give one of them."
+            )
         run = run.model_copy(update={"client_key": key})
     view = service.submit(user, run, rows)
     if rows is not None:
@@ -138,7 +158,9 @@ async def wait_for_run(
     seen_done: Annotated[Whole, Query(ge=0, le=LARGE)] = 0,
     timeout_s: Annotated[Number, Query(ge=0, allow_inf_nan=False)] = MAX_WAIT_S,
 ) -> RunView:
-    """Answers when the run has ended or more than ``seen_done`` tasks are done, at the latest after ``timeout_s`` (30 s at most)."""
+    """Answers when the run has ended or more than ``seen_done`` tasks are done, at the latest after ``timeout_s`` (30 s
+    at most).
+    """
     loop, moved = asyncio.get_running_loop(), asyncio.Event()
 
     def tell() -> None:
@@ -175,9 +197,13 @@ def list_tasks(
     "/runs/{run_id}/results",
     summary="The results of all tasks",
     response_class=StreamingResponse,
-    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("application/x-ndjson", "text/csv")}}},
+    responses={
+        200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("application/x-ndjson", "text/csv")}}
+    },
 )
-def results(service: Services, user: CurrentUser, run_id: str, accept: Annotated[str, Header()] = "") -> StreamingResponse:
+def results(
+    service: Services, user: CurrentUser, run_id: str, accept: Annotated[str, Header()] = ""
+) -> StreamingResponse:
     """JSON lines, or a table with ``Accept: text/csv``."""
     if "text/csv" in accept:
         return StreamingResponse(begun(as_csv(lambda: service.results(user, run_id))), media_type="text/csv")
@@ -188,18 +214,25 @@ def results(service: Services, user: CurrentUser, run_id: str, accept: Annotated
 def run_files(service: Services, user: CurrentUser, run_id: str) -> list[RunFile]:
     """Empty before it is complete."""
     files = service.gathered(user, run_id)
-    shown = {name: (shown_name(path.name)["path"], path.stat().st_size) for name, path in files.items() if path.is_file()}
+    shown = {
+        name: (shown_name(path.name)["path"], path.stat().st_size) for name, path in files.items() if path.is_file()
+    }
     return [RunFile(name=name, filename=filename, bytes=size) for name, (filename, size) in shown.items()]
 
 
 @router.get(
-    "/runs/{run_id}/files/{name:path}", summary="Download what the gathering task left", response_class=FileResponse, responses=DOWNLOAD
+    "/runs/{run_id}/files/{name:path}",
+    summary="Download what the gathering task left",
+    response_class=FileResponse,
+    responses=DOWNLOAD,
 )
 def run_file(service: Services, user: CurrentUser, run_id: str, name: str) -> FileResponse:
     """By its name in the app's manifest."""
     path = service.gathered(user, run_id).get(name)
     if path is None:
-        raise NotFound(f"Run {run_id} has no gathered file '{name[:100]}'.", hint=f"GET /api/v1/runs/{run_id}/files lists them.")
+        raise NotFound(
+            f"Run {run_id} has no gathered file '{name[:100]}'.", hint=f"GET /api/v1/runs/{run_id}/files lists them."
+        )
     return send_file(path)
 
 

@@ -29,7 +29,9 @@ router = APIRouter(prefix="/tasks/{task_id}", tags=["tasks"])
 
 
 def _as_sent(scope: Scope, path: str) -> str:
-    """The path of a file with all of its bytes: servers replace those that are not UTF-8 when they decode a request's path."""
+    """The path of a file with all of its bytes: servers replace those that are not UTF-8 when they decode a request's
+    path.
+    """
     sent = _FILES.search(scope.get("raw_path") or b"")
     return os.fsdecode(unquote_to_bytes(sent[1])) if sent else path
 
@@ -76,16 +78,24 @@ def follow_log(
     attempt: Attempt = None,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
 ) -> StreamingResponse:
-    """Server-sent events: data is a JSON string (text, or base64 of the exact bytes), the id is where to go on, ``end`` is the last one."""
-    follower = Follower(service, user, task_id, stream, Place.parse(last_event_id, attempt), encoding, request.app.state.stopping)
+    """Server-sent events: data is a JSON string (text, or base64 of the exact bytes), the id is where to go on, ``end``
+    is the last one.
+    """
+    follower = Follower(
+        service, user, task_id, stream, Place.parse(last_event_id, attempt), encoding, request.app.state.stopping
+    )
     follower.check()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(follower.events(), media_type="text/event-stream", headers=headers)
 
 
-@router.get("/files/{path:path}", summary="Download an output of a task", response_class=FileResponse, responses=DOWNLOAD)
+@router.get(
+    "/files/{path:path}", summary="Download an output of a task", response_class=FileResponse, responses=DOWNLOAD
+)
 def get_output(request: Request, service: Services, user: CurrentUser, task_id: str, path: str) -> FileResponse:
-    """By its path in the task's work folder; percent-encoded it may have any bytes, as ``quoted`` says them where ``path`` cannot."""
+    """By its path in the task's work folder; percent-encoded it may have any bytes, as ``quoted`` says them where
+    ``path`` cannot.
+    """
     return send_file(service.output_path(user, task_id, _as_sent(request.scope, path)))
 
 

@@ -15,7 +15,9 @@ from packhorse.domain.views import AccountBy, AccountLine
 def show_usage(run_id: str, by: list[str], since: str | None, *, as_json: bool) -> None:
     """``packhorse usage RUN``."""
     if by or since is not None:
-        raise InvalidRequest("--by and --since are for the usage of all runs.", hint=f"'packhorse usage {run_id}' is about one.")
+        raise InvalidRequest(
+            "--by and --since are for the usage of all runs.", hint=f"'packhorse usage {run_id}' is about one."
+        )
     with Client() as client:
         usage = client.backend.usage(run_id)
     if as_json:
@@ -51,7 +53,16 @@ def show_account(by: list[str], since: str | None, *, as_json: bool) -> None:
     for group, lines in account.by.items():
         say()
         whole = any(line.paid_core_s is not None for line in lines)
-        columns = [group.value, "tasks", "attempts", "failed", "core-hours used", "node-hours used", "by failed attempts", "CPU-hours"]
+        columns = [
+            group.value,
+            "tasks",
+            "attempts",
+            "failed",
+            "core-hours used",
+            "node-hours used",
+            "by failed attempts",
+            "CPU-hours",
+        ]
         print_table([*columns, "idle", "paid"] if whole else columns, [_cells(line) for line in lines])
 
 
@@ -71,7 +82,13 @@ def _print_total(total: AccountLine) -> None:
 
 def _cells(line: AccountLine) -> tuple[object, ...]:
     costs = (line.used_core_s, line.used_node_s, line.failed_core_s, line.cpu_s, line.idle_core_s, line.paid_core_s)
-    return (line.name, f"{line.tasks:,}", f"{line.attempts:,}", f"{line.failed:,}", *(hours(cost) for cost in costs if cost is not None))
+    return (
+        line.name,
+        f"{line.tasks:,}",
+        f"{line.attempts:,}",
+        f"{line.failed:,}",
+        *(hours(cost) for cost in costs if cost is not None),
+    )
 
 
 def _part(some: float, paid: float | None) -> str:

@@ -17,12 +17,24 @@ from packhorse.domain.plain import plain
 from packhorse.domain.problems import validated
 from packhorse.domain.toml import Value, toml_table
 from packhorse.domain.views import Check
-from packhorse.engine.requests.newsite import PROFILES, NewSite, Profile, Queue, expand, likely_queue, profile, root_there
+from packhorse.engine.requests.newsite import (
+    PROFILES,
+    NewSite,
+    Profile,
+    Queue,
+    expand,
+    likely_queue,
+    profile,
+    root_there,
+)
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the command line says: ``settings`` are keys of ``[sites.NAME]``; those that are None were not given, and '' is none."""
+    """What the command line says:
+
+    ``settings`` are keys of ``[sites.NAME]``; those that are None were not given, and '' is none.
+    """
 
     name: str | None
     profile: str | None
@@ -39,7 +51,13 @@ class Asker:
     found: dict[str, Value] = field(default_factory=dict)
 
     def get(
-        self, key: str, question: str, suggested: Value | None = None, *, required: bool = False, choices: Collection[str] = ()
+        self,
+        key: str,
+        question: str,
+        suggested: Value | None = None,
+        *,
+        required: bool = False,
+        choices: Collection[str] = (),
     ) -> Value | None:
         """The value of ``key``, which is kept in ``found`` unless it is empty."""
         value = self.settings.get(key)
@@ -80,7 +98,10 @@ def ask(question: str) -> str:
 
 
 def add(given: Given, *, as_json: bool) -> None:
-    """``packhorse sites add``. Without a terminal, or with ``yes``, what was not given is what is suggested, and nothing is asked."""
+    """``packhorse sites add``.
+
+    Without a terminal, or with ``yes``, what was not given is what is suggested, and nothing is asked.
+    """
     file = config_file()
     refuse_unwritable(file)
     asker = Asker(given.settings, asks=sys.stdin.isatty() and not given.yes)
@@ -95,7 +116,9 @@ def add(given: Given, *, as_json: bool) -> None:
     checks = site.checks(config)
     table = toml_table(["sites", name], _written(asker.found))
     if not as_json:
-        print_table(["", "check", "found"], [("ok" if check.ok else "NO", check.name, check.detail) for check in checks])
+        print_table(
+            ["", "check", "found"], [("ok" if check.ok else "NO", check.name, check.detail) for check in checks]
+        )
         say()
         print_lines(table)
         say()
@@ -104,7 +127,16 @@ def add(given: Given, *, as_json: bool) -> None:
     if is_written:
         add_site(file, name, table)
     if as_json:
-        print_json({"name": name, "file": file, "written": is_written, "site": _written(asker.found), "toml": table, "checks": checks})
+        print_json(
+            {
+                "name": name,
+                "file": file,
+                "written": is_written,
+                "site": _written(asker.found),
+                "toml": table,
+                "checks": checks,
+            }
+        )
     elif is_written:
         say(f"Written to {file}. Next: 'packhorse doctor {name}' runs a real job there.")
     if not is_written and not asker.asks:
@@ -147,7 +179,9 @@ def _way(asker: Asker, kind: Profile) -> SiteConfig:
     if transport == "ssh":
         asker.get("host", "Login node, or its name in the SSH configuration", usual.get("host"), required=True)
         asker.get("user", "User there", usual.get("user"))
-        asker.get("key_file", "Private key; none takes those of the SSH configuration and of the agent", usual.get("key_file"))
+        asker.get(
+            "key_file", "Private key; none takes those of the SSH configuration and of the agent", usual.get("key_file")
+        )
     for key in ("port", "known_hosts", "ssh_config"):
         if (value := asker.settings.get(key)) not in (None, ""):
             assert value is not None
@@ -200,7 +234,18 @@ def _show_queues(queues: Sequence[Queue]) -> None:
         state = "" if queue.is_up else "down"
         for kind in queue.kinds:
             features = ",".join(kind.features)
-            rows.append((name, kind.count, kind.cores, f"{kind.memory_mb / 1000:.1f} GB", kind.gpus or "", walltime, features, state))
+            rows.append(
+                (
+                    name,
+                    kind.count,
+                    kind.cores,
+                    f"{kind.memory_mb / 1000:.1f} GB",
+                    kind.gpus or "",
+                    walltime,
+                    features,
+                    state,
+                )
+            )
     print_table(["queue", "nodes", "cores", "memory", "GPUs", "walltime", "features", ""], rows)
     say()
 

@@ -33,7 +33,9 @@ def refuse_unwritable(file: Path) -> None:
 
 
 def add_site(file: Path, name: str, table: str) -> None:
-    """Adds ``table``, which is ``[sites.name]``, at the end of ``file``, which is replaced whole. Only its owner may read a new file.
+    """Adds ``table``, which is ``[sites.name]``, at the end of ``file``, which is replaced whole.
+
+    Only its owner may read a new file.
 
     Raises Conflict when there is a site of that name, or when the file is written such that nothing can be added.
     """
@@ -62,18 +64,23 @@ def _read(file: Path) -> bytes:
 
 def _refuse_name(data: bytes, file: Path, name: str) -> None:
     if name in parse_config(data, file).sites:
-        raise Conflict(f"{file} has a site '{name}' already.", hint="Choose another name, or change that one with an editor.")
+        raise Conflict(
+            f"{file} has a site '{name}' already.", hint="Choose another name, or change that one with an editor."
+        )
 
 
 def _refuse_unless_added(before: bytes, after: bytes, file: Path, name: str) -> None:
     try:
         known, new = parse_config(before, file), parse_config(after, file)
-        is_added = new.model_copy(update={"sites": {key: site for key, site in new.sites.items() if key != name}}) == known
+        is_added = (
+            new.model_copy(update={"sites": {key: site for key, site in new.sites.items() if key != name}}) == known
+        )
     except InvalidRequest:
         is_added = False
     if not is_added:
         raise Conflict(
-            f"{file} has its sites in a form to which no table can be added.", hint="Write them as [sites.NAME], or add it by hand."
+            f"{file} has its sites in a form to which no table can be added.",
+            hint="Write them as [sites.NAME], or add it by hand.",
         )
 
 
@@ -91,4 +98,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _not_written(file: Path, error: OSError) -> PackhorseError:
     kind = NotAllowed if error.errno in _FORBIDDEN else InvalidRequest
-    return kind(f"The configuration file {file} cannot be written: {error.strerror}.", hint="PACKHORSE_CONFIG names another one.")
+    return kind(
+        f"The configuration file {file} cannot be written: {error.strerror}.",
+        hint="PACKHORSE_CONFIG names another one.",
+    )

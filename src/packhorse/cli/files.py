@@ -19,10 +19,13 @@ _NOT_BESIDE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 @contextmanager
 def replacing(target: Path, *, mode: int | None = None, what: str = "") -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of ``target`` when the block has ended well; else ``target`` stays as it was.
+    """A file to write to that takes the place of ``target`` when the block has ended well; else ``target`` stays as it
+    was.
 
-    A link is followed. A file that is there keeps its mode and owner; a new one has ``mode``, without it that of any new file. What is
-    no plain file (a device, a pipe), or may be written while its folder may not, is written as it is. To write that fails is an
+    A link is followed. A file that is there keeps its mode and owner; a new one has ``mode``, without it that of any
+    new file. What is
+    no plain file (a device, a pipe), or may be written while its folder may not, is written as it is. To write that
+    fails is an
     OutputFailed that names ``what``, or else ``target``; all else is an OSError.
     """
     named = str(target)
@@ -31,7 +34,9 @@ def replacing(target: Path, *, mode: int | None = None, what: str = "") -> Itera
         was: os.stat_result | None = target.stat()
     except FileNotFoundError:
         was = None
-    if was is not None and (not stat.S_ISREG(was.st_mode) or target.is_relative_to("/dev")):  # /dev/stdout may be a file
+    if was is not None and (
+        not stat.S_ISREG(was.st_mode) or target.is_relative_to("/dev")
+    ):  # /dev/stdout may be a file
         yield from _in_place(target, what)
         return
     target = target.resolve()
@@ -55,7 +60,10 @@ def replacing(target: Path, *, mode: int | None = None, what: str = "") -> Itera
 
 
 def _in_place(target: Path, what: str) -> Iterator[BinaryIO]:
-    with _closing(os.open(target, os.O_WRONLY | os.O_TRUNC)) as descriptor, io.BufferedWriter(Sink(descriptor, what)) as file:
+    with (
+        _closing(os.open(target, os.O_WRONLY | os.O_TRUNC)) as descriptor,
+        io.BufferedWriter(Sink(descriptor, what)) as file,
+    ):
         yield file
 
 

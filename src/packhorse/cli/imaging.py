@@ -23,7 +23,8 @@ def list_images(*, as_json: bool) -> None:
         print_json(images)
         return
     rows = [
-        (image.site, image.reference, image.digest[:_SHORT], image.state, _how_far(image), _took(image), image.error) for image in images
+        (image.site, image.reference, image.digest[:_SHORT], image.state, _how_far(image), _took(image), image.error)
+        for image in images
     ]
     print_table(["site", "image", "digest", "state", "size", "took", "because"], rows)
 
@@ -46,6 +47,8 @@ def check_image(image: str, architecture: str, *, as_json: bool) -> None:
     if as_json:
         print_json([{"level": one.level, "what": one.what, "detail": one.detail, "hint": one.hint} for one in findings])
     else:
-        print_table(["", "what", "found", "what to do"], [(one.level, one.what, one.detail, one.hint) for one in findings])
+        print_table(
+            ["", "what", "found", "what to do"], [(one.level, one.what, one.detail, one.hint) for one in findings]
+        )
     if any(one.level == "problem" for one in findings):
         raise typer.Exit(1)

@@ -1,4 +1,7 @@
-"""The command line. This module is all that ``--help`` imports; what is slow to import is imported by the command that needs it."""
+"""The command line.
+
+This module is all that ``--help`` imports; what is slow to import is imported by the command that needs it.
+"""
 
 from __future__ import annotations
 
@@ -65,30 +68,47 @@ def _count(text: str) -> int:
 
 @app.command()
 def run(
-    name_or_path: Annotated[str | None, typer.Argument(metavar="APP", help="An app's name, or the path of its app.yaml or folder.")] = None,
-    over: Annotated[
-        str | None, typer.Option(help="Table with one row per task: CSV, TSV, JSON lines or JSON, also .gz; - is stdin.")
+    name_or_path: Annotated[
+        str | None, typer.Argument(metavar="APP", help="An app's name, or the path of its app.yaml or folder.")
     ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter, the same for all rows.")] = None,
-    tasks: Annotated[str | None, typer.Option(help="Instead of an app: a YAML or JSON file of TES tasks with edges.")] = None,
+    over: Annotated[
+        str | None,
+        typer.Option(help="Table with one row per task: CSV, TSV, JSON lines or JSON, also .gz; - is stdin."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter, the same for all rows.")
+    ] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Instead of an app: a YAML or JSON file of TES tasks with edges.")
+    ] = None,
     name: Annotated[str, typer.Option(help="A name for the run.")] = "",
     tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A tag.")] = None,
     cores: Annotated[
-        float | None, typer.Option(parser=_number, metavar="NUMBER", help="Cores for each task, instead of the app's own number.")
+        float | None,
+        typer.Option(parser=_number, metavar="NUMBER", help="Cores for each task, instead of the app's own number."),
     ] = None,
-    memory_gb: Annotated[float | None, typer.Option(parser=_number, metavar="NUMBER", help="Memory limit of each task in GB.")] = None,
+    memory_gb: Annotated[
+        float | None, typer.Option(parser=_number, metavar="NUMBER", help="Memory limit of each task in GB.")
+    ] = None,
     walltime: Annotated[str | None, typer.Option(help="Time limit of each task: 90s, 10m, 2h, 1d.")] = None,
     nodes: Annotated[
-        int | None, typer.Option(parser=_whole, metavar="INTEGER", help="Nodes for each task, for an app that spans several.")
+        int | None,
+        typer.Option(parser=_whole, metavar="INTEGER", help="Nodes for each task, for an app that spans several."),
     ] = None,
     site: Annotated[str | None, typer.Option(help="Where to run: see 'packhorse sites'.")] = None,
     queue: Annotated[str | None, typer.Option(help="A queue (partition) of the site.")] = None,
     session: Annotated[str | None, typer.Option(help="none, worker or shell, instead of the app's own.")] = None,
-    image: Annotated[str | None, typer.Option(help="A container image instead of the app's own; none: this host's own programs.")] = None,
-    outputs: Annotated[str | None, typer.Option(help="A URL to deliver output files below: s3://bucket/prefix, file:///folder.")] = None,
+    image: Annotated[
+        str | None, typer.Option(help="A container image instead of the app's own; none: this host's own programs.")
+    ] = None,
+    outputs: Annotated[
+        str | None, typer.Option(help="A URL to deliver output files below: s3://bucket/prefix, file:///folder.")
+    ] = None,
     no_gather: Annotated[bool, typer.Option("--no-gather", help="Leave the gathering task out.")] = False,
     key: Annotated[str | None, typer.Option(help="Client key: the same key returns the same run.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return when the run is accepted; 'packhorse wait' goes on with it.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return when the run is accepted; 'packhorse wait' goes on with it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run an app over a table of inputs, and wait for it."""
@@ -165,7 +185,9 @@ def logs(
 @app.command()
 def results(
     run_id: RunId,
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Write to this file (.csv or .jsonl) instead of stdout.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Write to this file (.csv or .jsonl) instead of stdout.")
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Flat CSV: parameters and result side by side.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines, one task each.")] = False,
 ) -> None:
@@ -198,8 +220,12 @@ def retry(
 
 @app.command()
 def usage(
-    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="One run; without it, all that you may see.")] = None,
-    by: Annotated[list[str] | None, typer.Option(metavar="site|user|app", help="Only by this; may be repeated.")] = None,
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="One run; without it, all that you may see.")
+    ] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(metavar="site|user|app", help="Only by this; may be repeated.")
+    ] = None,
     since: Annotated[str | None, typer.Option(help="Only allocations that ended in the last 12h, 7d.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -238,7 +264,9 @@ def apps_show(name: Annotated[str, typer.Argument(metavar="APP")], as_json: AsJs
 
 
 @apps_command.command("check")
-def apps_check(path: Annotated[str, typer.Argument(metavar="PATH", help="An app.yaml, or its folder.")], as_json: AsJson = False) -> None:
+def apps_check(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="An app.yaml, or its folder.")], as_json: AsJson = False
+) -> None:
     """Check a manifest: every problem with file, line and field."""
     from packhorse.cli.showing import check_app
 
@@ -270,25 +298,44 @@ def sites_add(
     host: Annotated[str | None, typer.Option(help="The login node, or its name in the SSH configuration.")] = None,
     port: Annotated[int | None, typer.Option(parser=_whole, metavar="INTEGER", help="Its SSH port.")] = None,
     user: Annotated[str | None, typer.Option(help="The user there.")] = None,
-    key_file: Annotated[str | None, typer.Option(help="The private key; '' takes those of the SSH configuration.")] = None,
+    key_file: Annotated[
+        str | None, typer.Option(help="The private key; '' takes those of the SSH configuration.")
+    ] = None,
     known_hosts: Annotated[str | None, typer.Option(help="The file of host keys to trust.")] = None,
     ssh_config: Annotated[str | None, typer.Option(help="The SSH configuration file.")] = None,
-    root: Annotated[str | None, typer.Option(help="A folder there that all nodes share; '$SCRATCH/packhorse' is fine.")] = None,
+    root: Annotated[
+        str | None, typer.Option(help="A folder there that all nodes share; '$SCRATCH/packhorse' is fine.")
+    ] = None,
     queue: Annotated[str | None, typer.Option(help="The queue (partition) to use.")] = None,
     account: Annotated[str | None, typer.Option(help="The account to charge.")] = None,
     qos: Annotated[str | None, typer.Option(help="The quality of service.")] = None,
     constraint: Annotated[str | None, typer.Option(help="Node features, such as cpu.")] = None,
     python: Annotated[str | None, typer.Option(help="The path of Python 3.6 or newer there.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing, take what is suggested, and write it.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing, take what is suggested, and write it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Connect a site: asks what it has to know, looks what is there, checks it, and writes it to the configuration file."""
+    """Connect a site: asks what it has to know, looks what is there, checks it, and writes it to the configuration
+    file.
+    """
     from packhorse.cli.adding import Given, add
 
     settings = {
-        "transport": transport, "host": host, "port": port, "user": user, "key_file": key_file, "known_hosts": known_hosts,
-        "ssh_config": ssh_config, "root": root, "queue": queue, "account": account, "qos": qos, "constraint": constraint, "python": python,
-    }  # fmt: skip
+        "transport": transport,
+        "host": host,
+        "port": port,
+        "user": user,
+        "key_file": key_file,
+        "known_hosts": known_hosts,
+        "ssh_config": ssh_config,
+        "root": root,
+        "queue": queue,
+        "account": account,
+        "qos": qos,
+        "constraint": constraint,
+        "python": python,
+    }
     add(Given(name, profile, settings, yes), as_json=as_json)
 
 
@@ -326,13 +373,18 @@ def doctor(
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; default: that of [server], 127.0.0.1.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; default: that of [server], 127.0.0.1.")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option(parser=_whole, metavar="INTEGER", help="Port to listen on; default: that of [server], 8765.")
+        int | None,
+        typer.Option(parser=_whole, metavar="INTEGER", help="Port to listen on; default: that of [server], 8765."),
     ] = None,
     database: Annotated[str | None, typer.Option(help="Database URL; default: SQLite in the home folder.")] = None,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log as JSON lines.")] = False,
-    allow_remote: Annotated[bool, typer.Option("--allow-remote", help="Listen on an address that others can reach.")] = False,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Listen on an address that others can reach.")
+    ] = False,
 ) -> None:
     """Serve the REST API, with an engine, until SIGTERM."""
     from packhorse.cli.serving import serve as serve_api

@@ -31,7 +31,10 @@ _STYLES = {"bold": "1", "dim": "2", "red": "31"}
 
 
 def report(error: Exception, *, as_json: bool) -> int:
-    """Prints a refusal and returns the exit code. Anything that is not a refusal is our own fault, and says how to tell us."""
+    """Prints a refusal and returns the exit code.
+
+    Anything that is not a refusal is our own fault, and says how to tell us.
+    """
     if isinstance(error, TyperException):
         return _report_usage(error)
     refusal = _refusal(error)
@@ -61,13 +64,21 @@ def _refusal(error: Exception) -> PackhorseError:
         return error
     if isinstance(error, ValidationError):
         hint = "Are client and server of the same version?"
-        return PackhorseError("What the server answered is not understood here.", hint=hint, problems=problems_of(error))
+        return PackhorseError(
+            "What the server answered is not understood here.", hint=hint, problems=problems_of(error)
+        )
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
         return PackhorseError(f"{os.fsdecode(error.filename)}: {error.strerror}.")
     if isinstance(error, OSError) and error.errno in _FULL:
-        return OutputFailed(f"A file cannot be written: {error.strerror}.", hint="Make room where PACKHORSE_HOME and TMPDIR are.")
-    if "surrogates not allowed" in str(error) and (odd := next((word for word in sys.argv if not _is_text(word)), None)):
-        return InvalidRequest(f"'{odd}' on the command line is not UTF-8 text.", hint="Only the name of a file may be so.")
+        return OutputFailed(
+            f"A file cannot be written: {error.strerror}.", hint="Make room where PACKHORSE_HOME and TMPDIR are."
+        )
+    if "surrogates not allowed" in str(error) and (
+        odd := next((word for word in sys.argv if not _is_text(word)), None)
+    ):
+        return InvalidRequest(
+            f"'{odd}' on the command line is not UTF-8 text.", hint="Only the name of a file may be so."
+        )
     message = f"Packhorse failed: {type(error).__name__}: {error}."
     refusal = PackhorseError(message, hint="This is a bug. Set PACKHORSE_DEBUG=1 to see where, and please report it.")
     refusal.exit_code = INTERNAL_ERROR
@@ -152,15 +163,21 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 def _row_lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
     taken = [*map(cells, row)]
     if all(map(le, taken, widths)):
-        yield _GAP.join(cell + " " * (columns - own) for cell, own, columns in zip(row, taken, widths, strict=True)).rstrip()
+        yield _GAP.join(
+            cell + " " * (columns - own) for cell, own, columns in zip(row, taken, widths, strict=True)
+        ).rstrip()
         return
     for line in zip_longest(*map(fold, row, widths), fillvalue=""):
-        yield _GAP.join(cell + " " * (columns - cells(cell)) for cell, columns in zip(line, widths, strict=True)).rstrip()
+        yield _GAP.join(
+            cell + " " * (columns - cells(cell)) for cell, columns in zip(line, widths, strict=True)
+        ).rstrip()
 
 
 def narrowed(widths: list[int], words: list[int], available: int) -> list[int] | None:
-    """Widths of columns whose longest words are ``words``, the widest made narrower until all fit in ``available``; the first stays, as it
-    names what one may copy. Words are broken only where a terminal has the usual width. None where too little would be left."""
+    """Widths of columns whose longest words are ``words``, the widest made narrower until all fit in ``available``; the
+    first stays, as it
+    names what one may copy. Words are broken only where a terminal has the usual width. None where too little would be
+    left."""
     floors = [widths[0], *(min(word, _WORD) for word in words[1:])]
     gaps = len(_GAP) * (len(widths) - 1)
     if sum(floors) + gaps > available:
@@ -170,7 +187,9 @@ def narrowed(widths: list[int], words: list[int], available: int) -> list[int] |
     if sum(floors) + gaps > available:
         return None
     level = min(max(widths), available)
-    while sum(now := [max(floor, min(one, level)) for floor, one in zip(floors, widths, strict=True)]) + gaps > available:
+    while (
+        sum(now := [max(floor, min(one, level)) for floor, one in zip(floors, widths, strict=True)]) + gaps > available
+    ):
         level -= 1
     return now
 
@@ -205,7 +224,10 @@ def _print_records(table: list[list[str]]) -> None:
 
 
 def print_facts(facts: Sequence[tuple[str, object]]) -> None:
-    """Names and values, one a line; those without a value are left out. What a value has of lines stands below each other."""
+    """Names and values, one a line; those without a value are left out.
+
+    What a value has of lines stands below each other.
+    """
     indent = max(cells(shown(name, sys.stdout)) for name, _ in facts)
     for name, value in facts:
         if value not in (None, ""):

@@ -140,7 +140,10 @@ def summarise(handle: RunHandle) -> None:
         say()
         print_table(
             ["failure", "tasks", "for example", "because"],
-            [(failure, number, examples[failure].id, examples[failure].reason) for failure, number in numbers.most_common()],
+            [
+                (failure, number, examples[failure].id, examples[failure].reason)
+                for failure, number in numbers.most_common()
+            ],
         )
         example = next(iter(examples.values())).id
         say()
@@ -177,12 +180,16 @@ def _request(arguments: RunArguments) -> AppRun | TaskRun:
     if arguments.image not in (None, "none", ""):
         refuse_image_beside(arguments.image or "", "this folder", lambda name: Path(name).exists())
     if (arguments.app is None) == (arguments.tasks is None):
-        raise InvalidRequest("Say what to run: an app, or --tasks with a file of tasks.", hint="See 'packhorse run --help'.")
+        raise InvalidRequest(
+            "Say what to run: an app, or --tasks with a file of tasks.", hint="See 'packhorse run --help'."
+        )
     if arguments.app is not None:
         params = _pairs("--set", arguments.settings)
         return run_of({"app": arguments.app, "params": params, "gather": arguments.gather, **common})
     if arguments.over is not None or arguments.settings:
-        raise InvalidRequest("--over and --set are for an app, and --tasks has none.", hint="See 'packhorse run --help'.")
+        raise InvalidRequest(
+            "--over and --set are for an app, and --tasks has none.", hint="See 'packhorse run --help'."
+        )
     said = {name: value for name, value in common.items() if value not in (None, "", {})}
     return task_run(_read_tasks(Path(arguments.tasks or "")), said)
 
@@ -207,7 +214,9 @@ def _pairs(option: str, texts: list[str]) -> dict[str, str]:
         if not equals or not name:
             raise InvalidRequest(f"{option} {text}: expected NAME=VALUE.")
         if name in pairs:
-            raise InvalidRequest(f"{option} {name} is there twice: '{pairs[name][:60]}' and '{value[:60]}'.", hint="Keep one of them.")
+            raise InvalidRequest(
+                f"{option} {name} is there twice: '{pairs[name][:60]}' and '{value[:60]}'.", hint="Keep one of them."
+            )
         pairs[name] = value
     return pairs
 

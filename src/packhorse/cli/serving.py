@@ -58,14 +58,19 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that is bound, so that a port that is taken is a refusal and not a server that dies."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        # only of a socket that says that it is TCP does asyncio send answers at once; else each waits 40 ms for an acknowledgement
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # only of a socket that says that it is TCP does asyncio send answers at once; else each waits 40 ms for an
+        # acknowledgement
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except (OSError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise Conflict(f"Something else listens on port {port} of {host}.", hint="Choose another one with --port.") from None
+            raise Conflict(
+                f"Something else listens on port {port} of {host}.", hint="Choose another one with --port."
+            ) from None
         raise InvalidRequest(f"Cannot listen on port {port} of {host}: {error}.") from None
     return listener
 

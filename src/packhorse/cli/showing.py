@@ -39,7 +39,17 @@ def list_runs(limit: int, *, as_json: bool) -> None:
 
 
 def _run_row(run: RunView) -> tuple[object, ...]:
-    return (run.id, run.name, run.app, run.user, run.tasks, run.done, run.failed or "", moment(run.created_at), moment(run.ended_at))
+    return (
+        run.id,
+        run.name,
+        run.app,
+        run.user,
+        run.tasks,
+        run.done,
+        run.failed or "",
+        moment(run.created_at),
+        moment(run.ended_at),
+    )
 
 
 def list_tasks(run_id: str, states: list[str], *, failed: bool, limit: int, as_json: bool) -> None:
@@ -54,7 +64,9 @@ def list_tasks(run_id: str, states: list[str], *, failed: bool, limit: int, as_j
 
 
 def _task_row(task: TaskView) -> tuple[object, ...]:
-    given = task.name or " ".join(f"{name}={value}" for name, value in (task.params or {}).items() if value not in (None, ""))
+    given = task.name or " ".join(
+        f"{name}={value}" for name, value in (task.params or {}).items() if value not in (None, "")
+    )
     return (task.id, task.state, task.attempt or "", task.exit_code, given[:80], task.reason)
 
 
@@ -79,7 +91,14 @@ def show(target: str, *, as_json: bool) -> None:
         from packhorse.cli.running import summarise
 
         view = handle.view
-        print_facts([("name", view.name), ("app", view.app), ("created", moment(view.created_at)), ("ended", moment(view.ended_at))])
+        print_facts(
+            [
+                ("name", view.name),
+                ("app", view.app),
+                ("created", moment(view.created_at)),
+                ("ended", moment(view.ended_at)),
+            ]
+        )
         summarise(handle)
 
 
@@ -98,7 +117,10 @@ def _show_task(task: TaskDetail) -> None:
     for attempt in task.attempts:
         _show_attempt(attempt)
     say()
-    print_table(["at", "attempt", "state", "why"], [(moment(event.at), event.attempt, event.to_state, event.why) for event in task.events])
+    print_table(
+        ["at", "attempt", "state", "why"],
+        [(moment(event.at), event.attempt, event.to_state, event.why) for event in task.events],
+    )
 
 
 def _readable(value: Any) -> str:
@@ -212,7 +234,14 @@ def show_app(name: str, *, as_json: bool) -> None:
         print_json(app)
         return
     manifest = app.manifest
-    print_facts([("app", f"{app.name} {app.version}"), ("what", app.title), ("session", manifest.session), ("", app.description)])
+    print_facts(
+        [
+            ("app", f"{app.name} {app.version}"),
+            ("what", app.title),
+            ("session", manifest.session),
+            ("", app.description),
+        ]
+    )
     say()
     rows = [
         (parameter_name, p.type, "required" if p.required else p.default, ", ".join(p.choices or []), p.help)
@@ -263,7 +292,8 @@ def run_doctor(site: str | None, *, as_json: bool) -> None:
         print_json(checks)
     else:
         print_table(
-            ["", "check", "found", "what to do"], [("ok" if c.ok else "NO", c.name, c.detail, "" if c.ok else c.hint) for c in checks]
+            ["", "check", "found", "what to do"],
+            [("ok" if c.ok else "NO", c.name, c.detail, "" if c.ok else c.hint) for c in checks],
         )
     if not all(check.ok for check in checks):
         raise typer.Exit(1)

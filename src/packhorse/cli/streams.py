@@ -1,4 +1,6 @@
-"""Standard input, output and error as a command needs them, whatever they are connected to, and the signals that end it."""
+"""Standard input, output and error as a command needs them, whatever they are connected to, and the signals that end
+it.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Stopped(SystemExit):
 
 
 class Sink(io.RawIOBase):
-    """Writes to a file descriptor. A failure is an OutputFailed that names ``what``, once; from then on what is written is dropped, so that
+    """Writes to a file descriptor.
+
+    A failure is an OutputFailed that names ``what``, once; from then on what is written is dropped, so that
     whoever empties a buffer at the end does not fail again. A pipe whose reader has gone ends the program.
 
     With ``matters`` False nothing fails: there is nowhere to say so.
@@ -77,7 +81,9 @@ def end_if_nobody_reads(stream: TextIO) -> None:
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Replaces stdout and stderr by ones that cannot fail in a way that nobody is told of; those that are replaced already stay."""
+    """Replaces stdout and stderr by ones that cannot fail in a way that nobody is told of; those that are replaced
+    already stay.
+    """
     if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
         yield
         return
@@ -93,7 +99,9 @@ def standard_streams() -> Iterator[None]:
             out.flush()
         finally:
             sys.stdin, sys.stdout, sys.stderr = before
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left that must end in order, and Python would tell where it was
+            signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            )  # nothing is left that must end in order, and Python would tell where it was
 
 
 def _occupy() -> None:

@@ -1,4 +1,6 @@
-"""What a server's answers mean to its client: refusals, and answers of something that is no Packhorse server; and which URLs may be one."""
+"""What a server's answers mean to its client: refusals, and answers of something that is no Packhorse server; and which
+URLs may be one.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,17 @@ from packhorse.domain.errors import (
 )
 
 _ERRORS = {
-    kind.code: kind for kind in (Conflict, InvalidManifest, InvalidRequest, NotAllowed, NotAuthenticated, NotFound, TooLarge, Unavailable)
+    kind.code: kind
+    for kind in (
+        Conflict,
+        InvalidManifest,
+        InvalidRequest,
+        NotAllowed,
+        NotAuthenticated,
+        NotFound,
+        TooLarge,
+        Unavailable,
+    )
 }
 
 
@@ -34,11 +46,22 @@ def server_url(url: str) -> str:
     except ValueError:
         raise InvalidRequest("The URL of the server cannot be read.", hint=example) from None
     if "@" in text:
-        raise InvalidRequest("The URL of the server holds a name or a password.", hint="Leave it out; the token goes into PACKHORSE_TOKEN.")
-    if parts.scheme.lower() not in ("http", "https") or not parts.hostname or port == 0 or not text.isprintable() or " " in text:
+        raise InvalidRequest(
+            "The URL of the server holds a name or a password.",
+            hint="Leave it out; the token goes into PACKHORSE_TOKEN.",
+        )
+    if (
+        parts.scheme.lower() not in ("http", "https")
+        or not parts.hostname
+        or port == 0
+        or not text.isprintable()
+        or " " in text
+    ):
         raise InvalidRequest(f"'{ascii(text[:100])[1:-1]}' is not the URL of a server.", hint=example)
     if parts.query or parts.fragment:
-        raise InvalidRequest(f"The URL of the server, '{ascii(text[:100])[1:-1]}', goes on after its path.", hint=example)
+        raise InvalidRequest(
+            f"The URL of the server, '{ascii(text[:100])[1:-1]}', goes on after its path.", hint=example
+        )
     return text.rstrip("/#?")
 
 
@@ -46,8 +69,12 @@ def refusal(url: str, response: Any, body: bytes) -> PackhorseError:
     """The server's refusal as the exception that it was there."""
     try:
         error = json.loads(body)["error"]
-        problems = [Problem(problem["where"], problem["what"], problem["hint"]) for problem in error.get("problems", [])]
-        return _ERRORS.get(error["code"], PackhorseError)(str(error["message"]), hint=str(error.get("hint", "")), problems=problems)
+        problems = [
+            Problem(problem["where"], problem["what"], problem["hint"]) for problem in error.get("problems", [])
+        ]
+        return _ERRORS.get(error["code"], PackhorseError)(
+            str(error["message"]), hint=str(error.get("hint", "")), problems=problems
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return other_server(url, response)
 

@@ -97,7 +97,12 @@ class EmbeddedBackend:
 
         quiet_unless_configured()
         self._embedded = Embedded(
-            home, app_folders=list(app_folders), database_url=database_url, site_configs=site_configs, images=images, data=data
+            home,
+            app_folders=list(app_folders),
+            database_url=database_url,
+            site_configs=site_configs,
+            images=images,
+            data=data,
         )
         self._service, self._user = self._embedded.service, self._embedded.user
 
@@ -176,7 +181,9 @@ class HttpBackend:
 
         self._url = server_url(url)
         if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
-            raise InvalidRequest("The token holds characters that no token has.", hint="It is one line; check where it was taken from.")
+            raise InvalidRequest(
+                "The token holds characters that no token has.", hint="It is one line; check where it was taken from."
+            )
         self._token = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = Http(headers={"Accept-Encoding": "gzip, deflate"}, check=only_at(self._url))
 
@@ -190,9 +197,13 @@ class HttpBackend:
             for number, row in enumerate(rows, start=1):
                 table.write(_json_of(row, f"Row {number}").encode() + b"\n")
             fields = request.model_dump(mode="json", exclude_defaults=True, exclude={"over", "client_key"})
-            parameters = {name: value if isinstance(value, str) else _json_of(value, name) for name, value in fields.items()}
+            parameters = {
+                name: value if isinstance(value, str) else _json_of(value, name) for name, value in fields.items()
+            }
             headers = {"Content-Type": "application/x-ndjson", "Content-Length": str(table.tell())}
-            return self._submit("/runs/table", request.client_key, headers, params=parameters, content=_FromTheStart(table))
+            return self._submit(
+                "/runs/table", request.client_key, headers, params=parameters, content=_FromTheStart(table)
+            )
 
     def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
         return self._one(Page[RunView], "GET", "/runs", params=_given(cursor=cursor, limit=limit))
@@ -212,9 +223,13 @@ class HttpBackend:
         return self._one(TaskDetail, "GET", f"/tasks/{_part(task_id)}")
 
     def log(self, task_id: str, stream: str, offset: int, attempt: int | None) -> LogPart:
-        response = self._request("GET", f"/tasks/{_part(task_id)}/logs/{_part(stream)}", params=_given(offset=offset, attempt=attempt))
+        response = self._request(
+            "GET", f"/tasks/{_part(task_id)}/logs/{_part(stream)}", params=_given(offset=offset, attempt=attempt)
+        )
         with self._of_packhorse(response):
-            return LogPart(response.content, int(response.headers["X-Next-Offset"]), response.headers["X-Log-Ended"] == "true")
+            return LogPart(
+                response.content, int(response.headers["X-Next-Offset"]), response.headers["X-Log-Ended"] == "true"
+            )
 
     def cancel_run(self, run_id: str) -> RunView:
         return self._one(RunView, "POST", f"/runs/{_part(run_id)}/cancel")
@@ -271,7 +286,9 @@ class HttpBackend:
     def close(self) -> None:
         self._http.close()
 
-    def _submit(self, path: str, client_key: str | None, headers: Mapping[str, str] | None = None, **options: Any) -> RunView:
+    def _submit(
+        self, path: str, client_key: str | None, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> RunView:
         """Submits under a key, and again when the answer was lost on the way: the same key is the same run."""
         headers = {"Idempotency-Key": client_key or new_id("k"), **(headers or {})}
         passing: type[Unavailable] = _AnswerLost  # a server that was never reached is not waited for
@@ -303,7 +320,10 @@ class HttpBackend:
         kind = _AnswerLost if error.sent and error.fault not in (Fault.REDIRECT, Fault.LARGE) else Unavailable
         hint = error.hint if error.fault in _OWN_HINT else "Is it running, and is PACKHORSE_URL right?"
         if error.fault is Fault.REDIRECT:
-            hint = "PACKHORSE_URL is to be the URL that it has in the end, with https:// if it has that; the token is sent nowhere else."
+            hint = (
+                "PACKHORSE_URL is to be the URL that it has in the end, with https:// if it has that; the token is sent"
+                " nowhere else."
+            )
         return kind(f"The server at {self._url} does not answer: {error.what}.", hint=hint)
 
     @contextmanager
@@ -324,11 +344,24 @@ class HttpBackend:
         part.replace(target)
 
     def _request(
-        self, method: str, path: str, timeout_s: float = _TIMEOUT_S, headers: Mapping[str, str] | None = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        timeout_s: float = _TIMEOUT_S,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
     ) -> Any:
-        options = {"timeout_s": timeout_s, "total_s": 2 * timeout_s, "limit": _MAX_ANSWER, "patience_s": _PATIENCE_S, **options}
+        options = {
+            "timeout_s": timeout_s,
+            "total_s": 2 * timeout_s,
+            "limit": _MAX_ANSWER,
+            "patience_s": _PATIENCE_S,
+            **options,
+        }
         with self._translated():
-            response = self._http.ask(method, f"{self._url}/api/v1{path}", headers={**self._token, **(headers or {})}, **options)
+            response = self._http.ask(
+                method, f"{self._url}/api/v1{path}", headers={**self._token, **(headers or {})}, **options
+            )
         if not response.is_success:
             raise refusal(self._url, response, response.content)
         return response

@@ -26,7 +26,8 @@ _REFUSED = "The run was not accepted."
 
 
 def find_token(url: str, token: str | None = None) -> str | None:
-    """A token given, or ``$PACKHORSE_TOKEN``, or the content of ``$PACKHORSE_TOKEN_FILE``; for a server on this machine also of the file
+    """A token given, or ``$PACKHORSE_TOKEN``, or the content of ``$PACKHORSE_TOKEN_FILE``; for a server on this machine
+    also of the file
     that it left. That one is an admin's: it is never sent to another machine."""
     if token or (token := os.environ.get("PACKHORSE_TOKEN")):
         return token
@@ -34,7 +35,9 @@ def find_token(url: str, token: str | None = None) -> str | None:
         try:
             return Path(named).read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"The token in {named} cannot be read: {error}.", hint="PACKHORSE_TOKEN_FILE names it.") from None
+            raise InvalidRequest(
+                f"The token in {named} cannot be read: {error}.", hint="PACKHORSE_TOKEN_FILE names it."
+            ) from None
     if not _is_this_machine(url):
         return None
     config = load_config()
@@ -67,7 +70,9 @@ def _mapping(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 class Client:
-    """Talks to the server at ``url`` (or ``$PACKHORSE_URL``); without one, runs everything in this process on ``home``."""
+    """Talks to the server at ``url`` (or ``$PACKHORSE_URL``); without one, runs everything in this process on
+    ``home``.
+    """
 
     def __init__(self, url: str | None = None, token: str | None = None, home: str | Path | None = None) -> None:
         url = url or (os.environ.get("PACKHORSE_URL") if home is None else None)
@@ -77,7 +82,9 @@ class Client:
         else:
             config = load_config()
             folder = Path(home) if home else config.home_folder()
-            self._backend = EmbeddedBackend(folder, config.app_folders(), config.database, config.sites, config.images, config.data)
+            self._backend = EmbeddedBackend(
+                folder, config.app_folders(), config.database, config.sites, config.images, config.data
+            )
 
     def run(
         self,
@@ -95,21 +102,36 @@ class Client:
         outputs: str | None = None,
         client_key: str | None = None,
     ) -> RunHandle:
-        """Submits one task per row of ``over`` (a file, a list of dicts, a DataFrame), or a single one, and returns at once.
+        """Submits one task per row of ``over`` (a file, a list of dicts, a DataFrame), or a single one, and returns at
+        once.
 
-        ``app`` is a name, or the path of an app.yaml or of its folder. ``params`` are common to all rows. ``image`` is used instead of
-        the app's own ('none': the host's programs). Output files are delivered below the URL ``outputs``. ``client_key`` makes the call
+        ``app`` is a name, or the path of an app.yaml or of its folder. ``params`` are common to all rows. ``image`` is
+        used instead of
+        the app's own ('none': the host's programs). Output files are delivered below the URL ``outputs``.
+        ``client_key`` makes the call
         idempotent. Raises the refusals of ``packhorse.domain.errors``.
         """
         document: dict[str, Any] = {
-            "app": str(app), "params": plain_values(_mapping("params", params), "params"), "name": name, "tags": _mapping("tags", tags),
-            "resources": plain_values(_mapping("resources", resources), "resources"), "retry": _mapping("retry", retry),
-            "session": session or None, "gather": gather, "image": image, "outputs": outputs, "client_key": client_key,
-        }  # fmt: skip
+            "app": str(app),
+            "params": plain_values(_mapping("params", params), "params"),
+            "name": name,
+            "tags": _mapping("tags", tags),
+            "resources": plain_values(_mapping("resources", resources), "resources"),
+            "retry": _mapping("retry", retry),
+            "session": session or None,
+            "gather": gather,
+            "image": image,
+            "outputs": outputs,
+            "client_key": client_key,
+        }
         return self.submit(validated(AppRun, document, _REFUSED, kind="argument"), rows_of(over))
 
     def run_tasks(
-        self, tasks: Mapping[str, Any] | Iterable[NamedTask | Mapping[str, Any]], *, name: str = "", client_key: str | None = None
+        self,
+        tasks: Mapping[str, Any] | Iterable[NamedTask | Mapping[str, Any]],
+        *,
+        name: str = "",
+        client_key: str | None = None,
     ) -> RunHandle:
         """Submits TES tasks with edges, or one TES task by itself."""
         if isinstance(tasks, str | bytes) or not isinstance(tasks, Iterable):

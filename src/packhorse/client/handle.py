@@ -41,7 +41,10 @@ class RunHandle:
         return self.view
 
     def wait(self, progress: bool = False, timeout_s: float | None = None) -> RunHandle:
-        """Returns when every task has ended. ``progress`` shows a bar. Raises TimeoutError after ``timeout_s``; the run goes on."""
+        """Returns when every task has ended.
+
+        ``progress`` shows a bar. Raises TimeoutError after ``timeout_s``; the run goes on.
+        """
         give_up = None if timeout_s is None else time.monotonic() + timeout_s
         with self._backend.working(), Progress(self.view, shown=progress) as bar:
             view = self._patiently(self.refresh)
@@ -58,7 +61,9 @@ class RunHandle:
         return self
 
     def _patiently(self, ask: Callable[[], RunView]) -> RunView:
-        """The answer, also of a server that is away for a while: the run goes on meanwhile, so a wait does not end there."""
+        """The answer, also of a server that is away for a while: the run goes on meanwhile, so a wait does not end
+        there.
+        """
         give_up, pause_s = time.monotonic() + _PATIENCE_S, _PAUSE_S
         while True:
             try:
@@ -109,7 +114,9 @@ class RunHandle:
         """What a task wrote; with ``follow``, all of it until it ends. What is not UTF-8 is replaced."""
         return b"".join(self.iter_logs(index, stream, follow=follow, attempt=attempt)).decode(errors="replace")
 
-    def iter_logs(self, index: int = 0, stream: str = "stdout", *, follow: bool = False, attempt: int | None = None) -> Iterator[bytes]:
+    def iter_logs(
+        self, index: int = 0, stream: str = "stdout", *, follow: bool = False, attempt: int | None = None
+    ) -> Iterator[bytes]:
         """Pieces of a task's stdout or stderr, as they come."""
         return filter(None, follow_log(self._backend, task_id(self.id, index), stream, follow=follow, attempt=attempt))
 
@@ -134,13 +141,18 @@ class RunHandle:
     def _repr_html_(self) -> str:
         """For notebooks."""
         view = self.refresh()
-        rows = "".join(f"<tr><td>{html.escape(state)}</td><td>{number}</td></tr>" for state, number in view.counts.items())
+        rows = "".join(
+            f"<tr><td>{html.escape(state)}</td><td>{number}</td></tr>" for state, number in view.counts.items()
+        )
         title = html.escape(plain(f"{view.name or view.app or 'tasks'} ({view.id})"))
         return f"<table><caption>{title}: {view.done} of {view.tasks} done</caption>{rows}</table>"
 
 
-def follow_log(backend: Backend, task: str, stream: str, *, follow: bool, attempt: int | None = None) -> Iterator[bytes]:
-    """Pieces of a log until its end as it is now, or, with ``follow``, until the task's end; an empty one when there is nothing new, for
+def follow_log(
+    backend: Backend, task: str, stream: str, *, follow: bool, attempt: int | None = None
+) -> Iterator[bytes]:
+    """Pieces of a log until its end as it is now, or, with ``follow``, until the task's end; an empty one when there is
+    nothing new, for
     a caller to see whether anybody still wants it."""
     offset, step_s = 0, _LOG_STEP_S[0]
     while True:
@@ -163,7 +175,10 @@ def follow_log(backend: Backend, task: str, stream: str, *, follow: bool, attemp
 
 
 def flat_result(row: dict[str, Any]) -> dict[str, Any]:
-    """One row of a result table. A name of the result that is taken gets ``result.`` before it, a parameter's ``params.``."""
+    """One row of a result table.
+
+    A name of the result that is taken gets ``result.`` before it, a parameter's ``params.``.
+    """
     result = row["result"]
     fields = result if isinstance(result, dict) else {} if result is None else {"result": result}
     flat = {"index": row["index"], "state": row["state"]}

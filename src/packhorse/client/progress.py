@@ -1,4 +1,6 @@
-"""How far a run is: one line on a terminal or in a notebook, a line now and then on a simple terminal; silence elsewhere."""
+"""How far a run is: one line on a terminal or in a notebook, a line now and then on a simple terminal; silence
+elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -13,7 +13,14 @@ from packhorse.domain.tables import Form, Row, Table
 
 STDIN = "-"
 
-_FORMS = {".csv": Form.CSV, ".tsv": Form.TSV, ".tab": Form.TSV, ".jsonl": Form.JSON_LINES, ".ndjson": Form.JSON_LINES, ".json": Form.JSON}
+_FORMS = {
+    ".csv": Form.CSV,
+    ".tsv": Form.TSV,
+    ".tab": Form.TSV,
+    ".jsonl": Form.JSON_LINES,
+    ".ndjson": Form.JSON_LINES,
+    ".json": Form.JSON,
+}
 _PLAIN = frozenset({str, int, float, bool, type(None), list, dict})
 _HINT = "Give a file, a list of dicts (one for each task), or a DataFrame."
 
@@ -34,20 +41,28 @@ def rows_of(over: str | Path | Iterable[Row] | Any | None) -> Iterable[Row] | No
         if hasattr(over, as_dicts):
             return _plain_rows(getattr(over, as_dicts)())
     if isinstance(over, Mapping):
-        raise InvalidRequest("'over' is one mapping; a table is a list of them.", hint="over=[{...}], or, for a single task, params={...}.")
+        raise InvalidRequest(
+            "'over' is one mapping; a table is a list of them.",
+            hint="over=[{...}], or, for a single task, params={...}.",
+        )
     if isinstance(over, bytes) or not isinstance(over, Iterable):
         raise InvalidRequest(f"'over' is no table: found {shown(over)}.", hint=_HINT)
     return _plain_rows(over)
 
 
 def read_table(path: str | PurePath) -> Table:
-    """The rows of a table file, of a pipe that has a path, or ('-') of stdin. Raises NotFound or InvalidRequest with the line."""
+    """The rows of a table file, of a pipe that has a path, or ('-') of stdin.
+
+    Raises NotFound or InvalidRequest with the line.
+    """
     if str(path) == STDIN:
         return _stdin()
     file = Path(path)
     try:
         if not file.exists():
-            raise NotFound(f"There is no table at {file}.", hint="Give a CSV, TSV, JSON-lines or JSON file with one row per task.")
+            raise NotFound(
+                f"There is no table at {file}.", hint="Give a CSV, TSV, JSON-lines or JSON file with one row per task."
+            )
         if file.is_dir():
             raise InvalidRequest(f"{file} is a folder, and no table.", hint="Give the file.")
         if not file.is_file():  # <(a command) of a shell
@@ -77,21 +92,31 @@ def _plain_rows(rows: Iterable[Any]) -> Iterator[Row]:
             raise InvalidRequest(
                 "The table is not a list of mappings.",
                 hint=_HINT,
-                problems=[Problem(f"row {number}", f"expected a mapping from parameters to values, found {shown(row)}.")],
+                problems=[
+                    Problem(f"row {number}", f"expected a mapping from parameters to values, found {shown(row)}.")
+                ],
             )
         yield plain_values(row, f"row {number}")
 
 
 def plain_values(row: Mapping[Any, Any], where: str) -> Row:
-    """Values as JSON has them: numpy scalars as Python's own, NaN as absent, paths as text. Raises InvalidRequest for any other."""
+    """Values as JSON has them: numpy scalars as Python's own, NaN as absent, paths as text.
+
+    Raises InvalidRequest for any other.
+    """
     return {
-        name if type(name) is str else str(name): value if type(value) in _PLAIN and value == value else _plain(value, where, name)
+        name if type(name) is str else str(name): value
+        if type(value) in _PLAIN and value == value
+        else _plain(value, where, name)
         for name, value in row.items()
     }
 
 
 def _plain(value: Any, where: str, name: Any) -> Any:
-    if type(value).__name__ in ("NAType", "NaTType"):  # pandas, for 'absent'; they are not equal to themselves, nor to anything
+    if type(value).__name__ in (
+        "NAType",
+        "NaTType",
+    ):  # pandas, for 'absent'; they are not equal to themselves, nor to anything
         return None
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:  # numpy
         value = value.item()
@@ -107,4 +132,6 @@ def _plain(value: Any, where: str, name: Any) -> Any:
         case _ if value is None or type(value) in _PLAIN:
             return value
     what = f"a value of type {type(value).__name__} cannot be passed to a task."
-    raise InvalidRequest("The table was not accepted.", problems=[Problem(f"{where}, parameter '{name}'", what, "Pass it as text.")])
+    raise InvalidRequest(
+        "The table was not accepted.", problems=[Problem(f"{where}, parameter '{name}'", what, "Pass it as text.")]
+    )

@@ -33,7 +33,9 @@ _NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 MAX_VALUE_BYTES = 64 * 1024
 
 STORED = {"stored": True}
-"""Context for reading a manifest that was accepted before: what newer rules say of its parameters ends no run that is under way."""
+"""Context for reading a manifest that was accepted before: what newer rules say of its parameters ends no run that is
+under way.
+"""
 
 
 def _argument(given: Any) -> Any:
@@ -113,7 +115,11 @@ class Parameter(_Manifest):
 
     def value_of(self, given: Any) -> ParameterValue:
         """A value of this parameter's type. Raises ValueError that says what was expected."""
-        if isinstance(given, str) and len(given) > MAX_VALUE_BYTES // 4 and len(given.encode("utf-8", "replace")) > MAX_VALUE_BYTES:
+        if (
+            isinstance(given, str)
+            and len(given) > MAX_VALUE_BYTES // 4
+            and len(given.encode("utf-8", "replace")) > MAX_VALUE_BYTES
+        ):
             limit = f"the limit is {MAX_VALUE_BYTES:,} bytes"
             raise ValueError(f"is {len(given):,} characters long; {limit}. Put it into a file and pass that")
         if isinstance(given, str) and (why := argument_problem(given, names_a_file=self.type is ParameterType.FILE)):
@@ -200,7 +206,10 @@ class Gather(_Manifest):
 
 
 class ReferenceData(_Manifest):
-    """Data that all tasks of an app read, brought to each site once for each version. An archive (.tar, .tar.gz, …) becomes a folder."""
+    """Data that all tasks of an app read, brought to each site once for each version.
+
+    An archive (.tar, .tar.gz, …) becomes a folder.
+    """
 
     url: str
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
@@ -233,8 +242,12 @@ class AppManifest(_Manifest):
     gather: Gather | None = None
     refdata: dict[Annotated[str, Field(pattern=_NAME)], ReferenceData] = {}
     resumable: Truth = Field(default=False, description="a restart finds the work folder of the attempt before it")
-    resume: list[Part] = Field(default=[], description="arguments after all others, on a restart that has something to resume")
-    progress: str | None = Field(default=None, description="regular expression; a line of the log that it is found in is progress")
+    resume: list[Part] = Field(
+        default=[], description="arguments after all others, on a restart that has something to resume"
+    )
+    progress: str | None = Field(
+        default=None, description="regular expression; a line of the log that it is found in is progress"
+    )
     retry: dict[FailureClass, Annotated[Whole, Field(ge=0, le=100)]] = {}
 
     @model_validator(mode="after")
@@ -242,7 +255,9 @@ class AppManifest(_Manifest):
         filled_in = BUILT_IN | {"results"}
         for field, names in (("parameters", set(self.parameters)), ("refdata", set(self.refdata))):
             if clash := names & filled_in:
-                raise ValueError(f"{field}: '{min(clash)}' is a name that Packhorse fills in itself; call it something else")
+                raise ValueError(
+                    f"{field}: '{min(clash)}' is a name that Packhorse fills in itself; call it something else"
+                )
         if both := set(self.parameters) & set(self.refdata):
             raise ValueError(f"refdata: '{min(both)}' is a parameter as well; call it something else")
         given = BUILT_IN | set(self.refdata)
@@ -253,8 +268,12 @@ class AppManifest(_Manifest):
             raise ValueError("resources: 'launch: ranks' goes with 'session: none' only; a session is one process")
         if why := self.resources.ranks_problem:
             raise ValueError(f"resources: {why}")
-        if self.session is Session.WORKER and placeholders(self.command) - {"app", "cores", "memory_gb"} - set(self.refdata):
-            raise ValueError("command: with 'session: worker' the command starts the worker, so parameters go into 'arguments'")
+        if self.session is Session.WORKER and placeholders(self.command) - {"app", "cores", "memory_gb"} - set(
+            self.refdata
+        ):
+            raise ValueError(
+                "command: with 'session: worker' the command starts the worker, so parameters go into 'arguments'"
+            )
         if self.gather is not None:
             gathered = given | {"results"}
             check_placeholders("gather.command", self.gather.command or [], gathered)
@@ -301,9 +320,13 @@ class AppManifest(_Manifest):
         if not self.resumable and self.progress is not None:
             raise ValueError("progress: goes with 'resumable: true'; without it nothing is done about progress")
         if self.resumable and self.progress is None:
-            raise ValueError("resumable: needs 'progress', a pattern of the log: without progress a task would be restarted for ever")
+            raise ValueError(
+                "resumable: needs 'progress', a pattern of the log: without progress a task would be restarted for ever"
+            )
         if self.resumable and self.session is not Session.NONE:
-            raise ValueError("resumable: goes with 'session: none' only; tasks of a session have no process of their own to restart")
+            raise ValueError(
+                "resumable: goes with 'session: none' only; tasks of a session have no process of their own to restart"
+            )
         return self
 
     @property
@@ -330,11 +353,18 @@ def check_placeholders(field: str, parts: list[Part], known: Set[str]) -> None:
     for part in parts:
         for item in part if isinstance(part, list) else [part]:
             if isinstance(item, str) and any(match[0] in "{}" for match in _PLACEHOLDER.finditer(item)):
-                raise ValueError(f"{field}: '{item}' has a brace that belongs to no placeholder; write '{{{{' or '}}}}' for a brace itself")
+                raise ValueError(
+                    f"{field}: '{item}' has a brace that belongs to no placeholder; write '{{{{' or '}}}}' for a brace"
+                    " itself"
+                )
 
 
-def _check_output_paths(field: str, outputs: Mapping[str, OutputDeclaration], parameters: Mapping[str, Parameter]) -> None:
-    """Raises ValueError for a placeholder that cannot be part of a path in the work folder: paths of files are absolute."""
+def _check_output_paths(
+    field: str, outputs: Mapping[str, OutputDeclaration], parameters: Mapping[str, Parameter]
+) -> None:
+    """Raises ValueError for a placeholder that cannot be part of a path in the work folder: paths of files are
+    absolute.
+    """
     known = {name for name, parameter in parameters.items() if parameter.type is not ParameterType.FILE} | IN_PATHS
     for name, output in outputs.items():
         if output.path is None:
@@ -342,5 +372,7 @@ def _check_output_paths(field: str, outputs: Mapping[str, OutputDeclaration], pa
         where = f"{field}.{name}.path"
         for used in sorted(placeholders([output.path])):
             if used in parameters and used not in known:
-                raise ValueError(f"{where}: '{{{used}}}' is a file, and its path is no name for an output; use another parameter")
+                raise ValueError(
+                    f"{where}: '{{{used}}}' is a file, and its path is no name for an output; use another parameter"
+                )
         check_placeholders(where, [output.path], known)

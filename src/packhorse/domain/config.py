@@ -68,7 +68,9 @@ class ImagesConfig(_Section):
     insecure: list[str] = []
     """Registries (host:port) that are spoken to without TLS."""
     auth_file: Path | None = None
-    """Credentials, as ``podman login`` or ``docker login`` write them; None takes $REGISTRY_AUTH_FILE, else where those commands write."""
+    """Credentials, as ``podman login`` or ``docker login`` write them; None takes $REGISTRY_AUTH_FILE, else where those
+    commands write.
+    """
 
 
 def _variable_name(name: str) -> str:
@@ -85,7 +87,9 @@ def _variable_value(value: str) -> str:
 
 def _passed_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", name):
-        raise ValueError(f"{name!r} is neither the name of a variable nor the beginning of one with a '*', such as 'LMOD_*'")
+        raise ValueError(
+            f"{name!r} is neither the name of a variable nor the beginning of one with a '*', such as 'LMOD_*'"
+        )
     if name.startswith("PACKHORSE_") or (name.endswith("*") and "PACKHORSE_".startswith(name[:-1])):
         raise ValueError(f"{name!r} would pass on Packhorse's own settings, and a token among them")
     return name
@@ -97,7 +101,10 @@ PassedName = Annotated[str, AfterValidator(_passed_name)]
 
 
 class SiteConfig(_Section):
-    """``[sites.NAME]``: a place where tasks run. ``cores``, ``memory_gb`` and ``walltime_s`` matter where no scheduler tells them."""
+    """``[sites.NAME]``: a place where tasks run.
+
+    ``cores``, ``memory_gb`` and ``walltime_s`` matter where no scheduler tells them.
+    """
 
     transport: Literal["local", "ssh"] = "local"
     scheduler: Literal["local", "slurm"] = "local"
@@ -120,11 +127,15 @@ class SiteConfig(_Section):
     image_quota_gb: Number | None = Field(default=None, gt=0)
     """Prepared images together take no more: the least recently used leave, never one in use."""
     image_patience_s: Number = Field(default=3600.0, ge=0)
-    """A registry that is away, or a disk that is full, is waited for that long; then the tasks that want the image fail."""
+    """A registry that is away, or a disk that is full, is waited for that long; then the tasks that want the image
+    fail.
+    """
     architecture: str = "amd64"
     """The processors of its nodes, as OCI calls them."""
     shifter_gateway: str | None = Field(default=None, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
-    """Shifter: the URL of the site's image gateway, which then prepares images; None has ``shifterimg`` at the site ask it."""
+    """Shifter: the URL of the site's image gateway, which then prepares images; None has ``shifterimg`` at the site ask
+    it.
+    """
     shifter_system: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
     """What that gateway calls this system."""
     host: str | None = None
@@ -154,17 +165,22 @@ class SiteConfig(_Section):
     submit_options: list[str] = []
     """Further arguments of the submit command, as the site's documentation gives them: ["--licenses=scratch"]."""
     launcher: list[str] = []
-    """What starts the ranks of tasks with 'launch: ranks', if not srun (mpirun on this machine) with its usual options."""
+    """What starts the ranks of tasks with 'launch: ranks', if not srun (mpirun on this machine) with its usual options.
+    """
     env: dict[VariableName, VariableValue] = {}
     """Laid over the environment of every task."""
     env_pass: list[PassedName] = []
-    """What else passes from the environment of Packhorse, or of one's login at the site: names, or beginnings of names ('LMOD_*')."""
+    """What else passes from the environment of Packhorse, or of one's login at the site: names, or beginnings of names
+    ('LMOD_*').
+    """
     max_allocations: Whole = Field(default=4, ge=1)
     """Jobs at a time."""
     max_nodes: Whole | None = Field(default=None, ge=1)
     """Nodes at a time, of all jobs together."""
     fetch: Literal["engine", "site"] = "engine"
-    """Who fetches data by URL: the engine, which brings it there, or the login node, which then needs a way to the internet."""
+    """Who fetches data by URL: the engine, which brings it there, or the login node, which then needs a way to the
+    internet.
+    """
     data_quota_gb: Number | None = Field(default=None, gt=0)
     """Room for data fetched by URL: what was not used for longest leaves. None is no limit."""
     linger_s: Number = Field(default=10.0, ge=0)
@@ -183,7 +199,10 @@ class Config(_Section):
     images: ImagesConfig = ImagesConfig()
     data: DataConfig = DataConfig()
     sites: dict[Annotated[str, Field(pattern=SITE_NAME)], SiteConfig] = {}
-    """Beside 'local', which is this machine. A run that names none goes to the first that can take it: 'local', then in this order."""
+    """Beside 'local', which is this machine.
+
+    A run that names none goes to the first that can take it: 'local', then in this order.
+    """
 
     def home_folder(self, environment: Mapping[str, str] = os.environ) -> Path:
         """Where everything is kept: PACKHORSE_HOME, else ``home``, else the user's data folder."""
@@ -194,7 +213,8 @@ class Config(_Section):
         data = xdg("XDG_DATA_HOME", ".local/share", environment)
         if data is None:
             raise InvalidRequest(
-                f"Packhorse has no folder to keep its data in: {homeless(environment)}.", hint="Set PACKHORSE_HOME to one of yours."
+                f"Packhorse has no folder to keep its data in: {homeless(environment)}.",
+                hint="Set PACKHORSE_HOME to one of yours.",
             )
         return data / "packhorse"
 
@@ -208,12 +228,17 @@ class Config(_Section):
 
 
 def config_file(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the configuration is, or would be: $PACKHORSE_CONFIG, else the user's own file. Raises InvalidRequest where none is known."""
+    """Where the configuration is, or would be: $PACKHORSE_CONFIG, else the user's own file.
+
+    Raises InvalidRequest where none is known.
+    """
     if named := environment.get("PACKHORSE_CONFIG"):
         return Path(named)
     base = xdg("XDG_CONFIG_HOME", ".config", environment)
     if base is None:
-        raise InvalidRequest(f"There is no place for a configuration file: {homeless(environment)}.", hint="PACKHORSE_CONFIG names one.")
+        raise InvalidRequest(
+            f"There is no place for a configuration file: {homeless(environment)}.", hint="PACKHORSE_CONFIG names one."
+        )
     return base / "packhorse" / "packhorse.toml"
 
 
@@ -228,7 +253,11 @@ def load_config(path: Path | None = None, environment: Mapping[str, str] = os.en
 
     Raises InvalidRequest that names the file and each wrong key.
     """
-    if path is None and not environment.get("PACKHORSE_CONFIG") and xdg("XDG_CONFIG_HOME", ".config", environment) is None:
+    if (
+        path is None
+        and not environment.get("PACKHORSE_CONFIG")
+        and xdg("XDG_CONFIG_HOME", ".config", environment) is None
+    ):
         return Config()
     file = path or config_file(environment)
     try:
@@ -237,7 +266,9 @@ def load_config(path: Path | None = None, environment: Mapping[str, str] = os.en
     except FileNotFoundError:
         if path is None and not environment.get("PACKHORSE_CONFIG"):
             return Config()
-        raise InvalidRequest(f"The configuration file {file} is not there.", hint="PACKHORSE_CONFIG names it.") from None
+        raise InvalidRequest(
+            f"The configuration file {file} is not there.", hint="PACKHORSE_CONFIG names it."
+        ) from None
     except OSError as error:
         if path is None and not environment.get("PACKHORSE_CONFIG") and _is_anybodys_home(file, environment):
             return Config()
@@ -259,7 +290,9 @@ def parse_config(data: bytes, file: Path) -> Config:
 
 
 def _first_of_two(text: str, message: str) -> str:
-    """Where a key or table stands already that TOML does not take a second time: its reader tells only of the second."""
+    """Where a key or table stands already that TOML does not take a second time: its reader tells only of the
+    second.
+    """
     found = re.search(r"(?:overwrite|twice).*\(at line (\d+)", message)
     lines = [line.partition("#")[0].partition("=")[0].replace(" ", "") for line in text.splitlines()]
     if found is None or (second := int(found[1]) - 1) >= len(lines):

@@ -16,14 +16,28 @@ _NODE = re.compile(r"^[A-Za-z0-9-]{1,64}$")
 _UNSAFE_NAME = re.compile(r"[^A-Za-z0-9._+=,@%-]")
 #: Query parameters that give access to whoever has the URL.
 _SECRETS = frozenset(
-    {"access_token", "api_key", "apikey", "awsaccesskeyid", "key", "oauth_token", "password", "sig", "signature", "token"}
+    {
+        "access_token",
+        "api_key",
+        "apikey",
+        "awsaccesskeyid",
+        "key",
+        "oauth_token",
+        "password",
+        "sig",
+        "signature",
+        "token",
+    }
     | {"x-amz-credential", "x-amz-security-token", "x-amz-signature", "x-goog-signature"}
 )
 
 
 @dataclass(frozen=True, slots=True)
 class DataUrl:
-    """A URL of data, taken apart. ``location`` is what is fetched; ``sha256`` what its content must have, in hexadecimal."""
+    """A URL of data, taken apart.
+
+    ``location`` is what is fetched; ``sha256`` what its content must have, in hexadecimal.
+    """
 
     scheme: str
     host: str
@@ -35,7 +49,9 @@ class DataUrl:
 
     @property
     def name(self) -> str:
-        """The name that a file of this URL gets: the last part of the path, without what a shell or a runtime could mistake."""
+        """The name that a file of this URL gets: the last part of the path, without what a shell or a runtime could
+        mistake.
+        """
         path = self.path if self.scheme == "s3" else unquote(self.path.partition("?")[0])
         return safe_name(path.rstrip("/").rpartition("/")[2]) or "data"
 
@@ -58,7 +74,10 @@ def parse_url(url: str) -> DataUrl:
         raise ValueError(f"'{_shown(url)}' is not a URL.")
     scheme = scheme_match[1].lower()
     if scheme not in SCHEMES:
-        raise ValueError(f"the URL '{_shown(url)}' has a scheme that cannot be fetched here. Known are {', '.join(SCHEMES)} and file.")
+        raise ValueError(
+            f"the URL '{_shown(url)}' has a scheme that cannot be fetched here. Known are {', '.join(SCHEMES)} and"
+            " file."
+        )
     if len(url) > MAX_URL:
         raise ValueError(f"the URL '{_shown(url)}' is {len(url):,} characters long; the limit is {MAX_URL:,}.")
     if not url.isprintable() or " " in url or not url.isascii():
@@ -71,13 +90,17 @@ def parse_url(url: str) -> DataUrl:
     except ValueError as error:
         raise ValueError(f"the URL '{_shown(url)}' cannot be read: {error}.") from None
     if "@" in parts.netloc:
-        raise ValueError(f"the URL '{_shown(url)}' carries a name or a password, which would be stored; leave them out.")
+        raise ValueError(
+            f"the URL '{_shown(url)}' carries a name or a password, which would be stored; leave them out."
+        )
     if not parts.netloc or not (parts.hostname or ""):
         what = "bucket" if scheme == "s3" else "host"
         raise ValueError(f"the URL '{_shown(url)}' names no {what}.")
     if {".", ".."} & set(unquote(parts.path).split("/")):
         raise ValueError(f"the URL '{_shown(url)}' has '.' or '..' in its path; write it without.")
-    if secret := next((name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if name.lower() in _SECRETS), None):
+    if secret := next(
+        (name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if name.lower() in _SECRETS), None
+    ):
         raise ValueError(
             f"the URL '{_shown(url)}' carries a secret ('{secret}'), which would be stored; "
             "use its s3:// form, and give Packhorse a key of its own."
@@ -95,7 +118,9 @@ def url_problem(url: str) -> str | None:
 
 
 def is_below(url: str, prefix: str) -> bool:
-    """Whether a URL that ``parse_url`` takes lies below ``prefix``, another one: same scheme and host, and its path up to a '/'."""
+    """Whether a URL that ``parse_url`` takes lies below ``prefix``, another one: same scheme and host, and its path up
+    to a '/'.
+    """
     one, other = parse_url(url), prefix.partition("://")
     host, _, path = other[2].partition("/")
     if (one.scheme, one.host.lower()) != (other[0].lower(), host.lower()):
@@ -110,7 +135,9 @@ def _of_scheme(url: str, scheme: str, host: str, path: str, query: str, location
         if not _BUCKET.match(host):
             raise ValueError(f"the URL '{_shown(url)}' names no bucket: '{host[:70]}' cannot be one.")
         if query:
-            raise ValueError(f"the URL '{_shown(url)}' has a query, which S3 does not have; percent-encode a '?' of a key.")
+            raise ValueError(
+                f"the URL '{_shown(url)}' has a query, which S3 does not have; percent-encode a '?' of a key."
+            )
         if not key or key.endswith("/"):
             raise ValueError(f"the URL '{_shown(url)}' names no object: give bucket and key.")
         return DataUrl(scheme, host, key, location, sha256)

@@ -11,7 +11,8 @@ from packhorse.domain.text import holdable
 class Problem:
     """One thing wrong with a request.
 
-    ``where`` locates it (``row 3, parameter 'genes'``; ``app.yaml, line 7, field 'resources.cpu_cores'``), ``what`` says what is
+    ``where`` locates it (``row 3, parameter 'genes'``; ``app.yaml, line 7, field 'resources.cpu_cores'``), ``what``
+    says what is
     wrong, ``hint`` what to do next (may be empty).
     """
 
@@ -75,7 +76,9 @@ class NotFound(PackhorseError):
 
 
 class Conflict(PackhorseError):
-    """The thing exists in a state that forbids the request (a client key reused for something else, a second engine)."""
+    """The thing exists in a state that forbids the request (a client key reused for something else, a second
+    engine).
+    """
 
     code = "conflict"
     http_status = 409
@@ -99,7 +102,9 @@ class NotAuthenticated(PackhorseError):
 
 
 class Unavailable(PackhorseError):
-    """Something we depend on (the database, a site, the server) does not answer now; the same request may succeed later."""
+    """Something we depend on (the database, a site, the server) does not answer now; the same request may succeed
+    later.
+    """
 
     code = "unavailable"
     http_status = 503

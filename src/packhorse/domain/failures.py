@@ -1,4 +1,7 @@
-"""Why a task failed: the classes, the evidence, and how an agent's verdict maps onto them. The class decides about a retry."""
+"""Why a task failed: the classes, the evidence, and how an agent's verdict maps onto them.
+
+The class decides about a retry.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ class Evidence:
 
 
 def classify(why: str | None, exit_code: int | None, signal: int | None) -> FailureClass | None:
-    """The class of an ``end`` record; None when the task succeeded. An unknown verdict is the agent's failure, never a success."""
+    """The class of an ``end`` record; None when the task succeeded.
+
+    An unknown verdict is the agent's failure, never a success.
+    """
     if why is not None:
         return VERDICTS.get(why, FailureClass.NODE_LOST)
     if signal is None and exit_code == 0:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 
 def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str] | None:
-    """One cycle of the graph ``task → tasks it needs`` as names in order, the first repeated at the end; None when there is none.
+    """One cycle of the graph ``task → tasks it needs`` as names in order, the first repeated at the end; None when
+    there is none.
 
     Iterative, so that a chain of a million tasks does not exhaust the stack.
     """

@@ -14,7 +14,9 @@ DOCKER_HUB = "docker.io"
 MAX_NAME = 255
 """Characters of registry and repository together, as the distribution specification advises."""
 
-_HOST = re.compile(r"(?=[^:]{1,253}(:|\Z))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:(?P<port>[0-9]{1,5}))?\Z")
+_HOST = re.compile(
+    r"(?=[^:]{1,253}(:|\Z))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:(?P<port>[0-9]{1,5}))?\Z"
+)
 _COMPONENT = re.compile(r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*\Z")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -73,7 +75,10 @@ class ImageError(PackhorseError):
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """Which image is meant. ``registry`` is its host, with a port where it has one; ``digest`` is ``sha256:`` and 64 digits."""
+    """Which image is meant.
+
+    ``registry`` is its host, with a port where it has one; ``digest`` is ``sha256:`` and 64 digits.
+    """
 
     registry: str
     repository: str
@@ -94,7 +99,9 @@ class ImageReference:
 
 
 def parse_reference(text: str, default_registry: str = DOCKER_HUB) -> ImageReference:
-    """The image that ``text`` names, as Docker reads it: ``ubuntu``, ``quay.io/lab/tool:1.2``, ``host:5000/tool@sha256:...``.
+    """The image that ``text`` names, as Docker reads it:
+
+    ``ubuntu``, ``quay.io/lab/tool:1.2``, ``host:5000/tool@sha256:...``.
 
     Without tag and digest the tag is ``latest``. Where both are there, the digest counts. Raises InvalidRequest.
     """
@@ -118,7 +125,9 @@ def parse_reference(text: str, default_registry: str = DOCKER_HUB) -> ImageRefer
 
 
 def _file_named(text: str) -> str | None:
-    """What of a file system ``text`` names, if not an image: a path, or a file in a format of images. Some repositories end like those
+    """What of a file system ``text`` names, if not an image: a path, or a file in a format of images.
+
+    Some repositories end like those
     files; with a tag or digest they are taken for what they are."""
     kind = text.rpartition(".")[2].lower()
     if kind in _IMAGE_FILES:
@@ -134,7 +143,9 @@ def _file_named(text: str) -> str | None:
 
 
 def refuse_image_beside(image: str, folder: str, is_there: Callable[[str], bool]) -> None:
-    """Raises InvalidRequest where ``image`` has no tag, and a file or folder in ``folder`` is called like that: most likely it is meant."""
+    """Raises InvalidRequest where ``image`` has no tag, and a file or folder in ``folder`` is called like that: most
+    likely it is meant.
+    """
     name = image.rpartition("/")[2]
     if ":" not in name and "@" not in name and is_there(image):
         hint = f"{_PUSH_HINT} If one there is meant, give its tag."
@@ -143,9 +154,15 @@ def refuse_image_beside(image: str, folder: str, is_there: Callable[[str], bool]
 
 #: How files of images end, and whose they are.
 _IMAGE_FILES = {
-    "sif": "Apptainer", "simg": "Singularity", "sqfs": "SquashFS", "squashfs": "SquashFS", "sqsh": "SquashFS", "tar": "tar",
-    "tgz": "tar", "gz": "tar",
-}  # fmt: skip
+    "sif": "Apptainer",
+    "simg": "Singularity",
+    "sqfs": "SquashFS",
+    "squashfs": "SquashFS",
+    "sqsh": "SquashFS",
+    "tar": "tar",
+    "tgz": "tar",
+    "gz": "tar",
+}
 _FILE_SCHEMES = frozenset({"file", "oci", "oci-archive", "docker-archive", "dir", "containers-storage"})
 _PUSH_HINT = (
     "Name it as a registry does, like 'quay.io/lab/tool:1.2'. Push an OCI image there with 'skopeo copy'; "
@@ -190,7 +207,9 @@ def _check_repository(text: str, registry: str, repository: str) -> None:
         if not _COMPONENT.match(component):
             upper = " (upper case is not allowed)" if component != component.lower() else ""
             _refuse(
-                text, f"'{component[:80]}' is not a part of a repository's name: letters a-z and digits, '.', '_' or '-' in between{upper}"
+                text,
+                f"'{component[:80]}' is not a part of a repository's name: letters a-z and digits, '.', '_' or '-' in"
+                f" between{upper}",
             )
 
 

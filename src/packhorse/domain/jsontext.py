@@ -33,7 +33,8 @@ def _patient(text: str) -> int | float:
         return math.inf
 
 
-# Numbers that JSON does not have are read, and then refused where they stand: with the row and the parameter, or with the field.
+# Numbers that JSON does not have are read, and then refused where they stand: with the row and the parameter, or with
+# the field.
 DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=float)
 """For many small documents; ``why_not_json`` says what its errors mean."""
 _PATIENT = json.JSONDecoder(object_pairs_hook=_object, parse_constant=float, parse_int=_patient)
@@ -51,7 +52,10 @@ def why_not_json(error: Exception, line: int | None = None) -> str:
     """
     match error:
         case json.JSONDecodeError():
-            return f"not JSON ({syntax_problem(error)}, {'' if line is not None else f'line {error.lineno}, '}column {error.colno})"
+            return (
+                f"not JSON ({syntax_problem(error)}, {'' if line is not None else f'line {error.lineno}, '}column"
+                f" {error.colno})"
+            )
         case _Twice():
             return f"the key '{str(error)[:60]}' is there twice in one object"
         case RecursionError():
@@ -72,15 +76,23 @@ def read_json(data: bytes | str, name: str, limit: int) -> Any:
     try:
         return _PATIENT.decode(data)
     except _Twice as error:
-        problems = [Problem(f"line {second}, field '{field}'", f"is there twice: it is in line {first} already.", "Keep one of them.")
-                    for field, first, second in _twice(data)]  # fmt: skip
+        problems = [
+            Problem(
+                f"line {second}, field '{field}'",
+                f"is there twice: it is in line {first} already.",
+                "Keep one of them.",
+            )
+            for field, first, second in _twice(data)
+        ]
         raise InvalidRequest(f"{name} is ambiguous: {why_not_json(error)}.", problems=problems) from None
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{name} is {why_not_json(error)}.") from None
 
 
 def _twice(text: str) -> list[tuple[str, int, int]]:
-    """(field, line of its first key, line of its second) for the keys that are there twice in a JSON text; the first hundred."""
+    """(field, line of its first key, line of its second) for the keys that are there twice in a JSON text; the first
+    hundred.
+    """
     found: list[tuple[str, int, int]] = []
     open_at: list[dict[str, int] | int] = []  # keys of an object with their lines; or how far a list is
     path: list[str] = []

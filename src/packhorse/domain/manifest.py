@@ -22,7 +22,10 @@ def read_manifest(file: Path) -> AppManifest:
 
 
 def parse_manifest(content: bytes | str, file: str) -> AppManifest:
-    """The manifest in ``content``; ``file`` is its name in messages. Raises InvalidManifest with all problems at once."""
+    """The manifest in ``content``; ``file`` is its name in messages.
+
+    Raises InvalidManifest with all problems at once.
+    """
     if len(content) > MAX_MANIFEST:
         raise InvalidManifest(f"{file} is larger than {MAX_MANIFEST:,} bytes, so it is not an app manifest.")
     text = content if isinstance(content, str) else utf8_text(content, file, InvalidManifest)
@@ -44,5 +47,7 @@ def _problems(error: ValidationError, document: Document, file: str) -> list[Pro
     problems = []
     for field, what in located(error.errors(include_url=False), "field", document.value):
         hint = "docs/apps.md lists the fields." if "not a field" in what else ""
-        problems.append(Problem(f"{file}, line {document.line(field)}, field '{dotted(field) or 'manifest'}'", what, hint))
+        problems.append(
+            Problem(f"{file}, line {document.line(field)}, field '{dotted(field) or 'manifest'}'", what, hint)
+        )
     return problems

@@ -1,4 +1,6 @@
-"""Numbers and truth values as people and programs write them: decimal digits, a point, an exponent; nothing that is Python's alone."""
+"""Numbers and truth values as people and programs write them: decimal digits, a point, an exponent; nothing that is
+Python's alone.
+"""
 
 from __future__ import annotations
 

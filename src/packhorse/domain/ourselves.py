@@ -1,4 +1,6 @@
-"""Who we are and what is our own on this machine, also without an entry in passwd, without HOME, and under any umask."""
+"""Who we are and what is our own on this machine, also without an entry in passwd, without HOME, and under any
+umask.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def home(environment: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def xdg(name: str, usual: str, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """A folder of the XDG specification, which has relative paths ignored; ``usual`` is below home. None where neither is known."""
+    """A folder of the XDG specification, which has relative paths ignored; ``usual`` is below home.
+
+    None where neither is known.
+    """
     named = environment.get(name, "")
     own = home(environment)
     return Path(named) if named.startswith("/") else own and own / usual
@@ -48,12 +53,16 @@ def expanded(path: Path, environment: Mapping[str, str] = os.environ) -> Path:
     if path.parts[0] == "~":
         own = home(environment)
         if own is None:
-            raise InvalidRequest(f"The '~' of {path} means nothing here: {homeless(environment)}.", hint="Give the whole path.")
+            raise InvalidRequest(
+                f"The '~' of {path} means nothing here: {homeless(environment)}.", hint="Give the whole path."
+            )
         return own.joinpath(*path.parts[1:])
     try:
         return path.expanduser()
     except RuntimeError:
-        raise InvalidRequest(f"There is no user '{path.parts[0][1:]}', whose home {path} names.", hint="Give the whole path.") from None
+        raise InvalidRequest(
+            f"There is no user '{path.parts[0][1:]}', whose home {path} names.", hint="Give the whole path."
+        ) from None
 
 
 def homeless(environment: Mapping[str, str] = os.environ) -> str:
@@ -63,7 +72,10 @@ def homeless(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def make_private_folder(path: Path) -> None:
-    """Makes a folder, and those above it that are missing, for their owner alone; one that is there stays as it is. Raises OSError."""
+    """Makes a folder, and those above it that are missing, for their owner alone; one that is there stays as it is.
+
+    Raises OSError.
+    """
     if path.is_dir():
         return
     if path.parent != path:
@@ -76,12 +88,17 @@ def make_private_folder(path: Path) -> None:
 
 
 def make_own_folder(path: Path) -> None:
-    """The folder where we keep everything, which we must be able to write to. Raises NotAllowed that says what to do."""
+    """The folder where we keep everything, which we must be able to write to.
+
+    Raises NotAllowed that says what to do.
+    """
     hint = "Set PACKHORSE_HOME to a folder where you may write."
     try:
         make_private_folder(path)
     except OSError as error:
-        raise NotAllowed(f"Packhorse keeps its data in {path}, which cannot be made: {error.strerror}.", hint=hint) from None
+        raise NotAllowed(
+            f"Packhorse keeps its data in {path}, which cannot be made: {error.strerror}.", hint=hint
+        ) from None
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
         why = os.strerror(errno.EROFS if is_read_only else errno.EACCES)
@@ -89,7 +106,9 @@ def make_own_folder(path: Path) -> None:
 
 
 def keep_private(path: Path) -> None:
-    """Makes a file for its owner alone; takes others' rights to one that is there and ours. Raises OSError when we may not write to it.
+    """Makes a file for its owner alone; takes others' rights to one that is there and ours.
+
+    Raises OSError when we may not write to it.
 
     It is never opened here: to close a file of SQLite's would free the locks that this process has on it.
     """

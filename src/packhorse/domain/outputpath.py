@@ -1,6 +1,7 @@
 r"""Paths of outputs: relative to the work folder, absolute in a container, or patterns. Pure.
 
-A pattern is what TES 1.1 takes from POSIX (shell pattern matching, 2.13): ``*``, ``?`` and ``[…]`` within one part of a path; a backslash
+A pattern is what TES 1.1 takes from POSIX (shell pattern matching, 2.13): ``*``, ``?`` and ``[…]`` within one part of a
+path; a backslash
 takes the character after it as it is, in every output path.
 """
 
@@ -48,7 +49,9 @@ def output_entry(path: str, *, optional: bool = False) -> dict[str, Any]:
 
 
 def fixed_folder(path: str) -> str:
-    """The folder that everything lies in that a declared path names: its parts before the last, and before the first with a wildcard."""
+    """The folder that everything lies in that a declared path names: its parts before the last, and before the first
+    with a wildcard.
+    """
     parts = path.split("/")[:-1]
     fixed = next((index for index, part in enumerate(parts) if is_pattern(part)), len(parts))
     return plain("/".join(parts[:fixed])) or ("/" if path.startswith("/") else "")
@@ -61,10 +64,14 @@ def fixed_text(path: str) -> str:
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Whether ``pattern`` may match ``path``. Classes like ``[[:digit:]]`` are not looked into: where the file is, they are."""
+    """Whether ``pattern`` may match ``path``.
+
+    Classes like ``[[:digit:]]`` are not looked into: where the file is, they are.
+    """
     wanted, given = PurePosixPath(pattern).parts, PurePosixPath(path).parts
     return len(wanted) == len(given) and all(
-        "[:" in one or fnmatch.fnmatchcase(other, _ESCAPED.sub(r"[\1]", one)) for one, other in zip(wanted, given, strict=True)
+        "[:" in one or fnmatch.fnmatchcase(other, _ESCAPED.sub(r"[\1]", one))
+        for one, other in zip(wanted, given, strict=True)
     )
 
 
@@ -81,7 +88,9 @@ def normal(path: str) -> str:
 
 
 def kept_as(path: str) -> str:
-    """Where an output is kept, relative to the folder of its task's outputs: an absolute one as if that were the root."""
+    """Where an output is kept, relative to the folder of its task's outputs: an absolute one as if that were the
+    root.
+    """
     return normal(path).lstrip("/")
 
 
@@ -100,4 +109,6 @@ def same_output(declared: str, wanted: str) -> bool:
 def part_problem(path: str) -> str | None:
     """Why ``path`` can be no name of a file anywhere; None when it can."""
     longest = max((len(part.encode("utf-8", "surrogateescape")) for part in path.split("/")), default=0)
-    return f"has a part of {longest} bytes; names are at most {MAX_PART_BYTES} long" if longest > MAX_PART_BYTES else None
+    return (
+        f"has a part of {longest} bytes; names are at most {MAX_PART_BYTES} long" if longest > MAX_PART_BYTES else None
+    )

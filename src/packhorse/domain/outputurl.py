@@ -19,7 +19,11 @@ def output_problem(url: str) -> str | None:
         return f"outputs cannot be delivered to '{url[:200]}'. Known are s3://, shock:// and file://."
     if scheme == "file":
         path = file_target(url)
-        if not path.startswith("/") or ".." in path.split("/") or any(character < " " or character == "\x7f" for character in path):
+        if (
+            not path.startswith("/")
+            or ".." in path.split("/")
+            or any(character < " " or character == "\x7f" for character in path)
+        ):
             return f"the URL '{url[:200]}' names no absolute path without '..'."
         return None
     try:
@@ -32,7 +36,8 @@ def output_problem(url: str) -> str | None:
 def below(prefix: str, *parts: str) -> str:
     """The URL of an output below ``prefix``: ``prefix/RUN/INDEX/PATH``; a Shock server has no folders.
 
-    Names of files are bytes, and percent-encoded as such. Those of S3 are text: there, what is not UTF-8 is a ``%XX`` of the key itself.
+    Names of files are bytes, and percent-encoded as such. Those of S3 are text: there, what is not UTF-8 is a ``%XX``
+    of the key itself.
     """
     scheme = prefix.partition("://")[0].lower()
     if scheme == "shock":
@@ -67,6 +72,8 @@ def _example(url: str, scheme: str) -> str:
     """A URL of the same kind that names something, since a prefix may end with its bucket, and a node has no id yet."""
     if scheme == "shock":
         return (
-            f"shock://{shock_host(url)}/node/new" if url[len("shock://") :].partition("/")[2].strip("/") in ("", "node") else url + "/new"
+            f"shock://{shock_host(url)}/node/new"
+            if url[len("shock://") :].partition("/")[2].strip("/") in ("", "node")
+            else url + "/new"
         )
     return url.rstrip("/") + "/x"

@@ -25,7 +25,8 @@ def check_row(
 ) -> tuple[dict[str, ParameterValue], list[Problem]]:
     """The typed values of ``row`` (only those given, defaults left out) and what is wrong with it.
 
-    A required parameter may be missing when it is named in ``elsewhere`` (given for all rows), or when the row is ``partial``; never may
+    A required parameter may be missing when it is named in ``elsewhere`` (given for all rows), or when the row is
+    ``partial``; never may
     it be given as nothing. Unknown names that were ``told`` of are not told again: a wrong column is wrong in each row.
     """
     values: dict[str, ParameterValue] = {}
@@ -34,7 +35,9 @@ def check_row(
         parameter = parameters.get(name)
         if parameter is None:
             if told is None or name not in told:
-                problems.append(Problem(where, f"unknown parameter '{_short(str(name))}'.", _suggestion(str(name), parameters)))
+                problems.append(
+                    Problem(where, f"unknown parameter '{_short(str(name))}'.", _suggestion(str(name), parameters))
+                )
             if told is not None:
                 told.add(name)
         elif not parameter.is_absent(given):
@@ -54,7 +57,10 @@ def check_row(
         problems += [
             Problem(where, _required(name, parameter, "empty" if name in row else "missing"), parameter.help)
             for name, parameter in parameters.items()
-            if name not in values and parameter.required and name not in elsewhere and parameter.is_absent(row.get(name))
+            if name not in values
+            and parameter.required
+            and name not in elsewhere
+            and parameter.is_absent(row.get(name))
         ]
     return values, problems
 

@@ -6,7 +6,10 @@ from pathlib import PurePosixPath
 
 
 def folder_problem(path: str) -> str | None:
-    """Why ``path`` may not name something inside a task's work folder; None when it may. Links are checked where the files are."""
+    """Why ``path`` may not name something inside a task's work folder; None when it may.
+
+    Links are checked where the files are.
+    """
     if not path or "\0" in path:
         return "is empty" if not path else "contains a NUL byte"
     pure = PurePosixPath(path)

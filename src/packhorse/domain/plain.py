@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-# Unicode's categories Cc, Cf, Cs, Zl and Zp, and what else has no looks of its own (Default_Ignorable_Code_Point): control characters,
-# directions, what joins or separates words unseen, variants, halves of a surrogate pair. As ranges, for to look them up takes a second.
+# Unicode's categories Cc, Cf, Cs, Zl and Zp, and what else has no looks of its own (Default_Ignorable_Code_Point):
+# control characters,
+# directions, what joins or separates words unseen, variants, halves of a surrogate pair. As ranges, for to look them up
+# takes a second.
 _UNSHOWN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
@@ -16,9 +18,11 @@ _TAB = 8
 
 
 def plain(text: object) -> str:
-    """``text`` in one line: what a terminal would obey or not show is an escape as in Python, such as ``\\x1b``, ``\\n``, ``\\u202e``.
+    """``text`` in one line: what a terminal would obey or not show is an escape as in Python, such as ``\\x1b``,
+    ``\\n``, ``\\u202e``.
 
-    Half a surrogate pair that stands for a byte that is not UTF-8 is that byte: ``caf\\xe9``. A backslash stays one, so this is for eyes
+    Half a surrogate pair that stands for a byte that is not UTF-8 is that byte: ``caf\\xe9``. A backslash stays one, so
+    this is for eyes
     and not to be read back.
     """
     return _UNSHOWN.sub(_escape, str(text))

@@ -1,4 +1,6 @@
-"""Turns what pydantic finds into problems in the user's terms: the field as it was written, what was expected, what was found."""
+"""Turns what pydantic finds into problems in the user's terms: the field as it was written, what was expected, what was
+found.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,12 @@ _BOUNDS = {
 
 
 def validated(
-    model: type[Model], document: Any, message: str, where: str = "", kind: str = "field", refusal: type[InvalidRequest] = InvalidRequest
+    model: type[Model],
+    document: Any,
+    message: str,
+    where: str = "",
+    kind: str = "field",
+    refusal: type[InvalidRequest] = InvalidRequest,
 ) -> Model:
     """``document`` as a ``model``; or a refusal with ``message`` and every problem, located from ``where`` on."""
     try:
@@ -63,14 +70,16 @@ def problems_of(error: ValidationError, where: str = "", kind: str = "field", do
     """What pydantic found, as sentences: ``where, key 'server.port': expected ... (found: ...)``."""
     found = located(error.errors(include_url=False), kind, document)[:MAX_PROBLEMS]
     return [
-        Problem(", ".join(part for part in (where, f"{kind} '{dotted(field)}'" if field else "") if part), what) for field, what in found
+        Problem(", ".join(part for part in (where, f"{kind} '{dotted(field)}'" if field else "") if part), what)
+        for field, what in found
     ]
 
 
 def located(details: Sequence[Any], kind: str, document: Any) -> list[tuple[Location, str]]:
     """(where in the document, what is wrong there), each place once.
 
-    pydantic reports each branch of a union, and adds steps of its own to the location: those that are not in ``document`` are dropped.
+    pydantic reports each branch of a union, and adds steps of its own to the location: those that are not in
+    ``document`` are dropped.
     """
     groups: dict[Location, list[Any]] = {}
     for detail in details[: 10 * MAX_PROBLEMS]:
@@ -97,7 +106,11 @@ def _in_document(detail: Any, document: Any) -> Location:
     steps: list[int | str] = []
     here = document
     for step in detail["loc"]:
-        is_inside = step in here if isinstance(here, Mapping) else isinstance(here, list) and isinstance(step, int) and step < len(here)
+        is_inside = (
+            step in here
+            if isinstance(here, Mapping)
+            else isinstance(here, list) and isinstance(step, int) and step < len(here)
+        )
         if is_inside:
             steps.append(step)
             here = here[step]

@@ -29,7 +29,9 @@ def compile_parts(parts: list[Part]) -> Renderer:
     def render(values: Values) -> list[str]:
         argv: list[str] = []
         for is_group, items in groups:
-            if is_group and any(values.get(name) is None or values.get(name) is False for _, names in items for name in names):
+            if is_group and any(
+                values.get(name) is None or values.get(name) is False for _, names in items for name in names
+            ):
                 continue
             for literals, names in items:
                 if not names:
@@ -142,7 +144,13 @@ def app_template(
     paths = list(output_paths(outputs).values())
     own = any(path.names for path in paths)
     worker = session is Session.WORKER
-    start = [*compile_parts(command)(fixed), "--persistent_worker"] if worker else ["/bin/sh"] if session is Session.SHELL else None
+    start = (
+        [*compile_parts(command)(fixed), "--persistent_worker"]
+        if worker
+        else ["/bin/sh"]
+        if session is Session.SHELL
+        else None
+    )
     document: dict[str, Any] = {
         "session": session.value,
         "start": start,
@@ -164,7 +172,12 @@ def app_template(
 
 def granted(resources: Resources) -> dict[str, Any]:
     """The placeholders that tell a tool what it was granted."""
-    return {"cores": resources.cpu_cores, "memory_gb": resources.ram_gb, "nodes": resources.nodes, "ranks": resources.ranks}
+    return {
+        "cores": resources.cpu_cores,
+        "memory_gb": resources.ram_gb,
+        "nodes": resources.nodes,
+        "ranks": resources.ranks,
+    }
 
 
 #: What libraries read that would else take all cores of a node.
@@ -177,7 +190,9 @@ def threads(resources: Resources) -> dict[str, str]:
 
 
 def limits(resources: Resources) -> dict[str, Any]:
-    """The fields of a template that say what is granted and enforced, and whether its tasks see the job that they are in."""
+    """The fields of a template that say what is granted and enforced, and whether its tasks see the job that they are
+    in.
+    """
     granted = {"cores": resources.cpu_cores, "memory_mb": resources.memory_mb, "walltime_s": resources.walltime_s}
     return {**granted, "launches": True} if resources.starts_ranks else granted
 

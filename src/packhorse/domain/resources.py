@@ -32,7 +32,9 @@ class Resources(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     cpu_cores: Number = Field(default=1, gt=0, le=100_000, description="CPU cores")
-    ram_gb: Number | None = Field(default=None, gt=0, le=1_000_000, description="memory in GB (1e9 bytes); the task is ended above it")
+    ram_gb: Number | None = Field(
+        default=None, gt=0, le=1_000_000, description="memory in GB (1e9 bytes); the task is ended above it"
+    )
     disk_gb: Number | None = Field(default=None, ge=0, le=1e9, description="scratch disk in GB")
     preemptible: Truth | None = Field(default=None, description="may run where the site can take the node away")
     walltime_s: Number | None = Field(default=None, gt=0, le=1e9, description="seconds; the task is ended after it")
@@ -88,9 +90,14 @@ BACKEND_FIELDS = tuple(name for name in Resources.model_fields if name not in TE
 
 def resources_from_tes(cpu_cores: float | None, ram_gb: float | None, disk_gb: float | None, preemptible: bool | None,
                        backend: dict[str, Any] | None, where: str) -> Resources:  # fmt: skip
-    """Resources from the fields of ``tesResources``. Backend parameters may be strings, as TES has them; unknown ones are refused."""
+    """Resources from the fields of ``tesResources``.
+
+    Backend parameters may be strings, as TES has them; unknown ones are refused.
+    """
     values: dict[str, Any] = {
-        name: value for name, value in zip(TES_FIELDS, (cpu_cores, ram_gb, disk_gb, preemptible), strict=True) if value is not None
+        name: value
+        for name, value in zip(TES_FIELDS, (cpu_cores, ram_gb, disk_gb, preemptible), strict=True)
+        if value is not None
     }
     problems = []
     for name, value in (backend or {}).items():

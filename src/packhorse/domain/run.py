@@ -34,7 +34,8 @@ class RunOptions(BaseModel):
     client_key: Annotated[str, Field(max_length=200)] | None = None
     """Makes submission idempotent: the same key of the same user returns the same run."""
     outputs: Annotated[str, Field(max_length=1000)] | None = None
-    """A URL that the output files of its tasks are delivered below: s3://bucket/prefix, file:///folder, shock://host."""
+    """A URL that the output files of its tasks are delivered below: s3://bucket/prefix, file:///folder, shock://host.
+    """
     resources: dict[str, Any] = {}
     """Laid over the app's own resources."""
     retry: dict[str, Whole] = {}
@@ -49,7 +50,11 @@ class RunOptions(BaseModel):
     def _can_be_held(cls, data: Any) -> Any:
         """Values of parameters are looked at later, with their rows, and tasks one by one."""
         options = {name: value for name, value in data.items() if name not in _OTHERS} if isinstance(data, dict) else {}
-        whys = [why for name, value in options.items() if isinstance(value, str | dict) and (why := value_problem(value, str(name)))]
+        whys = [
+            why
+            for name, value in options.items()
+            if isinstance(value, str | dict) and (why := value_problem(value, str(name)))
+        ]
         if whys:
             raise InvalidRequest("The run was not accepted.", problems=[Problem("", f"{why}.") for why in whys])
         return data
@@ -67,7 +72,10 @@ class AppRun(RunOptions):
 
 
 class NamedTask(BaseModel):
-    """A task of a pipeline. It starts when those it names in ``after``, and in inputs by ``task://NAME/OUTPUT``, are complete."""
+    """A task of a pipeline.
+
+    It starts when those it names in ``after``, and in inputs by ``task://NAME/OUTPUT``, are complete.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -78,7 +86,10 @@ class NamedTask(BaseModel):
     @property
     def needs(self) -> list[str]:
         """Names of the tasks that it waits for, each once."""
-        names = [*self.after, *(parse_task_url(item.url)[0] for item in self.task.inputs or [] if is_task_url(item.url))]
+        names = [
+            *self.after,
+            *(parse_task_url(item.url)[0] for item in self.task.inputs or [] if is_task_url(item.url)),
+        ]
         return list(dict.fromkeys(names))
 
 
@@ -104,9 +115,14 @@ def parse_task_url(url: str | None) -> tuple[str, str]:
 
 
 def check_tasks(tasks: list[NamedTask]) -> None:
-    """Refuses what is wrong with a pipeline by itself: names, edges, cycles, paths. All problems at once. Images are those of its run."""
+    """Refuses what is wrong with a pipeline by itself: names, edges, cycles, paths.
+
+    All problems at once. Images are those of its run.
+    """
     if len(tasks) > MAX_TASKS:
-        raise TooLarge(f"The run has {len(tasks):,} tasks; the limit is {MAX_TASKS:,}.", hint="Submit it as several runs.")
+        raise TooLarge(
+            f"The run has {len(tasks):,} tasks; the limit is {MAX_TASKS:,}.", hint="Submit it as several runs."
+        )
     problems: list[Problem] = []
     by_name: dict[str, NamedTask] = {}
     for item in tasks:
@@ -118,14 +134,22 @@ def check_tasks(tasks: list[NamedTask]) -> None:
     if not problems:
         cycle = find_cycle({item.name: item.needs for item in tasks})
         if cycle:
-            problems.append(Problem("", f"the tasks wait for each other in a circle: {' → '.join(cycle)}.", "Remove one of these edges."))
+            problems.append(
+                Problem(
+                    "", f"the tasks wait for each other in a circle: {' → '.join(cycle)}.", "Remove one of these edges."
+                )
+            )
     if problems:
         raise InvalidRequest("The run was not accepted.", problems=problems[:100])
 
 
 def _task_problems(item: NamedTask, by_name: dict[str, NamedTask]) -> list[Problem]:
     where = f"task '{item.name}'"
-    problems = [Problem(where, f"waits for '{need}', which is not a task of this run.") for need in item.needs if need not in by_name]
+    problems = [
+        Problem(where, f"waits for '{need}', which is not a task of this run.")
+        for need in item.needs
+        if need not in by_name
+    ]
     in_images = all(executor.image is not None for executor in item.task.executors)
     problems += [replace(one, where=f"{where}, {one.where}") for one in path_problems(item.task, in_images=in_images)]
     for given in item.task.inputs or []:
@@ -133,12 +157,16 @@ def _task_problems(item: NamedTask, by_name: dict[str, NamedTask]) -> list[Probl
             problems.append(Problem(f"{where}, input '{given.path}'", "has neither 'url' nor 'content'."))
         if is_task_url(given.url):
             upstream, wanted = parse_task_url(given.url)
-            declared = [output.path for output in by_name[upstream].task.outputs or []] if upstream in by_name else [wanted]
+            declared = (
+                [output.path for output in by_name[upstream].task.outputs or []] if upstream in by_name else [wanted]
+            )
             if wanted in declared and is_pattern(wanted):
                 hint = "Name one of the files that it matches, or declare the folder that they are in."
                 problems.append(Problem(where, f"takes '{wanted}' of task '{upstream}', which is a pattern.", hint))
             elif not any(same_output(one, wanted) for one in declared):
-                problems.append(Problem(where, f"takes '{wanted}' of task '{upstream}', which does not declare that output."))
+                problems.append(
+                    Problem(where, f"takes '{wanted}' of task '{upstream}', which does not declare that output.")
+                )
     if len(item.task.model_dump_json()) > MAX_TASK_BYTES:
         problems.append(Problem(where, f"is larger than {MAX_TASK_BYTES:,} bytes.", "Put large content into files."))
     return problems

@@ -1,4 +1,7 @@
-"""The one state machine of a Task. State names are those of GA4GH TES 1.1; nothing outside this module decides what is legal."""
+"""The one state machine of a Task.
+
+State names are those of GA4GH TES 1.1; nothing outside this module decides what is legal.
+"""
 
 from __future__ import annotations
 

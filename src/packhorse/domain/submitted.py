@@ -1,4 +1,6 @@
-"""Runs of tasks as users write them: a list of named tasks, ``{"tasks": [...]}`` with options, or TES documents by themselves."""
+"""Runs of tasks as users write them: a list of named tasks, ``{"tasks": [...]}`` with options, or TES documents by
+themselves.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,17 @@ from packhorse.domain.problems import problems_of, validated
 from packhorse.domain.run import MAX_NAME, TASK_NAME, AppRun, NamedTask, TaskRun
 
 MAX_PROBLEMS = 100
-_SHAPES = "Give a TES task, a list of tasks, or {tasks: [...]}. A task of a list is {name, task, after}, where 'task' is a TES task."
+_SHAPES = (
+    "Give a TES task, a list of tasks, or {tasks: [...]}. A task of a list is {name, task, after}, where 'task' is a"
+    " TES task."
+)
 
 
 def is_tes_task(document: Any) -> bool:
     """Whether a document is a TES task by itself."""
-    return isinstance(document, Mapping) and "executors" in document and "task" not in document and "tasks" not in document
+    return (
+        isinstance(document, Mapping) and "executors" in document and "task" not in document and "tasks" not in document
+    )
 
 
 def run_of(document: Any, name: str = "The run") -> AppRun | TaskRun:
@@ -34,7 +41,10 @@ def run_of(document: Any, name: str = "The run") -> AppRun | TaskRun:
 
 
 def task_run(document: Any, options: Mapping[str, Any] | None = None) -> TaskRun:
-    """The run that a document asks for; ``options`` go over its own. Raises InvalidRequest that says what is wrong in which task."""
+    """The run that a document asks for; ``options`` go over its own.
+
+    Raises InvalidRequest that says what is wrong in which task.
+    """
     own: dict[str, Any] = {}
     items: Any
     bare = is_tes_task(document)
@@ -59,7 +69,9 @@ def task_run(document: Any, options: Mapping[str, Any] | None = None) -> TaskRun
 def _named(items: list[Any] | tuple[Any, ...]) -> list[Any]:
     """TES documents among them get names: their own, where it is one that another task can name, and is free."""
     taken = {
-        item.name if isinstance(item, NamedTask) else _text(item.get("name")) for item in items if isinstance(item, Mapping | NamedTask)
+        item.name if isinstance(item, NamedTask) else _text(item.get("name"))
+        for item in items
+        if isinstance(item, Mapping | NamedTask)
     }
     named: list[Any] = []
     used: set[str] = set()
@@ -100,7 +112,9 @@ def _problem(detail: Any, place: str) -> Problem:
             return Problem(place, f"expected an object with fields, found {ascii(detail['input'])[:60]}.")
         case "string_pattern_mismatch":
             return Problem(
-                place, f"'{str(detail['input'])[:100]}' is no name of a task.", "It has letters, digits, '_', '.' and '-', at most 100."
+                place,
+                f"'{str(detail['input'])[:100]}' is no name of a task.",
+                "It has letters, digits, '_', '.' and '-', at most 100.",
             )
     alone = {"type": detail["type"], "loc": (), "input": detail.get("input"), "ctx": detail.get("ctx", {})}
     [problem] = problems_of(ValidationError.from_exception_data("", [alone]), place)  # type: ignore[list-item]

@@ -1,4 +1,6 @@
-"""Reads tables of parameters, a row at a time: CSV, TSV, JSON lines, a JSON array; plain or gzip. The one reader of every front door.
+"""Reads tables of parameters, a row at a time:
+
+CSV, TSV, JSON lines, a JSON array; plain or gzip. The one reader of every front door.
 
 Says which line is wrong. Memory does not grow with the table, nor with what a compressed one expands to.
 """
@@ -51,7 +53,9 @@ class Table:
     ``blank_rows`` counts what was left out so far: rows of nothing but separators.
     """
 
-    def __init__(self, stream: IO[bytes], name: str, form: Form | None = None, *, compressed: bool | None = None) -> None:
+    def __init__(
+        self, stream: IO[bytes], name: str, form: Form | None = None, *, compressed: bool | None = None
+    ) -> None:
         """``form`` None looks at the beginning of the table; so does ``compressed`` None."""
         self._stream = stream
         self._name = name
@@ -79,7 +83,9 @@ class Table:
         source: IO[bytes] = _After(head, self._stream)  # type: ignore[assignment]  # it has what is used of a stream
         is_gzip = head[:2] == _GZIP
         if self._compressed and head and not is_gzip:
-            self._refuse("is not compressed with gzip, as its name says.", "Leave '.gz' out of its name, if it is plain text.")
+            self._refuse(
+                "is not compressed with gzip, as its name says.", "Leave '.gz' out of its name, if it is plain text."
+            )
         if is_gzip:
             source = _Expanded(source, self._name)  # type: ignore[assignment]
             head = source.read(_PIECE)
@@ -102,7 +108,7 @@ class Table:
     def _refuse_line(self, line: int, what: str, hint: str = "") -> NoReturn:
         raise InvalidRequest(f"{self._name}, line {line}: {what}", hint=hint)
 
-    # --- text -------------------------------------------------------------------------------------------------------------------
+    # --- text ------------------------------------------------------------
 
     def _lines(self, source: IO[bytes]) -> Iterator[str]:
         """Lines with their ends, which may be LF, CR LF or CR. Decoded by the piece, which is what makes this fast.
@@ -126,7 +132,7 @@ class Table:
             if not piece:
                 return
 
-    # --- delimited --------------------------------------------------------------------------------------------------------------
+    # --- delimited ------------------------------------------------------------
 
     def _delimited(self, source: IO[bytes], delimiter: str) -> Iterator[Row]:
         csv.field_size_limit(MAX_LINE)
@@ -162,7 +168,9 @@ class Table:
                 if delimiter == ","
                 else "Save it with tabs, or with commas as .csv."
             )
-            self._refuse_line(line, f"values seem to be separated by {named[others[0]]}, and {named[delimiter]} are expected.", hint)
+            self._refuse_line(
+                line, f"values seem to be separated by {named[others[0]]}, and {named[delimiter]} are expected.", hint
+            )
         if why := argument_problem("".join(header)):
             self._refuse_line(line, why)
         seen: dict[str, int] = {}
@@ -170,10 +178,12 @@ class Table:
             if not name.strip():
                 self._refuse_line(line, f"column {number} has no name.", "Is there a separator too many?")
             if name in seen:
-                self._refuse_line(line, f"a column name is there twice: {name[:60]!r}, in columns {seen[name]} and {number}.")
+                self._refuse_line(
+                    line, f"a column name is there twice: {name[:60]!r}, in columns {seen[name]} and {number}."
+                )
             seen[name] = number
 
-    # --- JSON -------------------------------------------------------------------------------------------------------------------
+    # --- JSON ------------------------------------------------------------
 
     def _json_lines(self, source: IO[bytes]) -> Iterator[Row]:
         decode = DECODER.decode
@@ -279,13 +289,18 @@ class _Expanded:
         try:
             piece = self._file.read(size)
         except EOFError:
-            raise InvalidRequest(f"{self._name} ends before its end: the gzip file is cut short.", hint="Copy it again.") from None
+            raise InvalidRequest(
+                f"{self._name} ends before its end: the gzip file is cut short.", hint="Copy it again."
+            ) from None
         except (OSError, zlib.error) as error:
-            raise InvalidRequest(f"{self._name} cannot be decompressed: {error}.", hint="Test it with 'gzip -t'.") from None
+            raise InvalidRequest(
+                f"{self._name} cannot be decompressed: {error}.", hint="Test it with 'gzip -t'."
+            ) from None
         self._read += len(piece)
         if self._read > MAX_EXPANDED:
             raise TooLarge(
-                f"{self._name} is larger than {MAX_EXPANDED:,} bytes when it is decompressed.", hint="Submit it as several runs."
+                f"{self._name} is larger than {MAX_EXPANDED:,} bytes when it is decompressed.",
+                hint="Submit it as several runs.",
             )
         return piece
 

@@ -1,6 +1,7 @@
 """A Task as GA4GH TES 1.1 writes it.
 
-Source: https://github.com/ga4gh/task-execution-schemas (v1.1.0). One difference: a path may also be relative, and then lies in the
+Source: https://github.com/ga4gh/task-execution-schemas (v1.1.0). One difference: a path may also be relative, and then
+lies in the
 task's work folder; an absolute path needs a container.
 """
 
@@ -27,7 +28,10 @@ class FileType(StrEnum):
 
 
 class Input(_Tes):
-    """TES tesInput: a file or folder that the task reads. ``url`` may be ``task://NAME/OUTPUT``: the output of another task of the run."""
+    """TES tesInput: a file or folder that the task reads.
+
+    ``url`` may be ``task://NAME/OUTPUT``: the output of another task of the run.
+    """
 
     name: str | None = None
     description: str | None = None

@@ -1,6 +1,7 @@
 """The paths of a TES task: relative ones lie in its work folder, absolute ones in its containers. Pure.
 
-A container's own root cannot be written to. So the folders that a task writes to at absolute paths are bound to it: those of its outputs
+A container's own root cannot be written to. So the folders that a task writes to at absolute paths are bound to it:
+those of its outputs
 and of its executors' stdout and stderr, and its volumes. All executors see the same ones.
 """
 
@@ -10,7 +11,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from packhorse.domain.errors import Problem
-from packhorse.domain.outputpath import fixed_folder, fixed_text, has_loose_backslash, is_pattern, kept_as, normal, part_problem, plain
+from packhorse.domain.outputpath import (
+    fixed_folder,
+    fixed_text,
+    has_loose_backslash,
+    is_pattern,
+    kept_as,
+    normal,
+    part_problem,
+    plain,
+)
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.task import FileType, Output, Task
 
@@ -24,11 +34,25 @@ _OF_IMAGES = frozenset(
     }
     | {"/usr/local"}
 )
-#: Top folders that tasks usually have for themselves. A ``workdir`` there, or in /tmp, is one that the task writes to; elsewhere it is
+#: Top folders that tasks usually have for themselves. A ``workdir`` there, or in /tmp, is one that the task writes to;
+#: elsewhere it is
 #: the image's. Runtimes that bind only to what an image has find these in every image.
 TOP_FOLDERS = (
-    "/data", "/in", "/input", "/inputs", "/mnt", "/out", "/output", "/outputs", "/results", "/scratch", "/tes", "/vol", "/volumes", "/work",
-)  # fmt: skip
+    "/data",
+    "/in",
+    "/input",
+    "/inputs",
+    "/mnt",
+    "/out",
+    "/output",
+    "/outputs",
+    "/results",
+    "/scratch",
+    "/tes",
+    "/vol",
+    "/volumes",
+    "/work",
+)
 _OF_KERNEL = ("/dev", "/proc", "/sys")
 _ROOT_HINT = "Put it into a folder, like '/data/out/result.txt'; of a folder itself, say 'type: DIRECTORY'."
 _HIDE_HINT = "Use a folder of their own, like '/data/out'."
@@ -42,7 +66,9 @@ def is_within(path: str, folder: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class AbsolutePaths:
-    """The absolute paths of a task, in their shortest form. ``shared`` are the outermost folders that it writes to, ``made`` those that
+    """The absolute paths of a task, in their shortest form.
+
+    ``shared`` are the outermost folders that it writes to, ``made`` those that
     it finds there, ``inputs`` and ``folders`` (those of them that are DIRECTORY) what it reads."""
 
     inputs: tuple[str, ...]
@@ -59,7 +85,9 @@ class AbsolutePaths:
         if not (written or given or workdirs or any((step.stdin or "").startswith("/") for step in task.executors)):
             return None
         shared = [
-            one for one in written if one != "/" and not any(one != other and is_within(one, other) for other in written if other != "/")
+            one
+            for one in written
+            if one != "/" and not any(one != other and is_within(one, other) for other in written if other != "/")
         ]
         made = [one for one in dict.fromkeys([*written, *workdirs]) if any(is_within(one, folder) for folder in shared)]
         folders = tuple(normal(item.path) for item in given if item.type is FileType.DIRECTORY)
@@ -88,7 +116,8 @@ def _written(task: Task) -> Iterator[tuple[str, str]]:
     given = [normal(item.path) for item in task.inputs or [] if item.path.startswith("/")]
     for index, step in enumerate(task.executors):
         workdir = normal(step.workdir or "")
-        if any(is_within(workdir, top) for top in (*TOP_FOLDERS, "/tmp")) and not any(is_within(workdir, path) for path in given):  # noqa: S108
+        is_shared = any(is_within(workdir, top) for top in (*TOP_FOLDERS, "/tmp"))  # noqa: S108
+        if is_shared and not any(is_within(workdir, path) for path in given):
             yield f"executor {index + 1}, workdir '{workdir}'", workdir
     for volume in task.volumes or []:
         if volume.startswith("/"):
@@ -106,9 +135,17 @@ def path_problems(task: Task, *, in_images: bool) -> list[Problem]:
     problems = [problem for what, path in _paths(task) if (problem := _path_problem(what, path, in_images=in_images))]
     problems += [problem for output in task.outputs or [] if (problem := _output_problem(output))]
     problems += _twice("input", [normal(item.path) for item in task.inputs or []])
-    kept = [(kept_as(plain(output.path)), output.path.startswith("/")) for output in task.outputs or [] if not is_pattern(output.path)]
+    kept = [
+        (kept_as(plain(output.path)), output.path.startswith("/"))
+        for output in task.outputs or []
+        if not is_pattern(output.path)
+    ]
     problems += [
-        Problem(f"output '/{path}'", f"is kept under the same name as the output '{path}'.", "Give one of them another path.")
+        Problem(
+            f"output '/{path}'",
+            f"is kept under the same name as the output '{path}'.",
+            "Give one of them another path.",
+        )
         for path, is_absolute in dict.fromkeys(kept)
         if is_absolute and (path, False) in kept
     ]
@@ -157,7 +194,9 @@ def _output_problem(output: Output) -> Problem | None:
         return Problem(what, "has wildcards and a URL, but no 'path_prefix'.", hint)
     if not normal(fixed_text(output.path)).startswith(normal(plain(output.path_prefix))):
         return Problem(
-            what, f"does not begin with its 'path_prefix', '{output.path_prefix[:200]}'.", "What all matches begin with can be one."
+            what,
+            f"does not begin with its 'path_prefix', '{output.path_prefix[:200]}'.",
+            "What all matches begin with can be one.",
         )
     return None
 
@@ -177,19 +216,33 @@ def _conflicts(task: Task) -> list[Problem]:
     for path in found.inputs:
         if outer := next((other for other in found.inputs if other != path and is_within(path, other)), None):
             problems.append(
-                Problem(f"input '{path}'", f"lies in the input '{outer}', which cannot be written to.", "Give it a path of its own.")
+                Problem(
+                    f"input '{path}'",
+                    f"lies in the input '{outer}', which cannot be written to.",
+                    "Give it a path of its own.",
+                )
             )
     for what, folder in _written(task):
         if outer := next((path for path in found.inputs if is_within(folder, path)), None):
             problems.append(Problem(what, f"lies in the input '{outer}', which cannot be written to.", _HIDE_HINT))
         elif folder == "/" and not what.startswith("executor"):
-            problems.append(Problem(what, "lies directly in the container's root, which cannot be written to.", _ROOT_HINT))
+            problems.append(
+                Problem(what, "lies directly in the container's root, which cannot be written to.", _ROOT_HINT)
+            )
         elif folder in _OF_IMAGES - {"/"}:
-            problems.append(Problem(what, f"would be kept in '{folder}', and hide what the image has there.", _HIDE_HINT))
+            problems.append(
+                Problem(what, f"would be kept in '{folder}', and hide what the image has there.", _HIDE_HINT)
+            )
     streams = {normal(path) for step in task.executors for path in (step.stdout, step.stderr) if path}
     for index, step in enumerate(task.executors):
         stdin = normal(step.stdin or "")
         if stdin.startswith("/") and stdin not in (*found.inputs, *streams) and not found.is_shared(stdin):
             what = f"executor {index + 1}, stdin '{stdin}'"
-            problems.append(Problem(what, "is neither an input nor in a folder of an output or volume.", "Name it as an input of its own."))
+            problems.append(
+                Problem(
+                    what,
+                    "is neither an input nor in a folder of an output or volume.",
+                    "Name it as an input of its own.",
+                )
+            )
     return problems

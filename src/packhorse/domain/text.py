@@ -1,11 +1,16 @@
 """What the store and every door can hold: the one place that decides it.
 
-Text is Unicode without NUL: PostgreSQL takes neither NUL nor half of a surrogate pair, SQLite and UTF-8 not the latter. Numbers are those
-that every reader of JSON takes (RFC 8259): no NaN, no infinity, nothing beyond a double. Two policies follow. What a user asks for is
-refused, with its place (``text_problem``, ``value_problem``). What the world reports is made holdable (``holdable``, ``holdable_value``).
+Text is Unicode without NUL: PostgreSQL takes neither NUL nor half of a surrogate pair, SQLite and UTF-8 not the latter.
+Numbers are those
+that every reader of JSON takes (RFC 8259): no NaN, no infinity, nothing beyond a double. Two policies follow. What a
+user asks for is
+refused, with its place (``text_problem``, ``value_problem``). What the world reports is made holdable (``holdable``,
+``holdable_value``).
 
-File names are bytes. In Python a byte of a name that is not UTF-8 is a lone surrogate from U+DC80 to U+DCFF (PEP 383). JSON that we
-keep for ourselves has it as an escape (``kept_json``), a column of text as ``\\xNN`` (``name_as_text``); others see U+FFFD.
+File names are bytes. In Python a byte of a name that is not UTF-8 is a lone surrogate from U+DC80 to U+DCFF (PEP 383).
+JSON that we
+keep for ourselves has it as an escape (``kept_json``), a column of text as ``\\xNN`` (``name_as_text``); others see
+U+FFFD.
 ``agent/text.py`` has the rules for results once more, for the agent imports nothing.
 """
 
@@ -47,7 +52,7 @@ class _Twice(dict[str, Any]):
     key = ""
 
 
-# --- text -----------------------------------------------------------------------------------------------------------------------
+# --- text ------------------------------------------------------------
 
 
 def text_problem(text: str) -> str | None:
@@ -55,17 +60,30 @@ def text_problem(text: str) -> str | None:
     if text.isascii():
         return None if "\0" not in text else "holds a NUL character"
     found = _ODD.search(text)
-    return None if found is None else "holds a NUL character" if found[0] == "\0" else "holds a lone surrogate or a byte that is not UTF-8"
+    return (
+        None
+        if found is None
+        else "holds a NUL character"
+        if found[0] == "\0"
+        else "holds a lone surrogate or a byte that is not UTF-8"
+    )
 
 
 def argument_problem(value: Any, *, names_a_file: bool = False) -> str | None:
-    """Why ``value`` cannot be that of a parameter, as a sentence without its subject. A file's name may be any bytes but NUL."""
+    """Why ``value`` cannot be that of a parameter, as a sentence without its subject.
+
+    A file's name may be any bytes but NUL.
+    """
     if isinstance(value, str):
         if "\0" in value:
             return "contains a NUL byte, which no command can be given."
         if not value.isascii() and _SURROGATE.search(value if not names_a_file else _BYTE.sub("", value)):
             byte = _BYTE.search(value)
-            return f"is not UTF-8 text: it has the byte 0x{ord(byte[0]) - 0xDC00:02x}. Save it as UTF-8." if byte else _LONE
+            return (
+                f"is not UTF-8 text: it has the byte 0x{ord(byte[0]) - 0xDC00:02x}. Save it as UTF-8."
+                if byte
+                else _LONE
+            )
     elif isinstance(value, float) and not -_MOST <= value <= _MOST:
         return f"is no number that can be kept: {float(value)!r}."
     elif isinstance(value, int) and not -_LARGEST <= value <= _LARGEST:
@@ -80,16 +98,20 @@ def holdable(text: str) -> str:
     return _ODD.sub("\ufffd", text)
 
 
-# --- values of JSON -------------------------------------------------------------------------------------------------------------
+# --- values of JSON ------------------------------------------------------------
 
 
 def value_problem(value: Any, place: str = "$") -> str | None:
-    """What of a JSON value cannot be held, as a sentence without its full stop: ``$.growth is NaN, which JSON does not have``."""
+    """What of a JSON value cannot be held, as a sentence without its full stop:
+
+    ``$.growth is NaN, which JSON does not have``.
+    """
     return _problem(value, place, MAX_DEPTH)
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a JSON value can certainly be held, found out quickly: most results are small objects of plain words and numbers.
+    """Whether a JSON value can certainly be held, found out quickly: most results are small objects of plain words and
+    numbers.
 
     False says nothing: ``value_problem`` tells.
     """
@@ -102,7 +124,12 @@ def _is_plain_item(value: Any) -> bool:
     kind = type(value)
     if kind is str:
         return value.isascii() and "\0" not in value
-    return value is None or kind is bool or (kind is float and -_MOST <= value <= _MOST) or (kind is int and -_WORD <= value <= _WORD)
+    return (
+        value is None
+        or kind is bool
+        or (kind is float and -_MOST <= value <= _MOST)
+        or (kind is int and -_WORD <= value <= _WORD)
+    )
 
 
 def _problem(value: Any, place: str, depth: int) -> str | None:
@@ -112,7 +139,11 @@ def _problem(value: Any, place: str, depth: int) -> str | None:
         why = text_problem(value)
         return why and f"{place} {why}"
     if isinstance(value, int):
-        return None if -_LARGEST <= value <= _LARGEST else f"{place} is beyond the numbers that JSON's readers take (1.8e308)"
+        return (
+            None
+            if -_LARGEST <= value <= _LARGEST
+            else f"{place} is beyond the numbers that JSON's readers take (1.8e308)"
+        )
     if isinstance(value, float):
         return _number_problem(value, place)
     if not isinstance(value, dict | list | tuple):
@@ -120,7 +151,9 @@ def _problem(value: Any, place: str, depth: int) -> str | None:
     if depth == 0:
         return f"it is nested more than {MAX_DEPTH} levels deep"
     if not isinstance(value, dict):
-        return next((why for index, item in enumerate(value) if (why := _problem(item, f"{place}[{index}]", depth - 1))), None)
+        return next(
+            (why for index, item in enumerate(value) if (why := _problem(item, f"{place}[{index}]", depth - 1))), None
+        )
     if isinstance(value, _Twice):
         return f"{_below(place, value.key)} is there twice"
     for key, item in value.items():
@@ -141,7 +174,11 @@ def _number_problem(value: float, place: str) -> str | None:
 
 
 def _below(place: str, key: str) -> str:
-    return f"{place}.{key}" if _NAME.match(key) else f"{place}[{json.dumps(key[:60], ensure_ascii=bool(_ODD.search(key)))}]"
+    return (
+        f"{place}.{key}"
+        if _NAME.match(key)
+        else f"{place}[{json.dumps(key[:60], ensure_ascii=bool(_ODD.search(key)))}]"
+    )
 
 
 def _constant(name: str) -> float:
@@ -188,7 +225,10 @@ def parse_json(data: str | bytes) -> Any:
 
 
 def holdable_value(value: Any) -> Any:
-    """A JSON value with what can be held in place of what cannot: U+FFFD for characters, null for numbers, … for what is nested deeper."""
+    """A JSON value with what can be held in place of what cannot:
+
+    U+FFFD for characters, null for numbers, … for what is nested deeper.
+    """
     return _held(value, holdable)
 
 
@@ -217,11 +257,14 @@ def _without_surrogates(text: str) -> str:
 
 _keeper = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
-# --- JSON that leaves, and JSON that stays --------------------------------------------------------------------------------------
+# --- JSON that leaves, and JSON that stays ------------------------------------------------------------
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:
-    """JSON for others, as RFC 8259 has it: lone surrogates become U+FFFD, numbers that are none null. ASCII: no encoding can spoil it."""
+    """JSON for others, as RFC 8259 has it: lone surrogates become U+FFFD, numbers that are none null.
+
+    ASCII: no encoding can spoil it.
+    """
     encode = _keeper.encode if indent is None else json.JSONEncoder(allow_nan=False, indent=indent).encode
     try:
         text = encode(value)
@@ -233,7 +276,9 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
 
 
 def kept_json(value: Any) -> str:
-    """JSON for our own store and spool: ASCII, in which bytes of file names that are not UTF-8 are kept as escapes of lone surrogates.
+    """JSON for our own store and spool:
+
+    ASCII, in which bytes of file names that are not UTF-8 are kept as escapes of lone surrogates.
 
     Raises ValueError for a number that JSON does not have, TypeError for what is no JSON value.
     """
@@ -248,10 +293,12 @@ def shown_json(text: str) -> Any:
 
 def _may_be_odd(text: str) -> bool:
     """Whether JSON of ours may have what others cannot hold; cheap, for it is asked of every row of every listing."""
-    return ("\\u" in text and _SURROGATE_ESCAPE.search(text) is not None) or (len(text) > 308 and _MANY_DIGITS.search(text) is not None)
+    return ("\\u" in text and _SURROGATE_ESCAPE.search(text) is not None) or (
+        len(text) > 308 and _MANY_DIGITS.search(text) is not None
+    )
 
 
-# --- names of files -------------------------------------------------------------------------------------------------------------
+# --- names of files ------------------------------------------------------------
 
 
 def is_name(text: str) -> bool:
@@ -260,9 +307,14 @@ def is_name(text: str) -> bool:
 
 
 def name_as_text(name: str) -> str:
-    """The name of a file as text that a column can hold: ``\\xNN`` for a byte that is not UTF-8, all else as it is (``name_from_text``)."""
+    """The name of a file as text that a column can hold:
+
+    ``\\xNN`` for a byte that is not UTF-8, all else as it is (``name_from_text``).
+    """
     literal = _LITERAL.sub(r"\\x5c", name) if "\\x" in name else name
-    return literal if literal.isascii() else holdable(_BYTE.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", literal))
+    return (
+        literal if literal.isascii() else holdable(_BYTE.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", literal))
+    )
 
 
 def name_from_text(text: str) -> str:
@@ -275,4 +327,8 @@ def name_from_text(text: str) -> str:
 def shown_name(name: str) -> dict[str, str]:
     """The ``path`` of a file for others and, where that does not say it, ``quoted``: its bytes as URLs have them."""
     shown = holdable(name)
-    return {"path": shown} if shown == name else {"path": shown, "quoted": quote(os.fsencode(name) if is_name(name) else shown)}
+    return (
+        {"path": shown}
+        if shown == name
+        else {"path": shown, "quoted": quote(os.fsencode(name) if is_name(name) else shown)}
+    )

@@ -15,11 +15,15 @@ def utf8_text(data: bytes, name: str, refusal: type[InvalidRequest] = InvalidReq
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, column = place_of(data, error.start)
-        raise refusal(f"{name}, line {line}, byte {column}: 0x{data[error.start]:02x} is not UTF-8 text.", hint=HINT) from None
+        raise refusal(
+            f"{name}, line {line}, byte {column}: 0x{data[error.start]:02x} is not UTF-8 text.", hint=HINT
+        ) from None
 
 
 def is_utf16(data: bytes) -> bool:
-    """Whether a file begins with a byte order mark of UTF-16 (or UTF-32), or has the zeros that plain letters have in them."""
+    """Whether a file begins with a byte order mark of UTF-16 (or UTF-32), or has the zeros that plain letters have in
+    them.
+    """
     return data[:2] in (b"\xff\xfe", b"\xfe\xff") or (
         len(data) >= 4 and data[0:4].count(0) == 2 and data[0] * data[1] == data[2] * data[3] == 0
     )

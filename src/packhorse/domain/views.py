@@ -150,7 +150,8 @@ class LogPart:
 class UsageView(BaseModel):
     """What a run used, over all ended attempts.
 
-    ``paid_…`` is its share of what its allocations paid, ``failed_core_s`` the part of that which went to attempts that failed.
+    ``paid_…`` is its share of what its allocations paid, ``failed_core_s`` the part of that which went to attempts that
+    failed.
     """
 
     tasks: int
@@ -178,7 +179,9 @@ class AccountBy(StrEnum):
 
 
 class AccountLine(BaseModel):
-    """What allocations paid for one site, user or app, over all ended attempts. A task counts where its first attempt was.
+    """What allocations paid for one site, user or app, over all ended attempts.
+
+    A task counts where its first attempt was.
 
     The last four are told to admins only, of sites and of the total: paid = used + idle + unsettled.
     """
@@ -191,7 +194,8 @@ class AccountLine(BaseModel):
     granted_core_s: float
     """Cores on all nodes, times wall time."""
     used_core_s: float
-    """The share of what was paid: what was granted, or less where clocks had it that more was granted than there was."""
+    """The share of what was paid: what was granted, or less where clocks had it that more was granted than there was.
+    """
     used_node_s: float
     failed_core_s: float
     """Of what was used, the part of attempts that failed."""
@@ -204,7 +208,9 @@ class AccountLine(BaseModel):
 
 
 class Account(BaseModel):
-    """Who used what allocations paid: those that ended after ``since`` (None: ever), and those that run, up to ``until``."""
+    """Who used what allocations paid: those that ended after ``since`` (None: ever), and those that run, up to
+    ``until``.
+    """
 
     since: float | None
     until: float

@@ -1,7 +1,11 @@
-"""Reads YAML that people wrote: what stands there is what is taken. Every problem has its line and field, and all are told at once.
+"""Reads YAML that people wrote: what stands there is what is taken.
 
-Numbers are decimal; ``010``, ``1_000``, ``0x1F``, ``1:30:00``, ``.inf``, dates, and ``yes`` and ``no`` are text, whose field says what
-they mean. Duplicate keys, tags and more documents than one are refused, and so are aliases that expand to more than a file may hold.
+Every problem has its line and field, and all are told at once.
+
+Numbers are decimal; ``010``, ``1_000``, ``0x1F``, ``1:30:00``, ``.inf``, dates, and ``yes`` and ``no`` are text, whose
+field says what
+they mean. Duplicate keys, tags and more documents than one are refused, and so are aliases that expand to more than a
+file may hold.
 """
 
 from __future__ import annotations
@@ -23,13 +27,17 @@ _NUMBER = re.compile(r"[+-]?(?:0|[1-9][0-9]*)\.[0-9]*(?:[eE][+-][0-9]{1,2})?|[+-
 _CONSTANTS = {"": None, "~": None, "null": None, "Null": None, "NULL": None, "true": True, "True": True, "TRUE": True,
               "false": False, "False": False, "FALSE": False}  # fmt: skip
 _CORE = "tag:yaml.org,2002:"
-_NOT_ALLOWED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # YAML 1.1, section 5.1
+_NOT_ALLOWED = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+)  # YAML 1.1, section 5.1
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the other one is many times slower
 
 
 @dataclass(frozen=True)
 class Document:
-    """What was read, the line of each field that stands in the file itself, not behind an alias, and what is wrong with its keys."""
+    """What was read, the line of each field that stands in the file itself, not behind an alias, and what is wrong with
+    its keys.
+    """
 
     value: Any
     lines: dict[Location, int]
@@ -41,7 +49,9 @@ class Document:
 
 
 def read_yaml(text: str, name: str, limit: int, refusal: type[InvalidRequest] = InvalidRequest) -> Document:
-    """The document in ``text``, from the file ``name``. ``limit`` bounds its characters, also once its aliases are written out.
+    """The document in ``text``, from the file ``name``.
+
+    ``limit`` bounds its characters, also once its aliases are written out.
 
     Raises TooLarge, or ``refusal`` where reading cannot go on; what is wrong otherwise is in ``Document.problems``.
     """
@@ -77,7 +87,9 @@ class _GivenUp(Exception):  # noqa: N818  no error: what is wrong is among the p
 
 @dataclass
 class _Anchor:
-    """What an anchor names: done when its node has been read, ``weight`` characters and nodes long and ``height`` levels deep."""
+    """What an anchor names: done when its node has been read, ``weight`` characters and nodes long and ``height``
+    levels deep.
+    """
 
     value: Any = None
     weight: int | None = None
@@ -86,7 +98,9 @@ class _Anchor:
 
 @dataclass
 class _Reader:
-    """Builds a document from the parser's events, which come one by one: what goes too deep or grows too large ends at once."""
+    """Builds a document from the parser's events, which come one by one: what goes too deep or grows too large ends at
+    once.
+    """
 
     name: str
     limit: int
@@ -105,14 +119,21 @@ class _Reader:
     def read(self, text: str) -> Any:
         if odd := _NOT_ALLOWED.search(text):
             line = text.count("\n", 0, odd.start()) + 1
-            self.problem(line, (), f"the character {odd[0]!a} cannot stand in YAML.", "Within double quotes, write it as an escape.")
+            self.problem(
+                line,
+                (),
+                f"the character {odd[0]!a} cannot stand in YAML.",
+                "Within double quotes, write it as an escape.",
+            )
             raise _GivenUp
         events = self._events(text)
         value = None
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if self.lines:
-                    self.problem(_line(event), (), "a second document begins ('---').", "Put it into a file of its own.")
+                    self.problem(
+                        _line(event), (), "a second document begins ('---').", "Put it into a file of its own."
+                    )
                     raise _GivenUp
                 value = self._node(next(events), events, ())
         return value
@@ -142,7 +163,10 @@ class _Reader:
             value = self._scalar(event, place)
         elif isinstance(event, yaml.SequenceStartEvent):
             self._check_tag(event, place, "seq")
-            value = [self._node(inner, events, (*place, index)) for index, inner in enumerate(_until(yaml.SequenceEndEvent, events))]
+            value = [
+                self._node(inner, events, (*place, index))
+                for index, inner in enumerate(_until(yaml.SequenceEndEvent, events))
+            ]
         else:
             self._check_tag(event, place, "map")
             value = self._mapping(events, place)
@@ -160,8 +184,12 @@ class _Reader:
     def _grow(self, event: Any, by: int) -> None:
         self._weight += by
         if self._weight > self.limit:
-            self.problem(_line(event), (), f"with its aliases written out, the file is longer than {self.limit:,} characters.",
-                         "Use fewer aliases ('*name').")  # fmt: skip
+            self.problem(
+                _line(event),
+                (),
+                f"with its aliases written out, the file is longer than {self.limit:,} characters.",
+                "Use fewer aliases ('*name').",
+            )
             raise _GivenUp
 
     def _alias(self, event: Any, place: Location) -> Any:
@@ -171,7 +199,9 @@ class _Reader:
                          "A text that begins with '*' needs quotes.")  # fmt: skip
             return None
         if known.weight is None:
-            self.problem(_line(event), place, f"'*{event.anchor}' stands within what it names, which therefore has no end.")
+            self.problem(
+                _line(event), place, f"'*{event.anchor}' stands within what it names, which therefore has no end."
+            )
             return None
         self._grow(event, known.weight)
         self._go_down(event, len(place) + known.height)
@@ -188,7 +218,9 @@ class _Reader:
                 continue
             here = (*place, key)
             if key in first:
-                self.problem(_line(event), here, f"is there twice: it is in line {first[key]} already.", "Keep one of them.")
+                self.problem(
+                    _line(event), here, f"is there twice: it is in line {first[key]} already.", "Keep one of them."
+                )
                 self._node(next(events), events, here, behind=True)
                 continue
             first[key] = self.lines[here] = _line(event)
@@ -215,7 +247,9 @@ class _Reader:
     def _merge(self, merged: dict[str, Any], value: Any, place: Location) -> None:
         for mapping in value if isinstance(value, list) else [value]:
             if not isinstance(mapping, dict):
-                self.problem(self.lines[place], place, "merges mappings only: write '<<: *name', where '&name' is a mapping.")
+                self.problem(
+                    self.lines[place], place, "merges mappings only: write '<<: *name', where '&name' is a mapping."
+                )
                 return
             for key, inner in mapping.items():
                 merged.setdefault(key, inner)
@@ -240,7 +274,9 @@ class _Reader:
     def _check_tag(self, event: Any, place: Location, allowed: str) -> None:
         if event.tag not in (None, "!", _CORE + allowed):
             shown = event.tag.replace(_CORE, "!!")
-            self.problem(_line(event), place, f"has the tag '{shown}', which has no meaning here.", "Leave the tag out.")
+            self.problem(
+                _line(event), place, f"has the tag '{shown}', which has no meaning here.", "Leave the tag out."
+            )
 
 
 def _until(end: type[Any], events: Iterator[Any]) -> Iterator[Any]:

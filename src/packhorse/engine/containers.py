@@ -1,9 +1,11 @@
 """How a task's command becomes one that runs in a container at its site: the ``container`` of docs/spool.md. Pure.
 
-What only the node knows (the work folder, a name, a cgroup) stands in it as a token, which the agent replaces. Paths are the same inside
+What only the node knows (the work folder, a name, a cgroup) stands in it as a token, which the agent replaces. Paths
+are the same inside
 and outside, so that a command is rendered once, whoever runs it.
 
-A container of one task sees its work folder, the app's folder and its own inputs. One that serves many tasks, or is of a runtime that can
+A container of one task sees its work folder, the app's folder and its own inputs. One that serves many tasks, or is of
+a runtime that can
 bind only to folders that the image has, sees all of the site's root and ``binds``.
 """
 
@@ -45,7 +47,9 @@ class ReadyImage:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Words that stand for what only a node knows: made from a digest of all the rest, which therefore cannot contain them."""
+    """Words that stand for what only a node knows: made from a digest of all the rest, which therefore cannot contain
+    them.
+    """
 
     work: str
     name: str
@@ -69,7 +73,9 @@ class Containers:
     site: Site
     images: Mapping[str, ReadyImage]
 
-    def of(self, reference: str, env: Mapping[str, str], resources: Resources, folders: Sequence[str], **how: Any) -> dict[str, Any]:
+    def of(
+        self, reference: str, env: Mapping[str, str], resources: Resources, folders: Sequence[str], **how: Any
+    ) -> dict[str, Any]:
         """``container`` for the image that is called ``reference``."""
         return container(self.site, self.images[reference], env, resources, folders, **how)
 
@@ -79,18 +85,32 @@ class Containers:
 
 
 def why_no_container(
-    site: Site, reference: str, resources: Resources, *, session: Session = Session.NONE, network: bool = True, env: Mapping[str, str],
+    site: Site,
+    reference: str,
+    resources: Resources,
+    *,
+    session: Session = Session.NONE,
+    network: bool = True,
+    env: Mapping[str, str],
     paths: AbsolutePaths | None = None,
-) -> str | None:  # fmt: skip
-    """Why tasks cannot run in the image called ``reference`` at a site; None when they can, as far as that is known beforehand."""
+) -> str | None:
+    """Why tasks cannot run in the image called ``reference`` at a site; None when they can, as far as that is known
+    beforehand.
+    """
     if not site.runs_images:
         way_out = "set its 'runtime'; with '--image none' the host's programs run"
         return f"it runs in the image '{reference}', and '{site.name}' runs no containers ({way_out})"
     if resources.nodes > 1 and resources.launch is Launch.ONCE:
-        itself = f"it spans {resources.nodes} nodes and starts its ranks itself, which it cannot do from inside of the image '{reference}'"
+        itself = (
+            f"it spans {resources.nodes} nodes and starts its ranks itself, which it cannot do from inside of the image"
+            f" '{reference}'"
+        )
         return f"{itself} (with 'launch: ranks' they are started for it)"
     try:
-        image, root = ReadyImage("registry.invalid/image", f"sha256:{'0' * 64}", {}), RootPaths(paths) if paths is not None else None
+        image, root = (
+            ReadyImage("registry.invalid/image", f"sha256:{'0' * 64}", {}),
+            RootPaths(paths) if paths is not None else None,
+        )
         container(site, image, env, resources, [], session=session, network=network, root=root)
     except CannotRun as error:
         return error.message.removesuffix(".")
@@ -103,28 +123,54 @@ def sees_all(site: Site, session: Session) -> bool:
 
 
 def container(
-    site: Site, image: ReadyImage, env: Mapping[str, str], resources: Resources, folders: Sequence[str], *,
-    session: Session = Session.NONE, network: bool = True, has_stdin: bool = False, workdir: str = "", root: RootPaths | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """The ``container`` of a template or of a step. ``folders`` are read by every task of it; ``workdir`` lies in the work folder, unless
+    site: Site,
+    image: ReadyImage,
+    env: Mapping[str, str],
+    resources: Resources,
+    folders: Sequence[str],
+    *,
+    session: Session = Session.NONE,
+    network: bool = True,
+    has_stdin: bool = False,
+    workdir: str = "",
+    root: RootPaths | None = None,
+) -> dict[str, Any]:
+    """The ``container`` of a template or of a step.
+
+    ``folders`` are read by every task of it; ``workdir`` lies in the work folder, unless
     it is absolute; ``root`` has the absolute paths of its task. Raises CannotRun.
     """
     known = [root.paths.all, dict(root.sources)] if root is not None else []
-    tokens = Tokens.for_content(image.digest, image.config, dict(env), list(folders), session, site.root, site.binds, *known)
+    tokens = Tokens.for_content(
+        image.digest, image.config, dict(env), list(folders), session, site.root, site.binds, *known
+    )
     on_node = _on_node(site, image, tokens.mounted)
     uid, gid = site.identity()
     everything = sees_all(site, session)
     absolute = root.binds(site, tokens.work) if root is not None else ()
-    usual = _binds(site, folders, tokens, session) if everything else (*_read_only(site, folders), Bind(tokens.work, tokens.work))
+    usual = (
+        _binds(site, folders, tokens, session)
+        if everything
+        else (*_read_only(site, folders), Bind(tokens.work, tokens.work))
+    )
     spec = ContainerSpec(
-        argv=(_COMMAND,), image=site.runtime.prepared(on_node), config=ImageConfig.from_oci(image.config), env=env,
+        argv=(_COMMAND,),
+        image=site.runtime.prepared(on_node),
+        config=ImageConfig.from_oci(image.config),
+        env=env,
         binds=(*absolute, *usual),  # the usual ones may lie below the others
         pass_env=_PASSED_FOR_ONE if session is Session.NONE else _PASSED,
         ranks_on_node=resources.ranks_on_a_node if resources.launch is Launch.RANKS else 0,
-        workdir=workdir if workdir.startswith("/") else f"{tokens.work}/{workdir}".rstrip("/"), uid=uid, gid=gid, gpus=resources.gpus,
-        network=network, stdin="-" if has_stdin or session is not Session.NONE else None, name=tokens.name,
-        cgroup_parent=tokens.cgroup if Ability.LIMITS in site.runtime.abilities else None, more=() if everything else (tokens.binds,),
-    )  # fmt: skip
+        workdir=workdir if workdir.startswith("/") else f"{tokens.work}/{workdir}".rstrip("/"),
+        uid=uid,
+        gid=gid,
+        gpus=resources.gpus,
+        network=network,
+        stdin="-" if has_stdin or session is not Session.NONE else None,
+        name=tokens.name,
+        cgroup_parent=tokens.cgroup if Ability.LIMITS in site.runtime.abilities else None,
+        more=() if everything else (tokens.binds,),
+    )
     has = site.runtime.has(on_node)
     composed: dict[str, Any] = {
         "image": image.digest,
@@ -174,9 +220,12 @@ def _read_only(site: Site, paths: Sequence[str]) -> tuple[Bind, ...]:
 
 
 def _binds(site: Site, folders: Sequence[str], tokens: Tokens, session: Session) -> tuple[Bind, ...]:
-    """All that tasks of this site may read. Where binds can be read-only, only the work folder, which is bound over them, is not.
+    """All that tasks of this site may read.
 
-    Where the batch scheduler sets images up, no task has a bind of its own, since one more would have it set up anew for each.
+    Where binds can be read-only, only the work folder, which is bound over them, is not.
+
+    Where the batch scheduler sets images up, no task has a bind of its own, since one more would have it set up anew
+    for each.
     """
     elsewhere = [folder for folder in folders if not site.sees_everywhere(folder)]
     capture = (Bind(tokens.capture, CAPTURE_FOLDER),) if session is not Session.NONE else ()

@@ -28,11 +28,14 @@ if TYPE_CHECKING:
 
 
 class Embedded:
-    """Everything on ``home``: the database (unless ``database_url`` names another), kept apps, and the local site's folder.
+    """Everything on ``home``: the database (unless ``database_url`` names another), kept apps, and the local site's
+    folder.
 
     Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given.
-    ``serves``: several users, whose tasks see nothing of this process's environment but what is listed (sites/environment.py).
-    ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one to an admin, none to others.
+    ``serves``: several users, whose tasks see nothing of this process's environment but what is listed
+    (sites/environment.py).
+    ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one to an admin,
+    none to others.
     """
 
     def __init__(
@@ -61,16 +64,25 @@ class Embedded:
         self._pulse = Pulse()
         catalog = AppCatalog(app_folders, self.home / "apps")
         roots = None if data_roots is None else tuple(root.resolve() for root in data_roots)
-        urls, output_urls = (None if some is None else tuple(some) for some in (self._data.urls, self._data.output_urls))
+        urls, output_urls = (
+            None if some is None else tuple(some) for some in (self._data.urls, self._data.output_urls)
+        )
         files = FileRules(roots, urls, output_urls)
-        self.service = Service(self.database, self.sites, catalog, files, self._wake, self._pulse, self.home / "downloads")
+        self.service = Service(
+            self.database, self.sites, catalog, files, self._wake, self._pulse, self.home / "downloads"
+        )
 
     @contextmanager
     def run_engine(self) -> Iterator[Engine]:
-        """Runs an engine in a thread meanwhile. While another process leads this store, ours waits and is ready to take over."""
+        """Runs an engine in a thread meanwhile.
+
+        While another process leads this store, ours waits and is ready to take over.
+        """
         from packhorse.engine.reconciler import Engine  # a tenth of the start, which those who only look save
 
-        engine = self._engine = Engine(self.database, self.sites, pulse=self._pulse, images=self._images, data=self._data, home=self.home)
+        engine = self._engine = Engine(
+            self.database, self.sites, pulse=self._pulse, images=self._images, data=self._data, home=self.home
+        )
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)
         thread.start()
         try:

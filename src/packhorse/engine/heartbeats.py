@@ -1,4 +1,7 @@
-"""Whether agents still say that they live. One that does not is asked after at the batch scheduler, sooner than it would be otherwise."""
+"""Whether agents still say that they live.
+
+One that does not is asked after at the batch scheduler, sooner than it would be otherwise.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ class _Beat:
 
 
 class Heartbeats:
-    """Reads the beats (docs/spool.md) of one site's agents. Times are of the monotonic clock here: no node's clock is trusted."""
+    """Reads the beats (docs/spool.md) of one site's agents.
+
+    Times are of the monotonic clock here: no node's clock is trusted.
+    """
 
     def __init__(self, site: Site, clock: Clock) -> None:
         self._site = site
@@ -40,7 +46,9 @@ class Heartbeats:
         self._silent = False
 
     def any_silent(self, allocations: Sequence[Any]) -> bool:
-        """Whether an agent of these has been silent for longer than it should, and not for so long that it is no news."""
+        """Whether an agent of these has been silent for longer than it should, and not for so long that it is no
+        news.
+        """
         now = self._clock.monotonic()
         if now >= self._look_at:
             seen: dict[str, _Beat] = {}

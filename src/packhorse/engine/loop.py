@@ -12,10 +12,13 @@ from packhorse.http.errors import Stopped
 
 TICK_S = (0.02, 0.25)  # between two ticks while things move: at first, and when they have moved for a second or more
 TROUBLE_S = (0.2, 5.0)  # back-off while the database or a site is away
-_REST = 3  # times as long as a tick took, at most: one that costs more finds more to do at once, and leaves tasks the cores
+_REST = (
+    3  # times as long as a tick took, at most: one that costs more finds more to do at once, and leaves tasks the cores
+)
 _LONGEST_REST_S = 0.1
 _IDLE_S = 0.5  # when nothing moves; a submission in this process wakes us at once
-_SLOWER = 1.3  # what moves all the time is looked at less and less often, too: a tick costs much the same however much it finds
+# what moves all the time is looked at less and less often, too: a tick costs much the same however much it finds
+_SLOWER = 1.3
 
 _log = structlog.get_logger("packhorse.engine")
 

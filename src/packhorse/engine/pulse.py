@@ -6,7 +6,10 @@ import threading
 
 
 class Pulse:
-    """A count that the engine raises. Where no engine runs in this process it stands still, and waiting for it is sleeping."""
+    """A count that the engine raises.
+
+    Where no engine runs in this process it stands still, and waiting for it is sleeping.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

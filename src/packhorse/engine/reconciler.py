@@ -30,7 +30,9 @@ _log = structlog.get_logger("packhorse.engine")
 
 
 class Engine:
-    """Drives all sites of one store while it holds the lease, each in a thread of its own: one that does not answer holds up no other."""
+    """Drives all sites of one store while it holds the lease, each in a thread of its own: one that does not answer
+    holds up no other.
+    """
 
     def __init__(
         self,
@@ -42,7 +44,9 @@ class Engine:
         data: DataConfig | None = None,
         home: Path | None = None,
     ) -> None:
-        """``home`` is for data on its way to sites that have not this machine's files; without it, a temporary folder."""
+        """``home`` is for data on its way to sites that have not this machine's files; without it, a temporary
+        folder.
+        """
         self._lease = Lease(database)
         self._stop = threading.Event()
         self._look = threading.Event()
@@ -52,7 +56,10 @@ class Engine:
         for site in sites:
             work = SiteLoop(site, database, self._lease, clock, pulse, self._look)
             options = data or DataConfig()
-            self._loops += [work, DataLoop(site, database, self._lease, clock, pulse, self._look, options, own / site.name, work.wake)]
+            self._loops += [
+                work,
+                DataLoop(site, database, self._lease, clock, pulse, self._look, options, own / site.name, work.wake),
+            ]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
@@ -90,7 +97,9 @@ class Engine:
         """Runs the loops until we are to stop, or another engine has taken over."""
         self.leading.set()
         ending = threading.Event()
-        threads = [threading.Thread(target=loop.run, args=(ending,), name=loop.name, daemon=True) for loop in self._loops]
+        threads = [
+            threading.Thread(target=loop.run, args=(ending,), name=loop.name, daemon=True) for loop in self._loops
+        ]
         for thread in threads:
             thread.start()
         superseded = False

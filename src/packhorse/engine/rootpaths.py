@@ -1,8 +1,11 @@
 """Absolute paths of a task in its containers: what is bound where. Pure.
 
-All that a task writes at absolute paths lies below ``ROOT`` of its work folder, as if that were the root, and so do links to its inputs
-(docs/spool.md, ``root``). A runtime that can bind anywhere is given the folders that the task writes to, and each input at its path,
-read-only. One that binds only to what the image has is given whole top folders, which preparing an image has made (``TOP_FOLDERS``).
+All that a task writes at absolute paths lies below ``ROOT`` of its work folder, as if that were the root, and so do
+links to its inputs
+(docs/spool.md, ``root``). A runtime that can bind anywhere is given the folders that the task writes to, and each input
+at its path,
+read-only. One that binds only to what the image has is given whole top folders, which preparing an image has made
+(``TOP_FOLDERS``).
 """
 
 from __future__ import annotations
@@ -21,7 +24,10 @@ _RELATIVE = "Use paths relative to the task's work folder instead."
 
 @dataclass(frozen=True, slots=True)
 class RootPaths:
-    """Those of one task. ``sources`` is where its inputs are at the site, by path; an input that is not there has its content written."""
+    """Those of one task.
+
+    ``sources`` is where its inputs are at the site, by path; an input that is not there has its content written.
+    """
 
     paths: AbsolutePaths
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -29,7 +35,12 @@ class RootPaths:
     def binds(self, site: Site, work: str) -> tuple[Bind, ...]:
         """What its containers are given besides all else, before it; ``work`` is the work folder. Raises CannotRun."""
         if site.sets_up_images:
-            raise _refused(site, f"the same folders are bound for all tasks of a job, so not {self.paths.all[0]}" if self.paths.all else "")
+            raise _refused(
+                site,
+                f"the same folders are bound for all tasks of a job, so not {self.paths.all[0]}"
+                if self.paths.all
+                else "",
+            )
         if Ability.NEW_MOUNT_POINTS not in site.runtime.abilities:
             return self._top_folders(site, work)
         shared = [Bind(f"{work}/{ROOT}{folder}", folder) for folder in self.paths.shared]
@@ -42,7 +53,9 @@ class RootPaths:
         return [source for path, source in self.sources.items() if self.paths.is_shared(path)]
 
     def folders(self, site: Site) -> list[str]:
-        """What has to be made in the work folder: also where the site's own folders are bound in a top folder of the task's."""
+        """What has to be made in the work folder: also where the site's own folders are bound in a top folder of the
+        task's.
+        """
         made = set(self.paths.made)
         if Ability.NEW_MOUNT_POINTS not in site.runtime.abilities:
             tops = {_top(path) for path in self.paths.all} - set(self.paths.inputs)
@@ -53,10 +66,16 @@ class RootPaths:
         tops = sorted({_top(path) for path in self.paths.all})
         for top in tops:
             if top != "/tmp" and top not in TOP_FOLDERS:  # noqa: S108
-                raise _refused(site, f"it binds only to folders that the image has, and {top} may be none of them", _FOLDERS)
+                raise _refused(
+                    site, f"it binds only to folders that the image has, and {top} may be none of them", _FOLDERS
+                )
             if top in self.paths.inputs and top not in self.paths.folders:
-                raise _refused(site, f"it cannot bind a file to {top}", f"Put it into a folder, like '{top}/{top[1:]}'.")
-            if taken := next((folder for folder in (site.root, *site.binds) if folder == top or is_within(top, folder)), None):
+                raise _refused(
+                    site, f"it cannot bind a file to {top}", f"Put it into a folder, like '{top}/{top[1:]}'."
+                )
+            if taken := next(
+                (folder for folder in (site.root, *site.binds) if folder == top or is_within(top, folder)), None
+            ):
                 raise _refused(site, f"its containers see the folder {taken} of '{site.name}' itself", _RELATIVE)
         return tuple(Bind(f"{work}/{ROOT}{top}", top) for top in tops)
 

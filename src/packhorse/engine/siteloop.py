@@ -21,13 +21,16 @@ from packhorse.sites.schedulers.pace import Pace
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
 
-_LOOK_S = 0.5  # between two looks at a store that this process has not written to: other processes write to it, and back-offs end
+# between two looks at a store that this process has not written to: other processes write to it, and back-offs end
+_LOOK_S = 0.5
 
 
 class SiteLoop(Loop):
     """Drives one site. A tick that finds nothing new in the journals, and a store as it was, asks the store nothing."""
 
-    def __init__(self, site: Site, database: Database, lease: Lease, clock: Clock, pulse: Pulse, tell: threading.Event) -> None:
+    def __init__(
+        self, site: Site, database: Database, lease: Lease, clock: Clock, pulse: Pulse, tell: threading.Event
+    ) -> None:
         super().__init__(site.name, clock, tell)
         self._pulse = pulse
         specs, durations = Specs(), Durations()

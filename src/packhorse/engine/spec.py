@@ -12,9 +12,27 @@ from packhorse.domain.app import STORED, AppManifest, ParameterType, Session
 from packhorse.domain.dataurl import is_url
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.outputpath import below_prefix, fixed_folder, is_pattern, kept_as, matching, normal, output_entry, plain
+from packhorse.domain.outputpath import (
+    below_prefix,
+    fixed_folder,
+    is_pattern,
+    kept_as,
+    matching,
+    normal,
+    output_entry,
+    plain,
+)
 from packhorse.domain.outputurl import below, file_target
-from packhorse.domain.render import Renderer, Template, app_template, granted, limits, output_paths, template_key, threads
+from packhorse.domain.render import (
+    Renderer,
+    Template,
+    app_template,
+    granted,
+    limits,
+    output_paths,
+    template_key,
+    threads,
+)
 from packhorse.domain.resources import Resources, resources_from_tes
 from packhorse.domain.task import Executor, Task
 from packhorse.domain.taskpaths import AbsolutePaths
@@ -37,9 +55,11 @@ def _starts_itself(resources: Resources) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a task's command is rendered for: the site's folder of ``outputs``, the app's folder there, and how an input file gets there.
+    """What a task's command is rendered for: the site's folder of ``outputs``, the app's folder there, and how an input
+    file gets there.
 
-    ``results`` is the file that a gathering task reads; ``containers`` is for a run that names images; ``data`` is what came by URL;
+    ``results`` is the file that a gathering task reads; ``containers`` is for a run that names images; ``data`` is what
+    came by URL;
     ``launch`` says the words before a command that start it on all ranks of a task.
     """
 
@@ -61,7 +81,10 @@ def with_data(place: Place, data: Mapping[DataKey, str]) -> Place:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """A run's template, stored once. ``app_dir`` is the kept copy of the app's folder; ``params`` are common to all rows."""
+    """A run's template, stored once.
+
+    ``app_dir`` is the kept copy of the app's folder; ``params`` are common to all rows.
+    """
 
     kind: Literal["app", "tasks"]
     run_id: str
@@ -113,26 +136,34 @@ class RunSpec:
     @cached_property
     def retry_policy(self) -> RetryPolicy:
         own = self.app.retry if self.app else {}
-        return RetryPolicy.default().override({**own, **{FailureClass(name): number for name, number in self.retry.items()}})
+        return RetryPolicy.default().override(
+            {**own, **{FailureClass(name): number for name, number in self.retry.items()}}
+        )
 
     def is_resumable(self, role: str) -> bool:
         """Whether a task keeps its work folder, and goes on there after a failure."""
         return role == "row" and self.app is not None and self.app.resumable
 
     def resources_of(self, role: str, params: str, overrides: str | None) -> Resources:
-        """What one attempt at a task asks for: its own or its app's resources, raised where an earlier attempt failed for want of them."""
+        """What one attempt at a task asks for: its own or its app's resources, raised where an earlier attempt failed
+        for want of them.
+        """
         if role == "task":
             asked = task_resources(Task.model_validate(json.loads(params)["task"])).override(self.resources)
         elif self.app is None:
             asked = Resources()
         elif role == "gather" and self.app.gather is not None:
-            asked = self.app.gather.resources.override({name: self.resources[name] for name in ("site", "queue") if name in self.resources})
+            asked = self.app.gather.resources.override(
+                {name: self.resources[name] for name in ("site", "queue") if name in self.resources}
+            )
         else:
             asked = self.app.resources
         return asked.override(json.loads(overrides)) if overrides else asked
 
     def granted(self, role: str, overrides: str | None) -> Resources:
-        """``resources_of`` a task whose resources are its app's; remembered, since the collector asks for every task."""
+        """``resources_of`` a task whose resources are its app's; remembered, since the collector asks for every
+        task.
+        """
         key = (role, overrides)
         if key not in self._granted:
             self._granted[key] = self.resources_of(role, "", overrides)
@@ -141,7 +172,11 @@ class RunSpec:
     @cached_property
     def _files(self) -> list[str]:
         """Names of the parameters that are files."""
-        return [name for name, parameter in self.app.parameters.items() if parameter.type is ParameterType.FILE] if self.app else []
+        return (
+            [name for name, parameter in self.app.parameters.items() if parameter.type is ParameterType.FILE]
+            if self.app
+            else []
+        )
 
     @cached_property
     def _granted(self) -> dict[tuple[str, str | None], Resources]:
@@ -152,18 +187,26 @@ class RunSpec:
         return {}
 
     def _app_template(self, role: str, overrides: str | None, place: Place, resume: bool) -> Template:
-        """Compiled once for each role, each set of raised resources, each place of the app's folder, and for restarts."""
+        """Compiled once for each role, each set of raised resources, each place of the app's folder, and for
+        restarts.
+        """
         if self.app is None:
             raise ValueError("a run of tasks has no app")
         refdata = {name: place.data[DataKey(wanted.url, wanted.version)] for name, wanted in self.app.refdata.items()}
-        ready = None if self.app.image is None or place.containers is None else place.containers.images.get(self.app.image)
+        ready = (
+            None if self.app.image is None or place.containers is None else place.containers.images.get(self.app.image)
+        )
         key = (role, overrides, place.app_dir, resume, tuple(refdata.values()), ready.gateway_id if ready else None)
         if key not in self._templates:
             resources = self.resources_of(role, "", overrides)
-            template = app_template(self.app, place.app_dir, resources, gather=role == "gather", resume=resume, refdata=refdata)
+            template = app_template(
+                self.app, place.app_dir, resources, gather=role == "gather", resume=resume, refdata=refdata
+            )
             if self.app.image is not None and place.containers is not None:
                 how = {"session": self.session_of(role), "network": self.app.network}
-                boxed = place.containers.of(self.app.image, template.document["env"], resources, [place.app_dir, *refdata.values()], **how)
+                boxed = place.containers.of(
+                    self.app.image, template.document["env"], resources, [place.app_dir, *refdata.values()], **how
+                )
                 document = {**template.document, "env": {}, "container": boxed}
                 template = replace(template, key=template_key(document), document=document)
             elif launcher := place.launch(resources):
@@ -175,19 +218,28 @@ class RunSpec:
         """What a task needs by URL; ``params`` as they are stored."""
         if role == "task":
             return tuple(
-                DataKey(item["url"]) for item in params["task"].get("inputs") or () if is_data(item.get("url"), item.get("content"))
+                DataKey(item["url"])
+                for item in params["task"].get("inputs") or ()
+                if is_data(item.get("url"), item.get("content"))
             )
         values = {**self.defaults, **params} if role == "row" else {}
         own = [DataKey(str(values[name])) for name in self._files if is_data(values.get(name))]
-        return (*own, *(DataKey(wanted.url, wanted.version) for wanted in (self.app.refdata.values() if self.app else ())))
+        return (
+            *own,
+            *(DataKey(wanted.url, wanted.version) for wanted in (self.app.refdata.values() if self.app else ())),
+        )
 
     @cached_property
     def may_deliver(self) -> bool:
         """Whether outputs of its tasks may have URLs."""
         return self.outputs is not None or self.kind == "tasks"
 
-    def output_urls(self, role: str, params: Mapping[str, Any], index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-        """(path, URL) of those ``files`` of a task, as its journal names them, that are delivered; ``params`` as they are stored."""
+    def output_urls(
+        self, role: str, params: Mapping[str, Any], index: int, files: Sequence[Mapping[str, Any]]
+    ) -> list[tuple[str, str]]:
+        """(path, URL) of those ``files`` of a task, as its journal names them, that are delivered; ``params`` as they
+        are stored.
+        """
         own = [item for item in params["task"].get("outputs") or () if item.get("url")] if role == "task" else []
         found: dict[tuple[str, str], None] = {}
         for file in files:
@@ -204,7 +256,11 @@ class RunSpec:
         """Where the outputs of the gathering task are below its folder, by name; ``kept`` is what it left, by path."""
         if self.app is None or self.app.gather is None:
             return {}
-        values = {**granted(self.granted("gather", None)), "run": self.run_id, "task": public_task_id(self.run_id, index)}
+        values = {
+            **granted(self.granted("gather", None)),
+            "run": self.run_id,
+            "task": public_task_id(self.run_id, index),
+        }
         found: dict[str, str] = {}
         for name, output in output_paths(self.app.gather.outputs).items():
             path = output.render(values)["path"]
@@ -230,7 +286,9 @@ class RunSpec:
         *,
         resume: bool = False,
     ) -> tuple[str, Line, Line]:
-        """(template key, template, line) of docs/spool.md for one attempt at ``place``; ``resume``: an earlier attempt got on."""
+        """(template key, template, line) of docs/spool.md for one attempt at ``place``; ``resume``: an earlier attempt
+        got on.
+        """
         outputs = place.outputs
         index = task % TASKS_PER_RUN
         line: Line = {"id": task, "n": attempt}
@@ -266,7 +324,9 @@ def task_resources(task: Task) -> Resources:
     asked = task.resources
     if asked is None:
         return Resources()
-    return resources_from_tes(asked.cpu_cores, asked.ram_gb, asked.disk_gb, asked.preemptible, asked.backend_parameters, "resources")
+    return resources_from_tes(
+        asked.cpu_cores, asked.ram_gb, asked.disk_gb, asked.preemptible, asked.backend_parameters, "resources"
+    )
 
 
 def _render_task(stored: dict[str, Any], place: Place, resources: Resources) -> tuple[Line, Line]:
@@ -304,24 +364,33 @@ def _render_task(stored: dict[str, Any], place: Place, resources: Resources) -> 
     line: Line = {"argv": only["argv"]} if len(steps) == 1 and set(only) == {"argv"} else {"steps": steps}
     if task.inputs:
         line["inputs"] = [
-            {"path": item.path, "source": sources[item.path]} if item.path in sources else {"path": item.path, "content": item.content}
+            {"path": item.path, "source": sources[item.path]}
+            if item.path in sources
+            else {"path": item.path, "content": item.content}
             for item in task.inputs
         ]
     if place.containers is not None:
-        seen = [source for path, source in sources.items() if not path.startswith("/")] + (root.linked() if root is not None else [])
+        seen = [source for path, source in sources.items() if not path.startswith("/")] + (
+            root.linked() if root is not None else []
+        )
         line |= _own_binds(place.containers, Session.NONE, seen)
     return document, line
 
 
 def _source(place: Place, path: str, wanted: str, paths: AbsolutePaths | None) -> str:
-    """Where an input is at the site. One that would lie below a folder that is bound over its own is copied elsewhere."""
+    """Where an input is at the site.
+
+    One that would lie below a folder that is bound over its own is copied elsewhere.
+    """
     source = place.bring(path)
     hidden = paths is not None and paths.is_shared(wanted) and paths.is_shared(source)
     return place.copy(path) if hidden and place.copy is not None and not is_data(path) else source
 
 
 def _is_of(output: str, path: str, pattern: str | None) -> bool:
-    """Whether the output that is declared as ``output`` is what a journal calls ``path``, matched by ``pattern`` if by one."""
+    """Whether the output that is declared as ``output`` is what a journal calls ``path``, matched by ``pattern`` if by
+    one.
+    """
     return output == pattern if is_pattern(output) else pattern is None and normal(plain(output)) == normal(path)
 
 
@@ -337,7 +406,9 @@ def _after(words: Sequence[str], render: Renderer) -> Renderer:
 
 
 def _step(executor: Executor, place: Place, env: dict[str, str], resources: Resources, root: RootPaths | None) -> Line:
-    """A TES executor as a step of a line; in a container, its environment and an absolute folder are the container's."""
+    """A TES executor as a step of a line; in a container, its environment and an absolute folder are the
+    container's.
+    """
     cwd = None if root is not None and (executor.workdir or "").startswith("/") else executor.workdir
     step: Line = {
         "argv": executor.command, "env": executor.env, "cwd": cwd, "stdin": in_work(executor.stdin),

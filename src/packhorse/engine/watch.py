@@ -1,4 +1,6 @@
-"""Watches what a site has of ours: reads journals, asks the scheduler, carries cancels there, and closes allocations that are over."""
+"""Watches what a site has of ours: reads journals, asks the scheduler, carries cancels there, and closes allocations
+that are over.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,12 @@ class Watcher:
         self._collector = collector
         self._clock = clock
         self._told: set[tuple[int, int]] = set()
-        self._unknown_since: dict[int, tuple[float, int]] = {}  # by allocation: since when (monotonic), and how far its journals were then
-        self._read_to: dict[int, dict[str, int]] = {}  # by allocation and agent: how far we know its journals to be applied
+        self._unknown_since: dict[
+            int, tuple[float, int]
+        ] = {}  # by allocation: since when (monotonic), and how far its journals were then
+        self._read_to: dict[
+            int, dict[str, int]
+        ] = {}  # by allocation and agent: how far we know its journals to be applied
 
     def live(self) -> Sequence[Any]:
         """The site's allocations that are not over."""
@@ -55,7 +61,9 @@ class Watcher:
         read_to = self._read_to.pop(allocation.seq, None)  # it comes back unless something fails on the way
         if read_to is None:
             with self._database.read() as connection:
-                read_to = {agent: journal.offset for agent, journal in stored.journals_of(connection, allocation.seq).items()}
+                read_to = {
+                    agent: journal.offset for agent, journal in stored.journals_of(connection, allocation.seq).items()
+                }
         done = 0
         for agent, data in self._collector.fetch(allocation.id, read_to).items():
             with self._lease.write() as connection:
@@ -70,7 +78,9 @@ class Watcher:
         self._read_to.clear()
 
     def poll(self, allocations: Sequence[Any]) -> bool:
-        """Asks the scheduler about all in one query, notes what it says, and closes those that are over; whether anything changed."""
+        """Asks the scheduler about all in one query, notes what it says, and closes those that are over; whether
+        anything changed.
+        """
         submitted = {row.job_id: row for row in allocations if row.state != AllocationState.SUBMITTING}
         statuses = self._site.scheduler.poll(self._site.transport, [job_id for job_id in submitted if job_id])
         changed = False
@@ -96,7 +106,9 @@ class Watcher:
             stored.update_allocation(connection, allocation_seq, reason=status.reason)
 
     def _patience(self, allocation: Any, status: JobStatus) -> JobStatus:
-        """A job that the scheduler does not know is not taken for ended, unless that lasts long and its journals are silent."""
+        """A job that the scheduler does not know is not taken for ended, unless that lasts long and its journals are
+        silent.
+        """
         with self._database.read() as connection:
             read = sum(journal.offset for journal in stored.journals_of(connection, allocation.seq).values())
         now = self._clock.monotonic()
@@ -104,17 +116,29 @@ class Watcher:
         if read != seen:
             self._unknown_since[allocation.seq] = now, read
         elif now - since >= _UNKNOWN_S:
-            message = f"The batch scheduler of '{self._site.name}' has not known its allocation for {_UNKNOWN_S / 60:g} minutes."
+            message = (
+                f"The batch scheduler of '{self._site.name}' has not known its allocation for {_UNKNOWN_S / 60:g}"
+                " minutes."
+            )
             return replace(status, state=JobState.ENDED, failure=FailureClass.SCHEDULER, message=message)
         return status
 
     def reclaim(self) -> int:
-        """Takes the blocks of allocations that have not started back where others run and have nothing left to do; returns how many."""
+        """Takes the blocks of allocations that have not started back where others run and have nothing left to do;
+        returns how many.
+        """
         with self._database.read() as connection:
             live = stored.live_allocations(connection, self._site.name)
             waiting = [row for row in live if row.started_at is None]
-            hungry = any(row.started_at is not None and not stored.blocks_of(connection, row.seq, ["planned", "written"]) for row in live)
-            blocks = {row: [block.number for block in stored.blocks_of(connection, row.seq, ["written"])] for row in waiting if hungry}
+            hungry = any(
+                row.started_at is not None and not stored.blocks_of(connection, row.seq, ["planned", "written"])
+                for row in live
+            )
+            blocks = {
+                row: [block.number for block in stored.blocks_of(connection, row.seq, ["written"])]
+                for row in waiting
+                if hungry
+            }
         number = 0
         for row, numbers in blocks.items():
             if not Shape(**json.loads(row.shape)).for_one_task:
@@ -130,7 +154,10 @@ class Watcher:
             unused = [
                 row
                 for row in stored.live_allocations(connection, self._site.name)
-                if row.started_at is None and row.job_id and row.state != AllocationState.CLOSING and not tasks_at_site(connection, row.seq)
+                if row.started_at is None
+                and row.job_id
+                and row.state != AllocationState.CLOSING
+                and not tasks_at_site(connection, row.seq)
             ]
         if unused:
             self._set_closing(unused)
@@ -143,7 +170,10 @@ class Watcher:
                 stored.update_allocation(connection, row.seq, state=AllocationState.CLOSING)
 
     def cancel(self) -> int:
-        """Tells the agents about tasks whose cancel is under way; takes back blocks that nobody has claimed. Returns how many were new."""
+        """Tells the agents about tasks whose cancel is under way; takes back blocks that nobody has claimed.
+
+        Returns how many were new.
+        """
         with self._database.read() as connection:
             canceling = canceling_tasks(connection, _CANCELS_AT_ONCE)
             self._told &= {(row.id, row.attempt) for row in canceling}
@@ -166,7 +196,11 @@ class Watcher:
     def let_agents_stop(self) -> None:
         """Tells agents that have nothing to do not to wait for more work."""
         with self._database.read() as connection:
-            idle = [row for row in stored.live_allocations(connection, self._site.name) if not tasks_at_site(connection, row.seq)]
+            idle = [
+                row
+                for row in stored.live_allocations(connection, self._site.name)
+                if not tasks_at_site(connection, row.seq)
+            ]
         self._set_closing([row for row in idle if row.state != AllocationState.SUBMITTING])
         for allocation in idle:
             self._control(self._site.spool(allocation.id), '{"close": true}')
@@ -231,7 +265,11 @@ class Watcher:
     def _never_started(self, allocation: Any, status: JobStatus) -> Failure:
         """No agent ever wrote a journal: the batch system, or the node's Python, is to blame."""
         try:
-            printed = self._site.transport.read(f"{self._site.spool(allocation.id)}/job.out", 0, 2000).decode(errors="replace").strip()
+            printed = (
+                self._site.transport.read(f"{self._site.spool(allocation.id)}/job.out", 0, 2000)
+                .decode(errors="replace")
+                .strip()
+            )
         except FileNotFoundError:
             printed = ""
         says = "; ".join(text for text in (status.reason or status.native_state, printed[-500:]) if text)
@@ -243,4 +281,6 @@ def _lost_with(status: JobStatus, node: str | None, says: str) -> Failure:
     """The failure of a task that an allocation was running when it ended."""
     if status.failure is None or status.failure is FailureClass.NODE_LOST:
         return node_lost(node, says)
-    return Failure(status.failure, Evidence(f"{status.message} ({says})", node=node, scheduler_state=status.native_state))
+    return Failure(
+        status.failure, Evidence(f"{status.message} ({says})", node=node, scheduler_state=status.native_state)
+    )

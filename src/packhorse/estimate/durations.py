@@ -10,7 +10,10 @@ _KEPT = 1000
 
 
 class Durations:
-    """Recent core-seconds by key. The median, so that the task that loaded a model does not stand for the thousand that did not."""
+    """Recent core-seconds by key.
+
+    The median, so that the task that loaded a model does not stand for the thousand that did not.
+    """
 
     def __init__(self) -> None:
         self._recent: OrderedDict[str, deque[float]] = OrderedDict()  # those of which nothing ended for longest leave

@@ -1,1 +1,4 @@
-"""The one HTTP client: proxies, certificates, redirects, time limits. Nothing is imported here, since httpx2 is slow to import."""
+"""The one HTTP client: proxies, certificates, redirects, time limits.
+
+Nothing is imported here, since httpx2 is slow to import.
+"""

@@ -43,14 +43,21 @@ Check = Callable[[httpx2.Request], None]
 class Http:
     """A client that keeps its connections for a moment, and no cookies. May be used by several threads.
 
-    ``timeout_s`` is for each wait for a server's next bytes. ``stop``, once it is set, ends every wait with Stopped. ``transport`` is for
+    ``timeout_s`` is for each wait for a server's next bytes. ``stop``, once it is set, ends every wait with Stopped.
+    ``transport`` is for
     tests.
     """
 
     def __init__(
-        self, *, headers: Mapping[str, str] | None = None, timeout_s: float = ANSWER_S, check: Check | None = None,
-        stop: threading.Event | None = None, transport: httpx2.BaseTransport | None = None, environ: Mapping[str, str] = os.environ,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = ANSWER_S,
+        check: Check | None = None,
+        stop: threading.Event | None = None,
+        transport: httpx2.BaseTransport | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
         self._timeout_s, self._check, self._stop = timeout_s, check, stop
         named = {"User-Agent": "packhorse", "Accept-Encoding": "identity", **(headers or {})}
         self._client = httpx2.Client(headers=named, transport=transport or Transport(environ), trust_env=False)
@@ -62,12 +69,22 @@ class Http:
 
     @contextmanager
     def stream(
-        self, method: str, url: str, *, timeout_s: float | None = None, total_s: float | None = None, stop: threading.Event | None = None,
-        patience_s: float = 0.0, **options: Any,
-    ) -> Iterator[httpx2.Response]:  # fmt: skip
-        """The answer, whatever its status, to be read within the block. Raises NotReached and Stopped, also while it is read.
+        self,
+        method: str,
+        url: str,
+        *,
+        timeout_s: float | None = None,
+        total_s: float | None = None,
+        stop: threading.Event | None = None,
+        patience_s: float = 0.0,
+        **options: Any,
+    ) -> Iterator[httpx2.Response]:
+        """The answer, whatever its status, to be read within the block.
 
-        ``patience_s``: how long, in all, a server that says ``Retry-After`` is waited for. ``options`` are those of httpx2.
+        Raises NotReached and Stopped, also while it is read.
+
+        ``patience_s``: how long, in all, a server that says ``Retry-After`` is waited for. ``options`` are those of
+        httpx2.
         """
         stop = stop or self._stop
         waits_s = timeout_s if timeout_s is not None else self._timeout_s
@@ -88,14 +105,18 @@ class Http:
                 request = error.request  # type: ignore[union-attr]
             raise explain(error, request, watch) from None
 
-    def ask(self, method: str, url: str, *, limit: int = MAX_DOCUMENT, total_s: float | None = TOTAL_S, **options: Any) -> httpx2.Response:
+    def ask(
+        self, method: str, url: str, *, limit: int = MAX_DOCUMENT, total_s: float | None = TOTAL_S, **options: Any
+    ) -> httpx2.Response:
         """The answer, whatever its status, with its body of at most ``limit`` bytes. Raises NotReached and Stopped."""
         with self.stream(method, url, total_s=total_s, **options) as response:
             body = read(response, limit)
             headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _OF_THE_BODY]
             return httpx2.Response(response.status_code, headers=headers, content=body, request=response.request)
 
-    def _patiently(self, request: httpx2.Request, watch: Watch, patience_s: float, stop: threading.Event | None) -> httpx2.Response:
+    def _patiently(
+        self, request: httpx2.Request, watch: Watch, patience_s: float, stop: threading.Event | None
+    ) -> httpx2.Response:
         give_up = time.monotonic() + patience_s
         while True:
             response = self._follow(request, watch)
@@ -123,7 +144,9 @@ class Http:
             request = _onward(request, response)
             if (request.method, str(request.url)) in seen:
                 raise NotReached(Fault.REDIRECT, f"{host} sends us on in a circle", sent=True)
-        raise NotReached(Fault.REDIRECT, f"{host} sends us on and on", f"More than {_HOPS} redirects are not followed.", sent=True)
+        raise NotReached(
+            Fault.REDIRECT, f"{host} sends us on and on", f"More than {_HOPS} redirects are not followed.", sent=True
+        )
 
 
 def only_at(url: str) -> Check:
@@ -132,7 +155,9 @@ def only_at(url: str) -> Check:
     def check(request: httpx2.Request) -> None:
         if request.url.origin != httpx2.URL(url).origin:
             place = f"{request.url.scheme}://{host_of(request.url)}"
-            raise NotReached(Fault.REDIRECT, f"it sends us on to {place}", f"If that is right, name {place} instead.", sent=True)
+            raise NotReached(
+                Fault.REDIRECT, f"it sends us on to {place}", f"If that is right, name {place} instead.", sent=True
+            )
 
     return check
 
@@ -144,7 +169,11 @@ _OF_THE_BODY = (b"content-encoding", b"content-length", b"transfer-encoding")
 def _onward(request: httpx2.Request, response: httpx2.Response) -> httpx2.Request:
     """The request that a redirect asks for; without secrets where it goes to somebody else."""
     host, onward = host_of(request.url), response.next_request
-    if onward is None or onward.url.scheme not in ("http", "https") or not _HOST.match(onward.url.raw_host.decode("ascii")):
+    if (
+        onward is None
+        or onward.url.scheme not in ("http", "https")
+        or not _HOST.match(onward.url.raw_host.decode("ascii"))
+    ):
         raise NotReached(Fault.REDIRECT, f"{host} sends us on to what is no web server", sent=True)
     place = f"{onward.url.scheme}://{host_of(onward.url)}"
     is_same = onward.url.origin == request.url.origin
@@ -152,11 +181,15 @@ def _onward(request: httpx2.Request, response: httpx2.Response) -> httpx2.Reques
         onward.url = onward.url.copy_with(username=None, password=None)
     if request.method not in ("GET", "HEAD") and (onward.method != request.method or not is_same):
         hint = f"If that is right, name {place} instead."
-        raise NotReached(Fault.REDIRECT, f"{host} sends us on to {place}, and a {request.method} is not sent there", hint, sent=True)
+        raise NotReached(
+            Fault.REDIRECT, f"{host} sends us on to {place}, and a {request.method} is not sent there", hint, sent=True
+        )
     if not is_same:
         carried = [name for name in _SECRET if name in request.headers]
         if carried and (request.url.scheme, onward.url.scheme) == ("https", "http"):
-            raise NotReached(Fault.REDIRECT, f"{host} sends us on to {place}, which has no TLS, and we carry credentials", sent=True)
+            raise NotReached(
+                Fault.REDIRECT, f"{host} sends us on to {place}, which has no TLS, and we carry credentials", sent=True
+            )
         for name in carried:
             onward.headers.pop(name, None)
     return onward
@@ -168,12 +201,19 @@ def read(response: httpx2.Response, limit: int = MAX_DOCUMENT) -> bytes:
     for piece in response.iter_bytes(1 << 16):
         found += piece
         if len(found) > limit:
-            raise NotReached(Fault.LARGE, f"{host_of(response.url)} sends more than {limit:,} bytes where that makes no sense", sent=True)
+            raise NotReached(
+                Fault.LARGE,
+                f"{host_of(response.url)} sends more than {limit:,} bytes where that makes no sense",
+                sent=True,
+            )
     return bytes(found)
 
 
 def lines(response: httpx2.Response, limit: int = MAX_DOCUMENT) -> Iterator[bytes]:
-    """The lines of a body, unpacked, as they arrive; only LF ends one. NotReached for one of more than ``limit`` bytes."""
+    """The lines of a body, unpacked, as they arrive; only LF ends one.
+
+    NotReached for one of more than ``limit`` bytes.
+    """
     rest = bytearray()
     for piece in response.iter_bytes():
         start = 0
@@ -183,13 +223,17 @@ def lines(response: httpx2.Response, limit: int = MAX_DOCUMENT) -> Iterator[byte
             start = end + 1
         rest += piece[start:]
         if len(rest) > limit:
-            raise NotReached(Fault.LARGE, f"{host_of(response.url)} sends a line of more than {limit:,} bytes", sent=True)
+            raise NotReached(
+                Fault.LARGE, f"{host_of(response.url)} sends a line of more than {limit:,} bytes", sent=True
+            )
     if rest:
         yield bytes(rest)
 
 
 def retry_after(response: httpx2.Response) -> float | None:
-    """Seconds after which a server that is busy (429, 503) wants to be asked again, at most MAX_AFTER_S; None where it does not say."""
+    """Seconds after which a server that is busy (429, 503) wants to be asked again, at most MAX_AFTER_S; None where it
+    does not say.
+    """
     text = response.headers.get("Retry-After", "").strip()
     if response.status_code not in (429, 503) or not text:
         return None

@@ -39,7 +39,9 @@ LASTING = frozenset({Fault.REDIRECT, Fault.LARGE, Fault.URL})
 
 
 class NotReached(Exception):
-    """No usable answer. ``what`` is a clause without a full stop that names the host; ``hint`` a sentence, or empty. Neither holds secrets.
+    """No usable answer.
+
+    ``what`` is a clause without a full stop that names the host; ``hint`` a sentence, or empty. Neither holds secrets.
 
     ``sent``: the request may have reached the server, which may have done what was asked.
     """

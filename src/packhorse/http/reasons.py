@@ -1,4 +1,6 @@
-"""What an error of the network means, in words, and whose fault it is: the server's, the proxy's, or that of a setting here."""
+"""What an error of the network means, in words, and whose fault it is: the server's, the proxy's, or that of a setting
+here.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def explain(error: Exception, request: httpx2.Request | None, watch: Watch) -> N
     if isinstance(error, BadSetting):
         return NotReached(Fault.SETTING, str(error), f"Mend or unset {error.variable}.")
     if request is None or isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
-        return NotReached(Fault.URL, "what is asked for is no URL of the web", "It is like https://host.example.org/path.")
+        return NotReached(
+            Fault.URL, "what is asked for is no URL of the web", "It is like https://host.example.org/path."
+        )
     proxy: Proxy | None = request.extensions.get("proxy")
     if proxy is not None and _is_the_proxys(error, request, proxy, watch):
         return _of_the_proxy(error, proxy, request)
@@ -60,7 +64,10 @@ def _of_the_proxy(error: Exception, proxy: Proxy, request: httpx2.Request) -> No
     direct = f"To ask {request.url.host} directly, add it to NO_PROXY."
     if isinstance(error, httpx2.ProxyError) and words.startswith("407"):
         what = "wants a name and a password, or refuses those that it was given (407)"
-        hint = f"Put them into {proxy.variable}, as http://NAME:PASSWORD@{proxy.address}, with special characters percent-encoded. {direct}"
+        hint = (
+            f"Put them into {proxy.variable}, as http://NAME:PASSWORD@{proxy.address}, with special characters"
+            f" percent-encoded. {direct}"
+        )
     elif isinstance(error, httpx2.ProxyError):
         what, hint = f"does not let us through to {host} ({_clean(words)})", f"Ask who runs it. {direct}"
     else:
@@ -82,16 +89,28 @@ def _of_the_server(error: Exception, host: str) -> NotReached:
         return _untrusted(words, host)
     if "SSL" in words or "TLS" in words:
         if any(sign in words for sign in _NO_TLS):
-            return NotReached(Fault.TLS, f"{host} does not speak TLS", "If it is meant to be without, its URL begins with http://.")
-        return NotReached(Fault.TLS, f"{host} and this machine do not agree on TLS ({_clean(words)})", "Ask who runs it.")
+            return NotReached(
+                Fault.TLS, f"{host} does not speak TLS", "If it is meant to be without, its URL begins with http://."
+            )
+        return NotReached(
+            Fault.TLS, f"{host} and this machine do not agree on TLS ({_clean(words)})", "Ask who runs it."
+        )
     if isinstance(error, httpx2.ConnectError):
         if "name resolution" in words or "Name or service" in words:
             return NotReached(Fault.NAME, f"the name '{host}' does not resolve", "Check the name, and the network.")
         return NotReached(
-            Fault.CONNECT, f"{host} {'refuses connections' if 'refused' in words else f'is not reached ({_clean(words)})'}", again
+            Fault.CONNECT,
+            f"{host} {'refuses connections' if 'refused' in words else f'is not reached ({_clean(words)})'}",
+            again,
         )
-    if isinstance(error, httpx2.DecodingError) or (isinstance(error, httpx2.RemoteProtocolError) and not _is_cut(words)):
-        return NotReached(Fault.GARBLED, f"{host} does not answer as a web server does", "If it speaks TLS, its URL begins with https://.")
+    if isinstance(error, httpx2.DecodingError) or (
+        isinstance(error, httpx2.RemoteProtocolError) and not _is_cut(words)
+    ):
+        return NotReached(
+            Fault.GARBLED,
+            f"{host} does not answer as a web server does",
+            "If it speaks TLS, its URL begins with https://.",
+        )
     return NotReached(Fault.CUT, f"{host} broke off", again)
 
 
@@ -111,6 +130,8 @@ def _untrusted(words: str, host: str) -> NotReached:
 
 
 def _clean(words: str) -> str:
-    """Another's words, in one line, printable, and not too many; without what stands in brackets about our own source."""
+    """Another's words, in one line, printable, and not too many; without what stands in brackets about our own
+    source.
+    """
     words = re.sub(r"\(_ssl\.c:\d+\)|^\[(Errno|SSL)[^\]]*\]", "", words)
     return " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())[:100].rstrip(".")

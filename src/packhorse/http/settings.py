@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from packhorse.agent.errands.network import KNOWN_BUNDLES, SOCKS, BadSetting, Proxy, named_certificates, proxy_for, tls_context
+from packhorse.agent.errands.network import (
+    KNOWN_BUNDLES,
+    SOCKS,
+    BadSetting,
+    Proxy,
+    named_certificates,
+    proxy_for,
+    tls_context,
+)
 
 __all__ = ["SOCKS", "BadSetting", "Proxy", "bundle_file", "describe", "proxy_for"]
 
 
 def bundle_file(environ: Mapping[str, str]) -> str | None:
-    """The file of the certificates that count, for a library that takes nothing else; None where it is to go by its own.
+    """The file of the certificates that count, for a library that takes nothing else; None where it is to go by its
+    own.
 
     Raises BadSetting, also where the environment names a folder alone.
     """
@@ -21,7 +30,9 @@ def bundle_file(environ: Mapping[str, str]) -> str | None:
             tls_context({variable: path})
             return path
     if named:
-        raise BadSetting(named[0][0], "it names a folder, and S3 takes its certificates from a file; SSL_CERT_FILE names one")
+        raise BadSetting(
+            named[0][0], "it names a folder, and S3 takes its certificates from a file; SSL_CERT_FILE names one"
+        )
     if environ.get("AWS_CA_BUNDLE"):  # boto3 heeds it
         return None
     return next((path for path in KNOWN_BUNDLES if Path(path).is_file()), None)

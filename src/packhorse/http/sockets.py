@@ -1,6 +1,7 @@
 """Connections with limits that no server can stretch: every wait ends in time, and ends early where somebody says stop.
 
-httpx2's own limits are for each read and each write: a server that sends a byte a minute would be waited for without end.
+httpx2's own limits are for each read and each write: a server that sends a byte a minute would be waited for without
+end.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ LEAST_BYTES = 60 * 1024
 class Watch:
     """The limits of one request, and how far its connection got.
 
-    ``answer_s``: from the last byte that was sent to the end of the answer's headers. ``total_s``: for all of it, the body included.
+    ``answer_s``: from the last byte that was sent to the end of the answer's headers. ``total_s``: for all of it, the
+    body included.
     """
 
     def __init__(self, answer_s: float, total_s: float | None = None, stop: threading.Event | None = None) -> None:
@@ -118,7 +120,9 @@ class Sockets(httpcore2.NetworkBackend):
         watch.host = host
         give_up = time.monotonic() + watch.left_s(timeout)
         try:
-            found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
+            found = list(
+                dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            )
         except (OSError, UnicodeError) as error:  # a name with an empty or too long part is a UnicodeError
             raise httpcore2.ConnectError(f"name resolution: {error}") from error
         for number, address in enumerate(found, 1):

@@ -1,4 +1,6 @@
-"""How a request goes out: through the proxy that the environment names for it, or directly, with the certificates that it names."""
+"""How a request goes out: through the proxy that the environment names for it, or directly, with the certificates that
+it names.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ ANSWER_S = 60.0
 
 
 class Transport(httpx2.BaseTransport):
-    """Connections to servers, kept for a moment. May be used by several threads. Raises httpx2's errors, and BadSetting."""
+    """Connections to servers, kept for a moment.
+
+    May be used by several threads. Raises httpx2's errors, and BadSetting.
+    """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
@@ -48,7 +53,9 @@ class Transport(httpx2.BaseTransport):
         if proxy is not None and url.scheme == "http" and answer.status == 407:
             answer.close()
             raise httpx2.ProxyError("407 Proxy Authentication Required")
-        return httpx2.Response(answer.status, headers=answer.headers, stream=_Body(answer, watch), extensions=answer.extensions)
+        return httpx2.Response(
+            answer.status, headers=answer.headers, stream=_Body(answer, watch), extensions=answer.extensions
+        )
 
     def close(self) -> None:
         """Ends all connections."""
@@ -69,12 +76,18 @@ class Transport(httpx2.BaseTransport):
         if proxy is not None and proxy.scheme in SOCKS:
             return _socks_pool(proxy, tls)
         if proxy is None:
-            return httpcore2.ConnectionPool(tls, max_connections=100, keepalive_expiry=_KEPT_S, network_backend=Sockets())
+            return httpcore2.ConnectionPool(
+                tls, max_connections=100, keepalive_expiry=_KEPT_S, network_backend=Sockets()
+            )
         return httpcore2.HTTPProxy(
-            httpcore2.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/"), proxy_auth=proxy.login, ssl_context=tls,
-            proxy_ssl_context=tls if proxy.scheme == "https" else None, max_connections=100, keepalive_expiry=_KEPT_S,
+            httpcore2.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/"),
+            proxy_auth=proxy.login,
+            ssl_context=tls,
+            proxy_ssl_context=tls if proxy.scheme == "https" else None,
+            max_connections=100,
+            keepalive_expiry=_KEPT_S,
             network_backend=Sockets(),
-        )  # fmt: skip
+        )
 
     def _context(self) -> ssl.SSLContext:
         """Made when it is first needed: reading all certificates takes as long as a small request."""
@@ -88,9 +101,13 @@ def _socks_pool(proxy: Proxy, tls: ssl.SSLContext | None) -> httpcore2.Connectio
     if importlib.util.find_spec("socksio") is None:
         raise BadSetting(proxy.variable, "SOCKS needs one more package: pip install 'packhorse[socks]'")
     return httpcore2.SOCKSProxy(
-        httpcore2.URL(scheme="socks5", host=proxy.host, port=proxy.port, target="/"), proxy_auth=proxy.login, ssl_context=tls,
-        max_connections=100, keepalive_expiry=_KEPT_S, network_backend=Sockets(),
-    )  # fmt: skip
+        httpcore2.URL(scheme="socks5", host=proxy.host, port=proxy.port, target="/"),
+        proxy_auth=proxy.login,
+        ssl_context=tls,
+        max_connections=100,
+        keepalive_expiry=_KEPT_S,
+        network_backend=Sockets(),
+    )
 
 
 class _Body(httpx2.SyncByteStream):
@@ -104,7 +121,10 @@ class _Body(httpx2.SyncByteStream):
         assert isinstance(stream, Iterable)
         pieces = iter(stream)
         while True:
-            with _as_httpx2(), self._watch.applied():  # not around the yield: meanwhile the thread may ask for something else
+            with (
+                _as_httpx2(),
+                self._watch.applied(),
+            ):  # not around the yield: meanwhile the thread may ask for something else
                 piece = next(pieces, None)
             if piece is None:
                 return

@@ -1,4 +1,6 @@
-"""What differs between sites, behind two small interfaces: a Transport carries bytes and commands, a Scheduler owns jobs."""
+"""What differs between sites, behind two small interfaces: a Transport carries bytes and commands, a Scheduler owns
+jobs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ class SiteUnreachable(Unavailable):
 
 
 class SubmitRejected(Exception):
-    """The batch scheduler refused a job; the message is its own. ``may_pass``: only for now, since too many jobs are in its queue."""
+    """The batch scheduler refused a job; the message is its own.
+
+    ``may_pass``: only for now, since too many jobs are in its queue.
+    """
 
     def __init__(self, message: str, *, may_pass: bool = False) -> None:
         super().__init__(message)
@@ -37,7 +42,10 @@ class CommandResult:
 
 
 class Transport(Protocol):
-    """Carries commands and files to one site. Every method raises SiteUnreachable when the site does not answer, OSError for the rest."""
+    """Carries commands and files to one site.
+
+    Every method raises SiteUnreachable when the site does not answer, OSError for the rest.
+    """
 
     is_local: bool
     """Whether the site has the files of this machine, under the same names."""
@@ -107,7 +115,8 @@ class JobStatus:
     """When its nodes became ours, in seconds since the epoch by the scheduler's clock."""
     ended_at: float | None = None
     failure: FailureClass | None = None
-    """What its end means for tasks that it was still running; None while it has not ended, or when that is not known."""
+    """What its end means for tasks that it was still running; None while it has not ended, or when that is not known.
+    """
     message: str = ""
     """The same as a sentence for the tasks' users."""
 
@@ -130,7 +139,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What one allocation has. Sizes are per node; None: all of the node's memory, no walltime, the site's own queue."""
+    """What one allocation has.
+
+    Sizes are per node; None: all of the node's memory, no walltime, the site's own queue.
+    """
 
     cores: int
     memory_mb: int | None
@@ -141,7 +153,9 @@ class Shape:
     for_one_task: bool = False
     """One task spans its nodes: a single agent starts it, on the first of them."""
     image: str | None = None
-    """What the tasks that it was opened for all run in, where the scheduler sets images up; others can run in it all the same."""
+    """What the tasks that it was opened for all run in, where the scheduler sets images up; others can run in it all
+    the same.
+    """
 
     @property
     def all_cores(self) -> int:
@@ -203,7 +217,9 @@ class Scheduler(Protocol):
         ...
 
     launcher: tuple[str, ...]
-    """The words before a command that start it on all ranks of a task, unless the site has its own; placeholders as LAUNCHER_WORDS."""
+    """The words before a command that start it on all ranks of a task, unless the site has its own; placeholders as
+    LAUNCHER_WORDS.
+    """
 
     signals_only_script: bool
     """Whether a job's end is announced by SIGTERM to the batch script alone, which then has to pass it on."""

@@ -1,4 +1,7 @@
-"""The cache of a site for data that came by URL: ``cache/<aa>/<sha256>/NAME``, by content. What is in its place is whole and read-only."""
+"""The cache of a site for data that came by URL:
+
+``cache/<aa>/<sha256>/NAME``, by content. What is in its place is whole and read-only.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,8 @@ def keep(site: Site, part: Path | str, sha256: str, name: str) -> str:
 
 
 def keep_unpacked(site: Site, part: Path | str, sha256: str, stem: str) -> tuple[str, int]:
-    """Unpacks an archive, given as to ``keep``, into the cache; returns the path of the folder there, and the bytes in it.
+    """Unpacks an archive, given as to ``keep``, into the cache; returns the path of the folder there, and the bytes in
+    it.
 
     Raises NotUnpacked, SiteUnreachable, OSError.
     """

@@ -20,9 +20,12 @@ from packhorse.sites.transports.local import LocalTransport
 
 
 def site_from(name: str, config: SiteConfig, home: Path, *, serves: bool = False) -> Site:
-    """The site that ``[sites.name]`` describes. Connects to nothing yet. Raises InvalidRequest for what does not go together.
+    """The site that ``[sites.name]`` describes.
 
-    ``serves``: for several users, so that tasks on this machine do not see this process's whole environment. Jobs of a batch scheduler
+    Connects to nothing yet. Raises InvalidRequest for what does not go together.
+
+    ``serves``: for several users, so that tasks on this machine do not see this process's whole environment. Jobs of a
+    batch scheduler
     never do.
     """
     if config.root is None and config.transport != "local":
@@ -42,20 +45,31 @@ def site_from(name: str, config: SiteConfig, home: Path, *, serves: bool = False
         return _with_containers(site, config)
     composer = Composer(passes=tuple(config.env_pass))
     site = Site(
-        name, root, _transport(name, config, composer), SlurmScheduler(_slurm_options(config)),
-        python=config.python or "python3", max_allocations=config.max_allocations, max_nodes=config.max_nodes, linger_s=config.linger_s,
-        usual_walltime_s=config.walltime_s, env=dict(config.env),
+        name,
+        root,
+        _transport(name, config, composer),
+        SlurmScheduler(_slurm_options(config)),
+        python=config.python or "python3",
+        max_allocations=config.max_allocations,
+        max_nodes=config.max_nodes,
+        linger_s=config.linger_s,
+        usual_walltime_s=config.walltime_s,
+        env=dict(config.env),
         composer=composer,
-    )  # fmt: skip
+    )
     return _with_containers(site, config)
 
 
 def _with_containers(site: Site, config: SiteConfig) -> Site:
     if (config.shifter_gateway is None) != (config.shifter_system is None):
-        raise InvalidRequest(f"[sites.{site.name}]: 'shifter_gateway' and 'shifter_system' go together; one of them is missing.")
+        raise InvalidRequest(
+            f"[sites.{site.name}]: 'shifter_gateway' and 'shifter_system' go together; one of them is missing."
+        )
     if config.shifter_gateway is not None and config.runtime != "shifter":
         raise InvalidRequest(f"[sites.{site.name}]: 'shifter_gateway' is for runtime = \"shifter\" only.")
-    options = RuntimeOptions(program=config.runtime_program, extra=tuple(config.runtime_options), squashfs=config.squashfs)
+    options = RuntimeOptions(
+        program=config.runtime_program, extra=tuple(config.runtime_options), squashfs=config.squashfs
+    )
     quota_bytes = None if config.image_quota_gb is None else round(config.image_quota_gb * GB)
     try:
         check_placeholders("launcher", [*config.launcher], set(LAUNCHER_WORDS))
@@ -87,6 +101,10 @@ def _transport(name: str, config: SiteConfig, composer: Composer) -> Transport:
 
 def _slurm_options(config: SiteConfig) -> SlurmOptions:
     return SlurmOptions(
-        queue=config.queue, account=config.account, qos=config.qos, constraint=config.constraint, reservation=config.reservation,
+        queue=config.queue,
+        account=config.account,
+        qos=config.qos,
+        constraint=config.constraint,
+        reservation=config.reservation,
         extra=tuple(config.submit_options),
-    )  # fmt: skip
+    )

@@ -1,7 +1,9 @@
 """Which variables of an environment go where: the only place that decides. Pure. docs/operators.md has it as a table.
 
-A job is started by a program that may itself be part of a job, or of a service with secrets. What the next one sees is therefore composed:
-of what is ours, by one of two lists, and of what the site's configuration passes on. The agent does the same with its own environment,
+A job is started by a program that may itself be part of a job, or of a service with secrets. What the next one sees is
+therefore composed:
+of what is ours, by one of two lists, and of what the site's configuration passes on. The agent does the same with its
+own environment,
 which the batch scheduler made, before a task sees it: ``for_agents`` is what it is told.
 """
 
@@ -16,18 +18,67 @@ from typing import Any
 #: What may be passed on: a name, or the beginning of names.
 PASSED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?\Z")
 
-#: Batch schedulers and launchers: what they tell their own jobs and ranks, and the options that their commands read there.
+#: Batch schedulers and launchers: what they tell their own jobs and ranks, and the options that their commands read
+#: there.
 _SLURM = (
-    *("SLURM_*", "SLURMD_*", "SLURMCTLD_*", "SPANK_*", "SBATCH_*", "SRUN_*", "SALLOC_*", "SQUEUE_*", "SACCT_*", "SCANCEL_*"),
-    *("SINFO_*", "SCONTROL_*", "SATTACH_*", "SBCAST_*", "SCRONTAB_*", "SPRIO_*", "SSHARE_*", "SSTAT_*", "SREPORT_*", "STRIGGER_*"),
+    *(
+        "SLURM_*",
+        "SLURMD_*",
+        "SLURMCTLD_*",
+        "SPANK_*",
+        "SBATCH_*",
+        "SRUN_*",
+        "SALLOC_*",
+        "SQUEUE_*",
+        "SACCT_*",
+        "SCANCEL_*",
+    ),
+    *(
+        "SINFO_*",
+        "SCONTROL_*",
+        "SATTACH_*",
+        "SBCAST_*",
+        "SCRONTAB_*",
+        "SPRIO_*",
+        "SSHARE_*",
+        "SSTAT_*",
+        "SREPORT_*",
+        "STRIGGER_*",
+    ),
 )
 _SCHEDULERS = (
-    *("PBS_*", "MOAB_*", "LSB_*", "LSF_*", "LS_JOBPID", "LS_SUBCWD", "LS_EXEC_T", "LSFUSER", "JSM_*", "COBALT_*", "OAR_*", "FLUX_*"),
+    *(
+        "PBS_*",
+        "MOAB_*",
+        "LSB_*",
+        "LSF_*",
+        "LS_JOBPID",
+        "LS_SUBCWD",
+        "LS_EXEC_T",
+        "LSFUSER",
+        "JSM_*",
+        "COBALT_*",
+        "OAR_*",
+        "FLUX_*",
+    ),
     *("HQ_*", "PJM_*", "CONDOR_*", "_CONDOR_*"),
     *("SGE_*", "PE_HOSTFILE", "JOB_ID", "JOB_SCRIPT", "NSLOTS", "NHOSTS", "NQUEUES"),
 )
 _LAUNCHERS = (
-    *("PMI_*", "PMI2_*", "PMIX_*", "OMPI_*", "PRTE_*", "PRRTE_*", "ORTE_*", "MPI_*", "MPIEXEC_*", "MPIRUN_*", "MPISPAWN_*", "HYDRA_*"),
+    *(
+        "PMI_*",
+        "PMI2_*",
+        "PMIX_*",
+        "OMPI_*",
+        "PRTE_*",
+        "PRRTE_*",
+        "ORTE_*",
+        "MPI_*",
+        "MPIEXEC_*",
+        "MPIRUN_*",
+        "MPISPAWN_*",
+        "HYDRA_*",
+    ),
     *("HYDI_*", "I_MPI_*", "MV2_*", "MVP_*", "PALS_*", "ALPS_*", "GMPI_*"),
 )
 _OURS = ("PACKHORSE_*",)
@@ -35,7 +86,17 @@ _OUTER = (*_SLURM, *_SCHEDULERS, *_LAUNCHERS, *_OURS)
 #: Names that look like a launcher's, and say where a library is installed: modules set them.
 _INSTALLED = frozenset(
     {
-        *("I_MPI_ROOT", "MPI_HOME", "MPI_ROOT", "MPI_BIN", "MPI_LIB", "MPI_INCLUDE", "MPI_MAN", "MPI_SYSCONFIG", "MPI_COMPILER"),
+        *(
+            "I_MPI_ROOT",
+            "MPI_HOME",
+            "MPI_ROOT",
+            "MPI_BIN",
+            "MPI_LIB",
+            "MPI_INCLUDE",
+            "MPI_MAN",
+            "MPI_SYSCONFIG",
+            "MPI_COMPILER",
+        ),
         *("MPI_SUFFIX", "MPI_FORTRAN_MOD_DIR", "MPI_PYTHON_SITEARCH", "MPI_PYTHON2_SITEARCH", "MPI_PYTHON3_SITEARCH"),
     }
 )
@@ -52,13 +113,40 @@ _LISTED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*
 _OF_THIS_MACHINE = ("TMPDIR", "XDG_RUNTIME_DIR")
 #: The way to the internet, for work that needs it.
 _OUTWARD = (
-    *("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *(
+        "http_proxy",
+        "https_proxy",
+        "ftp_proxy",
+        "all_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+    ),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "REGISTRY_AUTH_FILE"),
 )
 #: What srun tells the step that it starts, and what another srun would take for its own options.
 _OF_A_STEP = (
-    *("SLURM_STEP_*", "SLURM_STEPID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_GTIDS", "SLURM_TASK_PID", "SLURM_SRUN_*"),
-    *("SLURM_LAUNCH_*", "SLURM_CPU_BIND*", "SLURM_MEM_BIND*", "SLURM_DISTRIBUTION", "SLURM_PMI*", "SLURM_MPI_TYPE", "SLURM_EXPORT_ENV"),
+    *(
+        "SLURM_STEP_*",
+        "SLURM_STEPID",
+        "SLURM_PROCID",
+        "SLURM_LOCALID",
+        "SLURM_NODEID",
+        "SLURM_GTIDS",
+        "SLURM_TASK_PID",
+        "SLURM_SRUN_*",
+    ),
+    *(
+        "SLURM_LAUNCH_*",
+        "SLURM_CPU_BIND*",
+        "SLURM_MEM_BIND*",
+        "SLURM_DISTRIBUTION",
+        "SLURM_PMI*",
+        "SLURM_MPI_TYPE",
+        "SLURM_EXPORT_ENV",
+    ),
     *("SLURM_OVERLAP", "SLURM_WAIT", "SLURM_KILL_BAD_EXIT", "SLURM_NO_KILL", "SLURM_UMASK", "SRUN_*"),
 )
 
@@ -76,9 +164,12 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Composer:
-    """How environments at one site are composed. ``passes`` is its ``env_pass``; a name that is spelled out there passes always.
+    """How environments at one site are composed.
 
-    ``own``: one's own work on one's own machine, which keeps one's own environment. Otherwise a short list of names passes.
+    ``passes`` is its ``env_pass``; a name that is spelled out there passes always.
+
+    ``own``: one's own work on one's own machine, which keeps one's own environment. Otherwise a short list of names
+    passes.
     ``here``: what is started runs on this machine.
     """
 
@@ -90,14 +181,21 @@ class Composer:
         if wrong := [name for name in self.passes if not PASSED.match(name)]:
             raise ValueError(f"no name of a variable: {wrong[0]!r}")
 
-    def compose(self, ours: Mapping[str, str], purpose: Purpose = Purpose.COMMAND, *, prefix: str | None = None) -> dict[str, str]:
-        """What something that is started on this machine sees of ``ours``. ``prefix``: the virtual environment that we run in."""
+    def compose(
+        self, ours: Mapping[str, str], purpose: Purpose = Purpose.COMMAND, *, prefix: str | None = None
+    ) -> dict[str, str]:
+        """What something that is started on this machine sees of ``ours``.
+
+        ``prefix``: the virtual environment that we run in.
+        """
         own = self.own or purpose is Purpose.LOOK
         listed = _Names(self.names(purpose))
         outer = outer_names(ours) if own else set()
         chosen = {name: value for name, value in ours.items() if name in listed or (own and name not in outer)}
         if not own and "PATH" in chosen:
-            chosen["PATH"] = _without_programs_of_ours(chosen["PATH"], [prefix, ours.get("VIRTUAL_ENV"), ours.get("CONDA_PREFIX")])
+            chosen["PATH"] = _without_programs_of_ours(
+                chosen["PATH"], [prefix, ours.get("VIRTUAL_ENV"), ours.get("CONDA_PREFIX")]
+            )
         return {name: value for name, value in chosen.items() if name and "=" not in name and "\0" not in name + value}
 
     def names(self, purpose: Purpose = Purpose.COMMAND) -> tuple[str, ...]:
@@ -107,7 +205,10 @@ class Composer:
         return tuple(dict.fromkeys((*_LISTED, *_CLUSTER, *here, *outward, *self.passes)))
 
     def for_agents(self) -> dict[str, Any]:
-        """What agents keep from tasks: ``hidden`` from all but those that start ranks, from which only ``of_step``; ``shown`` never."""
+        """What agents keep from tasks:
+
+        ``hidden`` from all but those that start ranks, from which only ``of_step``; ``shown`` never.
+        """
         return {
             "hidden": [*_OUTER, "ENVIRONMENT=BATCH"],
             "of_step": [*_OF_A_STEP, *_SCHEDULERS, *_LAUNCHERS, *_OURS, "ENVIRONMENT=BATCH"],

@@ -1,6 +1,8 @@
-"""Errands: long work at a site, in the background there, that outlives the engine and a broken connection (docs/spool.md).
+"""Errands: long work at a site, in the background there, that outlives the engine and a broken connection
+(docs/spool.md).
 
-The agent's file carries them out; what is told here is read from an errand's journal. Starting one again is always right: while it
+The agent's file carries them out; what is told here is read from an errand's journal. Starting one again is always
+right: while it
 lives, or once it has ended, that changes nothing.
 """
 
@@ -36,7 +38,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ErrandStatus:
-    """How far an errand is. ``heard`` are the bytes of its journal that say so; ``what`` and ``done_bytes`` are of the step under way."""
+    """How far an errand is.
+
+    ``heard`` are the bytes of its journal that say so; ``what`` and ``done_bytes`` are of the step under way.
+    """
 
     heard: int
     what: str = ""
@@ -66,9 +71,18 @@ def authfile_of(site: Site, name: str) -> str:
 
 
 def start(
-    site: Site, name: str, steps: Sequence[Step], *, watch: str, tmp: str, credentials: Mapping[str, Any] | None = None, timeout_s: float
+    site: Site,
+    name: str,
+    steps: Sequence[Step],
+    *,
+    watch: str,
+    tmp: str,
+    credentials: Mapping[str, Any] | None = None,
+    timeout_s: float,
 ) -> None:
-    """Starts an errand, or makes sure that it lives. ``watch`` is what grows, ``tmp`` a folder that is there only meanwhile.
+    """Starts an errand, or makes sure that it lives.
+
+    ``watch`` is what grows, ``tmp`` a folder that is there only meanwhile.
 
     Raises SiteUnreachable, and OSError with what the site said.
     """
@@ -90,7 +104,10 @@ def start(
 
 
 def look(site: Site, name: str, seen: ErrandStatus | None = None) -> ErrandStatus:
-    """What its journal says, read on from where it was ``seen``: of an errand that goes on for a day it is long. Raises SiteUnreachable."""
+    """What its journal says, read on from where it was ``seen``: of an errand that goes on for a day it is long.
+
+    Raises SiteUnreachable.
+    """
     status = seen or ErrandStatus(0)
     while True:
         try:

@@ -1,6 +1,7 @@
 """Where a site keeps an image, and what its nodes need to run it. Pure.
 
-A runtime whose images are each node's own (Podman, Docker) gets them from an OCI layout on the site's filesystem: nodes may have no other
+A runtime whose images are each node's own (Podman, Docker) gets them from an OCI layout on the site's filesystem: nodes
+may have no other
 network, and a registry is not asked by a thousand of them at once.
 """
 
@@ -31,7 +32,8 @@ def file_name(digest: str) -> str:
 def image_folder(site: Site, digest: str) -> str:
     """What belongs to an image; it appears whole, or not at all.
 
-    Its name tells the manifest and how the site prepares images: after a change of the runtime or of what it binds, no image that was
+    Its name tells the manifest and how the site prepares images: after a change of the runtime or of what it binds, no
+    image that was
     prepared for the old ones is taken for a new one.
     """
     return f"{images_folder(site)}/{file_name(digest)}.{_form(site)}"
@@ -39,7 +41,9 @@ def image_folder(site: Site, digest: str) -> str:
 
 def _form(site: Site) -> str:
     """A digest of the commands that prepare an image at a site."""
-    any_image = Image("registry/name", f"sha256:{'0' * 64}", "/image", _TAG, None, mount_points(site), "/", top_folders=TOP_FOLDERS)
+    any_image = Image(
+        "registry/name", f"sha256:{'0' * 64}", "/image", _TAG, None, mount_points(site), "/", top_folders=TOP_FOLDERS
+    )
     try:
         commands = preparation(site, any_image)
     except CannotRun:  # none can be prepared
@@ -53,7 +57,9 @@ def growing_folder(site: Site, digest: str) -> str:
 
 
 def mount_points(site: Site) -> tuple[str, ...]:
-    """Folders that must exist in every image of a site, for runtimes that cannot make them; CAPTURE_FOLDER is for sessions."""
+    """Folders that must exist in every image of a site, for runtimes that cannot make them; CAPTURE_FOLDER is for
+    sessions.
+    """
     return (site.root, *site.binds, CAPTURE_FOLDER)
 
 
@@ -66,7 +72,9 @@ def keeps_files(site: Site) -> bool:
     return site.runtime.name not in ("shifter", "podman_hpc")
 
 
-def site_image(site: Site, source: ImageReference, digest: str, *, tls: bool, authfile: str | None, mounted: str | None = None) -> Image:
+def site_image(
+    site: Site, source: ImageReference, digest: str, *, tls: bool, authfile: str | None, mounted: str | None = None
+) -> Image:
     """An image as the site's runtime is to prepare it, from the registry in ``source``."""
     return Image(
         source.name, digest, image_folder(site, digest), source.tag, None, mount_points(site), mounted or "/",
@@ -75,7 +83,10 @@ def site_image(site: Site, source: ImageReference, digest: str, *, tls: bool, au
 
 
 def node_image(site: Site, name: str, digest: str, mounted: str, gateway_id: str | None = None) -> Image:
-    """The same for a node, once it is prepared at the site. ``mounted`` is a folder of the node's own, where it may put files."""
+    """The same for a node, once it is prepared at the site.
+
+    ``mounted`` is a folder of the node's own, where it may put files.
+    """
     folder = image_folder(site, digest)
     if site.runtime.per_node:
         return Image(name, digest, mounted, _TAG, f"{folder}/oci", mounted=mounted)

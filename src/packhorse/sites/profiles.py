@@ -20,7 +20,9 @@ class Profile:
     title: str
     settings: Mapping[str, Value]
     roots: tuple[str, ...]
-    """Where its root may be, the first that is known there: paths that begin with ``~`` or a variable of the user's login there."""
+    """Where its root may be, the first that is known there: paths that begin with ``~`` or a variable of the user's
+    login there.
+    """
     required: frozenset[str] = frozenset()
     """Keys that it cannot do without and whose value nobody can know beforehand."""
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -38,25 +40,36 @@ PROFILES: Mapping[str, Profile] = {
         roots=("$SCRATCH/packhorse", "$WORK/packhorse", "~/packhorse"),
     ),
     # After stored copies of NERSC's documentation:
-    #   https://docs.nersc.gov/jobs/policy/                    the QOS: 'debug' is what a job gets that names none, most go to 'regular'
-    #   https://docs.nersc.gov/filesystems/perlmutter-scratch/ $PSCRATCH, for all nodes; what is not read for 8 weeks is deleted
+    # https://docs.nersc.gov/jobs/policy/                    the QOS: 'debug' is what a job gets that names none, most
+    # go to 'regular'
+    # https://docs.nersc.gov/filesystems/perlmutter-scratch/ $PSCRATCH, for all nodes; what is not read for 8 weeks is
+    # deleted
     #   https://nersc.gitlab.io/development/containers/        podman-hpc, with 'several advantages over' shifter
     # and after published job scripts and SSH configurations that refer to these pages of it:
-    #   https://docs.nersc.gov/systems/perlmutter/running-jobs/ jobs name account, QOS and constraint (cpu or gpu), and no partition
+    # https://docs.nersc.gov/systems/perlmutter/running-jobs/ jobs name account, QOS and constraint (cpu or gpu), and no
+    # partition
     #   https://docs.nersc.gov/connect/mfa/#sshproxy            sshproxy leaves a key for a day in ~/.ssh/nersc
     "perlmutter": Profile(
         title="Perlmutter at NERSC",
         settings={
-            "transport": "ssh", "host": "perlmutter.nersc.gov", "key_file": "~/.ssh/nersc", "scheduler": "slurm",
-            "runtime": "podman_hpc", "qos": "regular", "constraint": "cpu",
+            "transport": "ssh",
+            "host": "perlmutter.nersc.gov",
+            "key_file": "~/.ssh/nersc",
+            "scheduler": "slurm",
+            "runtime": "podman_hpc",
+            "qos": "regular",
+            "constraint": "cpu",
         },
         roots=("$PSCRATCH/packhorse", "$SCRATCH/packhorse"),
         required=frozenset({"account"}),
         choices={"qos": ("regular", "debug", "shared"), "constraint": ("cpu", "gpu")},
         picks_queue=True,
-        note="This profile follows NERSC's documentation and was not tried there: please run 'packhorse doctor' before you rely on it.",
+        note=(
+            "This profile follows NERSC's documentation and was not tried there: please run 'packhorse doctor' before"
+            " you rely on it."
+        ),
     ),
-}  # fmt: skip
+}
 
 
 def profile(name: str) -> Profile:
@@ -67,7 +80,9 @@ def profile(name: str) -> Profile:
 
 
 def expand(path: str, environment: Mapping[str, str]) -> str | None:
-    """``path`` with ``~`` and variables as they are at the site; None when that is not an absolute path or a variable is not known."""
+    """``path`` with ``~`` and variables as they are at the site; None when that is not an absolute path or a variable
+    is not known.
+    """
     if path == "~" or path.startswith("~/"):
         path = f"$HOME{path[1:]}"
     if any(name not in environment for name in _VARIABLE.findall(path)):

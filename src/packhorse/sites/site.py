@@ -104,7 +104,10 @@ class Site:
 
     @property
     def job_binds(self) -> tuple[Bind, ...]:
-        """What all containers of a job see where their image is set up with it: the same for all. The root last: it may lie in a bind."""
+        """What all containers of a job see where their image is set up with it: the same for all.
+
+        The root last: it may lie in a bind.
+        """
         return (*(Bind(folder, folder, read_only=True) for folder in self.binds), Bind(self.root, self.root))
 
     def identity(self) -> tuple[int, int]:
@@ -125,7 +128,10 @@ class Site:
         return f"{self.root}/runs/{run_id}/{index}"
 
     def limits(self) -> tuple[Limits, ...]:
-        """What an allocation can have, as discovered in the last minutes. Raises SiteUnreachable where that is not known."""
+        """What an allocation can have, as discovered in the last minutes.
+
+        Raises SiteUnreachable where that is not known.
+        """
         if self._limits is None or time.monotonic() - self._limits[0] > _LIMITS_KEPT_S:
             found = self.scheduler.limits(self.transport)
             if self.max_nodes is not None:
@@ -153,12 +159,23 @@ class Site:
         """The job of an allocation, as it is submitted and found again."""
         spool = self.spool(allocation_id)
         return Job(
-            allocation_id, spool, f"{spool}/job.sh", shape.cores, shape.memory_mb, shape.walltime_s, shape.nodes, shape.gpus, shape.queue,
+            allocation_id,
+            spool,
+            f"{spool}/job.sh",
+            shape.cores,
+            shape.memory_mb,
+            shape.walltime_s,
+            shape.nodes,
+            shape.gpus,
+            shape.queue,
             tuple(shifter_directives(shape.image, self.job_binds)) if shape.image and self.sets_up_images else (),
-        )  # fmt: skip
+        )
 
     def make_spool(self, allocation_id: str) -> None:
-        """The folder of an allocation, for its user alone: what tasks are given, and what they print. One that is there is fine."""
+        """The folder of an allocation, for its user alone: what tasks are given, and what they print.
+
+        One that is there is fine.
+        """
         self.transport.make_folder(self.spool(allocation_id), private=True)
         self.transport.make_folder(f"{self.spool(allocation_id)}/bundle")
 
@@ -172,10 +189,14 @@ class Site:
         agent = [self.python, "-I", "-S", self.bring_agent(), spool]
         command = self.scheduler.agent_command(shape.agents, shape.cores, agent)
         forwards = self.scheduler.signals_only_script and shape.agents == 1
-        self.transport.write(f"{spool}/job.sh", batch_script(allocation_id, spool, command, forwards_sigterm=forwards).encode())
+        self.transport.write(
+            f"{spool}/job.sh", batch_script(allocation_id, spool, command, forwards_sigterm=forwards).encode()
+        )
 
     def app_folder(self, kept: str, *, below_root: bool = False) -> str:
-        """Where the kept copy of an app, whose name tells its content, is at this site (``below_root``, if so asked); brings it there."""
+        """Where the kept copy of an app, whose name tells its content, is at this site (``below_root``, if so asked);
+        brings it there.
+        """
         if not kept or (self.shares_our_files and not below_root):
             return kept
         source = Path(kept)
@@ -193,7 +214,9 @@ class Site:
         return target
 
     def bring_input(self, path: str, *, copies: bool = False) -> str:
-        """Where an input file of this machine is at this site; copies it there once for each content. Raises InputNotBrought.
+        """Where an input file of this machine is at this site; copies it there once for each content.
+
+        Raises InputNotBrought.
 
         Where the site has our files they are used as they are, unless it ``copies``.
         """
@@ -254,11 +277,18 @@ class Site:
         """allocation.json of docs/spool.md."""
         linger_s = min(self.linger_s, 1.0) if shape.for_one_task else self.linger_s
         return {
-            "version": 1, "allocation": allocation_id, "cores": shape.cores, "memory_mb": shape.memory_mb, "walltime_s": shape.walltime_s,
-            "grace_s": _GRACE_S, "signal_grace_s": _SIGNAL_GRACE_S if self.scheduler.signals_only_script else _GRACE_S,
-            "linger_s": linger_s, "beat_s": max(1.0, shape.agents / _BEATS_PER_S),
-            "env": self.env, "environment": self.composer.for_agents(),
-        }  # fmt: skip
+            "version": 1,
+            "allocation": allocation_id,
+            "cores": shape.cores,
+            "memory_mb": shape.memory_mb,
+            "walltime_s": shape.walltime_s,
+            "grace_s": _GRACE_S,
+            "signal_grace_s": _SIGNAL_GRACE_S if self.scheduler.signals_only_script else _GRACE_S,
+            "linger_s": linger_s,
+            "beat_s": max(1.0, shape.agents / _BEATS_PER_S),
+            "env": self.env,
+            "environment": self.composer.for_agents(),
+        }
 
     def bring_agent(self) -> str:
         """The path of the agent at the site; copies it there."""
@@ -282,7 +312,11 @@ def why_not(site: str, limits: Sequence[Limits], resources: Resources) -> str | 
     asked = [one for one in limits if resources.queue in (None, one.queue)]
     if not asked:
         queues = ", ".join(sorted({one.queue for one in limits if one.queue})) or "none"
-        return f"'{site}' has no queue '{resources.queue}' (it has: {queues})" if resources.queue else f"'{site}' has no nodes"
+        return (
+            f"'{site}' has no queue '{resources.queue}' (it has: {queues})"
+            if resources.queue
+            else f"'{site}' has no nodes"
+        )
     if fitting(asked, resources):
         return None
     largest = max(asked, key=lambda one: (one.cores, one.memory_mb))
@@ -317,9 +351,11 @@ def local_site(
     name: str = "local",
     composer: Composer | None = None,
 ) -> Site:
-    """This machine as a site: the cores this process may use, nine tenths of the memory, one's own environment unless ``composer`` says.
+    """This machine as a site: the cores this process may use, nine tenths of the memory, one's own environment unless
+    ``composer`` says.
 
-    Agents run under ``python``, by default the one that Packhorse runs under: a ``python3`` on the path may be missing, or a
+    Agents run under ``python``, by default the one that Packhorse runs under: a ``python3`` on the path may be missing,
+    or a
     wrapper that chooses one at every start.
     """
     has_cores = cores or len(os.sched_getaffinity(0))
@@ -328,15 +364,25 @@ def local_site(
     path = environment_here(composer).get("PATH") or os.defpath
     interpreter = (shutil.which(python) or python) if python else sys.executable or "python3"
     return Site(
-        name, root, LocalTransport(composer), LocalScheduler(Limits(has_cores, has_memory_mb)),
-        python=interpreter, linger_s=linger_s, env={"PATH": path}, composer=composer, poll_s=(0.25, 0.25), shares_our_files=True,
-    )  # fmt: skip
+        name,
+        root,
+        LocalTransport(composer),
+        LocalScheduler(Limits(has_cores, has_memory_mb)),
+        python=interpreter,
+        linger_s=linger_s,
+        env={"PATH": path},
+        composer=composer,
+        poll_s=(0.25, 0.25),
+        shares_our_files=True,
+    )
 
 
 def site_named(sites: Mapping[str, Site], name: str) -> Site:
     """The site where something lies. Raises Conflict when it was taken out of the configuration since."""
     if name not in sites:
-        raise Conflict(not_configured(name), hint="Add it to packhorse.toml again, with the same root: what lies there was kept.")
+        raise Conflict(
+            not_configured(name), hint="Add it to packhorse.toml again, with the same root: what lies there was kept."
+        )
     return sites[name]
 
 

@@ -1,4 +1,6 @@
-"""Finds apps, and keeps a copy of each that was run, named by its content: editing an app never changes a run that was accepted."""
+"""Finds apps, and keeps a copy of each that was run, named by its content: editing an app never changes a run that was
+accepted.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from packhorse.domain.ourselves import make_private_folder
 MANIFEST = "app.yaml"
 MAX_FILES = 2000
 MAX_BYTES = 100_000_000
-#: Whatever our umask, and the rights of the app's own folder. Files have no more than that: what tasks execute, nobody else may write.
+#: Whatever our umask, and the rights of the app's own folder. Files have no more than that: what tasks execute, nobody
+#: else may write.
 _FOLDER = 0o755
 _LEFT_OUT = {"__pycache__", ".git", ".mypy_cache", ".pytest_cache"}
 
@@ -51,7 +54,10 @@ class AppCatalog:
         return [found[name] for name in sorted(found)]
 
     def get(self, name: str, *, paths_allowed: bool) -> AppFolder:
-        """The app called ``name``, or, if ``paths_allowed``, at the path ``name``. Raises NotFound with what there is."""
+        """The app called ``name``, or, if ``paths_allowed``, at the path ``name``.
+
+        Raises NotFound with what there is.
+        """
         if paths_allowed and ("/" in name or name.endswith((".yaml", ".yml"))):
             return load_app(Path(name))
         for folder in self._folders:
@@ -112,7 +118,8 @@ def load_app(path: Path) -> AppFolder:
         app = AppFolder(read_manifest(manifest_path), manifest_path.parent.resolve())
     except FileNotFoundError:
         raise NotFound(
-            f"There is no app manifest at {manifest_path}.", hint="Give the path of an app.yaml, or of a folder with one."
+            f"There is no app manifest at {manifest_path}.",
+            hint="Give the path of an app.yaml, or of a folder with one.",
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise InvalidRequest(f"{manifest_path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None

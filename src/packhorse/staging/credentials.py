@@ -1,4 +1,6 @@
-"""Credentials of registries, read where 'skopeo login', 'podman login' and 'docker login' leave them (containers-auth.json(5))."""
+"""Credentials of registries, read where 'skopeo login', 'podman login' and 'docker login' leave them
+(containers-auth.json(5)).
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def find_login(reference: ImageReference, given: Path | None) -> Login | None:
 
 
 def auth_for(given: Path | None, registries: Iterable[str]) -> dict[str, Any]:
-    """The content of an auth.json with what is known of these registries (``host`` or ``host:port``) and nothing else."""
+    """The content of an auth.json with what is known of these registries (``host`` or ``host:port``) and nothing
+    else.
+    """
     wanted = set(registries)
     found: dict[str, Any] = {}
     for file in auth_files(given):
@@ -72,7 +76,10 @@ def auth_for(given: Path | None, registries: Iterable[str]) -> dict[str, Any]:
 
 
 def _entries(file: Path, *, must_exist: bool) -> dict[str, str]:
-    """Name of a registry, or of a part of it → what stands under 'auth'. Entries without (those of credential helpers) are left out."""
+    """Name of a registry, or of a part of it → what stands under 'auth'.
+
+    Entries without (those of credential helpers) are left out.
+    """
     try:
         document = json.loads(file.read_bytes())
         return dict(_named(document["auths"])) if "auths" in document else {}
@@ -107,5 +114,7 @@ def _login(auth: str, name: str, file: Path) -> Login:
         user = colon = password = ""
     if not colon or not user:
         message = f"The entry of {name} in {file} cannot be read: it is not 'user:password' in Base64."
-        raise ImageError(ImageFailure.DENIED, message, hint=f"Write it anew with 'skopeo login --authfile {file} {name}'.")
+        raise ImageError(
+            ImageFailure.DENIED, message, hint=f"Write it anew with 'skopeo login --authfile {file} {name}'."
+        )
     return Login(user, password.rstrip("\0"), file)

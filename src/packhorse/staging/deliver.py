@@ -59,7 +59,9 @@ def _to_s3(sources: Sources, path: Path, sums: Sums, url: str) -> None:
 def _to_shock(client: Http, sources: Sources, path: Path, sums: Sums, host: str) -> str:
     base, headers = sources.shock(host)
     with path.open("rb") as file, asking():
-        answer = client.ask("POST", f"{base}/node", headers=headers, files={"upload": (as_text(path.name), file)}, total_s=None)
+        answer = client.ask(
+            "POST", f"{base}/node", headers=headers, files={"upload": (as_text(path.name), file)}, total_s=None
+        )
     refuse(answer, host)
     node = shock_data(answer, host)
     file_there = node.get("file") or {}
@@ -92,7 +94,9 @@ def make_folders(folders: Sequence[tuple[str, int]], target: Path) -> None:
 
 @contextmanager
 def _telling(target: Path) -> Iterator[None]:
-    """Turns what the system says into NotFetched that names what is not there; a name that it does not take will not pass."""
+    """Turns what the system says into NotFetched that names what is not there; a name that it does not take will not
+    pass.
+    """
     try:
         yield
     except OSError as error:

@@ -1,4 +1,6 @@
-"""Brings the bytes of a URL into a file: streaming, resumed where an earlier try stopped, checked against everything that is known."""
+"""Brings the bytes of a URL into a file: streaming, resumed where an earlier try stopped, checked against everything
+that is known.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ _STREAM = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file whose bytes have all come, and are what they should be. ``source`` with what the server said along with the bytes."""
+    """A file whose bytes have all come, and are what they should be.
+
+    ``source`` with what the server said along with the bytes.
+    """
 
     path: Path
     sums: Sums
@@ -36,9 +41,16 @@ class Fetched:
 
 
 def fetch(
-    client: Http, url: DataUrl, source: Source, part: Path, report: Callable[[int, int | None], None], stop: threading.Event
+    client: Http,
+    url: DataUrl,
+    source: Source,
+    part: Path,
+    report: Callable[[int, int | None], None],
+    stop: threading.Event,
 ) -> Fetched:
-    """Fetches ``source`` into ``part``, to whose name a tag of the version is added. ``report`` is told (bytes done, bytes in all).
+    """Fetches ``source`` into ``part``, to whose name a tag of the version is added.
+
+    ``report`` is told (bytes done, bytes in all).
 
     Raises NotFetched; or Stopped, and then what is there of the file stays for the next one.
     """
@@ -64,7 +76,13 @@ def fetch(
 
 
 def _stream(
-    client: Http, url: DataUrl, source: Source, file: BinaryIO, summing: Summing, report: Callable[..., None], stop: threading.Event
+    client: Http,
+    url: DataUrl,
+    source: Source,
+    file: BinaryIO,
+    summing: Summing,
+    report: Callable[..., None],
+    stop: threading.Event,
 ) -> Source:
     """Adds what is missing to ``file``; returns ``source`` with what the answer said."""
     have = summing.size
@@ -89,7 +107,9 @@ def _stream(
             if stop.is_set():
                 raise Stopped
             if total is not None and summing.size > total:
-                raise NotFetched(Trouble.WRONG, f"{url.host} sends more than the {total:,} bytes that it has spoken of.")
+                raise NotFetched(
+                    Trouble.WRONG, f"{url.host} sends more than the {total:,} bytes that it has spoken of."
+                )
     if total is not None and summing.size < total:
         raise NotFetched(Trouble.AWAY, f"{url.host} broke off after {summing.size:,} of {total:,} bytes.")
     return source
@@ -105,7 +125,10 @@ def _request_headers(source: Source, have: int) -> Mapping[str, str]:
 
 
 def _goes_on(answer: httpx2.Response, source: Source, have: int) -> bool:
-    """Whether the answer is the rest of what we have. Not every server knows If-Range, so the ETag is looked at as well."""
+    """Whether the answer is the rest of what we have.
+
+    Not every server knows If-Range, so the ETag is looked at as well.
+    """
     if answer.status_code != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         return False
     etag = answer.headers.get("ETag")

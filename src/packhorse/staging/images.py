@@ -1,6 +1,9 @@
-"""The state machine of an image at a site, and what is decided about it. Pure: ``engine.images.imageloop`` carries it out.
+"""The state machine of an image at a site, and what is decided about it.
 
-A run names images by reference; its registry says once which digest that is, and the run keeps to it. At each site a digest is prepared
+Pure: ``engine.images.imageloop`` carries it out.
+
+A run names images by reference; its registry says once which digest that is, and the run keeps to it. At each site a
+digest is prepared
 once, however many runs and tasks want it.
 """
 
@@ -69,7 +72,9 @@ def after_failure(failure: ImageFailure, message: str, tries: int, waited_s: flo
 
 
 def waits_for(image: Any) -> str:
-    """What a task says that waits for an image: a row of the store with reference, site, state, error and bytes, or one without a state."""
+    """What a task says that waits for an image: a row of the store with reference, site, state, error and bytes, or one
+    without a state.
+    """
     name = f"the image {image.reference} at '{image.site}'"
     match image.state:
         case None:
@@ -94,7 +99,8 @@ def _progress(done: int, whole: int) -> str:
 
 
 def to_evict(images: Sequence[Any], in_use: frozenset[str], quota_bytes: int) -> list[Any]:
-    """Those that leave so that what is READY comes to at most ``quota_bytes``: the least recently used first, never one in use.
+    """Those that leave so that what is READY comes to at most ``quota_bytes``: the least recently used first, never one
+    in use.
 
     ``images`` are rows of one site; ``in_use`` are digests that open runs want.
     """

@@ -1,4 +1,6 @@
-"""The files of an image, as its layers on top of each other make them: paths, modes and links, read as a stream, without unpacking."""
+"""The files of an image, as its layers on top of each other make them: paths, modes and links, read as a stream,
+without unpacking.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,13 @@ MAX_CONTENTS = 100
 _MAX_LINKS = 40
 _MAX_HEADER = 1024 * 1024
 _EXPANSION = 20
-_EXTENDED = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 
 
 class Kind(Enum):
@@ -33,7 +41,9 @@ class Kind(Enum):
 
 
 class Entry(NamedTuple):
-    """``size`` in bytes, 0 for a further name of a file; ``target`` is that of a symbolic link; ``layer`` counts from the lowest."""
+    """``size`` in bytes, 0 for a further name of a file; ``target`` is that of a symbolic link; ``layer`` counts from
+    the lowest.
+    """
 
     kind: Kind
     mode: int
@@ -53,7 +63,10 @@ class LayerSource(Protocol):
 
 @dataclass
 class Files:
-    """Paths without a slash in front; '' is the root. ``unread`` says in sentences what was not read; then nothing is certain."""
+    """Paths without a slash in front; '' is the root.
+
+    ``unread`` says in sentences what was not read; then nothing is certain.
+    """
 
     entries: dict[str, Entry] = field(default_factory=lambda: {"": Entry(Kind.FOLDER, 0o755, 0)})
     contents: dict[str, bytes] = field(default_factory=dict)
@@ -88,7 +101,9 @@ class Files:
         return at, self.entries[at]
 
     def open_to_all(self, path: str, bits: int) -> bool:
-        """Whether somebody who is neither owner nor in the group gets to a path that ``find`` gave, and there has the rights ``bits``."""
+        """Whether somebody who is neither owner nor in the group gets to a path that ``find`` gave, and there has the
+        rights ``bits``.
+        """
         above = [path[:index] for index, character in enumerate(path) if character == "/"]
         return all(self.entries[folder].mode & 1 for folder in ("", *above)) and self.entries[path].mode & bits == bits
 
@@ -101,11 +116,16 @@ class Files:
 def read_layers(
     source: LayerSource, reference: ImageReference, layers: Collection[Layer], names: Collection[str], max_bytes: int
 ) -> Files:  # fmt: skip
-    """The files that ``layers`` make, and the content of those called one of ``names``. Reads up to ``max_bytes`` of archives."""
+    """The files that ``layers`` make, and the content of those called one of ``names``.
+
+    Reads up to ``max_bytes`` of archives.
+    """
     files, left = Files(), max_bytes
     for number, layer in enumerate(layers):
         if layer.size > left:
-            files.unread.append(f"reading stopped before layer {number + 1} of {len(layers)}, after {max_bytes - left} bytes")
+            files.unread.append(
+                f"reading stopped before layer {number + 1} of {len(layers)}, after {max_bytes - left} bytes"
+            )
             break
         left -= layer.size
         chunks = source.iter_layer(reference, layer)
@@ -198,7 +218,9 @@ def _read_layer(files: Files, pipe: _Pipe, number: int, names: Collection[str], 
 def _add(files: Files, path: str, member: tarfile.TarInfo, number: int, emptied: set[str]) -> None:
     kinds = ((member.isdir, Kind.FOLDER), (member.issym, Kind.LINK), (member.isreg, Kind.FILE))
     kind = next((kind for test, kind in kinds if test()), Kind.OTHER)
-    entry = Entry(kind, member.mode & 0o7777, member.uid, member.size, member.linkname if kind is Kind.LINK else "", number)
+    entry = Entry(
+        kind, member.mode & 0o7777, member.uid, member.size, member.linkname if kind is Kind.LINK else "", number
+    )
     if member.islnk():
         other = files.entries.get(posixpath.normpath("/" + member.linkname).lstrip("/"))
         entry = other._replace(size=0, layer=number) if other else entry._replace(kind=Kind.OTHER)

@@ -1,4 +1,7 @@
-"""What manifests, indexes and configurations of images say: which platform there is, and whether it is an image at all. Pure."""
+"""What manifests, indexes and configurations of images say: which platform there is, and whether it is an image at all.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from packhorse.domain.images import ImageError, ImageFailure, ImageReference
 
 ACCEPTED = ", ".join(
     (
-        "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
     )
-)  # fmt: skip
+)
 _CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
@@ -23,15 +28,24 @@ def is_index(document: dict[str, Any]) -> bool:
 
 
 def choose(reference: ImageReference, index: dict[str, Any], architecture: str, os: str) -> str:
-    """The digest of the manifest for a platform; of several variants the plainest. Raises ImageError that says which there are."""
+    """The digest of the manifest for a platform; of several variants the plainest.
+
+    Raises ImageError that says which there are.
+    """
     listed = index["manifests"]
     entries = [entry for entry in listed if _is_descriptor(entry)] if isinstance(listed, list) else []
     if "config" in index or "layers" in index or not entries:
         not_an_image(reference, "what it sends is neither a list of images nor an image")
-    fitting = [entry for entry in entries if (_platform(entry).get("os"), _platform(entry).get("architecture")) == (os, architecture)]
+    fitting = [
+        entry
+        for entry in entries
+        if (_platform(entry).get("os"), _platform(entry).get("architecture")) == (os, architecture)
+    ]
     fitting = fitting or [entry for entry in entries if not _platform(entry)]  # an image's configuration then tells
     if not fitting:
-        there = sorted({_platform_name(_platform(entry)) for entry in entries} - {"unknown/unknown"})  # those are attestations
+        there = sorted(
+            {_platform_name(_platform(entry)) for entry in entries} - {"unknown/unknown"}
+        )  # those are attestations
         raise wrong_architecture(reference, there, f"{os}/{architecture}")
     return str(min(fitting, key=lambda entry: str(_platform(entry).get("variant") or ""))["digest"])
 
@@ -42,7 +56,12 @@ def check_manifest(reference: ImageReference, manifest: dict[str, Any], media_ty
         hint = "Pull it with an old Docker and push it again, or build it anew."
         not_an_image(reference, "it is in a format that went out of use in 2017 (schema 1)", hint)
     config, layers = manifest.get("config"), manifest.get("layers")
-    if is_index(manifest) or not _is_descriptor(config) or not isinstance(layers, list) or not all(map(_is_descriptor, layers)):
+    if (
+        is_index(manifest)
+        or not _is_descriptor(config)
+        or not isinstance(layers, list)
+        or not all(map(_is_descriptor, layers))
+    ):
         not_an_image(reference, f"its manifest is not one of an image (media type '{_shown(media_type)}')")
     if isinstance(config, dict) and config.get("mediaType") not in _CONFIGS:
         not_an_image(reference, f"it is something else, of the kind '{_shown(config.get('mediaType'))}'")
@@ -77,8 +96,12 @@ def check_platform(reference: ImageReference, config: dict[str, Any], architectu
 def wrong_architecture(reference: ImageReference, there: list[str], wanted: str) -> ImageError:
     """The error for an image without the wanted platform."""
     names = f"{', '.join(there[:-1])} and {there[-1]}" if len(there) > 1 else "".join(there) or "nothing that is named"
-    hint = f"Build it for that too ('docker buildx build --platform {wanted}'), or run it at a site with other processors."
-    return ImageError(ImageFailure.WRONG_ARCHITECTURE, f"{reference} is for {names[:300]}; here {wanted} is needed.", hint=hint)
+    hint = (
+        f"Build it for that too ('docker buildx build --platform {wanted}'), or run it at a site with other processors."
+    )
+    return ImageError(
+        ImageFailure.WRONG_ARCHITECTURE, f"{reference} is for {names[:300]}; here {wanted} is needed.", hint=hint
+    )
 
 
 def not_an_image(reference: ImageReference, why: str, hint: str = "Name a container image.") -> NoReturn:

@@ -1,6 +1,7 @@
 """A client of registries (OCI distribution API, version 2): which image a name means now, and the bytes of its layers.
 
-Whatever a registry sends is checked against its digest. Credentials go to the registry's own host and to the token server that it names.
+Whatever a registry sends is checked against its digest. Credentials go to the registry's own host and to the token
+server that it names.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ MAX_CONFIG = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A part of an image's files: an archive, as compressed as ``media_type`` says. ``size`` is that of the archive, in bytes."""
+    """A part of an image's files: an archive, as compressed as ``media_type`` says.
+
+    ``size`` is that of the archive, in bytes.
+    """
 
     digest: str
     size: int
@@ -37,7 +41,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedImage:
-    """What a name means now. ``digest`` is that of the manifest for the platform asked for, ``config`` the OCI image configuration."""
+    """What a name means now.
+
+    ``digest`` is that of the manifest for the platform asked for, ``config`` the OCI image configuration.
+    """
 
     reference: ImageReference
     digest: str
@@ -55,7 +62,10 @@ class RegistryClient:
     """
 
     def __init__(
-        self, options: RegistryOptions | None = None, transport: httpx2.BaseTransport | None = None, stop: threading.Event | None = None
+        self,
+        options: RegistryOptions | None = None,
+        transport: httpx2.BaseTransport | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         self.options, self.stop = options or RegistryOptions(), stop
         self._http = RegistryHttp(self.options, transport, stop)
@@ -63,7 +73,9 @@ class RegistryClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -83,11 +95,16 @@ class RegistryClient:
         config = self._config(reference, document["config"])
         manifests.check_config(reference, config)
         manifests.check_platform(reference, config, architecture, os)
-        layers = tuple(Layer(layer["digest"], layer["size"], str(layer.get("mediaType", ""))) for layer in document["layers"])
+        layers = tuple(
+            Layer(layer["digest"], layer["size"], str(layer.get("mediaType", ""))) for layer in document["layers"]
+        )
         return ResolvedImage(reference, digest, media_type, config, sum(layer.size for layer in layers), layers)
 
     def iter_layer(self, reference: ImageReference, layer: Layer) -> Iterator[bytes]:
-        """The bytes of a layer's archive as they arrive; at their end they are compared with its digest. Raises ImageError."""
+        """The bytes of a layer's archive as they arrive; at their end they are compared with its digest.
+
+        Raises ImageError.
+        """
         seen, length = hashlib.sha256(), 0
         with self._http.get(reference, f"blobs/{layer.digest}", total_s=None) as response:
             self._check(reference, response, layer.digest)
@@ -124,7 +141,9 @@ class RegistryClient:
         return _json(reference, body, "configuration")
 
     def _check(self, reference: ImageReference, response: Any, wanted: str) -> None:
-        """Raises ImageError for an answer other than 200; what is not found is told apart by asking which tags there are."""
+        """Raises ImageError for an answer other than 200; what is not found is told apart by asking which tags there
+        are.
+        """
         if response.status == 404:
             raise self._not_found(reference, wanted)
         response.raise_for_status()
@@ -141,14 +160,19 @@ class RegistryClient:
                 return ImageError(ImageFailure.NO_REPOSITORY, message, hint=hint)
         if wanted.startswith("sha256:"):
             message = f"{reference.name} has nothing with the digest {wanted}."
-            return ImageError(ImageFailure.UNKNOWN_DIGEST, message, hint="It may have been deleted: name a tag, or another digest.")
+            return ImageError(
+                ImageFailure.UNKNOWN_DIGEST, message, hint="It may have been deleted: name a tag, or another digest."
+            )
         near = difflib.get_close_matches(wanted, tags, 3, 0.3) or tags[:3]
         hint = f"It has, for example: {', '.join(near)}." if near else "Check the tag."
         return ImageError(ImageFailure.MISSING_TAG, f"{reference.name} has no tag '{wanted}'.", hint=hint)
 
 
 def authfile_for(options: RegistryOptions, registries: Iterable[str]) -> dict[str, Any]:
-    """The content of an auth.json with the credentials for these registries only, for skopeo at a site. It is a secret."""
+    """The content of an auth.json with the credentials for these registries only, for skopeo at a site.
+
+    It is a secret.
+    """
     return auth_for(options.auth_file, registries)
 
 

@@ -24,8 +24,10 @@ _PARAMETER = re.compile(r'([a-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.IGNOR
 
 @dataclass(frozen=True, slots=True)
 class RegistryOptions:
-    """``insecure``: hosts (``host:port`` where a name has the port) that are spoken to in the clear, without TLS: registries, and the
-    token servers and stores that they send us to. ``auth_file``: an auth.json, and then no other is read. ``timeout_s`` is for each
+    """``insecure``: hosts (``host:port`` where a name has the port) that are spoken to in the clear, without TLS:
+    registries, and the
+    token servers and stores that they send us to. ``auth_file``: an auth.json, and then no other is read. ``timeout_s``
+    is for each
     wait, not for the whole."""
 
     insecure: tuple[str, ...] = ()
@@ -86,7 +88,9 @@ class Answer:
             why = "wants us to ask less often" if self.status == 429 else f"has a fault of its own (HTTP {self.status})"
             after_s = retry_after(self.response)
             hint = "Try again later." if after_s is None else f"It says to wait {after_s:.0f} s."
-            message = f"{self.reference} cannot be had now: {self.reference.registry} {why}{through(self.response.request)}."
+            message = (
+                f"{self.reference} cannot be had now: {self.reference.registry} {why}{through(self.response.request)}."
+            )
             raise ImageError(ImageFailure.REGISTRY_AWAY, message, hint=hint, after_s=after_s or 0.0)
         if self.status != 200:
             raise garbled(self.reference, f"it answers with HTTP {self.status}, which means nothing here")
@@ -96,7 +100,10 @@ class RegistryHttp:
     """Requests to registries, with credentials where they are asked for. Tokens are kept per repository."""
 
     def __init__(
-        self, options: RegistryOptions, transport: httpx2.BaseTransport | None = None, stop: threading.Event | None = None
+        self,
+        options: RegistryOptions,
+        transport: httpx2.BaseTransport | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         self.options = options
         self._known: dict[str, _Access] = {}
@@ -107,8 +114,12 @@ class RegistryHttp:
         self._http.close()
 
     @contextmanager
-    def get(self, reference: ImageReference, path: str, accept: str = "*/*", total_s: float | None = TOTAL_S) -> Iterator[Answer]:
-        """The answer to GET /v2/REPOSITORY/PATH, whatever its status. Raises ImageError where there is none, also while it is read.
+    def get(
+        self, reference: ImageReference, path: str, accept: str = "*/*", total_s: float | None = TOTAL_S
+    ) -> Iterator[Answer]:
+        """The answer to GET /v2/REPOSITORY/PATH, whatever its status.
+
+        Raises ImageError where there is none, also while it is read.
 
         All of it takes ``total_s`` at most; None is for what may be large, and lasts as long as it moves.
         """
@@ -123,11 +134,20 @@ class RegistryHttp:
             message = f"{reference} is not fetched: {reference.registry} sends us to {where}, without TLS."
             raise ImageError(ImageFailure.DENIED, message, hint=hint) from None
         except NotReached as error:
-            hint = f"If it is meant to be without, list '{host}' as insecure." if error.fault is Fault.TLS else error.hint
-            raise ImageError(ImageFailure.REGISTRY_AWAY, f"{reference} cannot be had: {error.what}.", hint=hint) from None
+            hint = (
+                f"If it is meant to be without, list '{host}' as insecure." if error.fault is Fault.TLS else error.hint
+            )
+            raise ImageError(
+                ImageFailure.REGISTRY_AWAY, f"{reference} cannot be had: {error.what}.", hint=hint
+            ) from None
 
-    def _ask(self, stack: ExitStack, reference: ImageReference, url: str, headers: dict[str, str], total_s: float | None) -> Answer:
-        """The answer, open as long as ``stack``. Where the registry wants to know who asks, it is told, and asked again."""
+    def _ask(
+        self, stack: ExitStack, reference: ImageReference, url: str, headers: dict[str, str], total_s: float | None
+    ) -> Answer:
+        """The answer, open as long as ``stack``.
+
+        Where the registry wants to know who asks, it is told, and asked again.
+        """
         access = self._known.get(reference.name)
         given = {"Authorization": access.header} if access else {}
         with ExitStack() as first:
@@ -153,14 +173,21 @@ class RegistryHttp:
         return login.basic
 
     def _token(self, reference: ImageReference, challenge: dict[str, str], login: Login | None) -> str:
-        given = {"service": challenge.get("service"), "scope": challenge.get("scope") or f"repository:{reference.repository}:pull"}
+        given = {
+            "service": challenge.get("service"),
+            "scope": challenge.get("scope") or f"repository:{reference.repository}:pull",
+        }
         try:
-            realm = httpx2.URL(challenge.get("realm", "")).copy_merge_params({name: text for name, text in given.items() if text})
+            realm = httpx2.URL(challenge.get("realm", "")).copy_merge_params(
+                {name: text for name, text in given.items() if text}
+            )
         except httpx2.InvalidURL:
             raise garbled(reference, "it names no token server") from None
         if realm.scheme not in ("http", "https") or not realm.host or realm.userinfo:
             raise garbled(reference, "it names no token server")
-        with self._http.stream("GET", str(realm), headers={"Authorization": login.basic} if login else {}, total_s=TOTAL_S) as response:
+        with self._http.stream(
+            "GET", str(realm), headers={"Authorization": login.basic} if login else {}, total_s=TOTAL_S
+        ) as response:
             answer = Answer(reference, response, login)
             answer.raise_for_status()
             body = answer.body(MAX_TOKEN)
@@ -177,7 +204,9 @@ class RegistryHttp:
         """Called before each request, and before each that a redirect leads to."""
         if request.url.scheme != "https":
             host = request.url.host
-            if not {request.url.netloc.decode("ascii"), f"{host}:{request.url.port or 80}"} & set(self.options.insecure):
+            if not {request.url.netloc.decode("ascii"), f"{host}:{request.url.port or 80}"} & set(
+                self.options.insecure
+            ):
                 raise InTheClear(request.url.netloc.decode("ascii"))
 
 
@@ -196,7 +225,9 @@ def denied(reference: ImageReference, login: Login | None) -> ImageError:
 def garbled(reference: ImageReference, what: str) -> ImageError:
     """The error for an answer that no registry should give."""
     hint = "Try again; if it stays so, is it a registry, or is a proxy in between?"
-    return ImageError(ImageFailure.REGISTRY_AWAY, f"{reference} cannot be had from {reference.registry}: {what}.", hint=hint)
+    return ImageError(
+        ImageFailure.REGISTRY_AWAY, f"{reference} cannot be had from {reference.registry}: {what}.", hint=hint
+    )
 
 
 def _parameters(text: str) -> dict[str, str]:

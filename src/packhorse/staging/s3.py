@@ -1,4 +1,6 @@
-"""S3, by boto3: a look at an object, a presigned URL for its bytes, and an upload. boto3 is loaded when it is first needed."""
+"""S3, by boto3: a look at an object, a presigned URL for its bytes, and an upload. boto3 is loaded when it is first
+needed.
+"""
 
 from __future__ import annotations
 
@@ -48,18 +50,25 @@ class S3:
         whole = found.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
         modified = found.get("LastModified")
         return Object(
-            size=int(found["ContentLength"]), etag=found.get("ETag"), last_modified=format_datetime(modified) if modified else None,
+            size=int(found["ContentLength"]),
+            etag=found.get("ETag"),
+            last_modified=format_datetime(modified) if modified else None,
             sha256=_hexadecimal(found.get("ChecksumSHA256")) if whole else None,
             crc64nvme=_hexadecimal(found.get("ChecksumCRC64NVME")) if whole else None,
-        )  # fmt: skip
+        )
 
     def presigned(self, bucket: str, key: str) -> str:
-        """A URL that gives the object's bytes for some hours to whoever has it; a plain one where there are no credentials."""
+        """A URL that gives the object's bytes for some hours to whoever has it; a plain one where there are no
+        credentials.
+        """
         request = {"Bucket": bucket, "Key": key}
         return str(self._client().generate_presigned_url("get_object", Params=request, ExpiresIn=_PRESIGNED_S))
 
     def upload(self, source: Path, bucket: str, key: str, sha256: str) -> None:
-        """Puts a file there, in one piece or in parts; S3 refuses what does not have its checksum. Raises NotFetched."""
+        """Puts a file there, in one piece or in parts; S3 refuses what does not have its checksum.
+
+        Raises NotFetched.
+        """
         from boto3.exceptions import S3UploadFailedError
         from boto3.s3.transfer import TransferConfig
 
@@ -71,7 +80,9 @@ class S3:
             return
         try:
             with self._translated(bucket):
-                self._client().upload_file(str(source), bucket, key, ExtraArgs={"ChecksumAlgorithm": "CRC64NVME"}, Config=large)
+                self._client().upload_file(
+                    str(source), bucket, key, ExtraArgs={"ChecksumAlgorithm": "CRC64NVME"}, Config=large
+                )
         except S3UploadFailedError as error:
             raise NotFetched(Trouble.AWAY, f"The upload to the bucket '{bucket}' failed: {_short(error)}.") from None
 
@@ -88,7 +99,10 @@ class S3:
                     self._proxy = proxy_for(endpoint, os.environ)
                     bundle = bundle_file(os.environ) if endpoint.lower().startswith("https") else None
                     if self._proxy is not None and self._proxy.scheme in SOCKS:
-                        raise BadSetting(self._proxy.variable, "it names a SOCKS proxy, and S3 is asked through http:// and https:// only")
+                        raise BadSetting(
+                            self._proxy.variable,
+                            "it names a SOCKS proxy, and S3 is asked through http:// and https:// only",
+                        )
                 except BadSetting as error:
                     raise NotFetched(Trouble.AWAY, f"S3 is not asked: {error}.") from None
                 except ValueError:
@@ -106,16 +120,22 @@ class S3:
         except ClientError as error:
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             if status == 407 and self._proxy is not None:
-                raise NotFetched(Trouble.AWAY, f"S3 is not reached: {self._proxy.shown} wants a name and a password (407).") from None
+                raise NotFetched(
+                    Trouble.AWAY, f"S3 is not reached: {self._proxy.shown} wants a name and a password (407)."
+                ) from None
             raise _refused(bucket, str(error.response.get("Error", {}).get("Code", "")), status) from None
         except ProxyConnectionError:
             shown = self._proxy.shown if self._proxy is not None else "its proxy"
             raise NotFetched(Trouble.AWAY, f"S3 is not reached: {shown} does not work, or refuses.") from None
         except SSLError:
             hint = "If its authority is your own, name its certificates in SSL_CERT_FILE."
-            raise NotFetched(Trouble.AWAY, f"The certificate of S3 is not to be trusted, or it speaks no TLS. {hint}") from None
+            raise NotFetched(
+                Trouble.AWAY, f"The certificate of S3 is not to be trusted, or it speaks no TLS. {hint}"
+            ) from None
         except BotoCoreError as error:
-            raise NotFetched(Trouble.AWAY, f"S3 does not answer for the bucket '{bucket}' ({type(error).__name__}).") from None
+            raise NotFetched(
+                Trouble.AWAY, f"S3 does not answer for the bucket '{bucket}' ({type(error).__name__})."
+            ) from None
 
 
 def _make_client(config: DataConfig, proxy: Proxy | None, bundle: str | None) -> Any:
@@ -134,7 +154,11 @@ def _make_client(config: DataConfig, proxy: Proxy | None, bundle: str | None) ->
         settings["s3"] = {"addressing_style": "path"}
     signed = {} if core.get_credentials() is not None else {"signature_version": UNSIGNED}
     return boto3.Session(botocore_session=core).client(
-        "s3", endpoint_url=config.s3_endpoint, region_name=config.s3_region, config=Config(**settings, **signed), verify=bundle
+        "s3",
+        endpoint_url=config.s3_endpoint,
+        region_name=config.s3_region,
+        config=Config(**settings, **signed),
+        verify=bundle,
     )
 
 

@@ -1,6 +1,7 @@
 """Where the bytes of a URL are: one look at its server, and then a plain HTTP request, whatever the scheme.
 
-Credentials are used here and in ``s3`` only. What they make (a presigned URL, a header) lives in a ``Source``, never stored or logged.
+Credentials are used here and in ``s3`` only. What they make (a presigned URL, a header) lives in a ``Source``, never
+stored or logged.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What to ask for, and what the server said of it. ``etag`` and ``last_modified`` tell whether it is still the same."""
+    """What to ask for, and what the server said of it.
+
+    ``etag`` and ``last_modified`` tell whether it is still the same.
+    """
 
     request_url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -102,7 +106,9 @@ class Sources:
             raise NotFetched(Trouble.REFUSED, f"The node at {url.host} has no file.")
         name = safe_name(str(file.get("name") or "")) or url.name
         expected = Expected(size=int(file["size"]), md5=str(md5).lower())
-        return Source(f"{base}/node/{url.path}?download", headers, name, etag=str(md5), expected=expected, who="Shock says")
+        return Source(
+            f"{base}/node/{url.path}?download", headers, name, etag=str(md5), expected=expected, who="Shock says"
+        )
 
     def shock(self, host: str) -> tuple[str, dict[str, str]]:
         """Base URL and headers for a Shock server. A token goes to the hosts only that the configuration names."""
@@ -119,7 +125,9 @@ def secret(path: Any) -> str:
         return str(expanded(Path(path)).read_text(encoding="utf-8")).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise NotFetched(Trouble.AWAY, f"The file {path}, which the configuration names, cannot be read: {reason}.") from None
+        raise NotFetched(
+            Trouble.AWAY, f"The file {path}, which the configuration names, cannot be read: {reason}."
+        ) from None
 
 
 def shock_data(answer: httpx2.Response, host: str) -> dict[str, Any]:
@@ -152,7 +160,9 @@ def refuse(answer: httpx2.Response, host: str) -> None:
         return
     where, way = urlsplit(str(answer.url)).netloc or host, through(answer.request)
     if code in _PASSING:
-        raise NotFetched(Trouble.AWAY, f"{where} says {code} {answer.reason_phrase}{way}.", after_s=retry_after(answer) or 0.0)
+        raise NotFetched(
+            Trouble.AWAY, f"{where} says {code} {answer.reason_phrase}{way}.", after_s=retry_after(answer) or 0.0
+        )
     why = {
         401: "it asks for credentials that Packhorse does not have",
         403: "access is refused",

@@ -12,7 +12,10 @@ from packhorse.store.schema import allocations, blocks, journals
 
 
 def insert_allocation(connection: sa.Connection, allocation_id: str, site: str, shape: str, at: float) -> int:
-    """Remembers an allocation before it is submitted: its id is the token by which its job is found again. Returns its ``seq``."""
+    """Remembers an allocation before it is submitted: its id is the token by which its job is found again.
+
+    Returns its ``seq``.
+    """
     values = {"id": allocation_id, "site": site, "state": AllocationState.SUBMITTING, "shape": shape, "created_at": at}
     return int(connection.execute(sa.insert(allocations).values(values).returning(allocations.c.seq)).scalar_one())
 
@@ -33,16 +36,25 @@ def get_allocation(connection: sa.Connection, seq: int) -> Any | None:
     return connection.execute(sa.select(allocations).where(allocations.c.seq == seq)).one_or_none()
 
 
-def insert_block(connection: sa.Connection, allocation_seq: int, number: int, tasks: int, predicted_core_s: float) -> None:
+def insert_block(
+    connection: sa.Connection, allocation_seq: int, number: int, tasks: int, predicted_core_s: float
+) -> None:
     """Remembers a block before it is written to the spool."""
-    values = {"allocation_seq": allocation_seq, "number": number, "state": "planned", "tasks": tasks, "predicted_core_s": predicted_core_s}
+    values = {
+        "allocation_seq": allocation_seq,
+        "number": number,
+        "state": "planned",
+        "tasks": tasks,
+        "predicted_core_s": predicted_core_s,
+    }
     connection.execute(sa.insert(blocks).values(values))
 
 
 def set_block_states(connection: sa.Connection, allocation_seq: int, numbers: Collection[int], state: str) -> None:
     """Moves blocks on: planned → written → claimed or revoked, and never back.
 
-    An agent may have claimed a block, and its journal been read, before we note that we wrote it; unclaimed for ever, it would
+    An agent may have claimed a block, and its journal been read, before we note that we wrote it; unclaimed for ever,
+    it would
     count as work that its allocation still has.
     """
     if numbers:
@@ -60,7 +72,9 @@ def blocks_of(connection: sa.Connection, allocation_seq: int, states: Collection
 
 def next_block_number(connection: sa.Connection, allocation_seq: int) -> int:
     """One more than the highest so far."""
-    highest = connection.execute(sa.select(sa.func.max(blocks.c.number)).where(blocks.c.allocation_seq == allocation_seq)).scalar()
+    highest = connection.execute(
+        sa.select(sa.func.max(blocks.c.number)).where(blocks.c.allocation_seq == allocation_seq)
+    ).scalar()
     return 1 if highest is None else int(highest) + 1
 
 
@@ -77,7 +91,9 @@ def insert_journal(connection: sa.Connection, allocation_seq: int, agent: str) -
 
 
 def advance_journal(connection: sa.Connection, journal_id: int, offset: int, bad_lines: int, node: str | None) -> None:
-    """Remembers that everything before ``offset`` (bytes) has been applied; belongs in the transaction that applied it."""
+    """Remembers that everything before ``offset`` (bytes) has been applied; belongs in the transaction that applied
+    it.
+    """
     values: dict[str, Any] = {"offset": offset, "bad_lines": journals.c.bad_lines + bad_lines}
     if node is not None:
         values["node"] = node

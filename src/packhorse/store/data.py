@@ -16,7 +16,9 @@ _OVER = (DataState.READY, DataState.FAILED)
 
 
 class DataKey(NamedTuple):
-    """What a task needs of the world: the content of a URL now, or, with ``version``, the reference data of that version."""
+    """What a task needs of the world: the content of a URL now, or, with ``version``, the reference data of that
+    version.
+    """
 
     url: str
     version: str = ""
@@ -31,11 +33,15 @@ class Link(NamedTuple):
 
 
 def link_data(connection: sa.Connection, site: str, keys: Collection[DataKey]) -> dict[DataKey, Link]:
-    """The rows of ``keys`` at a site, made where there are none, locked. What is over is queued again, to be looked at by the engine.
+    """The rows of ``keys`` at a site, made where there are none, locked.
+
+    What is over is queued again, to be looked at by the engine.
 
     Reference data that is there already is taken as it is: a version does not change.
     """
-    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(data).on_conflict_do_nothing()
+    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(
+        data
+    ).on_conflict_do_nothing()
     new = {"state": DataState.QUEUED, "tries": 0, "wrong": 0, "not_before": 0.0, "bytes_done": 0, "best_bytes": 0}
     links: dict[DataKey, Link] = {}
     ordered = sorted(keys)
@@ -66,13 +72,20 @@ def add_data_edges(connection: sa.Connection, rows: Sequence[dict[str, Any]]) ->
 
 
 def open_data(connection: sa.Connection, site: str) -> Sequence[Any]:
-    """The rows of a site that are neither there nor given up, oldest first, and whether anybody waits for each (``is_wanted``)."""
+    """The rows of a site that are neither there nor given up, oldest first, and whether anybody waits for each
+    (``is_wanted``).
+    """
     still_open = sa.and_(data.c.site == site, sa.text("data.state NOT IN ('READY', 'FAILED')"))
-    return connection.execute(sa.select(data, _awaited(data.c.id).label("is_wanted")).where(still_open).order_by(data.c.id)).all()
+    return connection.execute(
+        sa.select(data, _awaited(data.c.id).label("is_wanted")).where(still_open).order_by(data.c.id)
+    ).all()
 
 
 def lock_data(connection: sa.Connection, data_id: int) -> Any:
-    """One row, for this transaction. Taken before anything is settled: who comes to wait for it meanwhile is seen, or queues it again."""
+    """One row, for this transaction.
+
+    Taken before anything is settled: who comes to wait for it meanwhile is seen, or queues it again.
+    """
     return connection.execute(sa.select(data).where(data.c.id == data_id).with_for_update()).one()
 
 
@@ -118,7 +131,11 @@ def given_data(connection: sa.Connection, ids: Collection[int]) -> dict[int, dic
 def awaited_data(connection: sa.Connection, ids: Collection[int]) -> dict[int, list[Any]]:
     """The rows of data that tasks wait for, by task: those of which most is missing last."""
     found: dict[int, list[Any]] = {}
-    query = sa.select(data_edges.c.task_id, data).join(data, data.c.id == data_edges.c.data_id).where(data_edges.c.sha256.is_(None))
+    query = (
+        sa.select(data_edges.c.task_id, data)
+        .join(data, data.c.id == data_edges.c.data_id)
+        .where(data_edges.c.sha256.is_(None))
+    )
     for some in chunks(ids):
         for row in connection.execute(query.where(data_edges.c.task_id.in_(some)).order_by(data.c.id)):
             found.setdefault(row.task_id, []).append(row)
@@ -142,7 +159,11 @@ def remember_cached(connection: sa.Connection, site: str, sha256: str, size: int
 
 def cached_bytes(connection: sa.Connection, site: str) -> int:
     """How much is in the cache of a site."""
-    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(cached.c.size), 0)).where(cached.c.site == site)).scalar_one())
+    return int(
+        connection.execute(
+            sa.select(sa.func.coalesce(sa.func.sum(cached.c.size), 0)).where(cached.c.site == site)
+        ).scalar_one()
+    )
 
 
 def least_used(connection: sa.Connection, site: str) -> Sequence[Any]:
@@ -152,7 +173,10 @@ def least_used(connection: sa.Connection, site: str) -> Sequence[Any]:
 
 
 def forget_cached(connection: sa.Connection, site: str, sha256: str) -> bool:
-    """Takes content out of the cache's list, unless somebody has come to use it; whether it did. The files are the caller's."""
+    """Takes content out of the cache's list, unless somebody has come to use it; whether it did.
+
+    The files are the caller's.
+    """
     connection.execute(_content(site, sha256).with_for_update())
     if connection.execute(sa.select(_in_use(sa.literal(sha256)))).scalar_one():
         return False
@@ -180,7 +204,9 @@ def _in_use(sha256: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     return sa.exists(sa.select(1).select_from(users).where(data_edges.c.sha256 == sha256, tasks.c.state.in_(ACTIVE)))
 
 
-def edges_for(first: int, batch: Iterable[tuple[int, Collection[DataKey]]], links: Mapping[DataKey, Link]) -> list[dict[str, Any]]:
+def edges_for(
+    first: int, batch: Iterable[tuple[int, Collection[DataKey]]], links: Mapping[DataKey, Link]
+) -> list[dict[str, Any]]:
     """The rows of ``data_edges`` for (index, what it needs) of tasks whose ids start at ``first``."""
     return [
         {"data_id": links[key].data_id, "task_id": first + index, "sha256": links[key].sha256, "path": links[key].path}

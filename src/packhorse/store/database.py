@@ -38,7 +38,9 @@ class Database:
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = sa.create_engine(self.url, pool_pre_ping=True, pool_size=10, connect_args={"connect_timeout": 10})
+            self.engine = sa.create_engine(
+                self.url, pool_pre_ping=True, pool_size=10, connect_args={"connect_timeout": 10}
+            )
         self._writer = self.engine.execution_options(packhorse_write=True)
         self._turn = threading.Lock()
         self._counting = threading.Lock()
@@ -47,7 +49,10 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction that may write: all of it is durable at the end, or none. Raises Unavailable when the database is away."""
+        """A transaction that may write: all of it is durable at the end, or none.
+
+        Raises Unavailable when the database is away.
+        """
         try:
             with self._turn_to_write(), _translated():
                 try:
@@ -69,13 +74,17 @@ class Database:
             yield connection
 
     def writes_of_others(self) -> int:
-        """Write transactions so far of this process's other threads: who has seen a number knows whether they have written since."""
+        """Write transactions so far of this process's other threads: who has seen a number knows whether they have
+        written since.
+        """
         with self._counting:
             return self._writes - int(getattr(self._own, "writes", 0))
 
     @contextmanager
     def _turn_to_write(self) -> Iterator[None]:
-        """SQLite has one writer at a time, and others look again after a pause: those of this process know when it is their turn."""
+        """SQLite has one writer at a time, and others look again after a pause: those of this process know when it is
+        their turn.
+        """
         if not self.is_sqlite:
             yield
             return
@@ -87,7 +96,9 @@ class Database:
             self._turn.release()
 
     def cut_log(self) -> None:
-        """Takes what SQLite's log holds into the database's file, as far as that is possible now, and gives the log's room back."""
+        """Takes what SQLite's log holds into the database's file, as far as that is possible now, and gives the log's
+        room back.
+        """
         if self.is_sqlite:
             with suppress(sqlite3.Error), self.engine.connect() as connection:
                 connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -129,7 +140,10 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _use_wal(cursor: sqlite3.Cursor) -> None:
-    """Changes the mode of a new file. Who comes at that moment is told at once that it is locked: SQLite does not wait then."""
+    """Changes the mode of a new file.
+
+    Who comes at that moment is told at once that it is locked: SQLite does not wait then.
+    """
     give_up = time.monotonic() + _BUSY_TIMEOUT_S
     while True:
         try:

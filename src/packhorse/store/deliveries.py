@@ -14,11 +14,21 @@ from packhorse.domain.states import DataState, TaskState
 from packhorse.domain.text import kept_json
 from packhorse.store.schema import attempts, deliveries, tasks
 
-_FRESH = {"state": DataState.QUEUED, "tries": 0, "wrong": 0, "not_before": 0.0, "error": None, "size": None, "sha256": None}
+_FRESH = {
+    "state": DataState.QUEUED,
+    "tries": 0,
+    "wrong": 0,
+    "not_before": 0.0,
+    "error": None,
+    "size": None,
+    "sha256": None,
+}
 _OPEN = sa.text("deliveries.state NOT IN ('READY', 'FAILED')")
 
 
-def hold_for_delivery(connection: sa.Connection, site: str, held: Mapping[int, dict[str, Any]], outputs: Sequence[dict[str, Any]]) -> None:
+def hold_for_delivery(
+    connection: sa.Connection, site: str, held: Mapping[int, dict[str, Any]], outputs: Sequence[dict[str, Any]]
+) -> None:
     """Lets tasks that ended well stay as they are until ``outputs`` (task_id, attempt, path, url) are delivered.
 
     ``held`` are columns of each. They no longer belong to their allocation: its end does not concern them.
@@ -35,7 +45,9 @@ def add_deliveries(connection: sa.Connection, site: str, outputs: Sequence[dict[
 
 
 def open_deliveries(connection: sa.Connection, site: str, limit: int, under_way: Collection[int] = ()) -> Sequence[Any]:
-    """What is still to be delivered from a site, with its task's state (``task_state``): those ``under_way``, then those due next."""
+    """What is still to be delivered from a site, with its task's state (``task_state``): those ``under_way``, then
+    those due next.
+    """
     joined = deliveries.join(tasks, tasks.c.id == deliveries.c.task_id)
     query = sa.select(deliveries, tasks.c.state.label("task_state")).select_from(joined)
     mine = sa.and_(deliveries.c.site == site, _OPEN)
@@ -66,8 +78,13 @@ def remove_delivery(connection: sa.Connection, delivery: int) -> None:
 
 
 def are_files_open(connection: sa.Connection, task: int, attempt: int) -> bool:
-    """Whether a file of an attempt is still to be delivered. A row whose path ends with '/' is the folders of a folder."""
-    files = sa.and_(deliveries.c.task_id == task, deliveries.c.attempt == attempt, _OPEN, deliveries.c.path.not_like("%/"))
+    """Whether a file of an attempt is still to be delivered.
+
+    A row whose path ends with '/' is the folders of a folder.
+    """
+    files = sa.and_(
+        deliveries.c.task_id == task, deliveries.c.attempt == attempt, _OPEN, deliveries.c.path.not_like("%/")
+    )
     return connection.execute(sa.select(deliveries.c.id).where(files).limit(1)).first() is not None
 
 
@@ -86,20 +103,30 @@ def note_delivered(connection: sa.Connection, task: int, attempt: int) -> None:
     paths = sorted(row.path for row in rows)
     shown = [row for row in rows if not row.path.endswith("/") or not _has_below(paths, row.path)]
     files = [{"path": row.path, "size": row.size, "sha256": row.sha256, "url": row.url} for row in shown]
-    rest = [file for file in kept if not _is_in(paths, path := normal(file["path"])) and not _has_below(paths, f"{path}/", itself=True)]
+    rest = [
+        file
+        for file in kept
+        if not _is_in(paths, path := normal(file["path"])) and not _has_below(paths, f"{path}/", itself=True)
+    ]
     connection.execute(sa.update(attempts).where(mine).values(files=kept_json([*files, *rest])))
 
 
 def note_reason(connection: sa.Connection, task: int, reason: str) -> None:
     """What a task whose outputs are on their way is told."""
-    connection.execute(sa.update(tasks).where(tasks.c.id == task, tasks.c.state == TaskState.RUNNING).values(reason=reason))
+    connection.execute(
+        sa.update(tasks).where(tasks.c.id == task, tasks.c.state == TaskState.RUNNING).values(reason=reason)
+    )
 
 
 def unfinished_cancels(connection: sa.Connection, site: str) -> Sequence[int]:
     """Tasks whose cancel came while their outputs were on their way from a site."""
     mine = sa.and_(tasks.c.state == "CANCELING", tasks.c.allocation_seq.is_(None), deliveries.c.site == site)
     joined = tasks.join(deliveries, deliveries.c.task_id == tasks.c.id)
-    return connection.execute(sa.select(tasks.c.id).select_from(joined).where(mine).distinct().order_by(tasks.c.id)).scalars().all()
+    return (
+        connection.execute(sa.select(tasks.c.id).select_from(joined).where(mine).distinct().order_by(tasks.c.id))
+        .scalars()
+        .all()
+    )
 
 
 def _is_in(paths: Sequence[str], path: str) -> bool:

@@ -18,7 +18,10 @@ _AT_SITE = sa.and_(images.c.site == run_images.c.site, images.c.digest == run_im
 def want_images(connection: sa.Connection, run_seq: int, site: str, references: Collection[str]) -> None:
     """Notes which images a run wants at its site; belongs in the transaction that inserts the run."""
     if references:
-        rows = [{"run_seq": run_seq, "reference": reference, "site": site, "failed": False} for reference in sorted(set(references))]
+        rows = [
+            {"run_seq": run_seq, "reference": reference, "site": site, "failed": False}
+            for reference in sorted(set(references))
+        ]
         connection.execute(sa.insert(run_images), rows)
 
 
@@ -43,7 +46,9 @@ def set_digest(connection: sa.Connection, reference: str, run_seqs: Collection[i
     connection.execute(sa.update(run_images).where(which).values(digest=digest, error=None))
 
 
-def note_want(connection: sa.Connection, reference: str, run_seqs: Collection[int], error: str, *, failed: bool) -> None:
+def note_want(
+    connection: sa.Connection, reference: str, run_seqs: Collection[int], error: str, *, failed: bool
+) -> None:
     """Why a reference has no digest yet, or, if ``failed``, will never have one."""
     which = sa.and_(run_images.c.reference == reference, run_images.c.run_seq.in_(run_seqs))
     connection.execute(sa.update(run_images).where(which).values(error=error, failed=failed))
@@ -84,14 +89,20 @@ def images_at(connection: sa.Connection, site: str | None = None) -> Sequence[An
 
 def digests_in_use(connection: sa.Connection, site: str) -> frozenset[str]:
     """Digests that open runs want at a site."""
-    query = sa.select(run_images.c.digest).select_from(_WANTS).where(_OPEN, run_images.c.site == site, run_images.c.digest.is_not(None))
+    query = (
+        sa.select(run_images.c.digest)
+        .select_from(_WANTS)
+        .where(_OPEN, run_images.c.site == site, run_images.c.digest.is_not(None))
+    )
     return frozenset(connection.execute(query.distinct()).scalars())
 
 
 def touch_images(connection: sa.Connection, site: str, digests: Collection[str], now: float) -> None:
     """Remembers that images are in use."""
     if digests:
-        connection.execute(sa.update(images).where(images.c.site == site, images.c.digest.in_(digests)).values(last_used_at=now))
+        connection.execute(
+            sa.update(images).where(images.c.site == site, images.c.digest.in_(digests)).values(last_used_at=now)
+        )
 
 
 def fail_wants(connection: sa.Connection, site: str, digest: str, error: str) -> None:
@@ -118,7 +129,8 @@ def runs_that_wait(connection: sa.Connection, site: str) -> frozenset[int]:
 def wants_of(connection: sa.Connection, run_seq: int) -> Sequence[Any]:
     """What a run wants, and how far that is.
 
-    Rows have reference, site, digest, failed, error; of the image: full_reference, state, done_bytes, download_bytes, config, gateway_id.
+    Rows have reference, site, digest, failed, error; of the image: full_reference, state, done_bytes, download_bytes,
+    config, gateway_id.
     """
     error = sa.func.coalesce(images.c.error, run_images.c.error).label("error")
     columns = (run_images.c.reference, run_images.c.site, run_images.c.digest, run_images.c.failed, error)

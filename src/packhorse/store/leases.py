@@ -1,8 +1,11 @@
 """Who may act as the engine: a lease that trusts no clock.
 
-The holder adds one to ``beat`` every few seconds. Whoever wants the lease watches ``beat`` for ``TTL_S`` by its own monotonic clock, and
-takes over only if it did not move; a holder on the same host that is no longer alive is succeeded at once. Each take-over raises ``epoch``;
-every write transaction of an engine asserts its epoch, so that one that was suspended and woke up too late changes nothing.
+The holder adds one to ``beat`` every few seconds. Whoever wants the lease watches ``beat`` for ``TTL_S`` by its own
+monotonic clock, and
+takes over only if it did not move; a holder on the same host that is no longer alive is succeeded at once. Each
+take-over raises ``epoch``;
+every write transaction of an engine asserts its epoch, so that one that was suspended and woke up too late changes
+nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +46,9 @@ def holder_is_dead(holder: str) -> bool:
 
 def view(connection: sa.Connection, name: str) -> LeaseView:
     """The lease as it stands; one that nobody ever held has no holder and epoch 0."""
-    row = connection.execute(sa.select(leases.c.holder, leases.c.epoch, leases.c.beat).where(leases.c.name == name)).one_or_none()
+    row = connection.execute(
+        sa.select(leases.c.holder, leases.c.epoch, leases.c.beat).where(leases.c.name == name)
+    ).one_or_none()
     return LeaseView(*row) if row else LeaseView(None, 0, 0)
 
 
@@ -57,14 +62,20 @@ def take(connection: sa.Connection, name: str, seen: LeaseView, holder: str) -> 
             return None
         return 1
     unchanged = sa.and_(
-        leases.c.name == name, leases.c.epoch == seen.epoch, leases.c.beat == seen.beat, leases.c.holder.is_not_distinct_from(seen.holder)
+        leases.c.name == name,
+        leases.c.epoch == seen.epoch,
+        leases.c.beat == seen.beat,
+        leases.c.holder.is_not_distinct_from(seen.holder),
     )
     result = connection.execute(sa.update(leases).where(unchanged).values(holder=holder, epoch=seen.epoch + 1, beat=0))
     return seen.epoch + 1 if result.rowcount else None
 
 
 def assert_held(connection: sa.Connection, name: str, epoch: int, *, beat: bool = False) -> None:
-    """Locks the lease for this transaction and refuses to go on if another engine has taken over. ``beat`` shows that we live."""
+    """Locks the lease for this transaction and refuses to go on if another engine has taken over.
+
+    ``beat`` shows that we live.
+    """
     held = sa.and_(leases.c.name == name, leases.c.epoch == epoch)
     if beat:
         still = connection.execute(sa.update(leases).where(held).values(beat=leases.c.beat + 1)).rowcount
@@ -77,7 +88,9 @@ def assert_held(connection: sa.Connection, name: str, epoch: int, *, beat: bool 
 def release(connection: sa.Connection, name: str, epoch: int) -> None:
     """Lets the next one take it at once."""
     connection.execute(
-        sa.update(leases).where(leases.c.name == name, leases.c.epoch == epoch).values(holder=None, epoch=leases.c.epoch + 1)
+        sa.update(leases)
+        .where(leases.c.name == name, leases.c.epoch == epoch)
+        .values(holder=None, epoch=leases.c.epoch + 1)
     )
 
 
@@ -90,7 +103,9 @@ def _host() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """The process's start in clock ticks since boot (field 22 of its stat), '-' when there is none or it is a zombie."""
+    """The process's start in clock ticks since boot (field 22 of its stat), '-' when there is none or it is a
+    zombie.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,6 @@
-"""The one place that changes a task's state: checks the state machine, records the event, keeps counts, edges and the run's end."""
+"""The one place that changes a task's state: checks the state machine, records the event, keeps counts, edges and the
+run's end.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _IN_CHUNK = 1000
 
 @dataclass(slots=True)
 class Move:
-    """A task's step to ``target`` at time ``at`` (seconds since the epoch); ``changes`` are other columns of its row."""
+    """A task's step to ``target`` at time ``at`` (seconds since the epoch); ``changes`` are other columns of its
+    row.
+    """
 
     task_id: int
     target: TaskState
@@ -56,15 +60,19 @@ def lock_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, Cur
     for some in chunks(ids):
         rows = connection.execute(columns.where(c.id.in_(some)).order_by(c.id).with_for_update())
         for row in rows:
-            found[row.id] = Current(TaskState(row.state), row.attempt, row.allocation_seq, row.role, row.overrides, row.started_at)
+            found[row.id] = Current(
+                TaskState(row.state), row.attempt, row.allocation_seq, row.role, row.overrides, row.started_at
+            )
     return found
 
 
 def apply_moves(connection: sa.Connection, moves: Iterable[Move], current: Mapping[int, Current]) -> int:
     """Applies the legal ones of ``moves`` in order and returns how many; the others change nothing.
 
-    A move that the state machine forbids is a record that came late or twice (a task canceled meanwhile, a second ``end``);
-    refusing it here is what makes a terminal state final. ``current`` must come from ``lock_tasks`` in this transaction.
+    A move that the state machine forbids is a record that came late or twice (a task canceled meanwhile, a second
+    ``end``);
+    refusing it here is what makes a terminal state final. ``current`` must come from ``lock_tasks`` in this
+    transaction.
     """
     applied, ended = _apply(connection, moves, current)
     if ended:
@@ -75,8 +83,12 @@ def apply_moves(connection: sa.Connection, moves: Iterable[Move], current: Mappi
     return len(applied)
 
 
-def _apply(connection: sa.Connection, moves: Iterable[Move], current: Mapping[int, Current]) -> tuple[list[Move], dict[int, TaskState]]:
-    """The legal ones of ``moves``, and which tasks are over thereby, and how; what that means for others is not looked at."""
+def _apply(
+    connection: sa.Connection, moves: Iterable[Move], current: Mapping[int, Current]
+) -> tuple[list[Move], dict[int, TaskState]]:
+    """The legal ones of ``moves``, and which tasks are over thereby, and how; what that means for others is not looked
+    at.
+    """
     states = {task: row.state for task, row in current.items()}
     updates: dict[int, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
@@ -93,7 +105,14 @@ def _apply(connection: sa.Connection, moves: Iterable[Move], current: Mapping[in
         update.update(move.changes, state=move.target)
         attempt = update.get("attempt", current[move.task_id].attempt)
         rows.append(
-            {"task_id": move.task_id, "at": move.at, "attempt": attempt, "from_state": before, "to_state": move.target, "why": move.why}
+            {
+                "task_id": move.task_id,
+                "at": move.at,
+                "attempt": attempt,
+                "from_state": before,
+                "to_state": move.target,
+                "why": move.why,
+            }
         )
         run_seq = move.task_id // TASKS_PER_RUN
         delta[run_seq, before] -= 1
@@ -107,8 +126,12 @@ def _apply(connection: sa.Connection, moves: Iterable[Move], current: Mapping[in
     return applied, ended
 
 
-def place_tasks(connection: sa.Connection, ids: Sequence[int], allocation_seq: int, block: int, at: float, why: str) -> int:
-    """QUEUED → INITIALIZING for a whole block, in a few statements however many tasks; returns how many were still QUEUED."""
+def place_tasks(
+    connection: sa.Connection, ids: Sequence[int], allocation_seq: int, block: int, at: float, why: str
+) -> int:
+    """QUEUED → INITIALIZING for a whole block, in a few statements however many tasks; returns how many were still
+    QUEUED.
+    """
     placed = 0
     moved: Counter[int] = Counter()
     for some in chunks(ids):
@@ -133,7 +156,9 @@ def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) 
     Edges need no settling: what waits for one of them is QUEUED in the same run, and canceled with it.
     """
     values = {"state": S.CANCELED, "failure": FailureClass.CANCELED, "reason": why, "ended_at": at}
-    canceled = connection.execute(sa.update(tasks).where(in_run(run_seq), tasks.c.state == S.QUEUED).values(values)).rowcount
+    canceled = connection.execute(
+        sa.update(tasks).where(in_run(run_seq), tasks.c.state == S.QUEUED).values(values)
+    ).rowcount
     if canceled:
         those = sa.and_(in_run(run_seq), tasks.c.state == S.CANCELED, tasks.c.ended_at == at)
         _record_events(connection, those, at, S.QUEUED, S.CANCELED, why)
@@ -148,14 +173,18 @@ def _record_events(
     """The same transition of all tasks that match ``those``."""
     told = (sa.literal(before.value), sa.literal(after.value), sa.literal(why))
     query = sa.select(tasks.c.id, sa.literal(at, sa.Float), tasks.c.attempt, *told).where(those).order_by(tasks.c.id)
-    connection.execute(sa.insert(events).from_select(["task_id", "at", "attempt", "from_state", "to_state", "why"], query))
+    connection.execute(
+        sa.insert(events).from_select(["task_id", "at", "attempt", "from_state", "to_state", "why"], query)
+    )
 
 
 def _update_tasks(connection: sa.Connection, updates: dict[int, dict[str, Any]]) -> None:
     """One executemany for each set of columns that changes."""
     by_columns: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for task, update in sorted(updates.items()):
-        by_columns[tuple(sorted(update))].append({"of": task, **{f"to_{column}": value for column, value in update.items()}})
+        by_columns[tuple(sorted(update))].append(
+            {"of": task, **{f"to_{column}": value for column, value in update.items()}}
+        )
     for columns, values in by_columns.items():
         statement = sa.update(tasks).where(tasks.c.id == sa.bindparam("of"))
         connection.execute(statement.values({column: sa.bindparam(f"to_{column}") for column in columns}), values)
@@ -172,8 +201,11 @@ def _count(connection: sa.Connection, delta: Counter[tuple[int, TaskState]]) -> 
         connection.execute(statement, values)
 
 
-def _settle_edges(connection: sa.Connection, ended: Mapping[int, TaskState], at: float) -> tuple[list[Move], dict[int, Current]]:
-    """Lets those go that waited for ``ended`` tasks; returns the ends of all that can never start, with reasons that name the culprit.
+def _settle_edges(
+    connection: sa.Connection, ended: Mapping[int, TaskState], at: float
+) -> tuple[list[Move], dict[int, Current]]:
+    """Lets those go that waited for ``ended`` tasks; returns the ends of all that can never start, with reasons that
+    name the culprit.
 
     Chains are followed link by link: they may be longer than the stack is deep.
     """
@@ -184,7 +216,9 @@ def _settle_edges(connection: sa.Connection, ended: Mapping[int, TaskState], at:
     while last:
         doomed: dict[int, int] = {}
         for some in chunks(last):
-            for upstream, downstream, accept_failure in connection.execute(sa.select(edges).where(edges.c.upstream.in_(some))):
+            for upstream, downstream, accept_failure in connection.execute(
+                sa.select(edges).where(edges.c.upstream.in_(some))
+            ):
                 if over[upstream] is S.COMPLETE or accept_failure:
                     freed[downstream] += 1
                 elif downstream not in over:
@@ -201,7 +235,9 @@ def _settle_edges(connection: sa.Connection, ended: Mapping[int, TaskState], at:
     return _ends_in_vain(connection, culprits, over, at), waiting
 
 
-def _ends_in_vain(connection: sa.Connection, culprits: Mapping[int, int], over: Mapping[int, TaskState], at: float) -> list[Move]:
+def _ends_in_vain(
+    connection: sa.Connection, culprits: Mapping[int, int], over: Mapping[int, TaskState], at: float
+) -> list[Move]:
     """The ends of tasks whose ``culprits`` ended as ``over`` says, as do they themselves."""
     if not culprits:
         return []

@@ -44,7 +44,8 @@ def insert_run(
 ) -> int:
     """Inserts a run with its tasks in order, whose data goes to ``site``, and returns its ``seq``.
 
-    ``edge_list`` holds (upstream, downstream, accept_failure): ``downstream`` is an index in this run, ``upstream`` an index here or,
+    ``edge_list`` holds (upstream, downstream, accept_failure): ``downstream`` is an index in this run, ``upstream`` an
+    index here or,
     negated and less one, the id of a task of an earlier run (a retry's gathering task reads what has completed before).
     """
     seq = int(connection.execute(sa.insert(runs).values(values).returning(runs.c.seq)).scalar_one())
@@ -55,12 +56,22 @@ def insert_run(
         if unknown:
             links |= link_data(connection, site, unknown)
         batch = [
-            {"id": first + index, "role": task.role, "name": task.name, "params": task.params, "state": TaskState.QUEUED, "attempt": 0,
-             "not_before": 0.0, "waiting_on": task.waiting_on + sum(links[key].sha256 is None for key in set(task.data))}
+            {
+                "id": first + index,
+                "role": task.role,
+                "name": task.name,
+                "params": task.params,
+                "state": TaskState.QUEUED,
+                "attempt": 0,
+                "not_before": 0.0,
+                "waiting_on": task.waiting_on + sum(links[key].sha256 is None for key in set(task.data)),
+            }
             for index, task in enumerate(some, start=number)
-        ]  # fmt: skip
+        ]
         connection.execute(sa.insert(tasks), batch)
-        add_data_edges(connection, edges_for(first, ((index, task.data) for index, task in enumerate(some, start=number)), links))
+        add_data_edges(
+            connection, edges_for(first, ((index, task.data) for index, task in enumerate(some, start=number)), links)
+        )
         number += len(some)
     if edge_list:
         connection.execute(
@@ -70,11 +81,17 @@ def insert_run(
                 for up, down, accept in edge_list
             ],
         )
-    counts = [{"run_seq": seq, "state": state, "tasks": number if state is TaskState.QUEUED else 0} for state in TaskState]
+    counts = [
+        {"run_seq": seq, "state": state, "tasks": number if state is TaskState.QUEUED else 0} for state in TaskState
+    ]
     connection.execute(sa.insert(run_counts), counts)
-    accepted = sa.select(tasks.c.id, sa.literal(values["created_at"], sa.Float), sa.literal(0), sa.literal(TaskState.QUEUED.value))
+    accepted = sa.select(
+        tasks.c.id, sa.literal(values["created_at"], sa.Float), sa.literal(0), sa.literal(TaskState.QUEUED.value)
+    )
     connection.execute(
-        sa.insert(events).from_select(["task_id", "at", "attempt", "to_state"], accepted.where(in_run(seq)).order_by(tasks.c.id))
+        sa.insert(events).from_select(
+            ["task_id", "at", "attempt", "to_state"], accepted.where(in_run(seq)).order_by(tasks.c.id)
+        )
     )
     return seq
 
@@ -92,7 +109,16 @@ def get_run(connection: sa.Connection, run_id: str) -> Any | None:
 
 def list_runs(connection: sa.Connection, user: str | None, before: int | None, limit: int) -> Sequence[Any]:
     """Newest first; ``before`` is the ``seq`` of the last one seen; ``user`` None lists everybody's."""
-    columns = (runs.c.seq, runs.c.id, runs.c.user, runs.c.name, runs.c.app, runs.c.retry_of, runs.c.created_at, runs.c.ended_at)
+    columns = (
+        runs.c.seq,
+        runs.c.id,
+        runs.c.user,
+        runs.c.name,
+        runs.c.app,
+        runs.c.retry_of,
+        runs.c.created_at,
+        runs.c.ended_at,
+    )
     query = sa.select(*columns).order_by(runs.c.seq.desc()).limit(limit)
     if user is not None:
         query = query.where(runs.c.user == user)
@@ -132,7 +158,9 @@ def progress_of(connection: sa.Connection, run_seqs: Collection[int]) -> dict[in
 
 def open_runs(connection: sa.Connection) -> Sequence[Any]:
     """(seq, id, user) of the runs that have active tasks, oldest first."""
-    return connection.execute(sa.select(runs.c.seq, runs.c.id, runs.c.user).where(runs.c.ended_at.is_(None)).order_by(runs.c.seq)).all()
+    return connection.execute(
+        sa.select(runs.c.seq, runs.c.id, runs.c.user).where(runs.c.ended_at.is_(None)).order_by(runs.c.seq)
+    ).all()
 
 
 def spec_of_run(connection: sa.Connection, run_seq: int) -> str:

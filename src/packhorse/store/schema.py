@@ -1,7 +1,9 @@
 """The tables. One schema for SQLite and PostgreSQL; changes go through ``migrations/``.
 
-A task's integer id is its run's ``seq`` times 2**20 plus its index, so that the tasks of a run lie together, page by primary key, and
-need neither a foreign key nor an index of their own. JSON is kept as text: it is written and read in bulk, and never searched.
+A task's integer id is its run's ``seq`` times 2**20 plus its index, so that the tasks of a run lie together, page by
+primary key, and
+need neither a foreign key nor an index of their own. JSON is kept as text: it is written and read in bulk, and never
+searched.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ runs = sa.Table(
     sa.Column("ended_at", sa.Float),
     sa.UniqueConstraint("user", "client_key"),
     sa.Index("ix_runs_user", "user", "seq"),
-    sa.Index("ix_runs_open", "seq", sqlite_where=sa.text("ended_at IS NULL"), postgresql_where=sa.text("ended_at IS NULL")),
+    sa.Index(
+        "ix_runs_open", "seq", sqlite_where=sa.text("ended_at IS NULL"), postgresql_where=sa.text("ended_at IS NULL")
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -156,10 +160,17 @@ allocations = sa.Table(
     sa.Column("reason", Said),
     sa.Column("busy_core_s", sa.Float),
     sa.Index("ix_allocations_ended", "ended_at"),
-    sa.Index("ix_allocations_live", "site", "seq", sqlite_where=sa.text("state <> 'ENDED'"), postgresql_where=sa.text("state <> 'ENDED'")),
+    sa.Index(
+        "ix_allocations_live",
+        "site",
+        "seq",
+        sqlite_where=sa.text("state <> 'ENDED'"),
+        postgresql_where=sa.text("state <> 'ENDED'"),
+    ),
 )
 
-#: A URL whose data a site has, or is to have. A ``version`` of reference data never changes; other URLs are looked at again by each run.
+#: A URL whose data a site has, or is to have. A ``version`` of reference data never changes; other URLs are looked at
+#: again by each run.
 data = sa.Table(
     "data",
     metadata,
@@ -184,10 +195,13 @@ data = sa.Table(
     sa.Column("fetched_at", sa.Float),
     sa.UniqueConstraint("site", "url", "version"),
     sa.Index(
-        "ix_data_open", "site", "id",
-        sqlite_where=sa.text("state NOT IN ('READY', 'FAILED')"), postgresql_where=sa.text("state NOT IN ('READY', 'FAILED')"),
+        "ix_data_open",
+        "site",
+        "id",
+        sqlite_where=sa.text("state NOT IN ('READY', 'FAILED')"),
+        postgresql_where=sa.text("state NOT IN ('READY', 'FAILED')"),
     ),
-)  # fmt: skip
+)
 
 #: ``task_id`` needs the data; ``sha256`` is the content that it was given, None while it waits.
 data_edges = sa.Table(
@@ -222,10 +236,13 @@ deliveries = sa.Table(
     sa.Column("sha256", sa.String(64)),
     sa.Index("ix_deliveries_task", "task_id", "id"),
     sa.Index(
-        "ix_deliveries_open", "site", "id",
-        sqlite_where=sa.text("state NOT IN ('READY', 'FAILED')"), postgresql_where=sa.text("state NOT IN ('READY', 'FAILED')"),
+        "ix_deliveries_open",
+        "site",
+        "id",
+        sqlite_where=sa.text("state NOT IN ('READY', 'FAILED')"),
+        postgresql_where=sa.text("state NOT IN ('READY', 'FAILED')"),
     ),
-)  # fmt: skip
+)
 
 #: What is in the cache of a site, by content. Several URLs may have the same.
 cached = sa.Table(
@@ -238,7 +255,8 @@ cached = sa.Table(
     sqlite_with_rowid=False,
 )
 
-#: What the ended attempts of a run were granted of an allocation; added to as they end, so that accounts need not read attempts.
+#: What the ended attempts of a run were granted of an allocation; added to as they end, so that accounts need not read
+#: attempts.
 shares = sa.Table(
     "shares",
     metadata,
@@ -294,7 +312,8 @@ images = sa.Table(
     sqlite_autoincrement=True,
 )
 
-#: Which images a run wants, by the references that it names; ``digest`` once its registry has said it, and then for the whole run.
+#: Which images a run wants, by the references that it names; ``digest`` once its registry has said it, and then for the
+#: whole run.
 run_images = sa.Table(
     "run_images",
     metadata,

@@ -16,7 +16,10 @@ _ROWS_AT_ONCE = 1000
 
 @dataclass(slots=True)
 class Share:
-    """Sums over ended attempts. ``core_s`` are the cores granted on all nodes times wall time; ``tasks`` had their first attempt here."""
+    """Sums over ended attempts.
+
+    ``core_s`` are the cores granted on all nodes times wall time; ``tasks`` had their first attempt here.
+    """
 
     tasks: int = 0
     attempts: int = 0
@@ -30,22 +33,31 @@ _SUMS = tuple(field.name for field in fields(Share))
 
 
 def add_shares(connection: sa.Connection, allocation_seq: int, more: Mapping[int, Share]) -> None:
-    """Adds to what runs (by ``seq``) were granted of an allocation; belongs in the transaction that adds their attempts."""
+    """Adds to what runs (by ``seq``) were granted of an allocation; belongs in the transaction that adds their
+    attempts.
+    """
     if more:
         statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(shares)
         sums = {name: shares.c[name] + statement.excluded[name] for name in _SUMS}
-        statement = statement.on_conflict_do_update(index_elements=[shares.c.allocation_seq, shares.c.run_seq], set_=sums)
-        rows = [{"allocation_seq": allocation_seq, "run_seq": run, **asdict(share)} for run, share in sorted(more.items())]
+        statement = statement.on_conflict_do_update(
+            index_elements=[shares.c.allocation_seq, shares.c.run_seq], set_=sums
+        )
+        rows = [
+            {"allocation_seq": allocation_seq, "run_seq": run, **asdict(share)} for run, share in sorted(more.items())
+        ]
         connection.execute(statement, rows)
 
 
 def iter_shares(
     connection: sa.Connection, *, user: str | None = None, run_seq: int | None = None, since: float | None = None
 ) -> Iterator[Any]:
-    """Allocations with what each user and app was granted of them, by allocation; of one ``user`` or one run only, if so asked.
+    """Allocations with what each user and app was granted of them, by allocation; of one ``user`` or one run only, if
+    so asked.
 
-    Each row has ``seq``, ``site``, ``shape``, ``started_at`` and ``ended_at`` of its allocation, ``user`` and ``app``, the sums of
-    ``Share``, and ``all_core_s``: what everybody together was granted of the allocation. Where all are asked for, that is None, and an
+    Each row has ``seq``, ``site``, ``shape``, ``started_at`` and ``ended_at`` of its allocation, ``user`` and ``app``,
+    the sums of
+    ``Share``, and ``all_core_s``: what everybody together was granted of the allocation. Where all are asked for, that
+    is None, and an
     allocation that nobody used has one row as well, without a user. ``since`` leaves out allocations that ended before.
     """
     yield from connection.execute(shares_query(user, run_seq, since).execution_options(yield_per=_ROWS_AT_ONCE))
@@ -60,7 +72,17 @@ def shares_query(user: str | None, run_seq: int | None, since: float | None) -> 
     if not everybody:
         all_core_s = sa.select(sa.func.sum(of_all.c.core_s)).where(of_all.c.allocation_seq == a.seq).scalar_subquery()
     sums = [sa.func.coalesce(sa.func.sum(shares.c[name]), 0).label(name) for name in _SUMS]
-    columns = (a.seq, a.site, a.shape, a.started_at, a.ended_at, runs.c.user, runs.c.app, *sums, all_core_s.label("all_core_s"))
+    columns = (
+        a.seq,
+        a.site,
+        a.shape,
+        a.started_at,
+        a.ended_at,
+        runs.c.user,
+        runs.c.app,
+        *sums,
+        all_core_s.label("all_core_s"),
+    )
     source = allocations.join(shares, shares.c.allocation_seq == a.seq, isouter=everybody)
     query = sa.select(*columns).select_from(source.join(runs, runs.c.seq == shares.c.run_seq, isouter=everybody))
     if user is not None:

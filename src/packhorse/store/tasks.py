@@ -10,7 +10,17 @@ import sqlalchemy as sa
 from packhorse.domain.states import AT_SITE, TaskState
 from packhorse.store.database import Database
 from packhorse.store.moves import chunks
-from packhorse.store.schema import TASKS_PER_RUN, allocations, attempts, edges, events, in_run, journals, log_chunks, tasks
+from packhorse.store.schema import (
+    TASKS_PER_RUN,
+    allocations,
+    attempts,
+    edges,
+    events,
+    in_run,
+    journals,
+    log_chunks,
+    tasks,
+)
 
 
 def get_task(connection: sa.Connection, task: int) -> Any | None:
@@ -31,7 +41,9 @@ def page_of_tasks(
     return connection.execute(query).all()
 
 
-def iter_tasks(database: Database, run_seq: int, states: Collection[TaskState] | None = None, page: int = 2000) -> Iterator[Any]:
+def iter_tasks(
+    database: Database, run_seq: int, states: Collection[TaskState] | None = None, page: int = 2000
+) -> Iterator[Any]:
     """All tasks of a run in constant memory, a page a transaction."""
     after: int | None = None
     while True:
@@ -43,7 +55,9 @@ def iter_tasks(database: Database, run_seq: int, states: Collection[TaskState] |
         after = rows[-1].id
 
 
-def ready_tasks(connection: sa.Connection, run_seq: int, now: float, latest: float, limit: int, *, lock: bool = True) -> Sequence[Any]:
+def ready_tasks(
+    connection: sa.Connection, run_seq: int, now: float, latest: float, limit: int, *, lock: bool = True
+) -> Sequence[Any]:
     """Tasks of a run that may be placed now, locked if they are to be, with the number of the attempt that is next.
 
     A back-off that ends after ``latest`` was set by a clock that has jumped since: it is over.
@@ -63,13 +77,17 @@ def _ready(columns: Sequence[Any], run_seq: int, now: float, latest: float, limi
 def tasks_at_site(connection: sa.Connection, allocation_seq: int) -> Sequence[Any]:
     """(id, state, attempt, block) of the tasks that an allocation has."""
     columns = (tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.block)
-    return connection.execute(sa.select(*columns).where(tasks.c.allocation_seq == allocation_seq, tasks.c.state.in_(AT_SITE))).all()
+    return connection.execute(
+        sa.select(*columns).where(tasks.c.allocation_seq == allocation_seq, tasks.c.state.in_(AT_SITE))
+    ).all()
 
 
 def attempts_of(connection: sa.Connection, task: int) -> Sequence[Any]:
     """The ended attempts of a task with their site, allocation and node."""
     return connection.execute(
-        sa.select(attempts, allocations.c.id.label("allocation"), allocations.c.site, allocations.c.job_id, journals.c.node)
+        sa.select(
+            attempts, allocations.c.id.label("allocation"), allocations.c.site, allocations.c.job_id, journals.c.node
+        )
         .join(allocations, allocations.c.seq == attempts.c.allocation_seq, isouter=True)
         .join(journals, journals.c.id == attempts.c.journal_id, isouter=True)
         .where(attempts.c.task_id == task)
@@ -85,7 +103,13 @@ def events_of(connection: sa.Connection, task: int) -> Sequence[Any]:
 def log_chunks_of(connection: sa.Connection, task: int, attempt: int, stream: str) -> Sequence[Any]:
     """(start, length, allocation, site, agent) of an attempt's output, in order."""
     return connection.execute(
-        sa.select(log_chunks.c.start, log_chunks.c.length, journals.c.agent, allocations.c.id.label("allocation"), allocations.c.site)
+        sa.select(
+            log_chunks.c.start,
+            log_chunks.c.length,
+            journals.c.agent,
+            allocations.c.id.label("allocation"),
+            allocations.c.site,
+        )
         .join(journals, journals.c.id == log_chunks.c.journal_id)
         .join(allocations, allocations.c.seq == journals.c.allocation_seq)
         .where(log_chunks.c.task_id == task, log_chunks.c.attempt == attempt, log_chunks.c.stream == stream)
@@ -95,12 +119,18 @@ def log_chunks_of(connection: sa.Connection, task: int, attempt: int, stream: st
 
 def upstream_of(connection: sa.Connection, task: int) -> Sequence[int]:
     """Ids of the tasks whose end a task waits for, in order."""
-    return connection.execute(sa.select(edges.c.upstream).where(edges.c.downstream == task).order_by(edges.c.upstream)).scalars().all()
+    return (
+        connection.execute(sa.select(edges.c.upstream).where(edges.c.downstream == task).order_by(edges.c.upstream))
+        .scalars()
+        .all()
+    )
 
 
 def failures_of(connection: sa.Connection, task: int) -> Sequence[Any]:
     """(failure class, evidence as JSON text) of the failed attempts of a task, in order."""
-    query = sa.select(attempts.c.failure, attempts.c.evidence).where(attempts.c.task_id == task, attempts.c.failure.is_not(None))
+    query = sa.select(attempts.c.failure, attempts.c.evidence).where(
+        attempts.c.task_id == task, attempts.c.failure.is_not(None)
+    )
     return connection.execute(query.order_by(attempts.c.attempt)).all()
 
 
@@ -139,7 +169,9 @@ def tasks_with_files(connection: sa.Connection, ids: Collection[int]) -> Iterato
 def canceling_tasks(connection: sa.Connection, limit: int) -> Sequence[Any]:
     """(id, attempt, allocation_seq, block) of the tasks whose cancel is under way."""
     columns = (tasks.c.id, tasks.c.attempt, tasks.c.allocation_seq, tasks.c.block)
-    return connection.execute(sa.select(*columns).where(tasks.c.state == "CANCELING").order_by(tasks.c.id).limit(limit)).all()
+    return connection.execute(
+        sa.select(*columns).where(tasks.c.state == "CANCELING").order_by(tasks.c.id).limit(limit)
+    ).all()
 
 
 def edges_into(connection: sa.Connection, ids: Collection[int]) -> Iterator[tuple[int, int, bool]]:
@@ -150,7 +182,9 @@ def edges_into(connection: sa.Connection, ids: Collection[int]) -> Iterator[tupl
             yield row.upstream, row.downstream, row.accept_failure
 
 
-def ids_in_states(connection: sa.Connection, run_seq: int, states: Collection[str], role: str | None = None) -> Sequence[int]:
+def ids_in_states(
+    connection: sa.Connection, run_seq: int, states: Collection[str], role: str | None = None
+) -> Sequence[int]:
     """Ids of a run's tasks in these states, in order."""
     query = sa.select(tasks.c.id).where(in_run(run_seq), tasks.c.state.in_(states)).order_by(tasks.c.id)
     return connection.execute(query if role is None else query.where(tasks.c.role == role)).scalars().all()

@@ -1,4 +1,6 @@
-"""A batch of genomes through the engine: simulated, assembled by MEGAHIT, compared with the real sequences, one table."""
+"""A batch of genomes through the engine: simulated, assembled by MEGAHIT, compared with the real sequences, one
+table.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from packhorse.client import Client
 APP = Path(__file__).resolve().parents[3] / "apps" / "assembly"
 
 pytestmark = pytest.mark.skipif(
-    not all(map(shutil.which, ("megahit", "minimap2", "art_illumina"))), reason="needs megahit, minimap2 and art_illumina: make setup-test"
+    not all(map(shutil.which, ("megahit", "minimap2", "art_illumina"))),
+    reason="needs megahit, minimap2 and art_illumina: make setup-test",
 )
 
 
@@ -26,7 +29,9 @@ def test_a_contig_that_leaves_something_out_is_misassembled_and_counts_for_what_
     genome, contigs = tmp_path / "genome.fasta", tmp_path / "contigs.fasta"
     genome.write_text(f">genome\n{bases}\n")
     contigs.write_text(f">contig\n{bases[:8_000]}{bases[11_000:]}\n")
-    report = json.loads(subprocess.run([sys.executable, APP / "compare.py", contigs, genome], check=True, capture_output=True).stdout)
+    report = json.loads(
+        subprocess.run([sys.executable, APP / "compare.py", contigs, genome], check=True, capture_output=True).stdout
+    )
     assert report["genome_fraction"] == pytest.approx(0.85, abs=0.005)
     assert (report["misassembled"], report["unaligned"]) == (1, 0)
 
@@ -50,5 +55,7 @@ def test_two_samples_are_assembled_and_summarised(tmp_path: Path) -> None:
         assert (report["misassembled"], report["unaligned"]) == (0, 0)
     with gathered["table"].open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert [(line["sample"], int(line["n50_bp"])) for line in lines] == [(report["sample"], report["n50_bp"]) for report in reports]
+    assert [(line["sample"], int(line["n50_bp"])) for line in lines] == [
+        (report["sample"], report["n50_bp"]) for report in reports
+    ]
     assert {line["state"] for line in lines} == {"COMPLETE"}

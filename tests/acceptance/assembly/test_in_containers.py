@@ -1,4 +1,6 @@
-"""User story 1 as on a supercomputer: the app's image goes from a public registry to the site's own by digest, and runs as Slurm jobs."""
+"""User story 1 as on a supercomputer: the app's image goes from a public registry to the site's own by digest, and runs
+as Slurm jobs.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ __all__ = ["private_registry", "registry", "slurm"]
 REPOSITORY = Path(__file__).resolve().parents[3]
 APP = REPOSITORY / "apps" / "assembly"
 PARTS_BP = (8_000, 20_000)  # three samples of each
-#: crun refuses mixed cgroups v1 and v2, so runc; Podman's default limits are more than root may have in a container or virtual machine.
+#: crun refuses mixed cgroups v1 and v2, so runc; Podman's default limits are more than root may have in a container or
+#: virtual machine.
 PODMAN = ["--runtime=runc", "--ulimit=nofile=1024:4096", "--ulimit=nproc=4096:4096"]
 
 SITE = """
@@ -49,7 +52,9 @@ pytestmark = [
 def digest(registry: TestRegistry) -> str:
     """The digest of the app's image, which is in the public registry now."""
     push = REPOSITORY / "deploy" / "images" / "push.sh"
-    subprocess.run([push, "assembly", f"{registry.address}/packhorse"], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    subprocess.run(
+        [push, "assembly", f"{registry.address}/packhorse"], check=True, stdin=subprocess.DEVNULL, capture_output=True
+    )
     return registry.digest("assembly", tag="1.0")
 
 
@@ -105,7 +110,9 @@ def check(client: Client, run: RunHandle, digest: str, site: str) -> None:
     assert [(line["sample"], int(line["n50_bp"]), line["state"]) for line in lines] == [
         (report["sample"], report["n50_bp"], "COMPLETE") for report in reports
     ]
-    attempts = [attempt for index in range(run.view.tasks) for attempt in client.backend.task(f"{run.id}.{index}").attempts]
+    attempts = [
+        attempt for index in range(run.view.tasks) for attempt in client.backend.task(f"{run.id}.{index}").attempts
+    ]
     assert len(attempts) == 7  # with the gathering task
     assert {(attempt.site, attempt.image) for attempt in attempts} == {(site, digest)}
     assert all(attempt.peak_memory > 10e6 for attempt in attempts[:6])  # of MEGAHIT, also where Podman starts it
@@ -119,4 +126,6 @@ def test_six_genomes_in_containers(
         run = client.run(APP, over=samples / "table.csv", resources={"site": site}).wait(timeout_s=120)
         check(client, run, digest, site)
     copy = private_name(f"{private_registry.address}/private", parse_reference("packhorse/assembly", registry.address))
-    subprocess.run(["skopeo", "inspect", "--tls-verify=false", f"docker://{copy}@{digest}"], check=True, capture_output=True)
+    subprocess.run(
+        ["skopeo", "inspect", "--tls-verify=false", f"docker://{copy}@{digest}"], check=True, capture_output=True
+    )

@@ -53,13 +53,18 @@ def test_5000_growth_rates_are_those_of_cobra(tmp_path: Path, monkeypatch: pytes
     wanted = reference(asked)
     growth = {key: row["result"]["growth"] for key, row in zip(asked, tasks, strict=True)}
     differing = [key for key in asked if not agree(growth[key], wanted[key])]
-    # COBRApy's answer depends a little on what it solved before (see reference.py): it is asked again, for that row alone
-    still = [(key, growth[key], wanted[key], again) for key in differing[:10] if not agree(growth[key], again := alone(key))]
+    # COBRApy's answer depends a little on what it solved before (see reference.py): it is asked again, for that row
+    # alone
+    still = [
+        (key, growth[key], wanted[key], again) for key in differing[:10] if not agree(growth[key], again := alone(key))
+    ]
     assert still == []
     assert len(differing) <= REFERENCE_SLIPS, [(key, growth[key], wanted[key]) for key in differing]
 
     with gathered["table"].open(newline="") as file:
         written = list(csv.DictReader(file))
     assert len(written) == TASKS
-    assert [float(line["growth_per_h"]) if line["growth_per_h"] else None for line in written] == [row["result"]["growth"] for row in tasks]
+    assert [float(line["growth_per_h"]) if line["growth_per_h"] else None for line in written] == [
+        row["result"]["growth"] for row in tasks
+    ]
     assert gathered["plot"].read_bytes().startswith(b"\x89PNG")

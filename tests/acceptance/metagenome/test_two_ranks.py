@@ -1,4 +1,6 @@
-"""User story 5 on one machine: a community assembled by ABYSS-P over two ranks, compared with its genomes, resumed after a stop."""
+"""User story 5 on one machine: a community assembled by ABYSS-P over two ranks, compared with its genomes, resumed
+after a stop.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,28 @@ def community(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def driver(community: Path, *more: str) -> list[str]:
     """The app's command for two ranks, as the manifest renders it."""
-    files = ["--reads1", community / "reads_1.fq", "--reads2", community / "reads_2.fq", "--genomes", community / "genomes.fasta"]
-    options = ["--assembler", "abyss", "--k", "31,51", "--min-contig", "500", "--nodes", "1", "--ranks", "2", "--launcher", "mpirun"]
+    files = [
+        "--reads1",
+        community / "reads_1.fq",
+        "--reads2",
+        community / "reads_2.fq",
+        "--genomes",
+        community / "genomes.fasta",
+    ]
+    options = [
+        "--assembler",
+        "abyss",
+        "--k",
+        "31,51",
+        "--min-contig",
+        "500",
+        "--nodes",
+        "1",
+        "--ranks",
+        "2",
+        "--launcher",
+        "mpirun",
+    ]
     return [sys.executable, str(APP / "assemble.py"), *map(str, files), *options, *more]
 
 
@@ -50,7 +72,9 @@ def check(report: dict[str, Any]) -> None:
 
 
 def test_a_run_that_was_stopped_goes_on_and_recovers_the_genomes(community: Path, tmp_path: Path) -> None:
-    attempt = subprocess.Popen(driver(community), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    attempt = subprocess.Popen(
+        driver(community), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
     first = tmp_path / "assembly" / "unitigs-31.done"
     deadline = time.monotonic() + 60
     while not first.exists() and time.monotonic() < deadline and attempt.poll() is None:

@@ -36,7 +36,10 @@ def cluster_sites(slurm: TestCluster, tmp_path: Path, monkeypatch: pytest.Monkey
     )  # fmt: skip
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     sites = (("testcluster", ""), ("testcluster-ssh", ssh))
-    text = "".join(SITE.format(name=name, root=slurm.folder(name), python=sys.executable, more=more, path=path) for name, more in sites)
+    text = "".join(
+        SITE.format(name=name, root=slurm.folder(name), python=sys.executable, more=more, path=path)
+        for name, more in sites
+    )
     config = tmp_path / "packhorse.toml"
     config.write_text(text)
     monkeypatch.setenv("PACKHORSE_CONFIG", str(config))

@@ -1,4 +1,6 @@
-"""User story 4 on a cluster: the same 5000 models, over several nodes, here and through SSH, with the results of this machine."""
+"""User story 4 on a cluster: the same 5000 models, over several nodes, here and through SSH, with the results of this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def growth(rows: list[dict[str, Any]]) -> list[float | None]:
 
 
 @pytest.mark.slow
-def test_5000_models_on_two_nodes_locally_and_over_ssh(cluster_sites: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_5000_models_on_two_nodes_locally_and_over_ssh(
+    cluster_sites: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
     table = tmp_path / "table.csv"
     subprocess.run([sys.executable, APP / "make_table.py", "--rows", str(TASKS), "--output", table], check=True)

@@ -1,4 +1,6 @@
-"""User story 5: a metagenome assembled by a distributed-memory assembler over two nodes; its job is taken away, and it goes on."""
+"""User story 5: a metagenome assembled by a distributed-memory assembler over two nodes; its job is taken away, and it
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,15 @@ def test_over_two_nodes_and_two_jobs(slurm: TestCluster, cluster_sites: None, tm
     community = slurm.folder("community")
     arguments = ["--folder", community, "--part-bp", "8000", "--coverages", "40,25,15"]
     subprocess.run([sys.executable, APP / "simulate.py", *arguments], check=True)
-    files = {"reads1": community / "reads_1.fq", "reads2": community / "reads_2.fq", "genomes": community / "genomes.fasta"}
+    files = {
+        "reads1": community / "reads_1.fq",
+        "reads2": community / "reads_2.fq",
+        "genomes": community / "genomes.fasta",
+    }
     with Client(home=tmp_path / "home") as client:
-        run = client.run(APP, params={name: str(path) for name, path in files.items()}, resources={"site": "testcluster"})
+        run = client.run(
+            APP, params={name: str(path) for name, path in files.items()}, resources={"site": "testcluster"}
+        )
         with client.backend.working():
             job_id = await_first_step(client, f"{run.id}.0", slurm)
             nodes = int(slurm.run("squeue", "-h", "-j", job_id, "-o", "%D"))

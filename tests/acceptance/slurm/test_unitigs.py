@@ -1,4 +1,6 @@
-"""A distributed-memory assembler that comes as an image: its ranks on two nodes, each in a container, started by Slurm's PMIx."""
+"""A distributed-memory assembler that comes as an image: its ranks on two nodes, each in a container, started by
+Slurm's PMIx.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,15 @@ runtime = "charliecloud"
 binds = ["{reads}"]
 launcher = {launcher}
 """
-LAUNCHER = ["srun", "--mpi=pmix", "--nodes={nodes}", "--ntasks={ranks}", "--ntasks-per-node={ranks_per_node}", "--overlap", "--mem=0"]
+LAUNCHER = [
+    "srun",
+    "--mpi=pmix",
+    "--nodes={nodes}",
+    "--ntasks={ranks}",
+    "--ntasks-per-node={ranks_per_node}",
+    "--overlap",
+    "--mem=0",
+]
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
 
 pytestmark = [
@@ -48,10 +58,14 @@ def sequences(fasta: Path) -> list[str]:
 
 
 @pytest.fixture
-def places(slurm: TestCluster, registry: TestRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+def places(
+    slurm: TestCluster, registry: TestRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
     """Reads of three genomes where the nodes see them, and the cluster's root. The app's image is in the registry."""
     push = REPOSITORY / "deploy" / "images" / "push.sh"
-    subprocess.run([push, "unitigs", f"{registry.address}/packhorse"], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    subprocess.run(
+        [push, "unitigs", f"{registry.address}/packhorse"], check=True, stdin=subprocess.DEVNULL, capture_output=True
+    )
     folder = slurm.folder("community")
     arguments = ["--folder", folder, "--part-bp", "8000", "--coverages", "40,25,15"]
     subprocess.run([sys.executable, METAGENOME / "simulate.py", *arguments], check=True)

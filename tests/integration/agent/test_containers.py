@@ -82,7 +82,9 @@ def make(make_spool: Callable[..., Spool], root: Path) -> Iterator[Callable[...,
 
 def containers() -> str:
     """The names of Podman's containers, running or not."""
-    return subprocess.run(["podman", "ps", "--all", "--format={{.Names}}"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        ["podman", "ps", "--all", "--format={{.Names}}"], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def leaves(agent: str) -> list[str]:
@@ -97,7 +99,9 @@ def mounts(folder: Path) -> list[str]:
 def test_what_a_task_sees_and_leaves(box: Prepared, make: Callable[..., Spool]) -> None:
     spool = make(env={"OF_THE_AGENT": "1"})
     spool.template(
-        container=box.container({"FROM_TASK": "a 'b'"}), env={"FROM_TASK": "on the host"}, outputs=[{"path": "o", "optional": True}]
+        container=box.container({"FROM_TASK": "a 'b'"}),
+        env={"FROM_TASK": "on the host"},
+        outputs=[{"path": "o", "optional": True}],
     )
     (spool.root / "data").write_text("reads")
     script = """printf "[%s]" "$FROM_IMAGE" "$FROM_TASK" "${OF_THE_AGENT-none}" "$PACKHORSE_TASK" "$PACKHORSE_MEMORY_MB"
@@ -114,7 +118,9 @@ def test_what_a_task_sees_and_leaves(box: Prepared, make: Callable[..., Spool]) 
     assert (ends[1]["exit"], status.st_uid, status.st_gid) == (0, os.getuid(), os.getgid())
     assert (ends[2]["exit"], spool.output(2).decode()) == (7, "".join(f"[{word}]" for word in ODD))
     assert ends[3]["sig"] == signal.SIGSEGV
-    assert (ends[4]["exit"], ends[4]["result"], ends[4]["progress"]) == (0, {"growth": 1}, 1) and not (spool.root / "kept").exists()
+    assert (ends[4]["exit"], ends[4]["result"], ends[4]["progress"]) == (0, {"growth": 1}, 1) and not (
+        spool.root / "kept"
+    ).exists()
     assert ends[5]["exit"] not in (0, None) and "o such file" in ends[5]["tail"]
 
 
@@ -125,11 +131,16 @@ def test_memory(box: Prepared, make: Callable[..., Spool], limits: str) -> None:
     spool.template(container=box.container(), memory_mb=150)
     hog = "dd if=/dev/zero of=/dev/null bs={}M count=1; {}"
     if limits:
-        end = spool.run(spool.sh("dd if=/dev/zero bs=40M | tail -c 400000000 | sleep 30", walltime_s=20), PACKHORSE_LIMITS=limits)[1]
+        end = spool.run(
+            spool.sh("dd if=/dev/zero bs=40M | tail -c 400000000 | sleep 30", walltime_s=20), PACKHORSE_LIMITS=limits
+        )[1]
         assert end["why"] == "memory"
         return
     ends = spool.run(
-        spool.sh(hog.format(70, "sleep 0.3")), spool.sh(hog.format(400, "exit 0")), spool.sh(hog.format(400, "sleep 60")), timeout=30
+        spool.sh(hog.format(70, "sleep 0.3")),
+        spool.sh(hog.format(400, "exit 0")),
+        spool.sh(hog.format(400, "sleep 60")),
+        timeout=30,
     )
     if spool.records("agent")[0]["limits"] == "sampled":
         pytest.skip("no memory cgroup that we may divide")
@@ -141,7 +152,9 @@ def test_memory(box: Prepared, make: Callable[..., Spool], limits: str) -> None:
 def test_usage_is_the_containers(box: Prepared, make: Callable[..., Spool]) -> None:
     spool = make()
     spool.template(container=box.container())
-    end = spool.run(spool.sh("dd if=/dev/zero of=big bs=1M count=30; i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; rm big"))[1]
+    end = spool.run(
+        spool.sh("dd if=/dev/zero of=big bs=1M count=30; i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; rm big")
+    )[1]
     assert end["exit"] == 0 and end["wr"] >= 30 << 20 and 0.2 < end["cpu"] < 2 * end["wall"]
 
 
@@ -183,7 +196,9 @@ def test_who_is_killed_leaves_nothing(box: Prepared, make: Callable[..., Spool],
 def test_a_shell_serves_many_tasks_in_one_container(podman: Prepared, make: Callable[..., Spool], mark: str) -> None:
     before = podman.count("run")
     spool = make()
-    spool.template("s", session="shell", start=["/bin/sh"], container=podman.container({"MARK": mark}, shell=True, stdin=True))
+    spool.template(
+        "s", session="shell", start=["/bin/sh"], container=podman.container({"MARK": mark}, shell=True, stdin=True)
+    )
     ends = spool.run(
         *[spool.sh(f"echo {number} $PACKHORSE_TASK; echo e >&2; exit {number % 3}", t="s") for number in range(1, 41)],
         spool.sh("setsid sleep 1001 >/dev/null 2>&1 & echo left", t="s"),
@@ -191,7 +206,10 @@ def test_a_shell_serves_many_tasks_in_one_container(podman: Prepared, make: Call
         spool.sh("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; dd if=/dev/zero of=f bs=1M count=3; ls", t="s"),
     )
     assert podman.count("run") - before == 1
-    assert all(spool.output(task) == f"{task} {task}\n".encode() and spool.output(task, "err") == b"e\n" for task in range(1, 41))
+    assert all(
+        spool.output(task) == f"{task} {task}\n".encode() and spool.output(task, "err") == b"e\n"
+        for task in range(1, 41)
+    )
     assert [ends[task]["exit"] for task in range(1, 41)] == [task % 3 for task in range(1, 41)]
     assert spool.output(42) == b"0\n", "what the task before left behind has been ended"
     assert (ends[42]["sig"], ends[43]["exit"], spool.output(43)) == (9, 0, b"f\n")
@@ -201,10 +219,15 @@ def test_a_shell_serves_many_tasks_in_one_container(podman: Prepared, make: Call
 
 def test_a_session_that_is_killed_starts_again(box: Prepared, make: Callable[..., Spool], mark: str) -> None:
     spool = make()
-    spool.template("s", session="shell", start=["/bin/sh"], container=box.container({"MARK": mark}, shell=True, stdin=True))
+    spool.template(
+        "s", session="shell", start=["/bin/sh"], container=box.container({"MARK": mark}, shell=True, stdin=True)
+    )
     hog = "dd if=/dev/zero of=/dev/null bs=400M count=1; true"
     ends = spool.run(
-        spool.sh("sleep 1001", t="s", walltime_s=0.7), spool.sh("echo again", t="s"), spool.sh(hog, t="s"), spool.sh("echo more", t="s")
+        spool.sh("sleep 1001", t="s", walltime_s=0.7),
+        spool.sh("echo again", t="s"),
+        spool.sh(hog, t="s"),
+        spool.sh("echo more", t="s"),
     )
     assert (ends[1]["why"], ends[2]["exit"], ends[4]["exit"]) == ("walltime", 0, 0)
     assert (spool.output(2), spool.output(4)) == (b"again\n", b"more\n")
@@ -238,13 +261,22 @@ def test_steps_each_have_their_container(podman: Prepared, squashfs: Prepared, m
     assert end["exit"] == 3 and "why" not in end
 
 
-def test_a_mount_is_kept_over_tasks_and_gone_at_the_end(squashfs: Prepared, make: Callable[..., Spool], mark: str) -> None:
+def test_a_mount_is_kept_over_tasks_and_gone_at_the_end(
+    squashfs: Prepared, make: Callable[..., Spool], mark: str
+) -> None:
     spool = make(linger_s=2.0)
     spool.template(container=squashfs.container(), walltime_s=0.5)
-    spool.block(*[spool.sh("readlink /proc/self/root; sleep 0.1; exit 0", walltime_s=60) for _ in range(3)], spool.sh("sleep 1001"))
+    spool.block(
+        *[spool.sh("readlink /proc/self/root; sleep 0.1; exit 0", walltime_s=60) for _ in range(3)],
+        spool.sh("sleep 1001"),
+    )
     agent = spool.start()
     wait_for(lambda: len(spool.ends()) == 3)
-    servers = [pid for pid in processes_with("image.sqfs") if str(squashfs.image.folder) in Path(f"/proc/{pid}/cmdline").read_text()]
+    servers = [
+        pid
+        for pid in processes_with("image.sqfs")
+        if str(squashfs.image.folder) in Path(f"/proc/{pid}/cmdline").read_text()
+    ]
     assert len(servers) == 1 and len(mounts(spool.root)) == 1
     wait_for(lambda: len(spool.ends()) == 4)
     spool.block(spool.sh("echo after", walltime_s=60))
@@ -267,14 +299,23 @@ def test_mounts_go_with_who_is_killed(squashfs: Prepared, make: Callable[..., Sp
     wait_for(lambda: not mounts(spool.root) and not processes_with(mark))
 
 
-def test_an_image_is_made_ready_once_for_all_slots_and_agents(podman: Prepared, make_spool: Callable[..., Spool], root: Path) -> None:
+def test_an_image_is_made_ready_once_for_all_slots_and_agents(
+    podman: Prepared, make_spool: Callable[..., Spool], root: Path
+) -> None:
     """The image comes from an archive, under a name of its own; two agents with two slots each want it at once."""
     name, archive, calls = "localhost/packhorse-test:attach", root / "archive.tar", root / "attach.calls"
-    subprocess.run(["podman", "save", "--quiet", f"--output={archive}", podman.runtime.prepared(podman.image)], check=True)
+    subprocess.run(
+        ["podman", "save", "--quiet", f"--output={archive}", podman.runtime.prepared(podman.image)], check=True
+    )
     subprocess.run(["podman", "image", "rm", "--force", "--ignore", name], check=True, capture_output=True)
-    load = f"sleep 0.3 && podman load --quiet --input={archive} && podman tag {podman.runtime.prepared(podman.image)} {name}"
+    load = (
+        f"sleep 0.3 && podman load --quiet --input={archive} && podman tag {podman.runtime.prepared(podman.image)}"
+        f" {name}"
+    )
     counted = counting("sh", calls)
-    container = podman.container(attach={"ready": ["podman", "image", "exists", name], "run": [[counted, "-c", load]], "mount": None})
+    container = podman.container(
+        attach={"ready": ["podman", "image", "exists", name], "run": [[counted, "-c", load]], "mount": None}
+    )
     container["head"] = [name if word == podman.runtime.prepared(podman.image) else word for word in container["head"]]
     spool = make_spool(root / "attach")
     spool.template(container=container, walltime_s=5.0)
@@ -291,16 +332,22 @@ def test_an_image_is_made_ready_once_for_all_slots_and_agents(podman: Prepared, 
 def test_an_image_that_cannot_be_made_ready(squashfs: Prepared, make: Callable[..., Spool]) -> None:
     spool = make()
     spool.template()
-    failing = squashfs.container(attach={"ready": ["false"], "run": [["true"], ["sh", "-c", "echo no space >&2; exit 3"], ["touch", "no"]]})
+    failing = squashfs.container(
+        attach={"ready": ["false"], "run": [["true"], ["sh", "-c", "echo no space >&2; exit 3"], ["touch", "no"]]}
+    )
     missing = squashfs.container(attach={"ready": None, "run": [["/no/such/program"]]})
     unmounted = squashfs.container(attach={"mount": ["squashfuse", "-f", "/no/such/file", str(squashfs.image.mounted)]})
-    ends = spool.run(*[spool.task("true", container=container) for container in (failing, missing, unmounted)], spool.sh("echo fine"))
+    ends = spool.run(
+        *[spool.task("true", container=container) for container in (failing, missing, unmounted)], spool.sh("echo fine")
+    )
     assert [ends[task]["why"] for task in (1, 2, 3)] == ["image"] * 3, ends
     assert "exited with 3. no space" in ends[1]["msg"] and "/no/such/program: no such program" in ends[2]["msg"]
     assert "squashfuse" in ends[3]["msg"] and ends[4]["exit"] == 0
 
 
-def test_a_task_that_is_canceled_while_its_image_is_made_ready(squashfs: Prepared, make: Callable[..., Spool], mark: str) -> None:
+def test_a_task_that_is_canceled_while_its_image_is_made_ready(
+    squashfs: Prepared, make: Callable[..., Spool], mark: str
+) -> None:
     """And one that waits for it in another slot."""
     number = str(300_000_000 + os.getpid())
     container = squashfs.container(attach={"ready": ["false"], "run": [["sleep", number]]}) | {"image": "sha256:slow"}
@@ -311,7 +358,9 @@ def test_a_task_that_is_canceled_while_its_image_is_made_ready(squashfs: Prepare
     wait_for(lambda: len(processes_with(f"sleep\0{number}")) == 1 and len(running_slots(agent)) == 2)
     spool.control(cancel=[[1, 1], [2, 1]])
     assert agent.wait(30) == 0
-    assert [end["why"] for end in spool.ends().values()] == ["canceled"] * 2 and spool.output(1) == spool.output(2) == b""
+    assert [end["why"] for end in spool.ends().values()] == ["canceled"] * 2 and spool.output(1) == spool.output(
+        2
+    ) == b""
     assert not processes_with(mark)
 
 
@@ -334,7 +383,9 @@ def test_the_least_recently_used_mounts_leave(squashfs: Prepared, make: Callable
 
 def test_walltime_does_not_count_making_ready(squashfs: Prepared, make: Callable[..., Spool]) -> None:
     spool = make()
-    slow = squashfs.container() | {"attach": squashfs.container()["attach"] | {"ready": ["false"], "run": [["sleep", "2.5"]]}}
+    slow = squashfs.container() | {
+        "attach": squashfs.container()["attach"] | {"ready": ["false"], "run": [["sleep", "2.5"]]}
+    }
     slow["attach"]["mount"] = ["squashfuse", "-f", f"{squashfs.image.folder}/image.sqfs", slow["tokens"]["mounted"]]
     spool.template(container=slow, walltime_s=2.0)
     end = spool.run(spool.sh("echo done"))[1]

@@ -75,7 +75,11 @@ def test_steps_in_order(folder: Folder, tmp_path: Path) -> None:
     (folder.path / "auth.json").write_text("{}")
     tmp, grown = tmp_path / "site tmp", tmp_path / "grown"
     steps = [
-        {"argv": ["sh", "-c", 'echo "$X $TMPDIR"; pwd; touch "$TMPDIR/f" seen; test -e auth.json'], "what": "first", "env": {"X": "it's"}},
+        {
+            "argv": ["sh", "-c", 'echo "$X $TMPDIR"; pwd; touch "$TMPDIR/f" seen; test -e auth.json'],
+            "what": "first",
+            "env": {"X": "it's"},
+        },
         ["sh", "-c", f"mkdir {grown}; head -c 300000 /dev/zero > {grown}/f; sleep 2.5; echo oops >&2"],
     ]
     end = folder.run(*steps, watch=str(grown), tmp=str(tmp), timeout_s=60)
@@ -89,7 +93,9 @@ def test_steps_in_order(folder: Folder, tmp_path: Path) -> None:
 
 
 def test_the_first_failure_is_the_end(folder: Folder) -> None:
-    end = folder.run(["sh", "-c", "echo before"], ["sh", "-c", "seq 2000; echo 'manifest unknown' >&2; exit 3"], ["touch", "never"])
+    end = folder.run(
+        ["sh", "-c", "echo before"], ["sh", "-c", "seq 2000; echo 'manifest unknown' >&2; exit 3"], ["touch", "never"]
+    )
     assert (end["i"], end["exit"], end.get("why")) == (1, 3, None)
     assert len(end["tail"]) <= 2048 and end["tail"].endswith("2000\nmanifest unknown\n") and "before" not in end["tail"]
     assert not (folder.path / "never").exists()
@@ -117,7 +123,9 @@ def test_a_second_start_changes_nothing(folder: Folder) -> None:
 def test_it_survives_who_started_it(folder: Folder) -> None:
     """Its session, its terminal and its pipes, as with ssh."""
     folder.ask(["sh", "-c", "echo $$ > pid; while [ ! -e go ]; do sleep 0.05; done"])
-    starter = subprocess.Popen(["sh", "-c", '"$@"; sleep 1000', "sh", *folder.command], stdout=subprocess.PIPE, start_new_session=True)
+    starter = subprocess.Popen(
+        ["sh", "-c", '"$@"; sleep 1000', "sh", *folder.command], stdout=subprocess.PIPE, start_new_session=True
+    )
     pid = folder.wait_for_pid("pid")
     os.killpg(starter.pid, signal.SIGHUP)
     os.killpg(starter.pid, signal.SIGKILL)
@@ -129,7 +137,10 @@ def test_it_survives_who_started_it(folder: Folder) -> None:
 
 def test_stop(folder: Folder, tmp_path: Path) -> None:
     (folder.path / "auth.json").write_text("{}")
-    folder.ask(["sh", "-c", "setsid sh -c 'trap \"\" TERM; echo $$ > pid; while :; do sleep 1; done' & wait"], ["touch", "never"])
+    folder.ask(
+        ["sh", "-c", "setsid sh -c 'trap \"\" TERM; echo $$ > pid; while :; do sleep 1; done' & wait"],
+        ["touch", "never"],
+    )
     folder.start()
     pid = folder.wait_for_pid("pid")
     (folder.path / "stop").touch()
@@ -171,7 +182,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 2 MiB."""
     disk = tmp_path / "small"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], stderr=subprocess.DEVNULL).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], stderr=subprocess.DEVNULL
+    ).returncode:
         pytest.skip("mounting a tmpfs is not allowed here")
     yield disk
     subprocess.run(["umount", "-l", str(disk)], check=True)
@@ -181,7 +194,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_named(folder: Folder, small_disk: Path, quiet: bool) -> None:
     """By what is left there, or by what the program says, which may have tidied up."""
     script = f"head -c 3000000 /dev/zero > {small_disk}/image.partial{' 2>/dev/null' if quiet else ''} && exit 0; "
-    end = folder.run(["sh", "-c", script + ("exit 1" if quiet else f"rm {small_disk}/*; exit 1")], watch=f"{small_disk}/image.partial")
+    end = folder.run(
+        ["sh", "-c", script + ("exit 1" if quiet else f"rm {small_disk}/*; exit 1")],
+        watch=f"{small_disk}/image.partial",
+    )
     assert (end["why"], end["exit"]) == ("disk", 1)
     assert (end["free"] < 1 << 20) is quiet
 

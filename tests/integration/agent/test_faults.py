@@ -53,7 +53,9 @@ def test_killed_slot_loses_only_its_task(spool: Spool, mark: str) -> None:
     spool.block(spool.sh("echo before; setsid sleep 91 & sleep 92"), *[spool.task("/bin/true") for _ in range(20)])
     agent = spool.start()
     wait_for(lambda: started(spool, 1) and len(spool.ends()) == 20 and spool.output(1) == b"before\n")
-    slot = wait_for(lambda: [pid for pid in running_slots(agent) if any(b"sleep" in command for command in child_commands(pid))])[0]
+    slot = wait_for(
+        lambda: [pid for pid in running_slots(agent) if any(b"sleep" in command for command in child_commands(pid))]
+    )[0]
     spool.block(*[spool.task("/bin/true") for _ in range(20)])
     os.kill(slot, signal.SIGKILL)
     assert agent.wait(20) == 0
@@ -74,11 +76,15 @@ def test_killed_task_is_its_own_signal(spool: Spool) -> None:
 def test_cancel_running_queued_prefetched_and_future(make_spool: Callable[..., Spool], mark: str) -> None:
     spool = make_spool(linger_s=1.0)
     spool.template()
-    spool.block(*[spool.task("/bin/true") for _ in range(30)])  # so that the template counts as short, and is prefetched
+    spool.block(
+        *[spool.task("/bin/true") for _ in range(30)]
+    )  # so that the template counts as short, and is prefetched
     spool.block(*[spool.sh("echo x; sleep 30") for _ in range(10)])
     spool.control(cancel=[[41, 1], [41, 2]])
     agent = spool.start()
-    ran = wait_for(lambda: [found for found in [[r["id"] for r in spool.records("start") if r["id"] > 30]] if len(found) == 2])[0]
+    ran = wait_for(
+        lambda: [found for found in [[r["id"] for r in spool.records("start") if r["id"] > 30]] if len(found) == 2]
+    )[0]
     spool.control(cancel=[[task, 1] for task in range(31, 41)])
     wait_for(lambda: len(spool.ends()) == 40, timeout=5, what="cancel within seconds")
     spool.block(spool.sh("echo never"), spool.task("/bin/true"))
@@ -91,7 +97,11 @@ def test_cancel_running_queued_prefetched_and_future(make_spool: Callable[..., S
 def test_sigterm_gives_back_and_drains(make_spool: Callable[..., Spool]) -> None:
     spool = make_spool(grace_s=3.0, kill_grace_s=1.0)
     spool.template()
-    spool.block(spool.sh("sleep 1; echo done"), spool.sh("trap '' TERM; sleep 60; sleep 61"), *[spool.task("/bin/true") for _ in range(10)])
+    spool.block(
+        spool.sh("sleep 1; echo done"),
+        spool.sh("trap '' TERM; sleep 60; sleep 61"),
+        *[spool.task("/bin/true") for _ in range(10)],
+    )
     spool.block(spool.task("/bin/true"))
     agent = spool.start()
     wait_for(lambda: started(spool, 1, 2))
@@ -99,7 +109,9 @@ def test_sigterm_gives_back_and_drains(make_spool: Callable[..., Spool]) -> None
     assert agent.wait(6) == 0
     ends = spool.ends()
     assert sorted(ends) == [1, 2] and ends[1]["exit"] == 0 and ends[2]["why"] == "drained"
-    assert sorted(key for record in spool.records("back") for key in record["tasks"]) == [[task, 1] for task in range(3, 13)]
+    assert sorted(key for record in spool.records("back") for key in record["tasks"]) == [
+        [task, 1] for task in range(3, 13)
+    ]
     assert spool.records()[-1]["why"] == "signal" and len(list((spool.root / "bundle").iterdir())) == 1
 
 
@@ -115,7 +127,9 @@ def test_second_sigterm_is_quick(spool: Spool) -> None:
 
 
 def test_a_program_that_is_terminated_just_before_its_job_is_was_ended_with_it(spool: Spool) -> None:
-    """Batch systems signal the programs of a job in no order: an srun of the task's may fail before the agent hears anything."""
+    """Batch systems signal the programs of a job in no order: an srun of the task's may fail before the agent hears
+    anything.
+    """
     spool.block(spool.sh("echo $$; exec sleep 60"))
     agent = spool.start()
     wait_for(lambda: started(spool, 1) and pids_in(spool, 1))
@@ -185,7 +199,10 @@ def test_2000_tasks(spool: Spool) -> None:
 
 def test_output_of_short_tasks_never_mixes(spool: Spool) -> None:
     ends = spool.run(*[spool.sh(f"echo {task}; echo e{task} >&2; exit {task % 3}") for task in range(1, 201)])
-    assert all(spool.output(task) == f"{task}\n".encode() and spool.output(task, "err") == f"e{task}\n".encode() for task in ends)
+    assert all(
+        spool.output(task) == f"{task}\n".encode() and spool.output(task, "err") == f"e{task}\n".encode()
+        for task in ends
+    )
     assert [ends[task]["exit"] for task in range(1, 201)] == [task % 3 for task in range(1, 201)]
 
 
@@ -200,7 +217,9 @@ def test_logs_can_be_followed(spool: Spool) -> None:
 
 def test_a_long_task_holds_no_prefetched_task(spool: Spool) -> None:
     """A template that was quick until now turns slow: what waited behind it runs elsewhere."""
-    spool.block(*[spool.task("/bin/true") for _ in range(40)], spool.sh("sleep 3"), *[spool.sh("sleep 0.01") for _ in range(20)])
+    spool.block(
+        *[spool.task("/bin/true") for _ in range(40)], spool.sh("sleep 3"), *[spool.sh("sleep 0.01") for _ in range(20)]
+    )
     agent = spool.start()
     wait_for(lambda: len(spool.ends()) == 60, timeout=2.5)
     assert agent.wait(10) == 0 and spool.ends()[41]["exit"] == 0
@@ -211,21 +230,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 1 MiB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], stderr=subprocess.DEVNULL).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], stderr=subprocess.DEVNULL
+    ).returncode:
         pytest.skip("mounting a tmpfs is not allowed here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("script", [":", "echo some output; echo more >&2"])
-def test_full_disk_loses_nothing(make_spool: Callable[..., Spool], small_disk: Path, tmp_path: Path, script: str) -> None:
+def test_full_disk_loses_nothing(
+    make_spool: Callable[..., Spool], small_disk: Path, tmp_path: Path, script: str
+) -> None:
     spool = make_spool(root=small_disk / "spool", scratch=str(tmp_path / "scratch"), linger_s=1.0)
     spool.template()
     spool.block(*[spool.sh(f"echo {number}; {script}" if script != ":" else ":") for number in range(1, 41)])
     spool.block(spool.sh(":"))
     filler = small_disk / "filler"
     spool.block(
-        spool.sh(f"head -c 2000000 /dev/zero > {filler} 2>/dev/null; sleep 0.3"), *[spool.sh("echo " + "y" * 3000) for _ in range(40)]
+        spool.sh(f"head -c 2000000 /dev/zero > {filler} 2>/dev/null; sleep 0.3"),
+        *[spool.sh("echo " + "y" * 3000) for _ in range(40)],
     )
     agent = spool.start()
     wait_for(lambda: filler.exists() and filler.stat().st_size > 100000)

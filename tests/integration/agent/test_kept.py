@@ -15,7 +15,10 @@ def test_a_second_attempt_finds_what_the_first_left_and_success_clears_it(make_s
     source = spool.root / "reads.fq"
     source.write_text("reads")
     fields = {"work": str(kept), "progress": "^Completed step", "inputs": [{"path": "reads.fq", "source": str(source)}]}
-    script = "cat reads.fq; echo 'Completed step a' >&2; test -e first || { touch first; exit 1; }; cat first; echo x > result"
+    script = (
+        "cat reads.fq; echo 'Completed step a' >&2; test -e first || { touch first; exit 1; }; cat first; echo x >"
+        " result"
+    )
     spool.template("r", outputs=[{"path": "result", "optional": False}])
     first = spool.sh(script, t="r", **fields)
     again = first | {"n": 2}
@@ -40,7 +43,10 @@ def test_a_pattern_that_is_none_counts_nothing(spool: Spool) -> None:
 def test_a_program_that_fails_while_its_job_is_ended_was_ended_with_it(spool: Spool) -> None:
     """As the ranks of a task do, which Slurm signals by itself."""
     flag = spool.root / "out" / "flag"
-    spool.block(spool.sh(f"while [ ! -e {flag} ]; do sleep 0.05; done; exit 143"), spool.sh(f"while [ ! -e {flag} ]; do sleep 0.05; done"))
+    spool.block(
+        spool.sh(f"while [ ! -e {flag} ]; do sleep 0.05; done; exit 143"),
+        spool.sh(f"while [ ! -e {flag} ]; do sleep 0.05; done"),
+    )
     agent = spool.start()
     wait_for(lambda: len(spool.records("start")) == 2, what="two running tasks")
     agent.send_signal(signal.SIGTERM)
@@ -54,15 +60,21 @@ def test_a_program_that_fails_while_its_job_is_ended_was_ended_with_it(spool: Sp
 
 
 def test_whatever_an_attempt_left_in_the_place_of_its_inputs(make_spool: Callable[..., Spool]) -> None:
-    """Links to somewhere are not written through, closed folders are opened, another link is in the place of the work folder."""
+    """Links to somewhere are not written through, closed folders are opened, another link is in the place of the work
+    folder.
+    """
     spool = make_spool(cores=1)
     spool.template()
     kept, precious = spool.root / "out" / "1.work", spool.root / "precious"
     precious.write_text("of somebody else")
     (spool.root / "reads").write_text("reads")
     inputs = [{"path": "conf", "content": "k=21"}, {"path": "reads", "source": str(spool.root / "reads")}]
-    first = spool.sh(f"rm conf reads; ln -s {precious} conf; echo mine > reads; chmod 0 .; exit 1", work=str(kept), inputs=inputs)
-    second = spool.sh(f"cat conf reads; rm -rf {kept}; ln -s {spool.root} {kept}; exit 1", work=str(kept), inputs=inputs)
+    first = spool.sh(
+        f"rm conf reads; ln -s {precious} conf; echo mine > reads; chmod 0 .; exit 1", work=str(kept), inputs=inputs
+    )
+    second = spool.sh(
+        f"cat conf reads; rm -rf {kept}; ln -s {spool.root} {kept}; exit 1", work=str(kept), inputs=inputs
+    )
     third = spool.sh("cat conf reads; pwd", work=str(kept), inputs=inputs)
     ends = spool.run(first, second, third)
     assert [ends[task]["exit"] for task in (1, 2, 3)] == [1, 1, 0]

@@ -50,14 +50,21 @@ def check(spool: Spool, task: int, end: dict[str, Any]) -> None:
     out = spool.root / "out" / str(task)
     assert sorted(os.listdir(out)) == ["latest", "more", "run1"]
     assert (out / "latest").readlink() == Path("run1") and (out / "run1/m").readlink() == Path("../more/m")
-    assert [(out / "run1" / name).read_text() for name in ("f", "reads.bam", "in", "m")] == ["1\n", "bam\n", "reads", "m\n"]
+    assert [(out / "run1" / name).read_text() for name in ("f", "reads.bam", "in", "m")] == [
+        "1\n",
+        "bam\n",
+        "reads",
+        "m\n",
+    ]
     assert not (out / "run1/reads.bam").is_symlink() and not (out / "run1/in").is_symlink()
     assert [stat.S_IMODE((out / "run1" / name).stat().st_mode) for name in (".", "deep")] == [0o555, 0o500]
     assert os.listdir(os.fsencode(out / "more")) in ([b"m", b"caf\xe9"], [b"caf\xe9", b"m"])
 
 
 @pytest.fixture(params=["root", "user"])
-def ours(request: pytest.FixtureRequest, make_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch) -> Iterator[Spool]:
+def ours(
+    request: pytest.FixtureRequest, make_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Spool]:
     """A spool whose agents run as root, or as an ordinary user."""
     folder = Path(tempfile.mkdtemp(prefix="packhorse-outputs-"))
     folder.chmod(0o755)
@@ -108,7 +115,11 @@ def test_what_an_attempt_left_in_a_kept_work_folder_stays_when_its_outputs_are_r
     kept = ours.root / "out" / "1.work"
     ours.template(outputs=declared(["a", "b"]))
     end = ours.run(
-        ours.sh("echo 1 > a; mkdir b; chmod 0 b; ln -s /etc b2; mkfifo c", work=str(kept), outputs=declared(["a", "b", "c", "b2"]))
+        ours.sh(
+            "echo 1 > a; mkdir b; chmod 0 b; ln -s /etc b2; mkfifo c",
+            work=str(kept),
+            outputs=declared(["a", "b", "c", "b2"]),
+        )
     )[1]
     assert end["why"] == "outputs" and "c is a named pipe" in end["msg"] and "b2 leads out" in end["msg"]
     assert sorted(os.listdir(kept)) == ["a", "b", "b2", "c"] and stat.S_IMODE((kept / "b").stat().st_mode) == 0
@@ -123,12 +134,21 @@ def test_in_a_container(kind: str, make: Callable[..., Spool], request: pytest.F
     (spool.root / "reads").write_text("reads")
     reads = [{"path": "in", "source": str(spool.root / "reads")}]
     spool.template(container=box.container(), outputs=declared(WANTED))
-    spool.template("s", session="shell", start=["/bin/sh"], container=box.container(shell=True, stdin=True), outputs=declared(WANTED))
+    spool.template(
+        "s",
+        session="shell",
+        start=["/bin/sh"],
+        container=box.container(shell=True, stdin=True),
+        outputs=declared(WANTED),
+    )
     theirs = "mkdir o; echo x > o/f; mkdir left; touch left/f; chmod 700 o left; chown -R 1234:1234 o left"
     ends = spool.run(
         spool.sh(IN_BOX + SCRIPT, inputs=reads),
         spool.sh(IN_BOX + SCRIPT, t="s", inputs=reads),
-        spool.sh(IN_BOX + theirs if kind == "podman" and os.getuid() == 0 else "mkdir o; echo x > o/f", outputs=declared(["o"])),
+        spool.sh(
+            IN_BOX + theirs if kind == "podman" and os.getuid() == 0 else "mkdir o; echo x > o/f",
+            outputs=declared(["o"]),
+        ),
         spool.sh(
             IN_BOX + "mkdir -p root/data/out; echo y > root/data/y; ln -s /data/y root/data/out/l",
             root="root",
@@ -138,5 +158,8 @@ def test_in_a_container(kind: str, make: Callable[..., Spool], request: pytest.F
     check(spool, 1, ends[1])
     check(spool, 2, ends[2])
     assert ends[3]["files"] == [{"path": "o", "size": 2}] and (spool.root / "out/3/o/f").read_text() == "x\n"
-    assert ends[4]["files"] == [{"path": "/data/out", "size": 2}] and (spool.root / "out/4/data/out/l").read_text() == "y\n"
+    assert (
+        ends[4]["files"] == [{"path": "/data/out", "size": 2}]
+        and (spool.root / "out/4/data/out/l").read_text() == "y\n"
+    )
     assert os.listdir(spool.root / "work") == []

@@ -53,7 +53,9 @@ def test_one_process_serves_all(worker: Spool) -> None:
 
 
 def test_results_failures_and_usage(worker: Spool) -> None:
-    ends = worker.run(ask(worker, "double", "2.5", result="json"), ask(worker, "fail"), ask(worker, "burn"), ask(worker, "hello"))
+    ends = worker.run(
+        ask(worker, "double", "2.5", result="json"), ask(worker, "fail"), ask(worker, "burn"), ask(worker, "hello")
+    )
     assert ends[1]["result"] == {"double": 5.0}
     assert ends[2]["exit"] == 3 and ends[2]["tail"] == "it failed\n" and "why" not in ends[2]
     assert worker.output(2, "err") == b"it failed\n" and worker.output(3, "err") == b""
@@ -72,7 +74,15 @@ def test_answers_are_judged_as_what_a_program_prints(worker: Spool) -> None:
     )
     told = [(ends[number].get("why"), ends[number].get("msg") or "") for number in range(1, 8)]
     assert [why for why, _ in told] == ["result", "result", "result", "result", None, "inputs", None]
-    words = ["$.growth is Infinity, which JSON does not have", "$.name holds a lone surrogate", "not UTF-8", "NUL character", "", "caf", ""]
+    words = [
+        "$.growth is Infinity, which JSON does not have",
+        "$.name holds a lone surrogate",
+        "not UTF-8",
+        "NUL character",
+        "",
+        "caf",
+        "",
+    ]
     assert all(word in said for (_, said), word in zip(told, words, strict=True)), told
     assert ends[7]["result"] == {"double": 2.0}
 
@@ -94,13 +104,18 @@ def test_walltime_of_a_request(worker: Spool, mark: str) -> None:
 @pytest.mark.parametrize("limits", ["", "sampled"])
 def test_memory_of_a_request(worker: Spool, limits: str) -> None:
     ends = worker.run(
-        ask(worker, "hello", memory_mb=120), ask(worker, "hog", memory_mb=120), ask(worker, "hello", memory_mb=120), PACKHORSE_LIMITS=limits
+        ask(worker, "hello", memory_mb=120),
+        ask(worker, "hog", memory_mb=120),
+        ask(worker, "hello", memory_mb=120),
+        PACKHORSE_LIMITS=limits,
     )
     assert [ends[task].get("why") for task in (1, 2, 3)] == [None, "memory", None]
 
 
 def test_workers_and_plain_tasks_mix(worker: Spool) -> None:
-    ends = worker.run(*[ask(worker, "hello") if number % 3 else worker.task("/bin/echo", "plain", t="plain") for number in range(30)])
+    ends = worker.run(
+        *[ask(worker, "hello") if number % 3 else worker.task("/bin/echo", "plain", t="plain") for number in range(30)]
+    )
     assert all(end["exit"] == 0 for end in ends.values()) and worker.output(1) == b"plain\n"
 
 
@@ -135,7 +150,10 @@ def test_shell_runs_commands_verbatim(shell: Spool) -> None:
 
 def test_shell_is_killed_and_started_again(shell: Spool, mark: str) -> None:
     ends = shell.run(
-        shell.sh("sleep 40", walltime_s=0.4), shell.sh("setsid sleep 41 & echo $!"), shell.sh("kill -9 $PPID"), shell.sh("exit 0")
+        shell.sh("sleep 40", walltime_s=0.4),
+        shell.sh("setsid sleep 41 & echo $!"),
+        shell.sh("kill -9 $PPID"),
+        shell.sh("exit 0"),
     )
     assert ends[1]["why"] == "walltime" and ends[2]["exit"] == 0 and ends[4]["exit"] == 0
     assert ends[3].get("why") in ("worker", None)

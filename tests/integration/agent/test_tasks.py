@@ -17,7 +17,10 @@ from .agent_spool import Spool
 
 def test_exit_code_signal_and_output(spool: Spool) -> None:
     ends = spool.run(
-        spool.sh("echo hello; echo oops >&2; exit 3"), spool.sh("kill -9 $$"), spool.task("/bin/true"), spool.sh("printf '\\377\\000x'")
+        spool.sh("echo hello; echo oops >&2; exit 3"),
+        spool.sh("kill -9 $$"),
+        spool.task("/bin/true"),
+        spool.sh("printf '\\377\\000x'"),
     )
     assert ends[1]["exit"] == 3 and ends[1]["tail"] == "oops\n" and "why" not in ends[1]
     assert spool.output(1) == b"hello\n" and spool.output(1, "err") == b"oops\n"
@@ -50,15 +53,34 @@ def test_only_tasks_that_start_ranks_see_the_job_that_they_are_in(make_spool: Ca
     spool = make_spool(environment=Composer(passes=("LMOD_*",)).for_agents(), env={"SITE": "s"})
     spool.template()
     spool.template("ranks", launches=True, env={"OMP_NUM_THREADS": "2"})
-    job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "ENVIRONMENT": "BATCH", "CUDA_VISIBLE_DEVICES": "1", "LMOD_CMD": "l"}
-    step = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1", "PMI_RANK": "1", "PMIX_RANK": "1", "PACKHORSE_TOKEN": "t", "PACKHORSE_TASK": "9"}
+    job = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_NTASKS": "2",
+        "ENVIRONMENT": "BATCH",
+        "CUDA_VISIBLE_DEVICES": "1",
+        "LMOD_CMD": "l",
+    }
+    step = {
+        "SLURM_STEP_ID": "0",
+        "SLURM_PROCID": "1",
+        "PMI_RANK": "1",
+        "PMIX_RANK": "1",
+        "PACKHORSE_TOKEN": "t",
+        "PACKHORSE_TASK": "9",
+    }
     spool.run(spool.sh("env"), spool.sh("env", t="ranks"), spool.sh("env", launches=True), **job, **step)
     seen = [dict(line.split("=", 1) for line in spool.output(number).decode().splitlines()) for number in (1, 2, 3)]
     for found in seen:
-        assert not (step.keys() | {"ENVIRONMENT"}) & found.keys() - {"PACKHORSE_TASK"} and found["PACKHORSE_TASK"] != "9"
+        assert (
+            not (step.keys() | {"ENVIRONMENT"}) & found.keys() - {"PACKHORSE_TASK"} and found["PACKHORSE_TASK"] != "9"
+        )
         assert (found["CUDA_VISIBLE_DEVICES"], found["LMOD_CMD"], found["SITE"]) == ("1", "l", "s")
     assert [found.get("SLURM_JOB_ID") for found in seen] == [None, "7", "7"]
-    assert [found.get("OMP_NUM_THREADS") for found in seen] == [os.environ.get("OMP_NUM_THREADS"), "2", os.environ.get("OMP_NUM_THREADS")]
+    assert [found.get("OMP_NUM_THREADS") for found in seen] == [
+        os.environ.get("OMP_NUM_THREADS"),
+        "2",
+        os.environ.get("OMP_NUM_THREADS"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +98,10 @@ def test_spawn(spool: Spool, argv: list[str], words: str) -> None:
 
 
 def test_usage_is_measured(spool: Spool) -> None:
-    code = "b = bytearray(60 << 20); b[::4096] = b'x' * len(b[::4096]); open('f', 'wb').write(b[:5000000]); sum(range(3000000))"
+    code = (
+        "b = bytearray(60 << 20); b[::4096] = b'x' * len(b[::4096]); open('f', 'wb').write(b[:5000000]);"
+        " sum(range(3000000))"
+    )
     end = spool.run(spool.task("python3", "-S", "-c", code))[1]
     assert end["exit"] == 0
     assert 55 << 20 < end["peak"] < 120 << 20
@@ -104,7 +129,8 @@ def test_memory_limit_hits_only_the_task_that_exceeds_it(spool: Spool, limits: s
 def test_walltime_kills_the_whole_tree(spool: Spool, mark: str) -> None:
     spool.template("w", walltime_s=0.4)
     ends = spool.run(
-        spool.sh("trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 61; sleep 62' & sleep 63; sleep 64", t="w"), spool.sh("sleep 1")
+        spool.sh("trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 61; sleep 62' & sleep 63; sleep 64", t="w"),
+        spool.sh("sleep 1"),
     )
     assert ends[1]["why"] == "walltime" and 1.2 < ends[1]["wall"] < 4
     assert ends[2]["exit"] == 0
@@ -121,7 +147,8 @@ def test_inputs(spool: Spool, tmp_path: Path) -> None:
     data.write_text("ACGT")
     ends = spool.run(
         spool.sh(
-            "cat d/reads.fq conf/k.txt", inputs=[{"path": "d/reads.fq", "source": str(data)}, {"path": "conf/k.txt", "content": "é=21"}]
+            "cat d/reads.fq conf/k.txt",
+            inputs=[{"path": "d/reads.fq", "source": str(data)}, {"path": "conf/k.txt", "content": "é=21"}],
         ),
         spool.task("/bin/true", inputs=[{"path": "../x", "content": ""}]),
         spool.task("/bin/true", inputs=[{"path": "/etc/x", "content": ""}]),
@@ -142,7 +169,9 @@ def test_outputs(spool: Spool) -> None:
         spool.sh(":", t="o"),
     )
     assert ends[1]["files"] == [{"path": "r/a.txt", "size": 4}, {"path": "dir", "size": 3}]
-    assert (spool.root / "out/1/r/a.txt").read_text() == "abc\n" and (spool.root / "out/1/dir/sub/f").read_text() == "de\n"
+    assert (spool.root / "out/1/r/a.txt").read_text() == "abc\n" and (
+        spool.root / "out/1/dir/sub/f"
+    ).read_text() == "de\n"
     assert [file["path"] for file in ends[2]["files"]] == ["r/a.txt"]
     assert ends[3]["why"] == "outputs" and "left no r/a.txt" in ends[3]["msg"]
 
@@ -178,7 +207,8 @@ def test_result(spool: Spool, kind: str, script: str, result: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "script"), [("json", "echo {"), ("json", "echo NaN"), ("text", "printf '\\377'"), ("text", "head -c 5000 /dev/zero")]
+    ("kind", "script"),
+    [("json", "echo {"), ("json", "echo NaN"), ("text", "printf '\\377'"), ("text", "head -c 5000 /dev/zero")],
 )
 def test_bad_result(spool: Spool, kind: str, script: str) -> None:
     end = spool.run(spool.sh(script, result=kind))[1]
@@ -200,7 +230,8 @@ def test_steps(spool: Spool) -> None:
         {"argv": ["echo", "never"]},
     ]
     ends = spool.run(
-        spool.task(steps=steps, inputs=[{"path": "in.txt", "content": "in\n"}]), spool.task(steps=[{"argv": ["true"], "stdout": "../x"}])
+        spool.task(steps=steps, inputs=[{"path": "in.txt", "content": "in\n"}]),
+        spool.task(steps=[{"argv": ["true"], "stdout": "../x"}]),
     )
     assert ends[1]["exit"] == 1
     lines = spool.output(1).decode().splitlines()
@@ -220,7 +251,9 @@ def test_long_logs_are_cut(make_spool: object) -> None:
 def test_output_to_dev_stderr_and_removed_capture_files(spool: Spool) -> None:
     scratch = spool.root / "scratch"
     ends = spool.run(
-        spool.sh("echo a; echo b > /dev/stderr; echo c >&2; exit 1"), spool.sh(f"echo d; rm -rf {scratch}/*; echo e"), spool.sh("echo f")
+        spool.sh("echo a; echo b > /dev/stderr; echo c >&2; exit 1"),
+        spool.sh(f"echo d; rm -rf {scratch}/*; echo e"),
+        spool.sh("echo f"),
     )
     assert ends[1]["tail"].endswith("c\n")
     assert spool.output(2) == b"d\ne\n" and spool.output(3) == b"f\n"
@@ -257,7 +290,10 @@ def test_what_cannot_run_here_is_given_back(make_spool: object) -> None:
 
 def test_large_task_line(spool: Spool) -> None:
     text = "x" * 3_000_000
-    end = spool.run(spool.sh("wc -c < big", inputs=[{"path": "big", "content": text}]), *[spool.task("/bin/true") for _ in range(50)])
+    end = spool.run(
+        spool.sh("wc -c < big", inputs=[{"path": "big", "content": text}]),
+        *[spool.task("/bin/true") for _ in range(50)],
+    )
     assert spool.output(1).strip() == b"3000000" and len(end) == 51
 
 
@@ -270,7 +306,8 @@ def test_worker_is_root_or_not(spool: Spool) -> None:
 def test_wildcards_absolute_paths_and_folders(spool: Spool) -> None:
     ends = spool.run(
         spool.sh(
-            "test -d scratch/deep && cp root/data/in.txt root/data/out.txt; touch root/data/.hidden.txt; mkdir p; echo 1 > p/a.txt",
+            "test -d scratch/deep && cp root/data/in.txt root/data/out.txt; touch root/data/.hidden.txt; mkdir p; echo"
+            " 1 > p/a.txt",
             root="root",
             folders=["scratch/deep", "root/data"],
             inputs=[{"path": "/data/in.txt", "content": "in"}],

@@ -1,4 +1,6 @@
-"""Whatever is asked of the REST API, it answers as its own description says, and never with 5xx; over either database."""
+"""Whatever is asked of the REST API, it answers as its own description says, and never with 5xx; over either
+database.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,22 @@ gather: {arguments: ['{results}'], outputs: {all: {path: all.txt}}}
 """
 EXAMPLES = 15
 CHECKS = [
-    not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance, response_schema_conformance,
-    unsupported_method, allow_header_conformance,
-]  # fmt: skip
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    unsupported_method,
+    allow_header_conformance,
+]
 
 
 @pytest.fixture
 def described(embedded: Embedded, home: Path) -> tuple[Any, dict[str, str], dict[str, str]]:
-    """The description of an API over a store with one run, the headers of an admin, and ids of the run. Nobody is made to wait."""
+    """The description of an API over a store with one run, the headers of an admin, and ids of the run.
+
+    Nobody is made to wait.
+    """
     folder = home / "t"
     folder.mkdir(parents=True)
     (folder / "app.yaml").write_text(APP)
@@ -71,7 +81,13 @@ def _ask(operation: Any, headers: dict[str, str], known: dict[str, str]) -> None
     """Requests as the description has them, and wrong ones; of any run, and of one that is there."""
     wrong_too = st.one_of(operation.as_strategy(), operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
 
-    @settings(max_examples=EXAMPLES, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(case=wrong_too, of_ours=st.booleans())
     def ask(case: schemathesis.Case, of_ours: bool) -> None:
         for part in (case.path_parameters, case.query, case.body) if of_ours else ():

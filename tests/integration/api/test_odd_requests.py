@@ -1,4 +1,6 @@
-"""Numbers, keys, bodies and methods that no client should send are answered with 4xx and a sentence, over either database."""
+"""Numbers, keys, bodies and methods that no client should send are answered with 4xx and a sentence, over either
+database.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,21 @@ command: [/bin/true]
 parameters: {i: {type: integer, optional: true}, text: {default: ''}}
 """
 NINES = "9" * 40
-ODD_PARTS = ["%00", "%ff%fe", "%ED%A0%80", "%E9", "%0A", "..%2F..", NINES, "x" * 5000, "%F0%9F%98%80", "a%00b", "%", "%zz", "%C2%B2"]
+ODD_PARTS = [
+    "%00",
+    "%ff%fe",
+    "%ED%A0%80",
+    "%E9",
+    "%0A",
+    "..%2F..",
+    NINES,
+    "x" * 5000,
+    "%F0%9F%98%80",
+    "a%00b",
+    "%",
+    "%zz",
+    "%C2%B2",
+]
 
 
 class Server:
@@ -39,7 +55,9 @@ class Server:
         self.run = self.ask("POST", "/runs", 201, json={"app": self.app, "over": [{"i": 1}, {"i": 2}]}).json()["id"]
 
     def ask(self, method: str, path: str, *statuses: int, headers: dict[str, str] | None = None, **options: Any) -> Any:
-        answer = self.http.request(method, f"/api/v1{path}", headers=[*self.headers.items(), *_bytes(headers or {})], **options)
+        answer = self.http.request(
+            method, f"/api/v1{path}", headers=[*self.headers.items(), *_bytes(headers or {})], **options
+        )
         assert answer.status_code in statuses, (path, answer.status_code, answer.text[:500])
         return answer
 
@@ -48,7 +66,9 @@ class Server:
         error = json.loads(self.ask(method, path, *(statuses or (400,)), **options).content.decode("ascii"))["error"]
         assert set(error) == {"code", "message", "hint", "problems"}
         assert error["message"].endswith(".")
-        return " ".join([error["message"], *(f"{problem['where']}: {problem['what']}" for problem in error["problems"])])
+        return " ".join(
+            [error["message"], *(f"{problem['where']}: {problem['what']}" for problem in error["problems"])]
+        )
 
 
 def _bytes(headers: dict[str, str]) -> list[tuple[str, bytes]]:
@@ -64,7 +84,13 @@ def test_cursors_limits_and_times_of_any_size_are_refused_with_a_sentence(server
     odd = [NINES, "-1", "x", "\u0662", "\u00b2", "1e3", "\0", "NaN", "Infinity", "", "0x10", "9" * 5000]
     task = f"/tasks/{server.run}.0/logs/stdout"
     questions = ["/runs?cursor", "/runs?limit", f"/runs/{server.run}/tasks?cursor", f"/runs/{server.run}/tasks?limit"]
-    questions += [f"/runs/{server.run}/wait?seen_done", f"{task}?offset", f"{task}?limit", f"{task}?attempt", f"{task}/follow?attempt"]
+    questions += [
+        f"/runs/{server.run}/wait?seen_done",
+        f"{task}?offset",
+        f"{task}?limit",
+        f"{task}?attempt",
+        f"{task}/follow?attempt",
+    ]
     for question in questions:
         path, name = question.split("?")
         for value in odd:
@@ -86,7 +112,13 @@ def test_ids_and_names_of_any_characters_are_not_there(server: Server) -> None:
 
 
 def _asks_for(server: Server, part: str) -> None:
-    for path in (f"/runs/{part}", f"/runs/{part}/tasks", f"/runs/{part}/results", f"/runs/{server.run}/files/{part}", f"/apps/{part}"):
+    for path in (
+        f"/runs/{part}",
+        f"/runs/{part}/tasks",
+        f"/runs/{part}/results",
+        f"/runs/{server.run}/files/{part}",
+        f"/apps/{part}",
+    ):
         server.refused("GET", path, 400, 404)
     for path in (
         f"/tasks/{part}",
@@ -111,8 +143,14 @@ BODIES = [
     (b'{"app": "APP", "over": [{"i": 1, "i": 2}]}', "field 'over.0.i': is there twice"),
     (b'{"app": "APP", "over": [{"i": NaN}]}', "row 1, parameter 'i': expected a whole number, found nan"),
     (b'{"app": "APP", "over": [{"i": 1e999}]}', "row 1, parameter 'i': expected a whole number, found inf"),
-    (b'{"app": "APP", "over": [{"i": ' + b"9" * 5000 + b"}]}", "row 1, parameter 'i': expected a whole number, found inf"),
-    (b'{"app": "APP", "over": [{"i": ' + b"9" * 400 + b"}]}", "row 1, parameter 'i': expected a whole number of at most 64 bits"),
+    (
+        b'{"app": "APP", "over": [{"i": ' + b"9" * 5000 + b"}]}",
+        "row 1, parameter 'i': expected a whole number, found inf",
+    ),
+    (
+        b'{"app": "APP", "over": [{"i": ' + b"9" * 400 + b"}]}",
+        "row 1, parameter 'i': expected a whole number of at most 64 bits",
+    ),
     (b'{"app": "APP", "over": [{"text": "\\ud800"}]}', "row 1, parameter 'text': holds a lone surrogate"),
     (b'{"app": "APP", "params": {"text": "\\u0000"}}', "common parameters, parameter 'text': contains a NUL byte"),
     (b'{"app": "t", "name": "\\u0000"}', "$.name holds a NUL character"),
@@ -126,7 +164,10 @@ BODIES = [
     (b"[" * 100_000, "nested too deeply"),
     (b'{"app": "t", "tags": ' + b'{"a":' * 200 + b"1" + b"}" * 201, "nested more than 100 levels deep"),
     (b'{"tasks": [{"name": "a", "task": {"executors": [{"command": ["a\\u0000"]}]}}]}', "holds a NUL character"),
-    (b'{"tasks": [{"name": "a", "task": {"executors": [{"command": ["a"], "env": {"\\ud800": "x"}}]}}]}', "holds a lone surrogate"),
+    (
+        b'{"tasks": [{"name": "a", "task": {"executors": [{"command": ["a"], "env": {"\\ud800": "x"}}]}}]}',
+        "holds a lone surrogate",
+    ),
     (b"null", "expected an object"),
 ]
 
@@ -152,12 +193,24 @@ def test_keys_headers_and_queries_of_odd_bytes(server: Server) -> None:
         server.ask("POST", "/runs", 201, 400, 413, content=json.dumps(run), headers={"Content-Length": length})
     upload = {"content": b"i\n1\n", "headers": {"Content-Type": "text/csv"}}
     for name in ("params", "tags", "resources", "retry"):
-        for value in ("\0", "[", "[]", "1e999", '{"a": NaN}', '{"a": "\\ud800"}', '{"a": 1, "a": 2}', '{"a":' * 2000, '{"\\u0000": 1}'):
+        for value in (
+            "\0",
+            "[",
+            "[]",
+            "1e999",
+            '{"a": NaN}',
+            '{"a": "\\ud800"}',
+            '{"a": 1, "a": 2}',
+            '{"a":' * 2000,
+            '{"\\u0000": 1}',
+        ):
             server.refused("POST", "/runs/table", params={"app": server.app, name: value}, **upload)
     for name in ("name", "session", "image", "outputs", "app", "o\0"):
         server.refused("POST", "/runs/table", 400, 404, params={"app": server.app, name: "a\0b"}, **upload)
     for kind in ("\u00e9", "application/json", "", "text/csv\0"):
-        server.refused("POST", "/runs/table", params={"app": server.app}, content=b"i\n1\n", headers={"Content-Type": kind})
+        server.refused(
+            "POST", "/runs/table", params={"app": server.app}, content=b"i\n1\n", headers={"Content-Type": kind}
+        )
 
 
 TABLES = [
@@ -176,11 +229,20 @@ TABLES = [
 def test_a_table_that_cannot_be_held_is_refused_with_its_place(server: Server) -> None:
     for kind, table, words in TABLES:
         headers = {"Content-Type": kind}
-        assert words in server.refused("POST", "/runs/table", params={"app": server.app}, content=table, headers=headers), table[:80]
+        assert words in server.refused(
+            "POST", "/runs/table", params={"app": server.app}, content=table, headers=headers
+        ), table[:80]
 
 
 def test_head_answers_as_get_without_a_body(server: Server) -> None:
-    paths = ["/runs", f"/runs/{server.run}", f"/runs/{server.run}/tasks", f"/runs/{server.run}/results", "/apps", "/sites"]
+    paths = [
+        "/runs",
+        f"/runs/{server.run}",
+        f"/runs/{server.run}/tasks",
+        f"/runs/{server.run}/results",
+        "/apps",
+        "/sites",
+    ]
     paths += [
         f"/tasks/{server.run}.0",
         f"/tasks/{server.run}.0/logs/stdout",

@@ -1,4 +1,6 @@
-"""The FBA app by itself, on the textbook model: worker and one-shot mode, errors, agreement with COBRApy, cache, table, gathering."""
+"""The FBA app by itself, on the textbook model: worker and one-shot mode, errors, agreement with COBRApy, cache, table,
+gathering.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,10 @@ class WorkerProcess:
     def __init__(self, errors: Path) -> None:
         self._errors = errors.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, APP / "fba.py", "--persistent_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+            [sys.executable, APP / "fba.py", "--persistent_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
         )
 
     def send(self, line: bytes) -> dict[str, Any]:
@@ -87,10 +92,12 @@ def textbook() -> Any:
 
 def one_shot(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **env}
-    return subprocess.run([sys.executable, APP / "fba.py", *arguments], capture_output=True, text=True, timeout=60, env=environment)
+    return subprocess.run(
+        [sys.executable, APP / "fba.py", *arguments], capture_output=True, text=True, timeout=60, env=environment
+    )
 
 
-# --- the protocol -----------------------------------------------------------------------------------------------------------
+# --- the protocol ------------------------------------------------------------
 
 
 def test_a_worker_answers_requests_and_leaves_at_the_end_of_its_input(worker: WorkerProcess) -> None:
@@ -133,7 +140,9 @@ def test_what_is_not_a_request_is_answered_and_survived(worker: WorkerProcess, l
         (["--colour", "red"], 2, "--colour"),
     ],
 )
-def test_errors_are_sentences_and_the_next_request_is_served(tmp_path: Path, arguments: list[str], code: int, why: str) -> None:
+def test_errors_are_sentences_and_the_next_request_is_served(
+    tmp_path: Path, arguments: list[str], code: int, why: str
+) -> None:
     from fba import Fba
 
     fba = Fba()
@@ -161,7 +170,9 @@ def test_only_answers_reach_stdout(tmp_path: Path) -> None:
         "lp.load = chatter\nfba.main()\n"
     )
     request = b'{"arguments": ["--model", "textbook"], "requestId": 0}\n'
-    done = subprocess.run([sys.executable, noisy, "--persistent_worker"], input=request, capture_output=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, noisy, "--persistent_worker"], input=request, capture_output=True, timeout=60
+    )
     assert json.loads(done.stdout)["exitCode"] == 0
     assert b"hello" in done.stderr
     assert b"and so do I" in done.stderr
@@ -177,7 +188,7 @@ def test_one_process_for_one_task() -> None:
     assert one_shot("--genes").returncode == 2
 
 
-# --- the numbers ------------------------------------------------------------------------------------------------------------
+# --- the numbers ------------------------------------------------------------
 
 
 def test_all_pairs_of_genes_agree_with_cobra(textbook: Any) -> None:
@@ -226,7 +237,11 @@ def test_an_answer_does_not_depend_on_what_was_asked_before() -> None:
     import lp
 
     genes = sorted(lp.load("textbook").genes)
-    tasks: list[tuple[list[str], dict[str, float]]] = [([], {}), ([], {"EX_o2_e": 0.0}), ([], {"EX_glc__D_e": 0.0, "EX_ac_e": 10.0})]
+    tasks: list[tuple[list[str], dict[str, float]]] = [
+        ([], {}),
+        ([], {"EX_o2_e": 0.0}),
+        ([], {"EX_glc__D_e": 0.0, "EX_ac_e": 10.0}),
+    ]
     tasks += [([gene], {}) for gene in genes[:30]] + [(list(pair), {}) for pair in combinations(genes[30:40], 2)]
     alone = [lp.load("textbook").grow(*task) for task in tasks]
     for seed in (1, 2):
@@ -238,7 +253,14 @@ def test_an_answer_does_not_depend_on_what_was_asked_before() -> None:
 
 @pytest.mark.parametrize(
     ("text", "genes"),
-    [("", []), ("b1", ["b1"]), ("b1+b2", ["b1", "b2"]), (" b1  b2 + b3 ", ["b1", "b2", "b3"]), ("b1+b1", ["b1"]), ("+", [])],
+    [
+        ("", []),
+        ("b1", ["b1"]),
+        ("b1+b2", ["b1", "b2"]),
+        (" b1  b2 + b3 ", ["b1", "b2", "b3"]),
+        ("b1+b1", ["b1"]),
+        ("+", []),
+    ],
 )
 def test_genes_are_joined_by_plus_or_spaces(text: str, genes: list[str]) -> None:
     from fba import parse_genes
@@ -246,7 +268,7 @@ def test_genes_are_joined_by_plus_or_spaces(text: str, genes: list[str]) -> None
     assert parse_genes(text) == genes
 
 
-# --- the cache --------------------------------------------------------------------------------------------------------------
+# --- the cache ------------------------------------------------------------
 
 
 def damage_end(path: Path) -> None:
@@ -281,7 +303,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
     assert "not cached" in done.stderr
 
 
-# --- table and manifest -----------------------------------------------------------------------------------------------------
+# --- table and manifest ------------------------------------------------------------
 
 
 def make_table(output: Path, *arguments: str) -> list[dict[str, str]]:
@@ -325,7 +347,7 @@ def test_the_manifest_renders_only_what_is_given() -> None:
     assert manifest.parameters["model"].choices == list(MODELS)
 
 
-# --- gathering --------------------------------------------------------------------------------------------------------------
+# --- gathering ------------------------------------------------------------
 
 
 def gather(folder: Path, tasks: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -340,11 +362,25 @@ def gather(folder: Path, tasks: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 def finished(index: int, growth: float | None, **params: str) -> dict[str, Any]:
     result = {"growth": growth, "status": "infeasible" if growth is None else "optimal", "reactions_off": 1}
-    return {"index": index, "task": f"r-1.{index}", "state": "COMPLETE", "params": params, "result": result, "reason": None}
+    return {
+        "index": index,
+        "task": f"r-1.{index}",
+        "state": "COMPLETE",
+        "params": params,
+        "result": result,
+        "reason": None,
+    }
 
 
 def test_gathering_makes_one_row_a_task_and_a_plot(tmp_path: Path) -> None:
-    failed = {"index": 5, "task": "r-1.5", "state": "EXECUTOR_ERROR", "params": {"genes": "b9"}, "result": None, "reason": "no gene 'b9'"}
+    failed = {
+        "index": 5,
+        "task": "r-1.5",
+        "state": "EXECUTOR_ERROR",
+        "params": {"genes": "b9"},
+        "result": None,
+        "reason": "no gene 'b9'",
+    }
     rows = gather(
         tmp_path,
         [
@@ -357,8 +393,18 @@ def test_gathering_makes_one_row_a_task_and_a_plot(tmp_path: Path) -> None:
         ],
     )
     assert [row["growth_per_h"] for row in rows] == ["0.9", "0.8", "0.9", "", "0.2", ""]
-    assert rows[3] == {"index": "3", "task": "r-1.3", "state": "COMPLETE", "model": "textbook", "genes": "b1+b2", "medium": "",
-                       "growth_per_h": "", "status": "infeasible", "reactions_off": "1", "reason": ""}  # fmt: skip
+    assert rows[3] == {
+        "index": "3",
+        "task": "r-1.3",
+        "state": "COMPLETE",
+        "model": "textbook",
+        "genes": "b1+b2",
+        "medium": "",
+        "growth_per_h": "",
+        "status": "infeasible",
+        "reactions_off": "1",
+        "reason": "",
+    }
     assert (rows[5]["state"], rows[5]["reason"]) == ("EXECUTOR_ERROR", "no gene 'b9'")
 
 

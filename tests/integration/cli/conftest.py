@@ -46,7 +46,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     (folder / "app" / "app.yaml").write_text(APP)
     (folder / "app" / "says.py").write_text(PROGRAM)
     (folder / "rows.jsonl").write_text('{"i": 0, "s": "a\\u202eb"}\n{"i": 1, "s": "\\u001b[2J[b]数[/b]"}\n')
-    done = packhorse_here("run", "./app", "--over", "rows.jsonl", "--name", NAME, environment=environment, folder=folder)
+    done = packhorse_here(
+        "run", "./app", "--over", "rows.jsonl", "--name", NAME, environment=environment, folder=folder
+    )
     assert done.returncode == 1, done.stderr
     runs = packhorse_here("ps", "--json", environment=environment, folder=folder)
     return Ended(folder, environment, json.loads(runs.stdout)[0]["id"])

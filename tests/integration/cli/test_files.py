@@ -95,17 +95,34 @@ def test_results_on_a_full_disk_leave_what_was_there(ended: Ended) -> None:
     target = ended.folder / "kept.csv"
     target.write_text("before")
     code = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-    code += "from packhorse.cli import main, showing\nimport packhorse.engine.embedded\nfrom packhorse.cli.files import replacing\n"
+    code += (
+        "from packhorse.cli import main, showing\nimport packhorse.engine.embedded\nfrom packhorse.cli.files import"
+        " replacing\n"
+    )
     code += "write = showing._write_rows\n"
-    code += "def limited(*given, **named):\n    resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); return write(*given, **named)\n"
-    code += f"showing._write_rows = limited\nsys.argv = ['packhorse', 'results', {ended.run!r}, '-o', 'kept.csv']; main.main()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ended.folder, env=ended.environment, capture_output=True, text=True)
+    code += (
+        "def limited(*given, **named):\n    resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); return write(*given,"
+        " **named)\n"
+    )
+    code += (
+        f"showing._write_rows = limited\nsys.argv = ['packhorse', 'results', {ended.run!r}, '-o', 'kept.csv'];"
+        " main.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ended.folder, env=ended.environment, capture_output=True, text=True
+    )
     assert (done.returncode, done.stderr) == (74, "kept.csv cannot be written: File too large.\n")
     assert target.read_text() == "before"
     assert [one.name for one in ended.folder.iterdir() if one.name.startswith(".packhorse")] == []
 
 
 def test_results_in_a_file_whose_name_is_not_utf_8(ended: Ended) -> None:
-    done = packhorse_here("results", ended.run, "-o", os.fsdecode(b"caf\xe9.csv"), environment=ended.environment, folder=ended.folder)
+    done = packhorse_here(
+        "results", ended.run, "-o", os.fsdecode(b"caf\xe9.csv"), environment=ended.environment, folder=ended.folder
+    )
     assert (done.returncode, done.stdout) == (0, "2 results in caf\\xe9.csv\n")
-    assert (ended.folder / os.fsdecode(b"caf\xe9.csv")).read_bytes().startswith(b"index,state,i,s\r\n0,COMPLETE,0,a\xe2\x80\xaeb\r\n")
+    assert (
+        (ended.folder / os.fsdecode(b"caf\xe9.csv"))
+        .read_bytes()
+        .startswith(b"index,state,i,s\r\n0,COMPLETE,0,a\xe2\x80\xaeb\r\n")
+    )

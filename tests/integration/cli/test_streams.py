@@ -35,13 +35,17 @@ def commands(run: str) -> list[list[str]]:
 
 def test_a_full_device_is_said_once(ended: Ended) -> None:
     cases = [(arguments, FULL) for arguments in commands(ended.run)]
-    for case, done in zip(cases, packhorse_processes(cases, environment=ended.environment, folder=ended.folder), strict=True):
+    for case, done in zip(
+        cases, packhorse_processes(cases, environment=ended.environment, folder=ended.folder), strict=True
+    ):
         assert done == (74, NO_SPACE), case
 
 
 def test_a_reader_that_has_gone_is_a_quiet_end(ended: Ended) -> None:
     cases = [(arguments, "gone") for arguments in commands(ended.run)]
-    for case, done in zip(cases, packhorse_processes(cases, environment=ended.environment, folder=ended.folder), strict=True):
+    for case, done in zip(
+        cases, packhorse_processes(cases, environment=ended.environment, folder=ended.folder), strict=True
+    ):
         assert done == (141, ""), case
 
 
@@ -53,7 +57,9 @@ def test_a_run_whose_words_cannot_be_written_is_kept_and_refusals_stay_refusals(
         (["show", "r-0123456789abcdef", "--json"], "gone"),
         (["nonsense"], FULL),
     ]
-    full, missing, missing_json, unread, nonsense = packhorse_processes(cases, environment=ended.environment, folder=ended.folder)
+    full, missing, missing_json, unread, nonsense = packhorse_processes(
+        cases, environment=ended.environment, folder=ended.folder
+    )
     assert full[0] == 74 and full[1].endswith(NO_SPACE)
     assert missing[0] == 3 and "There is no run" in missing[1]
     assert missing_json == missing
@@ -72,7 +78,9 @@ def test_streams_that_are_closed(ended: Ended) -> None:
         packhorse results RUN | head -n 1; echo ${PIPESTATUS[0]}
     """
     program = f'packhorse() {{ {sys.executable} -m packhorse.cli.main "$@"; }}\n{script.replace("RUN", ended.run)}'
-    done = subprocess.run(["bash", "-c", program], cwd=ended.folder, env=ended.environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", program], cwd=ended.folder, env=ended.environment, capture_output=True, text=True, timeout=60
+    )
     codes = [line for line in done.stdout.splitlines() if line.isdigit()]
     assert codes[:4] == ["74", "0", "3", "3"]
     assert codes[4] in ("2", "6") and codes[5] in ("0", "141")
@@ -130,8 +138,14 @@ def test_a_sink_fails_once_and_only_where_it_matters() -> None:
 
 def test_signals_that_are_ignored_stay_so(ended: Ended) -> None:
     """As with nohup."""
-    code = "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom packhorse.cli.streams import signals_end_it\n"
-    code += "with signals_end_it(): print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN); signal.raise_signal(signal.SIGTERM)"
+    code = (
+        "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom packhorse.cli.streams import"
+        " signals_end_it\n"
+    )
+    code += (
+        "with signals_end_it(): print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN);"
+        " signal.raise_signal(signal.SIGTERM)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.returncode, done.stderr) == ("True\n", 128 + signal.SIGTERM, "")
 
@@ -140,11 +154,15 @@ def test_a_log_that_is_followed_ends_with_its_reader(ended: Ended) -> None:
     """Also when the task says nothing more: only a byte would tell otherwise."""
     folder = ended.folder / "quiet"
     folder.mkdir()
-    (folder / "app.yaml").write_text("packhorse: 1\nname: quiet\nversion: '1'\ncommand: [sh, -c, 'echo first; exec sleep 60']\n")
+    (folder / "app.yaml").write_text(
+        "packhorse: 1\nname: quiet\nversion: '1'\ncommand: [sh, -c, 'echo first; exec sleep 60']\n"
+    )
     here = {"environment": ended.environment, "folder": ended.folder}
     run = packhorse_here("run", "./quiet", "--detach", **here).stdout.strip()  # type: ignore[arg-type]
     command = [sys.executable, "-m", "packhorse.cli.main", "logs", f"{run}.0", "--follow"]
-    with subprocess.Popen(command, cwd=ended.folder, env=ended.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=ended.folder, env=ended.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == b"first\n"
         process.stdout.close()

@@ -18,7 +18,9 @@ SLOW = "packhorse: 1\nname: slow\nversion: '1'\ncommand: [sleep, '{seconds}']\n"
 
 
 def on_terminal(ended: Ended, *arguments: str, columns: int, **environment: str) -> tuple[int, str]:
-    with in_a_terminal(*arguments, environment={**ended.environment, **environment}, folder=ended.folder, columns=columns) as terminal:
+    with in_a_terminal(
+        *arguments, environment={**ended.environment, **environment}, folder=ended.folder, columns=columns
+    ) as terminal:
         return terminal.end()
 
 
@@ -49,7 +51,9 @@ def test_a_log_is_byte_for_byte_and_says_so_on_a_terminal(ended: Ended) -> None:
     notice, _, log = said.partition("\n")
     assert code == 0 and notice.startswith("The log is printed as it is")
     assert log == SAYS.decode(errors="replace")
-    with in_a_terminal("logs", task, environment=ended.environment, folder=ended.folder, columns=80, streams=["stdout"]) as terminal:
+    with in_a_terminal(
+        "logs", task, environment=ended.environment, folder=ended.folder, columns=80, streams=["stdout"]
+    ) as terminal:
         assert terminal.end() == (0, OUT.decode()), "the notice is not in it"
 
 
@@ -91,7 +95,9 @@ def test_a_signal_ends_the_wait_and_says_how_to_go_on(ended: Ended, number: sign
 
 def test_a_terminal_that_goes_away(ended: Ended) -> None:
     """Its session leader is told by SIGHUP, and what it prints then goes nowhere."""
-    with in_a_terminal("run", slow(ended, 60), environment=ended.environment, folder=ended.folder, columns=80) as terminal:
+    with in_a_terminal(
+        "run", slow(ended, 60), environment=ended.environment, folder=ended.folder, columns=80
+    ) as terminal:
         wait_for(terminal, "0/1")
         terminal.hang_up()
         assert terminal.process.wait(60) == 128 + signal.SIGHUP

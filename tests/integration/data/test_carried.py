@@ -1,4 +1,6 @@
-"""What a delivery carries of what was kept: folders with their links, modes and odd names, from sites of either kind."""
+"""What a delivery carries of what was kept: folders with their links, modes and odd names, from sites of either
+kind.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,16 @@ echo l > "$(printf 'out/caf\351.txt')"; echo u > out/é.txt; echo s > 'out/with 
 echo c > out/closed/c; chmod 555 out/closed; chmod 750 out/deep
 """
 CONTENT = {
-    b"a": b"a\n", b"run": b"#!/bin/sh\n", b"link": b"a\n", b"deep/er/d": b"d\n", b"linked/er/d": b"d\n", b"caf\xe9.txt": b"l\n",
-    "é.txt".encode(): b"u\n", b"with space%41?": b"s\n", b"closed/c": b"c\n",
-}  # fmt: skip
+    b"a": b"a\n",
+    b"run": b"#!/bin/sh\n",
+    b"link": b"a\n",
+    b"deep/er/d": b"d\n",
+    b"linked/er/d": b"d\n",
+    b"caf\xe9.txt": b"l\n",
+    "é.txt".encode(): b"u\n",
+    b"with space%41?": b"s\n",
+    b"closed/c": b"c\n",
+}
 
 
 @pytest.fixture(params=["here", "elsewhere"])
@@ -53,7 +62,9 @@ def room(request: pytest.FixtureRequest, home: Path, s3: S3Server, shock_config:
 
 
 def submit(room: Embedded, script: str, *outputs: dict[str, Any]) -> RunView:
-    return room.service.submit(room.user, task_run({"executors": [{"command": ["/bin/sh", "-c", script]}], "outputs": list(outputs)}))
+    return room.service.submit(
+        room.user, task_run({"executors": [{"command": ["/bin/sh", "-c", script]}], "outputs": list(outputs)})
+    )
 
 
 def content(folder: Path) -> dict[bytes, bytes]:
@@ -75,7 +86,10 @@ def test_a_folder_becomes_the_same_folder_where_there_are_folders(room: Embedded
     assert [mode(there / name) for name in ("a", "run", "closed", "deep")] == [0o640, 0o755, 0o555, 0o750]
     files = {str(file["path"]): file for file in first_task(room, run).attempts[0].files}
     assert files["out/a"] == {"path": "out/a", "size": 2, "sha256": sha(b"a\n"), "url": f"file://{there}/a"}
-    assert {str(file["url"]) for file in files.values()} >= {f"file://{there}/caf%E9.txt", f"file://{there}/with%20space%2541%3F"}
+    assert {str(file["url"]) for file in files.values()} >= {
+        f"file://{there}/caf%E9.txt",
+        f"file://{there}/with%20space%2541%3F",
+    }
     assert len(files) == len(CONTENT) and "out/" not in files
 
 
@@ -84,7 +98,9 @@ def test_outputs_in_each_other_and_under_two_names_are_delivered_once(room: Embe
     app.mkdir()
     outputs = "{file: {path: out/d/f}, folder: {path: out}, again: {path: ./out/d/f}, all: {path: 'out/*'}}"
     script = "mkdir -p out/d; echo f > out/d/f; echo g > out/g"
-    (app / "app.yaml").write_text(f"packhorse: 1\nname: n\nversion: '1'\ncommand: [/bin/sh, -c, '{script}']\noutputs: {outputs}\n")
+    (app / "app.yaml").write_text(
+        f"packhorse: 1\nname: n\nversion: '1'\ncommand: [/bin/sh, -c, '{script}']\noutputs: {outputs}\n"
+    )
     run = end_of(room, room.service.submit(room.user, AppRun(app=str(app), outputs=f"file://{tmp_path}/o")))
     assert run.counts == {TaskState.COMPLETE: 1}, first_task(room, run).reason
     assert content(tmp_path / "o" / run.id / "0") == {b"out/d/f": b"f\n", b"out/g": b"g\n"}
@@ -105,9 +121,11 @@ def test_names_that_are_no_text_are_keys_with_percent_signs(room: Embedded, s3: 
 def test_an_empty_folder_and_a_single_file(room: Embedded, s3: S3Server, shock: ShockServer, tmp_path: Path) -> None:
     bucket = s3.bucket(f"empty-{room.sites[0].transport.is_local}".lower())
     outputs = [
-        {"path": "e", "url": f"file://{tmp_path}/e%20e"}, {"path": "./f/", "url": f"s3://{bucket}/f"},
-        {"path": "x", "url": f"file://{tmp_path}/x"}, {"path": "caf?.txt", "path_prefix": "caf", "url": "shock://shock.test"},
-    ]  # fmt: skip
+        {"path": "e", "url": f"file://{tmp_path}/e%20e"},
+        {"path": "./f/", "url": f"s3://{bucket}/f"},
+        {"path": "x", "url": f"file://{tmp_path}/x"},
+        {"path": "caf?.txt", "path_prefix": "caf", "url": "shock://shock.test"},
+    ]
     script = r"""mkdir e f; chmod 700 e; echo x > x; chmod 400 x; echo l > "$(printf 'caf\351.txt')" """
     run = end_of(room, submit(room, script, *outputs))
     assert run.counts == {TaskState.COMPLETE: 1}, first_task(room, run).reason
@@ -120,7 +138,9 @@ def test_an_empty_folder_and_a_single_file(room: Embedded, s3: S3Server, shock: 
 def test_a_name_that_a_target_does_not_take_is_named(room: Embedded, s3: S3Server, tmp_path: Path) -> None:
     bucket = s3.bucket(f"long-{room.sites[0].transport.is_local}".lower())
     deep = "/".join(["d" * 200] * 6)
-    run = end_of(room, submit(room, f"mkdir -p out/{deep}; echo x > out/{deep}/f", {"path": "out", "url": f"s3://{bucket}/x"}))
+    run = end_of(
+        room, submit(room, f"mkdir -p out/{deep}; echo x > out/{deep}/f", {"path": "out", "url": f"s3://{bucket}/x"})
+    )
     task = first_task(room, run)
     assert (task.state, task.failure) == (TaskState.SYSTEM_ERROR, "staging")
     assert f"its output 'out/{deep}/f' could not be delivered" in (task.reason or "")
@@ -135,7 +155,8 @@ def test_wildcards_of_an_app_below_a_prefix(room: Embedded, tmp_path: Path) -> N
     script = "mkdir d; echo 1 > d/$0-1.txt; echo 2 > d/$0-2.txt; echo > $0.log"
     outputs = "  parts: {path: 'd/{s}-*.txt'}\n  log: {path: '{s}.log'}\n  none: {path: '*.none', optional: true}\n"
     (app / "app.yaml").write_text(
-        f"packhorse: 1\nname: w\nversion: '1'\ncommand: [/bin/sh, -c, '{script}', '{{s}}']\nparameters:\n  s: {{}}\noutputs:\n{outputs}"
+        f"packhorse: 1\nname: w\nversion: '1'\ncommand: [/bin/sh, -c, '{script}', '{{s}}']\nparameters:\n  s:"
+        f" {{}}\noutputs:\n{outputs}"
     )
     request = AppRun(app=str(app), over=[{"s": "A"}, {"s": "a*"}], outputs=f"file://{tmp_path}/o")
     run = end_of(room, room.service.submit(room.user, request))
@@ -160,11 +181,13 @@ def test_over_ssh(home: Path, noisy_sshd: SshServer, tmp_path: Path) -> None:
         app = tmp_path / "app"
         app.mkdir()
         gathers = (
-            f"gather:\n  command: [/bin/sh, {tmp_path}/script]\n  outputs:\n    all: {{path: out}}\n    parts: {{path: 'out/*.txt'}}\n"
+            f"gather:\n  command: [/bin/sh, {tmp_path}/script]\n  outputs:\n    all: {{path: out}}\n    parts: {{path:"
+            " 'out/*.txt'}\n"
         )
         (tmp_path / "script").write_text(SCRIPT)
         (app / "app.yaml").write_text(
-            f"packhorse: 1\nname: g\nversion: '1'\ncommand: ['true']\n{gathers}    none: {{path: none, optional: true}}\n"
+            f"packhorse: 1\nname: g\nversion: '1'\ncommand: ['true']\n{gathers}    none: {{path: none, optional:"
+            " true}\n"
         )
         run = end_of(room, room.service.submit(room.user, AppRun(app=str(app))))
         found = room.service.gathered(room.user, run.id)

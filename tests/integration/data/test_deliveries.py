@@ -45,20 +45,24 @@ def writing_app(folder: Path) -> str:
     app = folder / "app"
     app.mkdir()
     (app / "app.yaml").write_text(
-        "packhorse: 1\nname: write\nversion: '1'\ncommand: [/bin/sh, -c, 'echo $0 > o.txt; mkdir d; echo $0 > \"d/e f\"', '{i}']\n"
-        "parameters:\n  i: {type: integer}\noutputs:\n  o: {path: o.txt}\n  d: {path: d}\n"
+        "packhorse: 1\nname: write\nversion: '1'\ncommand: [/bin/sh, -c, 'echo $0 > o.txt; mkdir d; echo $0 > \"d/e"
+        " f\"', '{i}']\nparameters:\n  i: {type: integer}\noutputs:\n  o: {path: o.txt}\n  d: {path: d}\n"
     )
     return str(app)
 
 
-def test_outputs_of_an_app_lie_below_a_prefix_with_their_checksums(room: Embedded, s3: S3Server, tmp_path: Path) -> None:
+def test_outputs_of_an_app_lie_below_a_prefix_with_their_checksums(
+    room: Embedded, s3: S3Server, tmp_path: Path
+) -> None:
     bucket = s3.bucket("results")
     request = AppRun(app=writing_app(tmp_path), over=[{"i": 0}, {"i": 1}], outputs=f"s3://{bucket}/my/prefix/")
     run = end_of(room, room.service.submit(room.user, request))
     assert run.counts == {TaskState.COMPLETE: 2}
     keys = [item["Key"] for item in s3.client.list_objects_v2(Bucket=bucket)["Contents"]]
     there = {key: s3.client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
-    assert there == {f"my/prefix/{run.id}/{index}/{path}": f"{index}\n".encode() for index in (0, 1) for path in ("o.txt", "d/e f")}
+    assert there == {
+        f"my/prefix/{run.id}/{index}/{path}": f"{index}\n".encode() for index in (0, 1) for path in ("o.txt", "d/e f")
+    }
     task = room.service.task(room.user, f"{run.id}.1")
     assert sorted(task.attempts[0].files, key=lambda file: str(file["path"])) == [
         {"path": path, "size": 2, "sha256": sha(b"1\n"), "url": f"s3://{bucket}/my/prefix/{run.id}/1/{name}"}
@@ -68,21 +72,33 @@ def test_outputs_of_an_app_lie_below_a_prefix_with_their_checksums(room: Embedde
 
 
 def test_outputs_of_a_task_go_to_files_and_to_shock(room: Embedded, shock: ShockServer, tmp_path: Path) -> None:
-    outputs = [{"path": "a", "url": f"file://{tmp_path}/out/a"}, {"path": "b", "url": "shock://shock.test/node"}, {"path": "c"}]
+    outputs = [
+        {"path": "a", "url": f"file://{tmp_path}/out/a"},
+        {"path": "b", "url": "shock://shock.test/node"},
+        {"path": "c"},
+    ]
     run = end_of(room, submit_task(room, "echo a > a; echo b > b; echo c > c", *outputs))
     assert run.counts == {TaskState.COMPLETE: 1}
     assert (tmp_path / "out" / "a").read_text() == "a\n"
     [(node, (name, data))] = shock.nodes.items()
     assert (name, data) == ("b", b"b\n")
     detail = first_task(room, run)
-    assert [file.get("url") for file in detail.attempts[0].files] == [f"file://{tmp_path}/out/a", f"shock://shock.test/node/{node}", None]
+    assert [file.get("url") for file in detail.attempts[0].files] == [
+        f"file://{tmp_path}/out/a",
+        f"shock://shock.test/node/{node}",
+        None,
+    ]
     urls = {output["path"]: output["url"] for output in detail.document["logs"][0]["outputs"]}
     assert urls["b"] == f"shock://shock.test/node/{node}"
 
 
-def test_a_delivery_that_cannot_be_made_fails_the_task_without_a_second_execution(room: Embedded, tmp_path: Path) -> None:
+def test_a_delivery_that_cannot_be_made_fails_the_task_without_a_second_execution(
+    room: Embedded, tmp_path: Path
+) -> None:
     witness = tmp_path / "witness"
-    run = end_of(room, submit_task(room, f"echo x >> {witness}; echo x > o", {"path": "o", "url": "s3://no-such-bucket/o"}))
+    run = end_of(
+        room, submit_task(room, f"echo x >> {witness}; echo x > o", {"path": "o", "url": "s3://no-such-bucket/o"})
+    )
     task = first_task(room, run)
     assert (task.state, task.failure, len(task.attempts)) == (TaskState.SYSTEM_ERROR, "staging", 1)
     assert (
@@ -119,7 +135,9 @@ def test_a_cancel_while_outputs_are_on_their_way(room: Embedded, tmp_path: Path)
 
 def test_where_outputs_cannot_go_is_refused(home: Path, tmp_path: Path) -> None:
     app = writing_app(tmp_path)
-    room = Embedded(home, app_folders=[tmp_path], data_roots=[tmp_path / "data"], data=DataConfig(output_urls=["s3://ours/x"]))
+    room = Embedded(
+        home, app_folders=[tmp_path], data_roots=[tmp_path / "data"], data=DataConfig(output_urls=["s3://ours/x"])
+    )
     somebody = User("somebody", admin=False)
     cases = [
         (room.user, app, "ftp://h/x", "Known are s3://, shock:// and file://"),
@@ -139,13 +157,20 @@ def test_where_outputs_cannot_go_is_refused(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [17, 20, 23])
-def test_an_engine_that_dies_on_the_way_loses_and_repeats_nothing(home: Path, web: WebServer, tmp_path: Path, step: int) -> None:
-    """After a commit or a change of the site's files between the end of the input's fetch and the delivery of the output."""
+def test_an_engine_that_dies_on_the_way_loses_and_repeats_nothing(
+    home: Path, web: WebServer, tmp_path: Path, step: int
+) -> None:
+    """After a commit or a change of the site's files between the end of the input's fetch and the delivery of the
+    output.
+    """
     witness, web.files["/x"] = tmp_path / "witness", DATA
     app = tmp_path / "app"
     app.mkdir()
     command = f"[/bin/sh, -c, 'echo x >> {witness}; cp $0 o', '{{f}}']"
-    text = f"packhorse: 1\nname: o\nversion: '1'\ncommand: {command}\nparameters:\n  f: {{type: file}}\noutputs:\n  o: {{path: o}}\n"
+    text = (
+        f"packhorse: 1\nname: o\nversion: '1'\ncommand: {command}\nparameters:\n  f: {{type: file}}\noutputs:\n  o:"
+        " {path: o}\n"
+    )
     (app / "app.yaml").write_text(text)
     room = Embedded(home)
     request = AppRun(app=str(app), over=[{"f": web.url("/x")}], outputs=f"file://{tmp_path}/out")

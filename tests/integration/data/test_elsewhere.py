@@ -29,7 +29,9 @@ class Elsewhere(LocalTransport):
 
 @pytest.fixture(params=["engine", "site", "noisy"])
 def site(request: pytest.FixtureRequest, home: Path) -> Iterator[Site]:
-    """The engine fetches, the site's login node does, or the engine does and every login at the site prints before and after all."""
+    """The engine fetches, the site's login node does, or the engine does and every login at the site prints before and
+    after all.
+    """
     site = local_site(str(home / "elsewhere"), linger_s=0.5, name="elsewhere")
     site.transport = Elsewhere()
     site.shares_our_files = False
@@ -47,7 +49,9 @@ def room(site: Site, home: Path, s3: S3Server) -> Iterator[Embedded]:
         yield room
 
 
-def test_data_gets_there_and_is_there_the_next_time(room: Embedded, web: WebServer, s3: S3Server, tmp_path: Path, site: Site) -> None:
+def test_data_gets_there_and_is_there_the_next_time(
+    room: Embedded, web: WebServer, s3: S3Server, tmp_path: Path, site: Site
+) -> None:
     web.files |= {"/x": DATA, "/db.tar.gz": archive(index=OTHER)}
     bucket = s3.bucket(f"there-{site.fetches}".lower())
     s3.client.put_object(Bucket=bucket, Key="y", Body=OTHER, ChecksumAlgorithm="CRC64NVME")
@@ -75,11 +79,15 @@ def test_what_does_not_come_is_told_in_the_same_way(room: Embedded, web: WebServ
     assert "404" in (first_task(room, run).reason or "")
 
 
-def test_a_site_tells_how_far_it_is_and_an_unwanted_fetch_ends(room: Embedded, web: WebServer, tmp_path: Path, site: Site) -> None:
+def test_a_site_tells_how_far_it_is_and_an_unwanted_fetch_ends(
+    room: Embedded, web: WebServer, tmp_path: Path, site: Site
+) -> None:
     web.files["/x"] = DATA
     web.gate.clear()
     run = submit(room, summing_app(tmp_path), web.url("/x"))
-    wait_for(lambda: re.search(r": (0\.9|1)[0-9]* of 2 MB", first_task(room, run).reason or ""), 30, "a reason with progress")
+    wait_for(
+        lambda: re.search(r": (0\.9|1)[0-9]* of 2 MB", first_task(room, run).reason or ""), 30, "a reason with progress"
+    )
     room.service.cancel_run(room.user, run.id)
     wait_for(lambda: not list(Path(site.root).glob("errands/*")), 10, "the end of the errand")
     web.gate.set()
@@ -94,5 +102,9 @@ def test_outputs_are_delivered_from_there(room: Embedded, tmp_path: Path) -> Non
     task = {"executors": [{"command": ["/bin/sh", "-c", script]}], "outputs": outputs}
     run = room.service.submit(room.user, TaskRun(tasks=[NamedTask.model_validate({"name": "t", "task": task})]))
     assert end_of(room, run).counts == {TaskState.COMPLETE: 1}, first_task(room, run).reason
-    there = {str(path.relative_to(tmp_path / "out")): path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    there = {
+        str(path.relative_to(tmp_path / "out")): path.read_bytes()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    }
     assert there == {"o": b"one\n", "d/c": b"it's\n", "d/e/a b": b"\0\377 bytes"}

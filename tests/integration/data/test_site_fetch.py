@@ -75,7 +75,9 @@ def test_what_is_not_as_promised_is_thrown_away(web: WebServer, tmp_path: Path, 
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-@pytest.mark.parametrize(("code", "kind"), [(404, "refused"), (403, "refused"), (503, "away"), (429, "away"), (500, "away")])
+@pytest.mark.parametrize(
+    ("code", "kind"), [(404, "refused"), (403, "refused"), (503, "away"), (429, "away"), (500, "away")]
+)
 def test_how_refusals_are_told_apart(web: WebServer, tmp_path: Path, code: int, kind: str) -> None:
     web.fault = answering(code)
     failed = failing(step(web, tmp_path))

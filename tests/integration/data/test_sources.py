@@ -45,7 +45,9 @@ def test_objects_of_s3_come_with_their_checksums(room: Embedded, s3: S3Server, a
     assert results(room, run) == [f"{sha(DATA)} reads_1.fq", f"{sha(OTHER)} b"]
 
 
-def test_an_object_that_is_not_what_s3_says_is_a_mismatch(room: Embedded, s3: S3Server, app: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_that_is_not_what_s3_says_is_a_mismatch(
+    room: Embedded, s3: S3Server, app: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The look at the object says one thing, its bytes are another: as when a disk at S3 rots."""
     from packhorse.staging.s3 import S3, Object
 
@@ -81,13 +83,21 @@ def test_a_node_of_shock_comes_under_its_own_name(room: Embedded, shock: ShockSe
     assert results(room, run) == [f"{sha(DATA)} contigs.fa"]
     shock.lies_about_md5 = True
     run = end_of(room, submit(room, app, f"shock://shock.test/node/{node}"))
-    assert "Its MD5 is " in (first_task(room, run).reason or "") and ", and Shock says " in (first_task(room, run).reason or "")
+    assert "Its MD5 is " in (first_task(room, run).reason or "") and ", and Shock says " in (
+        first_task(room, run).reason or ""
+    )
     run = end_of(room, submit(room, app, "shock://shock.test/node/0"))
     assert "says 404" in (first_task(room, run).reason or "")
 
 
 def test_credentials_are_in_no_file_row_or_log(
-    home: Path, config: DataConfig, s3: S3Server, shock: ShockServer, web: WebServer, app: str, capfd: pytest.CaptureFixture[str]
+    home: Path,
+    config: DataConfig,
+    s3: S3Server,
+    shock: ShockServer,
+    web: WebServer,
+    app: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     s3.client.put_object(Bucket=s3.bucket("secrets"), Key="x", Body=DATA)
     node = shock.add("y", OTHER)
@@ -100,7 +110,12 @@ def test_credentials_are_in_no_file_row_or_log(
     output = capfd.readouterr()
     files = [path for path in home.rglob("*") if path.is_file()]
     assert any(path.name == "packhorse.db" for path in files)
-    places = [output.out.encode(), output.err.encode(), *(text.encode() for text in shown), *(path.read_bytes() for path in files)]
+    places = [
+        output.out.encode(),
+        output.err.encode(),
+        *(text.encode() for text in shown),
+        *(path.read_bytes() for path in files),
+    ]
     for secret in (SECRET, TOKEN, KEY, "X-Amz-Signature"):
         assert not any(secret.encode() in place for place in places), secret
     assert web.headers and all(TOKEN not in str(headers) for headers in web.headers)
@@ -120,12 +135,16 @@ def test_reference_data_is_unpacked_once_and_read_only(room: Embedded, web: WebS
 
 def test_an_archive_with_a_member_that_leaves_is_refused(room: Embedded, web: WebServer, tmp_path: Path) -> None:
     web.files["/bad.tar.gz"] = archive(**{"..__..__evil": b"x"})
-    app = summing_app(tmp_path, more=f"refdata:\n  db: {{url: '{web.url('/bad.tar.gz')}', version: '1'}}\n", argument="{db}")
+    app = summing_app(
+        tmp_path, more=f"refdata:\n  db: {{url: '{web.url('/bad.tar.gz')}', version: '1'}}\n", argument="{db}"
+    )
     run = end_of(room, submit(room, app))
     assert "the archive's member '../../evil' leaves the folder" in (first_task(room, run).reason or "")
 
 
-def test_what_was_not_used_for_longest_leaves_and_what_is_used_stays(home: Path, web: WebServer, tmp_path: Path) -> None:
+def test_what_was_not_used_for_longest_leaves_and_what_is_used_stays(
+    home: Path, web: WebServer, tmp_path: Path
+) -> None:
     site = local_site(str(home / "site"), linger_s=0.5)
     site.data_quota_bytes = int(2.5 * len(DATA))
     contents = [bytes([number]) + DATA for number in range(4)]
@@ -152,6 +171,8 @@ def test_users_name_the_urls_only_that_the_server_allows(home: Path, web: WebSer
         request = AppRun(app="sum", over=[{"file": web.url("/open/x")}, {"file": web.url("/opener")}])
         with pytest.raises(InvalidRequest) as refused:
             room.service.submit(user, request)
-        assert f"row 2, parameter 'file': the URL '{web.url('/opener')}' is not one that this server fetches" in str(refused.value)
+        assert f"row 2, parameter 'file': the URL '{web.url('/opener')}' is not one that this server fetches" in str(
+            refused.value
+        )
         assert ("row 1" in str(refused.value)) is not good
         room.close()

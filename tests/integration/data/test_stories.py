@@ -50,7 +50,9 @@ def test_fifty_tasks_of_one_url_are_one_get_and_the_next_run_none(room: Embedded
     assert Path(taken.path).stat().st_mode & 0o222 == 0
 
 
-def test_a_url_that_changed_is_fetched_again_and_each_run_knows_its_content(room: Embedded, web: WebServer, app: str) -> None:
+def test_a_url_that_changed_is_fetched_again_and_each_run_knows_its_content(
+    room: Embedded, web: WebServer, app: str
+) -> None:
     web.files["/x"] = DATA
     before = end_of(room, submit(room, app, web.url("/x")))
     web.files["/x"] = OTHER
@@ -60,7 +62,9 @@ def test_a_url_that_changed_is_fetched_again_and_each_run_knows_its_content(room
     assert web.asked["GET /x"] == 2
 
 
-def test_two_urls_with_the_same_content_share_it_under_their_own_names(room: Embedded, web: WebServer, app: str) -> None:
+def test_two_urls_with_the_same_content_share_it_under_their_own_names(
+    room: Embedded, web: WebServer, app: str
+) -> None:
     web.files |= {"/one.fq": DATA, "/two.fq": DATA}
     run = end_of(room, submit(room, app, web.url("/one.fq"), web.url("/two.fq")))
     assert results(room, run) == [f"{sha(DATA)} one.fq", f"{sha(DATA)} two.fq"]
@@ -71,7 +75,9 @@ def test_two_urls_with_the_same_content_share_it_under_their_own_names(room: Emb
 def test_a_task_takes_an_input_by_url(room: Embedded, web: WebServer) -> None:
     web.files["/greeting"] = b"hello"
     task = {"executors": [{"command": ["cat", "in/put"]}], "inputs": [{"path": "in/put", "url": web.url("/greeting")}]}
-    run = end_of(room, room.service.submit(room.user, TaskRun(tasks=[NamedTask.model_validate({"name": "a", "task": task})])))
+    run = end_of(
+        room, room.service.submit(room.user, TaskRun(tasks=[NamedTask.model_validate({"name": "a", "task": task})]))
+    )
     assert run.counts == {TaskState.COMPLETE: 1}
     assert room.service.log(room.user, f"{run.id}.0", "stdout").data == b"hello"
 
@@ -94,15 +100,18 @@ def test_an_engine_that_is_killed_in_the_middle_is_gone_on_from(home: Path, web:
     room.close()
 
 
-def test_a_checksum_that_is_not_met_is_tried_again_and_reported_with_both(room: Embedded, web: WebServer, app: str) -> None:
+def test_a_checksum_that_is_not_met_is_tried_again_and_reported_with_both(
+    room: Embedded, web: WebServer, app: str
+) -> None:
     web.files["/x"] = DATA
     run = end_of(room, submit(room, app, f"{web.url('/x')}#sha256={sha(OTHER)}", web.url("/x")))
     assert run.counts == {TaskState.SYSTEM_ERROR: 1, TaskState.COMPLETE: 1}
     task = first_task(room, run)
     assert task.failure == "staging"
-    assert task.reason == (
-        f"{web.url('/x')}#sha256={sha(OTHER)} could not be brought to 'local': Its SHA-256 is {sha(DATA)}, and the URL says {sha(OTHER)}. "
-        "It was tried 4 times."
+    assert (
+        task.reason
+        == f"{web.url('/x')}#sha256={sha(OTHER)} could not be brought to 'local': Its SHA-256 is {sha(DATA)}, and the"
+        f" URL says {sha(OTHER)}. It was tried 4 times."
     )
     assert web.asked["GET /x"] == 5
     assert list((Path(room.sites[0].root) / "cache" / ".partial").iterdir()) == []
@@ -113,14 +122,17 @@ def test_what_is_not_there_fails_at_once_and_for_those_who_wait_alone(room: Embe
     run = end_of(room, submit(room, app, web.url("/gone"), web.url("/there"), web.url("/gone")))
     assert run.counts == {TaskState.SYSTEM_ERROR: 2, TaskState.COMPLETE: 1}
     assert (
-        first_task(room, run).reason == f"{web.url('/gone')} could not be brought to 'local': {web.host} says 404: there is no such file."
+        first_task(room, run).reason
+        == f"{web.url('/gone')} could not be brought to 'local': {web.host} says 404: there is no such file."
     )
     web.files["/gone"] = OTHER
     again = end_of(room, room.service.retry(room.user, run.id))
     assert (again.counts, set(results(room, again))) == ({TaskState.COMPLETE: 2}, {f"{sha(OTHER)} gone"})
 
 
-def test_a_server_that_is_away_is_waited_for_and_one_that_breaks_off_gone_on_with(room: Embedded, web: WebServer, app: str) -> None:
+def test_a_server_that_is_away_is_waited_for_and_one_that_breaks_off_gone_on_with(
+    room: Embedded, web: WebServer, app: str
+) -> None:
     web.files["/x"] = DATA
     web.stop()
     run = submit(room, app, web.url("/x"))
@@ -169,8 +181,16 @@ def test_who_comes_while_an_unwanted_fetch_ends_is_served(home: Path, web: WebSe
     lease = Lease(room.database)
     assert lease.try_take()
     loop = DataLoop(
-        room.sites[0], room.database, lease, SystemClock(), Pulse(), threading.Event(), DataConfig(), home / "f", lambda: None
-    )  # fmt: skip
+        room.sites[0],
+        room.database,
+        lease,
+        SystemClock(),
+        Pulse(),
+        threading.Event(),
+        DataConfig(),
+        home / "f",
+        lambda: None,
+    )
     second = submit(room, app, web.url("/x"))
     loop._save(1, Unwanted())
     with room.database.read() as connection:

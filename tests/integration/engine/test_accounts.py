@@ -1,4 +1,6 @@
-"""What real runs on the local site are said to have cost: known sleeps, measured idleness, sums that hold; on both databases."""
+"""What real runs on the local site are said to have cost: known sleeps, measured idleness, sums that hold; on both
+databases.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a task on this machine sees of an environment: a server's task a short list, one's own task all but the outer job's."""
+"""What a task on this machine sees of an environment: a server's task a short list, one's own task all but the outer
+job's.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,34 @@ OUTER = {
     "OMPI_COMM_WORLD_SIZE": "9", "PBS_JOBID": "1", "SGE_TASK_ID": "3", "QUEUE": "all.q", "ENVIRONMENT": "BATCH",
     "PACKHORSE_TASK": "4", "PACKHORSE_TOKEN": "t",
 }  # fmt: skip
-SECRETS = {"AWS_SECRET_ACCESS_KEY": "hidden", "https_proxy": "http://127.0.0.1:1", "VIRTUAL_ENV": "/venv", "PYTHONPATH": "/nowhere"}
+SECRETS = {
+    "AWS_SECRET_ACCESS_KEY": "hidden",
+    "https_proxy": "http://127.0.0.1:1",
+    "VIRTUAL_ENV": "/venv",
+    "PYTHONPATH": "/nowhere",
+}
 ODD = {
-    b"LC_ODD": b"two\nlines=1\nPATH=no", b"LC_BYTES": b"\xff\xfe", b"BASH_FUNC_f%%": b"() {  echo\n}", b"TMPDIR": b"/not/there",
-}  # fmt: skip
+    b"LC_ODD": b"two\nlines=1\nPATH=no",
+    b"LC_BYTES": b"\xff\xfe",
+    b"BASH_FUNC_f%%": b"() {  echo\n}",
+    b"TMPDIR": b"/not/there",
+}
 SAID = "outputs: {said: {from: stdout, type: json}}\nenv: {OF_THE_APP: yes please}\n"
 
 
 def environment_with(home: Path, **more: str) -> dict[bytes, bytes]:
     """Ours with what must not pass, and with values that are odd."""
-    kept = {name: value for name, value in os.environb.items() if not name.startswith((b"PACKHORSE_", b"XDG_", b"SLURM_"))}
-    text = {**OUTER, **SECRETS, "PACKHORSE_HOME": str(home), "CONDA_DEFAULT_ENV": "mine", "OF_THE_LAB": "passed", **more}
+    kept = {
+        name: value for name, value in os.environb.items() if not name.startswith((b"PACKHORSE_", b"XDG_", b"SLURM_"))
+    }
+    text = {
+        **OUTER,
+        **SECRETS,
+        "PACKHORSE_HOME": str(home),
+        "CONDA_DEFAULT_ENV": "mine",
+        "OF_THE_LAB": "passed",
+        **more,
+    }
     return {**kept, **ODD, **{os.fsencode(name): os.fsencode(value) for name, value in text.items()}}
 
 
@@ -49,14 +68,17 @@ def check(seen: dict[str, str]) -> None:
 def test_a_servers_task_sees_nothing_of_the_servers_secrets(tmp_path: Path) -> None:
     config = tmp_path / "packhorse.toml"
     config.write_text(
-        f'[sites.here]\nroot = "{tmp_path}/here"\nenv = {{OF_THE_SITE = "s"}}\nenv_pass = ["OF_THE_LAB", "CONDA_*"]\nlinger_s = 1\n'
+        f'[sites.here]\nroot = "{tmp_path}/here"\nenv = {{OF_THE_SITE = "s"}}\nenv_pass = ["OF_THE_LAB",'
+        ' "CONDA_*"]\nlinger_s = 1\n'
     )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     home = tmp_path / "home"
     command = [sys.executable, "-m", "packhorse.cli.main", "serve", "--port", str(port)]
-    server = subprocess.Popen(command, env=environment_with(home, PACKHORSE_CONFIG=str(config)), stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        command, env=environment_with(home, PACKHORSE_CONFIG=str(config)), stderr=subprocess.DEVNULL
+    )
     try:
         wait_for(lambda: (home / "token").exists() and _listens(port), 30, "the server")
         app = app_that_sees(tmp_path / "app")
@@ -72,7 +94,11 @@ def test_a_servers_task_sees_nothing_of_the_servers_secrets(tmp_path: Path) -> N
         assert "HOME" in found and "PATH" in found
         assert "hidden" not in found.values()
     assert "CONDA_DEFAULT_ENV" not in seen["local"] and "OF_THE_LAB" not in seen["local"]
-    assert (seen["here"]["OF_THE_LAB"], seen["here"]["CONDA_DEFAULT_ENV"], seen["here"]["OF_THE_SITE"]) == ("passed", "mine", "s")
+    assert (seen["here"]["OF_THE_LAB"], seen["here"]["CONDA_DEFAULT_ENV"], seen["here"]["OF_THE_SITE"]) == (
+        "passed",
+        "mine",
+        "s",
+    )
     assert seen["local"]["PATH"].split(":")[0] == str(Path(sys.executable).parent), "the example apps' packages"
     assert str(Path(sys.prefix) / "bin") not in seen["here"]["PATH"].split(":")
 
@@ -85,13 +111,28 @@ def _listens(port: int) -> bool:
 def test_ones_own_task_sees_ones_own_environment_less_the_outer_jobs(tmp_path: Path) -> None:
     app = app_that_sees(tmp_path / "app")
     for word in ("first", "second"):  # the agents of the first do not serve the second
-        environment = environment_with(tmp_path / "home", CONDA_DEFAULT_ENV=word, CUDA_VISIBLE_DEVICES="1", PACKHORSE_CONFIG=os.devnull)
+        environment = environment_with(
+            tmp_path / "home", CONDA_DEFAULT_ENV=word, CUDA_VISIBLE_DEVICES="1", PACKHORSE_CONFIG=os.devnull
+        )
         command = [sys.executable, "-m", "packhorse.cli.main", "run", app, "--set", "i=1", "--json"]
         done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, timeout=60)
         assert done.returncode == 0, done.stderr
-        results = [sys.executable, "-m", "packhorse.cli.main", "results", json.loads(done.stdout)["run"]["id"], "--json"]
-        printed = subprocess.run(results, env=environment, cwd=tmp_path, capture_output=True, timeout=60, check=True).stdout
+        results = [
+            sys.executable,
+            "-m",
+            "packhorse.cli.main",
+            "results",
+            json.loads(done.stdout)["run"]["id"],
+            "--json",
+        ]
+        printed = subprocess.run(
+            results, env=environment, cwd=tmp_path, capture_output=True, timeout=60, check=True
+        ).stdout
         seen = json.loads(printed)["result"]
         check(seen)
         assert {name: seen[name] for name in SECRETS} == SECRETS, "one's own"
-        assert (seen["CONDA_DEFAULT_ENV"], seen["CUDA_VISIBLE_DEVICES"], seen["BASH_FUNC_f%%"]) == (word, "1", "() {  echo\n}")
+        assert (seen["CONDA_DEFAULT_ENV"], seen["CUDA_VISIBLE_DEVICES"], seen["BASH_FUNC_f%%"]) == (
+            word,
+            "1",
+            "() {  echo\n}",
+        )

@@ -1,4 +1,7 @@
-"""Names of files are bytes from end to end: in an app's folder, a table, a command, a kept output and a download. And odd results, run."""
+"""Names of files are bytes from end to end: in an app's folder, a table, a command, a kept output and a download.
+
+And odd results, run.
+"""
 
 from __future__ import annotations
 
@@ -68,14 +71,18 @@ def test_a_latin_1_name_is_carried_from_a_table_to_a_download(embedded: Embedded
     gathered = embedded.service.gathered(embedded.user, run_id)["all"].read_bytes()
     assert json.loads(gathered.decode("ascii"))["params"] == row["params"]
     tokens = Tokens(embedded.database)
-    http = TestClient(create_app(embedded.service, tokens), headers={"Authorization": f"Bearer {tokens.add('root', admin=True)}"})
+    http = TestClient(
+        create_app(embedded.service, tokens), headers={"Authorization": f"Bearer {tokens.add('root', admin=True)}"}
+    )
     detail = http.get(f"/api/v1/tasks/{run_id}.0").json()
     assert detail["document"]["executors"][0]["command"][-2] == f"{data}/{SHOWN}"
     download = http.get(f"/api/v1/tasks/{run_id}.0/files/out/caf%E9.txt")
     assert (download.status_code, download.content) == (200, b"hello, ")
     assert "caf%EF%BF%BD.txt" in download.headers["Content-Disposition"]
     assert http.get(f"/api/v1/tasks/{run_id}.0/files/out/caf%E8.txt").status_code == 404
-    again = http.post("/api/v1/runs", content=kept_json({"app": str(app), "params": {"file": path}}))  # as our client sends it
+    again = http.post(
+        "/api/v1/runs", content=kept_json({"app": str(app), "params": {"file": path}})
+    )  # as our client sends it
     assert again.status_code == 201, again.text
     assert http.get(f"/api/v1/runs/{again.json()['id']}/tasks").json()["items"][0]["params"] == row["params"]
 
@@ -83,7 +90,16 @@ def test_a_latin_1_name_is_carried_from_a_table_to_a_download(embedded: Embedded
 def test_odd_results_fail_their_tasks_and_leave_the_others(embedded: Embedded, tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "app.yaml").write_text(RESULT + "outputs: {value: {from: stdout, type: json}}\n")
-    printed = [r'"\ud800"', "1e999", "[1, Infinity]", '"plain"', "9" * 400, '{"a": 1, "a": 2}', '{"é": "😀"}', "[" * 20_000]
+    printed = [
+        r'"\ud800"',
+        "1e999",
+        "[1, Infinity]",
+        '"plain"',
+        "9" * 400,
+        '{"a": 1, "a": 2}',
+        '{"é": "😀"}',
+        "[" * 20_000,
+    ]
     run_id = run(embedded, app=str(tmp_path / "r"), over=[{"text": text} for text in printed])
     rows = list(embedded.service.results(embedded.user, run_id))
     assert [row["result"] for row in rows] == [None, None, None, "plain", None, None, {"é": "😀"}, None]
@@ -91,7 +107,16 @@ def test_odd_results_fail_their_tasks_and_leave_the_others(embedded: Embedded, t
     reasons = [row["reason"] or "" for row in rows]
     for reason, words in zip(
         reasons,
-        ["$ holds a lone", "$ is Infinity", "$[1] is Infinity", "", "$ is beyond", "$.a is there twice", "", "100 levels deep"],
+        [
+            "$ holds a lone",
+            "$ is Infinity",
+            "$[1] is Infinity",
+            "",
+            "$ is beyond",
+            "$.a is there twice",
+            "",
+            "100 levels deep",
+        ],
         strict=True,
     ):
         assert words in reason

@@ -69,9 +69,17 @@ def test_every_row_has_its_own_paths(room: Embedded, tmp_path: Path, session: st
         assert [output["path"] for output in document["logs"][0]["outputs"]] == files(room, run, index)
 
 
-def test_wildcards_match_what_is_there_and_one_that_matches_nothing_is_a_missing_output(room: Embedded, tmp_path: Path) -> None:
-    script = 'for i in 1 2 3; do echo $i > "$0-$i.bam"; done; mkdir d; echo > d/x; echo > .hidden.bam; echo > other.bam; echo > "*.log"'
-    outputs = "  parts: {path: '{s}-[12].bam'}\n  folder: {path: '?/x'}\n  log: {path: '\\*.log'}\n  no: {path: '*.none', optional: true}\n"
+def test_wildcards_match_what_is_there_and_one_that_matches_nothing_is_a_missing_output(
+    room: Embedded, tmp_path: Path
+) -> None:
+    script = (
+        'for i in 1 2 3; do echo $i > "$0-$i.bam"; done; mkdir d; echo > d/x; echo > .hidden.bam; echo > other.bam;'
+        ' echo > "*.log"'
+    )
+    outputs = (
+        "  parts: {path: '{s}-[12].bam'}\n  folder: {path: '?/x'}\n  log: {path: '\\*.log'}\n  no: {path: '*.none',"
+        " optional: true}\n"
+    )
     outputs = outputs.replace("  no:", "  none:")
     app = app_of(tmp_path, script, outputs)
     run = end_of(room, room.service.submit(room.user, AppRun(app=app), [{"s": "A"}, {"s": "[12]"}, {"s": "*"}]))
@@ -92,7 +100,11 @@ def test_gathered_files_by_pattern_and_matches_as_inputs_of_other_tasks(room: Em
     app = app_of(tmp_path, "true", "  none: {path: x, optional: true}\n", gather)
     run = end_of(room, room.service.submit(room.user, AppRun(app=app), [{"s": "A"}]))
     found = room.service.gathered(room.user, run.id)
-    assert {name: path.read_text() for name, path in found.items()} == {"parts/a.txt": "1\n", "parts/b.txt": "2\n", "id": f"{run.id}\n"}
+    assert {name: path.read_text() for name, path in found.items()} == {
+        "parts/a.txt": "1\n",
+        "parts/b.txt": "2\n",
+        "id": f"{run.id}\n",
+    }
     tasks: list[dict[str, Any]] = [
         {
             "name": "a", "executors": [{"command": ["/bin/sh", "-c", "echo 1 > p-1; echo 2 > 'p*'"]}],
@@ -135,13 +147,19 @@ def test_an_image_that_is_a_folder_beside_the_manifest_or_here_is_refused(tmp_pa
     app = Path(app_of(tmp_path, "true", "  x: {path: x}\n", "image: rootfs\n"))
     (app / "rootfs").mkdir()
     done = packhorse(tmp_path, "apps", "check", str(app))
-    assert done.returncode == 2 and "there is a file or folder of that name in" in done.stderr and "Push an OCI image there" in done.stderr
+    assert (
+        done.returncode == 2
+        and "there is a file or folder of that name in" in done.stderr
+        and "Push an OCI image there" in done.stderr
+    )
     (app / "app.yaml").write_text((app / "app.yaml").read_text().replace("image: rootfs", "image: rootfs:1"))
     assert packhorse(tmp_path, "apps", "check", str(app)).returncode == 0
     (tmp_path / "tool").mkdir()
     for image in ("tool", "tool/", "./tool", "tool.sif"):
         done = packhorse(tmp_path, "run", str(app), "--image", image)
-        assert done.returncode == 2 and "images come from a registry. Name it as a registry does" in done.stderr, done.stderr
+        assert done.returncode == 2 and "images come from a registry. Name it as a registry does" in done.stderr, (
+            done.stderr
+        )
 
 
 def test_a_file_by_its_url_and_a_percent_sign_in_a_path(room: Embedded, tmp_path: Path) -> None:
@@ -155,5 +173,7 @@ def test_a_file_by_its_url_and_a_percent_sign_in_a_path(room: Embedded, tmp_path
     run = end_of(room, room.service.submit(room.user, AppRun(app=str(app)), rows))
     assert [row["result"] for row in room.service.results(room.user, run.id)] == ["odd", "odd"]
     inputs = [{"path": "x", "url": rows[0]["f"]}]
-    run = end_of(room, room.service.submit(room.user, task_run({"executors": [{"command": ["cat", "x"]}], "inputs": inputs})))
+    run = end_of(
+        room, room.service.submit(room.user, task_run({"executors": [{"command": ["cat", "x"]}], "inputs": inputs}))
+    )
     assert room.service.log(room.user, f"{run.id}.0", "stdout").data == b"odd\n"

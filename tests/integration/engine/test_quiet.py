@@ -12,7 +12,8 @@ from packhorse.engine.embedded import Embedded
 from tests.fixtures.room import make_app, submit, wait_for
 
 LOOKED_S = 1.0
-#: Of all loops: a look at the site each half second, at its data, and the lease. A tick that asks takes ten of them, and there are dozens.
+#: Of all loops: a look at the site each half second, at its data, and the lease. A tick that asks takes ten of them,
+#: and there are dozens.
 STATEMENTS = 45
 
 

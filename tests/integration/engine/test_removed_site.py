@@ -32,7 +32,9 @@ def opened(home: Path, database_url: str) -> Iterator[Callable[..., Embedded]]:
         room.close()
 
 
-def test_what_lies_there_is_refused_by_name_and_there_again_with_the_site(opened: Callable[..., Embedded], tmp_path: Path) -> None:
+def test_what_lies_there_is_refused_by_name_and_there_again_with_the_site(
+    opened: Callable[..., Embedded], tmp_path: Path
+) -> None:
     both = opened("first", "second")
     app = make_app(tmp_path / "app", command=APP, more=OUTPUT)
     with both.run_engine():
@@ -59,8 +61,13 @@ def test_what_is_to_go_on_there_says_so_and_can_be_canceled(opened: Callable[...
     run, other = (submit(both, app, 2, resources={"site": "second"}) for _ in range(2))
     one = opened("first")
     with one.run_engine():
-        for reason in (one.service.tasks(one.user, run.id).items[1].reason, one.service.task(one.user, f"{run.id}.1").reason):
-            assert reason == "Site 'second' is not in the configuration any more. The task goes on when it is there again."
+        for reason in (
+            one.service.tasks(one.user, run.id).items[1].reason,
+            one.service.task(one.user, f"{run.id}.1").reason,
+        ):
+            assert (
+                reason == "Site 'second' is not in the configuration any more. The task goes on when it is there again."
+            )
         check = next(check for check in one.service.doctor() if check.name == "open runs")
         assert not check.ok and "2 open runs wait for it" in check.detail
         assert one.service.cancel_run(one.user, other.id).counts == {TaskState.CANCELED: 2}

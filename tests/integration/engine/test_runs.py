@@ -56,7 +56,9 @@ def test_rows_in_order_and_a_gathering_task_over_them(room: Embedded, tmp_path: 
     run = end_of(room, submit(room, app, 40))
     assert run.counts == {TaskState.COMPLETE: 41}
     rows = list(room.service.results(room.user, run.id))
-    assert [(row["index"], row["params"]["i"], row["result"]) for row in rows] == [(index, index, index) for index in range(40)]
+    assert [(row["index"], row["params"]["i"], row["result"]) for row in rows] == [
+        (index, index, index) for index in range(40)
+    ]
     assert len(room.service.gathered(room.user, run.id)["all"].read_text().splitlines()) == 40
     usage = room.service.usage(room.user, run.id)
     assert (usage.tasks, usage.attempts) == (41, 41)
@@ -76,7 +78,13 @@ def test_a_task_takes_another_ones_output(room: Embedded) -> None:
 
 
 def test_a_failure_ends_its_dependents_by_name_and_nobody_else(room: Embedded) -> None:
-    run = run_tasks(room, sh("bad", "exit 3"), sh("after", "true", after=["bad"]), sh("last", "true", after=["after"]), sh("free", "true"))
+    run = run_tasks(
+        room,
+        sh("bad", "exit 3"),
+        sh("after", "true", after=["bad"]),
+        sh("last", "true", after=["after"]),
+        sh("free", "true"),
+    )
     tasks = {task.name: task for task in room.service.tasks(room.user, run.id).items}
     assert {name: task.state.value for name, task in tasks.items()} == {
         "bad": "EXECUTOR_ERROR", "after": "SYSTEM_ERROR", "last": "SYSTEM_ERROR", "free": "COMPLETE",
@@ -98,14 +106,19 @@ def test_out_of_time_is_told_apart_and_capped(room: Embedded, tmp_path: Path) ->
     app = make_app(tmp_path / "app", command="[sleep, '60']", more="resources: {walltime_s: 0.5}\n")
     run = end_of(room, submit(room, app, 1))
     task = room.service.task(room.user, f"{run.id}.0")
-    assert (task.state, [attempt.failure for attempt in task.attempts]) == (TaskState.EXECUTOR_ERROR, ["out_of_time"] * 2)
+    assert (task.state, [attempt.failure for attempt in task.attempts]) == (
+        TaskState.EXECUTOR_ERROR,
+        ["out_of_time"] * 2,
+    )
     assert [attempt.walltime_s for attempt in task.attempts] == [0.5, 1.0]
 
 
 def test_a_retry_runs_what_failed_and_reads_what_did_not(room: Embedded, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     more = "outputs:\n  said: {from: stdout, type: text}\n" + GATHER
-    app = make_app(tmp_path / "app", command=f"[/bin/sh, -c, 'test $0 != 2 || test -e {flag} && echo $0', '{{i}}']", more=more)
+    app = make_app(
+        tmp_path / "app", command=f"[/bin/sh, -c, 'test $0 != 2 || test -e {flag} && echo $0', '{{i}}']", more=more
+    )
     first = end_of(room, submit(room, app, 4))
     assert first.counts == {TaskState.COMPLETE: 3, TaskState.EXECUTOR_ERROR: 1, TaskState.SYSTEM_ERROR: 1}
     flag.touch()
@@ -149,7 +162,9 @@ def test_one_client_key_is_one_run_however_many_ask_at_once(room: Embedded, tmp_
 
 
 def test_bytes_of_any_kind_come_back_as_they_were(room: Embedded) -> None:
-    run = run_tasks(room, sh("binary", r"head -c 100000 /dev/zero; printf '\377\376\000x'; printf '\377 bad' >&2; exit 1"))
+    run = run_tasks(
+        room, sh("binary", r"head -c 100000 /dev/zero; printf '\377\376\000x'; printf '\377 bad' >&2; exit 1")
+    )
     assert read(room, f"{run.id}.0") == b"\0" * 100_000 + b"\xff\xfe\0x"
     assert read(room, f"{run.id}.0", "stderr") == b"\xff bad"
     detail = room.service.task(room.user, f"{run.id}.0")
@@ -182,7 +197,9 @@ def test_a_program_that_is_not_there_says_so(room: Embedded, tmp_path: Path) -> 
 
 
 def test_editing_an_app_does_not_change_a_run_that_was_accepted(embedded: Embedded, tmp_path: Path) -> None:
-    app = make_app(tmp_path / "app", command="[cat, '{app}/version']", more="outputs:\n  v: {from: stdout, type: text}\n")
+    app = make_app(
+        tmp_path / "app", command="[cat, '{app}/version']", more="outputs:\n  v: {from: stdout, type: text}\n"
+    )
     (tmp_path / "app" / "version").write_text("old")
     run = embedded.service.submit(embedded.user, AppRun(app=app), [{"i": 1}])
     (tmp_path / "app" / "version").write_text("new")

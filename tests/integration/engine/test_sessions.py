@@ -53,7 +53,9 @@ def test_a_worker_serves_many_and_its_death_fails_only_the_task_it_served(room: 
     failed = {row["index"]: row["reason"] for row in rows if row["state"] != "COMPLETE"}
     assert set(failed) == {7, 11, 13}
     assert failed[13] == "It ended with exit code 3."
-    assert [row["result"]["square"] for row in rows if row["index"] not in failed] == [n * n for n in range(300) if n not in failed]
+    assert [row["result"]["square"] for row in rows if row["index"] not in failed] == [
+        n * n for n in range(300) if n not in failed
+    ]
     processes = Counter(row["result"]["pid"] for row in rows if row["index"] not in failed)
     assert len(processes) <= 2 + 2, "two slots, and one restart for each death"
     died = room.service.task(room.user, f"{run.id}.7").attempts[0]

@@ -1,4 +1,6 @@
-"""Without an entry in passwd, without a home or with one that cannot be written, with a read-only app, under any umask: real processes."""
+"""Without an entry in passwd, without a home or with one that cannot be written, with a read-only app, under any umask:
+real processes.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def place() -> Iterator[Path]:
         yield folder
 
 
-# --- a user whom passwd does not know --------------------------------------------------------------------------------------------------
+# --- a user whom passwd does not know ------------------------------------------------------------
 
 
 @needs_root
@@ -112,7 +114,9 @@ def test_what_needs_no_home_works_without_one(place: Path) -> None:
     for token in ({}, {"PACKHORSE_TOKEN": "t"}):
         refused = packhorse("ps", env={"PACKHORSE_URL": "http://127.0.0.1:1", **token}, cwd=place)
         assert refused.returncode == 6, "it got as far as asking the server"
-    asked = packhorse("sites", "add", "x", "--profile", "slurm", "--yes", env={"PACKHORSE_HOME": str(place / "home")}, cwd=place)
+    asked = packhorse(
+        "sites", "add", "x", "--profile", "slurm", "--yes", env={"PACKHORSE_HOME": str(place / "home")}, cwd=place
+    )
     assert "PACKHORSE_CONFIG" in asked.stderr and "Traceback" not in asked.stderr
 
 
@@ -155,11 +159,13 @@ def test_a_site_over_ssh_for_a_user_without_a_name(place: Path, shared_sshd: Ssh
     )
     words = [str(shared_sshd.port), str(place / "key"), str(place / "known_hosts"), pwd.getpwuid(os.getuid()).pw_name]
     command = [*as_nobody(), sys.executable, "-c", script, *words]
-    done = subprocess.run(command, env={"PATH": os.environ["PATH"]}, cwd=place, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, env={"PATH": os.environ["PATH"]}, cwd=place, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip() == words[-1], done.stderr
 
 
-# --- without HOME -----------------------------------------------------------------------------------------------------------------------
+# --- without HOME ------------------------------------------------------------
 
 
 def test_without_home_it_is_what_passwd_says() -> None:
@@ -181,7 +187,7 @@ def test_without_home_and_a_name_there_is_no_configuration_of_ones_own(monkeypat
     assert user_name() == str(UID)
 
 
-# --- under any umask --------------------------------------------------------------------------------------------------------------------
+# --- under any umask ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
@@ -198,14 +204,20 @@ def test_what_is_kept_is_its_owners_whatever_the_umask(tmp_path: Path, umask: in
             wait_for(lambda: room.service.run(room.user, run.id).ended_at, what="the end")
             modes = {path: path.stat().st_mode & 0o777 for path in home.rglob("*") if not path.is_symlink()}
             database = {name: modes[home / f"packhorse.db{name}"] for name in ("", "-wal", "-shm")}
-        assert b"told\n%04o\n" % umask in room.service.log(room.user, f"{run.id}.0", "stdout", 0).data, "tasks keep one's own umask"
+        assert b"told\n%04o\n" % umask in room.service.log(room.user, f"{run.id}.0", "stdout", 0).data, (
+            "tasks keep one's own umask"
+        )
     finally:
         os.umask(before)
         room.close()
     assert database == {"": 0o600, "-wal": 0o600, "-shm": 0o600} and modes[home / "token"] == 0o600
     [spool] = [path for path in modes if path.parent == home / "site" / "spool"]
     assert modes[spool] == 0o700, "journals, logs, and what tasks are given"
-    logs = [mode for path, mode in modes.items() if path.parent in (spool / "log", spool / "journal") and path.suffix != ".beat"]
+    logs = [
+        mode
+        for path, mode in modes.items()
+        if path.parent in (spool / "log", spool / "journal") and path.suffix != ".beat"
+    ]
     assert logs == [0o600, 0o600]
     open_to_all = [path for path, mode in modes.items() if mode & 0o022 and not path.is_relative_to(spool)]
     assert open_to_all == []

@@ -51,7 +51,9 @@ def test_killed_at_twenty_random_moments_of_2000_tasks(room: Embedded, home: Pat
 
 
 def test_killed_after_every_single_step_in_turn(room: Embedded, home: Path, tmp_path: Path) -> None:
-    """Systematic: dies after its first commit or write, then after its second, … until a run gets through without dying."""
+    """Systematic: dies after its first commit or write, then after its second, … until a run gets through without
+    dying.
+    """
     app, witness = witness_app(tmp_path)
     step, submitted = 1, 0
     while True:
@@ -59,7 +61,9 @@ def test_killed_after_every_single_step_in_turn(room: Embedded, home: Path, tmp_
         submitted += 1
         with EngineProcess(home, crash_at=step) as engine:
             died = wait_for(
-                lambda engine=engine, run=run: (engine.process.poll() is not None and "died") or room.service.run(room.user, run.id).ended,
+                lambda engine=engine, run=run: (
+                    (engine.process.poll() is not None and "died") or room.service.run(room.user, run.id).ended
+                ),
                 60,
                 f"the end of run {submitted}",
             )
@@ -67,13 +71,19 @@ def test_killed_after_every_single_step_in_turn(room: Embedded, home: Path, tmp_
                 break
         step += 1
     with EngineProcess(home):
-        wait_for(lambda: all(view.ended for view in room.service.runs(room.user, limit=1000).items), 60, "the end of all runs")
+        wait_for(
+            lambda: all(view.ended for view in room.service.runs(room.user, limit=1000).items),
+            60,
+            "the end of all runs",
+        )
     assert submitted > 8, "the engine must have died at several different steps"
     assert_each_ended_once(room)
     assert executions(witness) == dict.fromkeys(range(12), submitted)
 
 
-def test_of_two_engines_one_leads_and_the_other_takes_over_when_it_dies(room: Embedded, home: Path, tmp_path: Path) -> None:
+def test_of_two_engines_one_leads_and_the_other_takes_over_when_it_dies(
+    room: Embedded, home: Path, tmp_path: Path
+) -> None:
     app, witness = witness_app(tmp_path)
     with EngineProcess(home) as first, EngineProcess(home):
         run = submit(room, app, 300)
@@ -85,7 +95,9 @@ def test_of_two_engines_one_leads_and_the_other_takes_over_when_it_dies(room: Em
 
 
 def suspend_between_transactions(engine: EngineProcess, home: Path) -> None:
-    """SIGSTOP, at a moment when it holds no lock: in the middle of a transaction it would hold SQLite's for everybody."""
+    """SIGSTOP, at a moment when it holds no lock: in the middle of a transaction it would hold SQLite's for
+    everybody.
+    """
     while True:
         engine.signal(signal.SIGSTOP)
         connection = sqlite3.connect(home / "packhorse.db", timeout=0.5, isolation_level=None)

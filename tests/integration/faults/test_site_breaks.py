@@ -62,7 +62,12 @@ def agent_pids(home: Path) -> list[int]:
                 command = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if len(command) > 4 and str(home).encode() in command[-2] and b"agent-" in command[3] and b"--slot" not in command:
+            if (
+                len(command) > 4
+                and str(home).encode() in command[-2]
+                and b"agent-" in command[3]
+                and b"--slot" not in command
+            ):
                 found.append(int(entry.name))
     return found
 
@@ -88,7 +93,9 @@ def test_a_killed_agent_loses_only_what_it_was_running(room: Embedded, home: Pat
 def test_a_killed_task_fails_alone_with_its_signal_and_is_not_retried(room: Embedded, tmp_path: Path) -> None:
     with room.run_engine():
         run = submit(room, witness_app(tmp_path, 0.5), 6)
-        pid = int(wait_for(lambda: (tmp_path / "pid-0").exists() and (tmp_path / "pid-0").read_text(), 30, "the first task"))
+        pid = int(
+            wait_for(lambda: (tmp_path / "pid-0").exists() and (tmp_path / "pid-0").read_text(), 30, "the first task")
+        )
         os.kill(pid, signal.SIGKILL)
         assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 5, TaskState.EXECUTOR_ERROR: 1}
     failed = task(room, run.id, 0)
@@ -101,7 +108,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of 4 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("only root may mount the small disk that this test fills")
     yield folder
@@ -138,7 +147,9 @@ def test_a_full_disk_under_the_spool_delays_and_loses_nothing(small_disk: Path, 
 
 
 def test_a_submission_for_which_there_is_no_room_takes_none(small_disk: Path, tmp_path: Path) -> None:
-    """On a disk that holds everything: the refusal is a sentence, and what fits is accepted and runs as if nothing had been."""
+    """On a disk that holds everything: the refusal is a sentence, and what fits is accepted and runs as if nothing had
+    been.
+    """
     room = Embedded(small_disk / "home", sites=[local_site(str(small_disk / "home/site"), linger_s=0.5)])
     app = make_app(tmp_path / "app", command="[/bin/true]")
     with pytest.raises(Unavailable, match="full"):
@@ -148,7 +159,9 @@ def test_a_submission_for_which_there_is_no_room_takes_none(small_disk: Path, tm
         assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 20}
         assert len(room.service.runs(room.user).items) == 1
         fill(small_disk / "ballast")
-        with pytest.raises(Unavailable, match=r"'u' cannot be kept in .*/home/apps: No space left on device") as refusal:
+        with pytest.raises(
+            Unavailable, match=r"'u' cannot be kept in .*/home/apps: No space left on device"
+        ) as refusal:
             submit(room, make_app(tmp_path / "other", command="[/bin/true]", name="u"), 1)
         assert "Make room there" in refusal.value.hint
         assert not list((small_disk / "home/apps").glob(".keeping-*"))
@@ -233,7 +246,9 @@ class JumpingClock:
 def test_a_clock_that_jumps_holds_nothing_up(room: Embedded, tmp_path: Path, jump_s: float) -> None:
     """A task that waits for its back-off, and one that runs, while the clock is set a day forward or back."""
     clock = JumpingClock()
-    command = "[/bin/sh, -c, 'test -e {folder}/again-$0 || {{{{ touch {folder}/again-$0; sleep 0.3; exit 1; }}}}', '{{i}}']"
+    command = (
+        "[/bin/sh, -c, 'test -e {folder}/again-$0 || {{{{ touch {folder}/again-$0; sleep 0.3; exit 1; }}}}', '{{i}}']"
+    )
     app = make_app(tmp_path / "app", command=command.format(folder=tmp_path), more="retry: {app: 3}\n")
     engine = Engine(room.database, room.sites, clock)
     thread = threading.Thread(target=engine.run)
@@ -254,7 +269,10 @@ def test_cancel_ends_the_whole_process_tree_within_seconds_and_for_good(room: Em
     app = make_app(tmp_path / "app", command=f"[/bin/sh, -c, '{script.format(folder=tmp_path)}', '{{i}}']")
     with room.run_engine():
         run = submit(room, app, 20)
-        children = [int(wait_for(lambda path=tmp_path / f"child-{index}": path.exists() and path.read_text(), 30)) for index in (0, 1)]
+        children = [
+            int(wait_for(lambda path=tmp_path / f"child-{index}": path.exists() and path.read_text(), 30))
+            for index in (0, 1)
+        ]
         began = time.monotonic()
         room.service.cancel_run(room.user, run.id)
         assert wait_for_end(room, run.id, 20) == {TaskState.CANCELED: 20}

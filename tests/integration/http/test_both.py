@@ -39,7 +39,9 @@ def by_the_engine(url: str, folder: Path, headers: dict[str, str]) -> bytes:
     try:
         source = Source(url, headers, is_plain=True)
         place = url.partition("://")[2].partition("/")[0]
-        found = engines.fetch(http, DataUrl("http", place, "/x", url), source, folder / "x", lambda *_: None, threading.Event())
+        found = engines.fetch(
+            http, DataUrl("http", place, "/x", url), source, folder / "x", lambda *_: None, threading.Event()
+        )
         return found.path.read_bytes()
     except NotFetched as error:
         raise Failed(error.message) from None
@@ -101,12 +103,16 @@ def sends_on(places: dict[str, str], code: int = 302) -> Callable[[BaseHTTPReque
     return fault
 
 
-def test_through_a_proxy_and_loopback_never(fetch: Fetching, web: WebServer, proxy: ForwardProxy, environment: Any) -> None:
+def test_through_a_proxy_and_loopback_never(
+    fetch: Fetching, web: WebServer, proxy: ForwardProxy, environment: Any
+) -> None:
     environment.setenv("http_proxy", f"http://{proxy.address}")
     assert fetch("http://data.test/x") == DATA and proxy.asked == ["GET http://data.test/x"]
     environment.setenv("http_proxy", "http://127.0.0.1:1")
     assert fetch(web.url("/x")) == DATA
-    assert "the proxy http://127.0.0.1:1, which http_proxy names, does not work" in why(fetch, "http://data.test/x").replace("The", "the")
+    assert "the proxy http://127.0.0.1:1, which http_proxy names, does not work" in why(
+        fetch, "http://data.test/x"
+    ).replace("The", "the")
     environment.setenv("NO_PROXY", ".test")
     assert "http_proxy" not in why(fetch, "http://data.test/x")
     environment.setenv("http_proxy", f"gopher://alice:{SECRET}@p")
@@ -114,7 +120,9 @@ def test_through_a_proxy_and_loopback_never(fetch: Fetching, web: WebServer, pro
     assert "he setting http_proxy cannot be used" in why(fetch, "http://data.test/x")
 
 
-def test_a_redirect_chooses_its_proxy_anew(fetch: Fetching, web: WebServer, proxy: ForwardProxy, environment: Any) -> None:
+def test_a_redirect_chooses_its_proxy_anew(
+    fetch: Fetching, web: WebServer, proxy: ForwardProxy, environment: Any
+) -> None:
     environment.setenv("http_proxy", f"http://{proxy.address}")
     web.fault = sends_on({"/away": web.url("/x")})
     assert fetch("http://data.test/away") == DATA and proxy.asked == ["GET http://data.test/away"]
@@ -127,13 +135,19 @@ def test_a_proxy_that_wants_to_know_who_asks(fetch: Fetching, web: WebServer, en
         assert all(SECRET not in str(headers) and "Proxy-Authorization" not in headers for headers in web.headers)
         environment.setenv("http_proxy", f"http://alice:{SECRET}@{proxy.address}")
         said = why(fetch, "http://data.test/x")
-        assert f"he proxy http://{proxy.address}, which http_proxy names, wants a name and a password" in said and "407" in said
+        assert (
+            f"he proxy http://{proxy.address}, which http_proxy names, wants a name and a password" in said
+            and "407" in said
+        )
 
 
 def test_https_goes_through_a_tunnel(fetch: Fetching, environment: Any, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     answer = reply(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(DATA), DATA))
-    with odd_server(answer, authority.server("data.test")) as there, forward_proxy({"data.test:443": there}, f"al:{SECRET}") as proxy:
+    with (
+        odd_server(answer, authority.server("data.test")) as there,
+        forward_proxy({"data.test:443": there}, f"al:{SECRET}") as proxy,
+    ):
         environment.setenv("https_proxy", f"http://al:{SECRET}@{proxy.address}")
         said = why(fetch, "https://data.test/x")
         assert "certificate" in said and "is not to be trusted" in said
@@ -189,10 +203,14 @@ def test_credentials_go_to_nobody_else(fetch: Fetching, web: WebServer) -> None:
             web.headers.clear()
             assert fetch(web.url(path), Authorization=f"OAuth {SECRET}") == DATA
             assert sum(SECRET in str(headers) for headers in web.headers) == count
-        assert other.headers and not any(SECRET in str(headers) or "Authorization" in headers for headers in other.headers)
+        assert other.headers and not any(
+            SECRET in str(headers) or "Authorization" in headers for headers in other.headers
+        )
 
 
-def test_credentials_do_not_go_where_there_is_no_tls(fetch: Fetching, web: WebServer, environment: Any, tmp_path: Path) -> None:
+def test_credentials_do_not_go_where_there_is_no_tls(
+    fetch: Fetching, web: WebServer, environment: Any, tmp_path: Path
+) -> None:
     authority = Authority(tmp_path)
     environment.setenv("SSL_CERT_FILE", str(authority.file))
     moved = f"HTTP/1.1 302 Found\r\nLocation: {web.url('/x')}\r\nContent-Length: 0\r\n\r\n"
@@ -206,7 +224,9 @@ def test_credentials_do_not_go_where_there_is_no_tls(fetch: Fetching, web: WebSe
 def test_certificates_that_do_not_fit(fetch: Fetching, environment: Any, tmp_path: Path, names: tuple[str]) -> None:
     authority = Authority(tmp_path)
     environment.setenv("SSL_CERT_FILE", str(authority.file))
-    with odd_server(reply("HTTP/1.1 204 None\r\n\r\n"), authority.server(*names, days=1 if names[0] == "other.test" else -1)) as there:
+    with odd_server(
+        reply("HTTP/1.1 204 None\r\n\r\n"), authority.server(*names, days=1 if names[0] == "other.test" else -1)
+    ) as there:
         said = why(fetch, f"https://{there}/x")
         assert "not to be trusted" in said and ("mismatch" in said or "expired" in said)
 
@@ -219,10 +239,17 @@ def test_tls_where_there_is_none_and_the_other_way_round(fetch: Fetching, web: W
 
 
 @pytest.mark.parametrize(
-    "text", ["", "SSH-2.0-OpenSSH_9.6\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
-             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nha",
-             "HTTP/1.1 304 Not Modified\r\n\r\n", "HTTP/1.1 200 OK\r\n" + "X: y\r\n" * 100_000],
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "SSH-2.0-OpenSSH_9.6\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nha",
+        "HTTP/1.1 304 Not Modified\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n" + "X: y\r\n" * 100_000,
+    ],
+)
 def test_answers_that_are_none(fetch: Fetching, text: str) -> None:
     with odd_server(reply(text)) as there:
         assert len(why(fetch, f"http://{there}/x")) < 300
@@ -274,7 +301,9 @@ def test_more_than_was_spoken_of_is_not_taken(tmp_path: Path) -> None:
         assert failed.value.kind == "wrong"
         source = Source(url, expected=Expected(size=5))
         with pytest.raises(NotFetched, match="sends more than the 5 bytes") as refused:
-            engines.fetch(http, DataUrl("http", there, "/x", url), source, tmp_path / "y", lambda *_: None, threading.Event())
+            engines.fetch(
+                http, DataUrl("http", there, "/x", url), source, tmp_path / "y", lambda *_: None, threading.Event()
+            )
         assert refused.value.trouble is Trouble.WRONG and list(tmp_path.iterdir()) == []
         more.set()
         http.close()
@@ -306,7 +335,9 @@ def test_a_server_that_sends_a_byte_now_and_then_is_not_waited_for(
     monkeypatch.setattr(ask, "WAIT_S", 0.4)
     monkeypatch.setattr(sockets, "SLOW_S", 0.4)
     monkeypatch.setattr(client, "ANSWER_S", 0.4)
-    monkeypatch.setattr(client.Http.__init__, "__kwdefaults__", {**client.Http.__init__.__kwdefaults__, "timeout_s": 0.4})
+    monkeypatch.setattr(
+        client.Http.__init__, "__kwdefaults__", {**client.Http.__init__.__kwdefaults__, "timeout_s": 0.4}
+    )
     began = time.monotonic()
     with odd_server(trickle(head, piece)) as there:
         said = why(fetch, f"http://{there}/x")

@@ -26,7 +26,16 @@ from tests.fixtures.socks import socks_proxy
 from tests.fixtures.webserver import web_server
 
 TOKEN = "ph-hunter2"
-RUN = {"id": "r-1", "name": "", "app": "a", "user": "u", "state": "RUNNING", "counts": {}, "submitted_at": 1.0, "tags": {}}
+RUN = {
+    "id": "r-1",
+    "name": "",
+    "app": "a",
+    "user": "u",
+    "state": "RUNNING",
+    "counts": {},
+    "submitted_at": 1.0,
+    "tags": {},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -91,16 +100,23 @@ def test_a_server_on_this_machine_is_reached_whatever_the_proxies_are(backend: A
 def test_a_proxy_that_does_not_work_is_named_with_its_variable(backend: Any, environment: Any) -> None:
     environment.setenv("http_proxy", "http://al:hunter2@127.0.0.1:1")
     said = why(backend("http://packhorse.test").apps)
-    assert "the proxy http://127.0.0.1:1, which http_proxy names, does not work: it refuses connections" in said and "NO_PROXY" in said
+    assert (
+        "the proxy http://127.0.0.1:1, which http_proxy names, does not work: it refuses connections" in said
+        and "NO_PROXY" in said
+    )
     with forward_proxy({}) as proxy:
         environment.setenv("https_proxy", f"http://{proxy.address}")
-        assert f"http://{proxy.address}, which https_proxy names, does not let us through" in why(backend("https://packhorse.test").apps)
+        assert f"http://{proxy.address}, which https_proxy names, does not let us through" in why(
+            backend("https://packhorse.test").apps
+        )
     with odd_server(reply("garbage\r\n\r\n")) as there:
         environment.setenv("https_proxy", f"http://{there}")
         assert f"the proxy http://{there}, which https_proxy names" in why(backend("https://packhorse.test").apps)
     with odd_server(reply(http("200 OK", "<html>Log in to this network"))) as there:
         environment.setenv("http_proxy", f"http://{there}")
-        assert f"(HTTP 200) (asked through the proxy http://{there}, which http_proxy names)" in why(backend("http://packhorse.test").apps)
+        assert f"(HTTP 200) (asked through the proxy http://{there}, which http_proxy names)" in why(
+            backend("http://packhorse.test").apps
+        )
     environment.setenv("https_proxy", "socks4://127.0.0.1:1")
     assert "the setting https_proxy cannot be used" in why(backend("https://packhorse.test").apps, InvalidRequest)
 
@@ -109,20 +125,28 @@ def test_through_a_proxy_with_tls(backend: Any, environment: Any, tmp_path: Path
     authority = Authority(tmp_path)
     environment.setenv("SSL_CERT_FILE", str(authority.file))
     with (
-        odd_server(reply(ok([]))) as plain, odd_server(reply(ok([])), authority.server("packhorse.test")) as tls,
-        forward_proxy({"packhorse.test:80": plain, "packhorse.test:443": tls}, tls=authority.server("127.0.0.1")) as proxy,
-    ):  # fmt: skip
+        odd_server(reply(ok([]))) as plain,
+        odd_server(reply(ok([])), authority.server("packhorse.test")) as tls,
+        forward_proxy(
+            {"packhorse.test:80": plain, "packhorse.test:443": tls}, tls=authority.server("127.0.0.1")
+        ) as proxy,
+    ):
         environment.setenv("all_proxy", f"https://{proxy.address}")
         assert backend("http://packhorse.test").apps() == backend("https://packhorse.test").apps() == []
         assert proxy.asked == ["GET http://packhorse.test/api/v1/apps", "CONNECT packhorse.test:443"]
         environment.delenv("SSL_CERT_FILE")
-        assert "he proxy" in why(backend("https://packhorse.test").apps) and "certificate" in why(backend("http://packhorse.test").apps)
+        assert "he proxy" in why(backend("https://packhorse.test").apps) and "certificate" in why(
+            backend("http://packhorse.test").apps
+        )
 
 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (http("200 OK", "<html>Welcome to nginx!", "Content-Type: text/html"), "as Packhorse does (HTTP 200 with a web page)"),
+        (
+            http("200 OK", "<html>Welcome to nginx!", "Content-Type: text/html"),
+            "as Packhorse does (HTTP 200 with a web page)",
+        ),
         (ok({"message": "hello"}), "as Packhorse does (HTTP 200)"),
         (ok(None), "as Packhorse does"),
         (ok([{"name": 1}]), "as Packhorse does"),
@@ -137,7 +161,10 @@ def test_through_a_proxy_with_tls(backend: Any, environment: Any, tmp_path: Path
         (http("304 Not Modified"), "as Packhorse does (HTTP 304)"),
         (b"", "broke off"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "broke off. Is it running? If it speaks TLS, its URL begins with https://"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\nProtocol mismatch.\r\n\r\n", "as a web server does. If it speaks TLS, its URL begins with https://"),
+        (
+            b"SSH-2.0-OpenSSH_9.6\r\n\r\nProtocol mismatch.\r\n\r\n",
+            "as a web server does. If it speaks TLS, its URL begins with https://",
+        ),
         (http("200 OK", "[")[:-1], "broke off"),
         (http("200 OK", "no gzip", "Content-Encoding: gzip"), "as a web server does"),
     ],
@@ -149,7 +176,9 @@ def test_what_answers_is_no_packhorse(backend: Any, answer: bytes, words: str) -
 
 
 def test_a_refusal_of_packhorse_stays_one(backend: Any) -> None:
-    with odd_server(reply(http("404 Not Found", '{"error": {"code": "not_found", "message": "No run x.", "hint": "See runs."}}'))) as there:
+    with odd_server(
+        reply(http("404 Not Found", '{"error": {"code": "not_found", "message": "No run x.", "hint": "See runs."}}'))
+    ) as there:
         assert why(lambda: backend(f"http://{there}").run("x"), NotFound) == "No run x. See runs."
 
 
@@ -165,7 +194,9 @@ def test_tls_and_no_tls(backend: Any, environment: Any, tmp_path: Path) -> None:
         assert "the setting SSL_CERT_FILE cannot be used" in why(backend(f"https://{there}").apps, InvalidRequest)
     environment.delenv("SSL_CERT_FILE")
     with web_server() as plain:
-        assert "does not speak TLS. If it is meant to be without, its URL begins with http://" in why(backend(f"https://{plain.host}").apps)
+        assert "does not speak TLS. If it is meant to be without, its URL begins with http://" in why(
+            backend(f"https://{plain.host}").apps
+        )
 
 
 def test_a_server_that_has_moved_is_told_and_gets_no_token(backend: Any) -> None:
@@ -206,7 +237,9 @@ def test_an_answer_without_an_end_fills_no_memory(backend: Any, monkeypatch: pyt
     for answering in (endless, reply(bomb)):
         with odd_server(answering) as there:
             assert "sends more than 1,048,576 bytes" in why(backend(f"http://{there}").apps)
-            assert "sends a line of more than 1,048,576 bytes" in why(lambda: list(backend(f"http://{there}").results("r-1")))
+            assert "sends a line of more than 1,048,576 bytes" in why(
+                lambda: list(backend(f"http://{there}").results("r-1"))
+            )
 
 
 def test_results_are_lines_that_only_lf_ends(backend: Any) -> None:
@@ -218,7 +251,9 @@ def test_results_are_lines_that_only_lf_ends(backend: Any) -> None:
         assert "as Packhorse does" in why(lambda: list(backend(f"http://{there}").results("r-1")))
 
 
-def test_a_download_that_breaks_off_leaves_no_half_a_file(backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_breaks_off_leaves_no_half_a_file(
+    backend: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PACKHORSE_HOME", str(tmp_path))
     listed = ok([{"name": "all", "filename": "all.jsonl", "bytes": 8}])
     with odd_server(Scripted(listed, http("200 OK", "12345678")[:-3], listed, http("200 OK", "12345678"))) as there:
@@ -260,12 +295,16 @@ def test_through_socks(backend: Any, environment: Any, tmp_path: Path, monkeypat
             said = why(backend("https://other.test").apps)
             assert f"the proxy {scheme}://{proxy}, which all_proxy names, does not let us through to other.test" in said
         environment.setenv("all_proxy", f"socks5://al:wrong@{proxy}")
-        assert f"the proxy socks5://{proxy}, which all_proxy names, does not let us through" in why(backend("http://packhorse.test").apps)
+        assert f"the proxy socks5://{proxy}, which all_proxy names, does not let us through" in why(
+            backend("http://packhorse.test").apps
+        )
         environment.setenv("all_proxy", "socks5://127.0.0.1:1")
         assert "does not work: it refuses connections" in why(backend("https://packhorse.test").apps)
         monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
         said = why(backend("http://packhorse.test").apps, InvalidRequest)
-        assert "the setting all_proxy cannot be used: SOCKS needs one more package: pip install 'packhorse[socks]'" in said
+        assert (
+            "the setting all_proxy cannot be used: SOCKS needs one more package: pip install 'packhorse[socks]'" in said
+        )
 
 
 def test_a_proxy_that_says_nothing_is_named() -> None:

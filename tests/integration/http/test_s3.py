@@ -35,7 +35,10 @@ def why(endpoint: str) -> str:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """Nobody's settings and credentials."""
-    names = "http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE"
+    names = (
+        "http_proxy https_proxy HTTPS_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY SSL_CERT_FILE SSL_CERT_DIR"
+        " REQUESTS_CA_BUNDLE"
+    )
     for name in f"{names} CURL_CA_BUNDLE AWS_CA_BUNDLE AWS_PROFILE AWS_ACCESS_KEY_ID".split():
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -61,7 +64,9 @@ def test_through_a_proxy_and_loopback_never(server: str, proxy: ForwardProxy, en
     assert look("http://s3.test") == 7 and proxy.asked == ["HEAD http://s3.test/bucket/key"]
     assert look(f"http://{server}") == 7 and len(proxy.asked) == 1
     environment.setenv("http_proxy", f"http://al:{SECRET}@{proxy.address}")
-    assert f"the proxy http://{proxy.address}, which http_proxy names, wants a name and a password" in why("http://s3.test")
+    assert f"the proxy http://{proxy.address}, which http_proxy names, wants a name and a password" in why(
+        "http://s3.test"
+    )
     environment.setenv("http_proxy", f"http://al:{SECRET}@127.0.0.1:1")
     assert "the proxy http://127.0.0.1:1, which http_proxy names, does not work" in why("http://s3.test")
     environment.setenv("no_proxy", "test:80")

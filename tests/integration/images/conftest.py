@@ -1,4 +1,6 @@
-"""Real registries on loopback: an open one with some images, one with users, one with a token server; and the programs they need."""
+"""Real registries on loopback: an open one with some images, one with users, one with a token server; and the programs
+they need.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,10 @@ class Hub:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A registry that wants credentials, for USER; ``auth_file`` has them. The image is lab/tool:1, and public/tool:1 with tokens."""
+    """A registry that wants credentials, for USER; ``auth_file`` has them.
+
+    The image is lab/tool:1, and public/tool:1 with tokens.
+    """
 
     server: Registry
     auth_file: Path
@@ -55,7 +60,10 @@ def programs() -> None:
 
 @pytest.fixture(scope="session")
 def layout(programs: None, tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """Images made by hand: 'tool' for amd64, 'both' an index of two platforms, 'arm' for arm64 only, 'arms' an index with arm64 only."""
+    """Images made by hand:
+
+    'tool' for amd64, 'both' an index of two platforms, 'arm' for arm64 only, 'arms' an index with arm64 only.
+    """
     made = Layout(tmp_path_factory.mktemp("layout"))
     tool = made.image(Cmd=["/bin/tool"])
     arm = made.image(architecture="arm64")

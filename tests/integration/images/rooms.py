@@ -21,7 +21,8 @@ from tests.fixtures.registry import TestRegistry
 from tests.fixtures.room import make_app, wait_for
 from tests.fixtures.truth import assert_each_ended_once
 
-#: crun refuses mixed cgroups v1 and v2; Podman's default limits are more than root may have in a container or virtual machine.
+#: crun refuses mixed cgroups v1 and v2; Podman's default limits are more than root may have in a container or virtual
+#: machine.
 PODMAN = ("--runtime=runc", "--ulimit=nofile=1024:4096", "--ulimit=nproc=4096:4096")
 KINDS = ("podman", "charliecloud", "charliecloud-squashfs")
 
@@ -49,7 +50,9 @@ class Room:
 
     def submit(self, app: str, number: int = 1, **options: Any) -> RunView:
         """A run of ``number`` tasks, numbered."""
-        return self.embedded.service.submit(self.embedded.user, AppRun(app=app, **options), ({"i": index} for index in range(number)))
+        return self.embedded.service.submit(
+            self.embedded.user, AppRun(app=app, **options), ({"i": index} for index in range(number))
+        )
 
     def run(self, run: RunView) -> RunView:
         """How far a run is."""
@@ -81,13 +84,22 @@ class Room:
     def complete(self, run: RunView, seconds: float = 60) -> None:
         """Waits for a run's end, at which every task must be complete."""
         counts = self.end(run, seconds)
-        failed = next((self.task(run, index) for index in range(self.run(run).tasks) if self.task(run, index).state != "COMPLETE"), None)
+        failed = next(
+            (
+                self.task(run, index)
+                for index in range(self.run(run).tasks)
+                if self.task(run, index).state != "COMPLETE"
+            ),
+            None,
+        )
         assert set(counts) <= TERMINAL
         assert failed is None, (failed.reason, [attempt.evidence for attempt in failed.attempts])
 
 
 @contextlib.contextmanager
-def opened(site: Site, home: Path, *insecure: str, default: str = "registry.invalid", auth_file: Path | None = None) -> Iterator[Room]:
+def opened(
+    site: Site, home: Path, *insecure: str, default: str = "registry.invalid", auth_file: Path | None = None
+) -> Iterator[Room]:
     """A room with an engine that runs."""
     config = ImagesConfig(default_registry=default, insecure=list(insecure), auth_file=auth_file)
     embedded = Embedded(home, sites=[site], images=config)
@@ -101,5 +113,7 @@ def opened(site: Site, home: Path, *insecure: str, default: str = "registry.inva
 @pytest.fixture(params=KINDS)
 def room(request: pytest.FixtureRequest, registry: TestRegistry, tmp_path: Path) -> Iterator[Room]:
     """Each runtime, with the test registry as the one of names that say none."""
-    with opened(container_site(request.param, tmp_path / "site"), tmp_path / "home", registry.address, default=registry.address) as made:
+    with opened(
+        container_site(request.param, tmp_path / "site"), tmp_path / "home", registry.address, default=registry.address
+    ) as made:
         yield made

@@ -23,7 +23,8 @@ IMAGE = "packhorse/box:1"
 
 def submit(room: Room, *commands: str, steps: list[dict[str, Any]] | None = None, **task: Any) -> RunView:
     executors = [
-        {"image": IMAGE, "command": ["sh", "-c", command], **more} for command, more in zip(commands, steps or [{}] * len(commands))
+        {"image": IMAGE, "command": ["sh", "-c", command], **more}
+        for command, more in zip(commands, steps or [{}] * len(commands))
     ]
     return room.embedded.service.submit(room.embedded.user, task_run({"executors": executors, **task}))
 
@@ -39,7 +40,9 @@ def refused(room: Room, *commands: str, **task: Any) -> str:
 
 
 def test_inputs_outputs_streams_and_volumes_of_several_executors(room: Room, tmp_path: Path) -> None:
-    """An input by content, one of the site that is a link, one in the folder of an output, a folder; two executors on one volume."""
+    """An input by content, one of the site that is a link, one in the folder of an output, a folder; two executors on
+    one volume.
+    """
     site = tmp_path / "given"
     (site / "ref").mkdir(parents=True)
     (site / "ref" / "genome.fa").write_text("ACGT\n")
@@ -58,7 +61,10 @@ def test_inputs_outputs_streams_and_volumes_of_several_executors(room: Room, tmp
         (site_root / "given" / "link").symlink_to("reads")
         inputs[2]["url"] = f"file://{site_root}/given/ref"
         inputs[1]["url"] = f"file://{site_root}/given/link"
-    first = "wc -l < /inputs/words.txt > /data/out/count.txt; cat /data/out/reads.fq /data/ref/genome.fa > /vol/A/both; pwd; echo err >&2"
+    first = (
+        "wc -l < /inputs/words.txt > /data/out/count.txt; cat /data/out/reads.fq /data/ref/genome.fa > /vol/A/both;"
+        " pwd; echo err >&2"
+    )
     second = "cat /vol/A/both - > x.txt; cat /tmp/one.log >> x.txt"
     steps: list[dict[str, Any]] = [
         {"stdout": "/tmp/one.log", "stderr": "/tmp/err.log", "workdir": "/data/out"},
@@ -76,7 +82,9 @@ def test_inputs_outputs_streams_and_volumes_of_several_executors(room: Room, tmp
 
 def test_wildcards_go_to_their_url_without_the_prefix(room: Room, tmp_path: Path) -> None:
     outputs = [{"path": "/out/*.txt", "path_prefix": "/out", "url": f"file://{tmp_path}/parts/"}]
-    run = submit(room, "mkdir -p /out/x; echo 1 > /out/a.txt; echo 2 > /out/b.txt; echo 3 > /out/c.log", outputs=outputs)
+    run = submit(
+        room, "mkdir -p /out/x; echo 1 > /out/a.txt; echo 2 > /out/b.txt; echo 3 > /out/c.log", outputs=outputs
+    )
     room.complete(run)
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["a.txt", "b.txt"]
     urls = {file["path"]: file["url"] for file in room.task(run).attempts[0].files}
@@ -84,10 +92,16 @@ def test_wildcards_go_to_their_url_without_the_prefix(room: Room, tmp_path: Path
 
 
 def test_tasks_hand_files_to_each_other_and_a_folder_is_an_output(room: Room) -> None:
-    first = {"image": IMAGE, "command": ["sh", "-c", "echo 1 > /out/part-1.txt; mkdir /results/d; echo f > /results/d/f"]}
+    first = {
+        "image": IMAGE,
+        "command": ["sh", "-c", "echo 1 > /out/part-1.txt; mkdir /results/d; echo f > /results/d/f"],
+    }
     second = {"image": IMAGE, "command": ["sh", "-c", "cat /in/one /in/all/d/f > /out/sum"]}
     outputs = [{"path": "/out/part-*.txt"}, {"path": "/results", "type": "DIRECTORY"}]
-    inputs = [{"path": "/in/one", "url": "task://a//out/part-1.txt"}, {"path": "/in/all", "url": "task://a/results", "type": "DIRECTORY"}]
+    inputs = [
+        {"path": "/in/one", "url": "task://a//out/part-1.txt"},
+        {"path": "/in/all", "url": "task://a/results", "type": "DIRECTORY"},
+    ]
     tasks = [
         {"name": "a", "task": {"executors": [first], "outputs": outputs}},
         {"name": "b", "task": {"executors": [second], "inputs": inputs, "outputs": [{"path": "/out/sum"}]}},
@@ -98,7 +112,9 @@ def test_tasks_hand_files_to_each_other_and_a_folder_is_an_output(room: Room) ->
 
 
 def test_below_tmp_where_the_site_itself_lies(room: Room, tmp_path: Path) -> None:
-    """The folder that is bound over /tmp holds the site's root, the work folder and the input's own place; they stay as they are."""
+    """The folder that is bound over /tmp holds the site's root, the work folder and the input's own place; they stay as
+    they are.
+    """
     given = Path(room.embedded.sites[0].root) / "given.txt"
     given.parent.mkdir(parents=True, exist_ok=True)
     given.write_text("given\n")
@@ -106,7 +122,12 @@ def test_below_tmp_where_the_site_itself_lies(room: Room, tmp_path: Path) -> Non
     if Ability.NEW_MOUNT_POINTS not in room.embedded.sites[0].runtime.abilities:
         folder = "/tmp"
     inputs = [{"path": f"{folder}/given.txt", "url": f"file://{given}"}, {"path": "rel.txt", "url": f"file://{given}"}]
-    run = submit(room, f"cat {folder}/given.txt rel.txt > {folder}/sum.txt", inputs=inputs, outputs=[{"path": f"{folder}/sum.txt"}])
+    run = submit(
+        room,
+        f"cat {folder}/given.txt rel.txt > {folder}/sum.txt",
+        inputs=inputs,
+        outputs=[{"path": f"{folder}/sum.txt"}],
+    )
     room.complete(run)
     assert output(room, run, f"{folder}/sum.txt") == "given\ngiven\n"
 
@@ -117,8 +138,13 @@ def test_the_same_path_inside_and_outside(registry: TestRegistry, tmp_path: Path
     (tmp_path / "lab" / "in.txt").write_text("in\n")
     (tmp_path / "ro").mkdir()
     (tmp_path / "ro" / "in.txt").write_text("ro\n")
-    with opened(container_site("podman", tmp_path / "site"), tmp_path / "home", registry.address, default=registry.address) as room:
-        inputs = [{"path": str(path), "url": f"file://{path}"} for path in (tmp_path / "lab" / "in.txt", tmp_path / "ro" / "in.txt")]
+    with opened(
+        container_site("podman", tmp_path / "site"), tmp_path / "home", registry.address, default=registry.address
+    ) as room:
+        inputs = [
+            {"path": str(path), "url": f"file://{path}"}
+            for path in (tmp_path / "lab" / "in.txt", tmp_path / "ro" / "in.txt")
+        ]
         first, second = (item["path"] for item in inputs)
         out = f"{tmp_path}/lab/out.txt"
         script = f"cat {first} {second} > {out}; echo x > {second} || echo kept >> {out}"
@@ -130,7 +156,9 @@ def test_the_same_path_inside_and_outside(registry: TestRegistry, tmp_path: Path
             {"path": "/usr/bin/mine", "content": "#!/bin/sh\necho mine $(wc -l < /etc/given.conf)\n"},
             {"path": "/etc/given.conf", "content": "a\n"},
         ]
-        run = submit(room, "sh /usr/bin/mine > /o/x; ls /usr/bin/env >> /o/x || true", inputs=inputs, outputs=[{"path": "/o/x"}])
+        run = submit(
+            room, "sh /usr/bin/mine > /o/x; ls /usr/bin/env >> /o/x || true", inputs=inputs, outputs=[{"path": "/o/x"}]
+        )
         room.complete(run)
         assert output(room, run, "/o/x").startswith("mine 1\n")
 
@@ -142,6 +170,9 @@ def test_what_cannot_be_is_said_before_anything_runs(room: Room) -> None:
     if Ability.NEW_MOUNT_POINTS in site.runtime.abilities:
         return
     said = refused(room, "true", outputs=[{"path": "/lab/x.txt"}])
-    assert "charliecloud cannot run this: it binds only to folders that the image has, and /lab may be none of them" in said
+    assert (
+        "charliecloud cannot run this: it binds only to folders that the image has, and /lab may be none of them"
+        in said
+    )
     assert "Use one of /tmp, /data, /in," in said
     assert "it cannot bind a file to /data" in refused(room, "true", inputs=[{"path": "/data", "content": "x"}])

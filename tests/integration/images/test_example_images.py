@@ -27,7 +27,9 @@ BUILD = REPOSITORY / "deploy" / "images" / "build.sh"
 APP = REPOSITORY / "apps" / "assembly"
 CACHE = Path(os.environ.get("PACKHORSE_IMAGE_CACHE", "/var/tmp/packhorse-images"))
 
-pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="images are built from Debian's packages, by apt-get")
+pytestmark = pytest.mark.skipif(
+    shutil.which("apt-get") is None, reason="images are built from Debian's packages, by apt-get"
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ def sample(folders: Path) -> list[str]:
     command = [sys.executable, APP / "simulate.py", "--samples", "1", "--part-bp", "8000", "--folder", folder]
     subprocess.run(command, check=True, capture_output=True)
     names = {"--reads1": "_1.fq", "--reads2": "_2.fq", "--genome": ".fasta"}
-    return [word for option, end in names.items() for word in (option, str(next(folder.glob(f"*{end}"))))] + ["--sample", "s"]
+    return [word for option, end in names.items() for word in (option, str(next(folder.glob(f"*{end}"))))] + [
+        "--sample",
+        "s",
+    ]
 
 
 def test_the_same_packages_give_the_same_digest(image: Built, tmp_path: Path) -> None:
@@ -109,13 +114,17 @@ def report(site: Site, app: Path, arguments: list[str]) -> dict[str, Any]:
     """What the app's command prints; without an image by this machine's own tools."""
     folders = (str(site.folder), str(app), str(Path(arguments[1]).parent)) if site.image else ()
     binds = tuple(Bind(folder, folder) for folder in folders)
-    done = site.run("python3", f"{app}/assemble.py", *arguments, workdir=str(site.folder), network=not site.image, binds=binds)
+    done = site.run(
+        "python3", f"{app}/assemble.py", *arguments, workdir=str(site.folder), network=not site.image, binds=binds
+    )
     assert done.code == 0, done.err
     return dict(json.loads(done.out))
 
 
 @pytest.mark.parametrize("name", ["charliecloud-user", "podman"])
-def test_the_app_runs_in_it_as_on_the_host(name: str, image: Built, app: Path, sample: list[str], folders: Path) -> None:
+def test_the_app_runs_in_it_as_on_the_host(
+    name: str, image: Built, app: Path, sample: list[str], folders: Path
+) -> None:
     """With a root that is read-only, without a network, and with Charliecloud as an ordinary user."""
     if reason := why_not(name):
         pytest.skip(reason)
@@ -123,7 +132,14 @@ def test_the_app_runs_in_it_as_on_the_host(name: str, image: Built, app: Path, s
     site = Site(runtime(case.runtime, case.options), "", ImageConfig(), folder, os.getuid(), os.getgid())
     folder.mkdir()
     site = as_user(site) if case.as_user else site
-    made = Image(image.name, image.digest, f"{folder}/image", image.tag, image.layout, (str(folder), str(app), str(folders / "sample")))
+    made = Image(
+        image.name,
+        image.digest,
+        f"{folder}/image",
+        image.tag,
+        image.layout,
+        (str(folder), str(app), str(folders / "sample")),
+    )
     site.carry_out(site.runtime.prepare(made))
     try:
         inside = report(site.options(image=site.runtime.prepared(made)), app, sample)

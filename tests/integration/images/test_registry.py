@@ -54,14 +54,20 @@ def test_a_tag_means_a_digest(hub: Hub) -> None:
         assert image.config["config"] == {"Cmd": ["/bin/tool"]} and image.config["architecture"] == "amd64"
         assert image.size_bytes == sum(layer.size for layer in image.layers) > 0
         content = b"".join(asked.iter_layer(image.reference, image.layers[0]))
-        assert f"sha256:{hashlib.sha256(content).hexdigest()}" == image.layers[0].digest and len(content) == image.layers[0].size
+        assert (
+            f"sha256:{hashlib.sha256(content).hexdigest()}" == image.layers[0].digest
+            and len(content) == image.layers[0].size
+        )
         assert asked.resolve(parse_reference(f"{hub.address}/lab/tool:gone@{image.digest}")).digest == image.digest
 
 
 def test_dockers_own_format(hub: Hub) -> None:
     with client(hub.address) as asked:
         image = asked.resolve(parse_reference(f"{hub.address}/lab/docker:1"))
-    assert image.digest == hub.digests["docker"] and image.media_type == "application/vnd.docker.distribution.manifest.v2+json"
+    assert (
+        image.digest == hub.digests["docker"]
+        and image.media_type == "application/vnd.docker.distribution.manifest.v2+json"
+    )
 
 
 def test_an_index_gives_the_manifest_of_the_platform(hub: Hub) -> None:
@@ -95,7 +101,10 @@ def test_what_is_not_there(hub: Hub, name: str, kind: str, words: str) -> None:
 def test_a_registry_that_is_down() -> None:
     with client("127.0.0.1:1") as asked:
         error = fails(lambda: asked.resolve(parse_reference("127.0.0.1:1/lab/tool")))
-    assert error.kind is ImageFailure.REGISTRY_AWAY and "127.0.0.1:1/lab/tool:latest cannot be had: 127.0.0.1:1 refuses" in str(error)
+    assert (
+        error.kind is ImageFailure.REGISTRY_AWAY
+        and "127.0.0.1:1/lab/tool:latest cannot be had: 127.0.0.1:1 refuses" in str(error)
+    )
 
 
 def test_a_name_that_does_not_resolve() -> None:
@@ -153,7 +162,10 @@ def test_credentials(kind: str, request: pytest.FixtureRequest, tmp_path: Path) 
         image = asked.resolve(reference)
         assert image.digest == private.digest
         assert len(b"".join(asked.iter_layer(reference, image.layers[0]))) == image.size_bytes
-        assert fails(lambda: asked.resolve(parse_reference(f"{private.address}/lab/tool:2"))).kind is ImageFailure.MISSING_TAG
+        assert (
+            fails(lambda: asked.resolve(parse_reference(f"{private.address}/lab/tool:2"))).kind
+            is ImageFailure.MISSING_TAG
+        )
     with client(*private.insecure) as asked:
         error = fails(lambda: asked.resolve(reference))
     assert error.kind is ImageFailure.DENIED and f"'skopeo login {private.address}'" in error.hint
@@ -197,7 +209,10 @@ def test_an_image_is_examined_where_it_lies(hub: Hub, tmp_path: Path) -> None:
         found = [f"{finding.level}: {finding.detail}" for finding in examine_image(asked, image)]
     assert "warning: The script /app/start.sh seems to write to /app/state, inside the image." in found
     assert "warning: There is no shell, /bin/sh." in found
-    assert any("ENTRYPOINT starts /app/start.sh, which is closed to other users (/app/start.sh has mode 0700)" in text for text in found)
+    assert any(
+        "ENTRYPOINT starts /app/start.sh, which is closed to other users (/app/start.sh has mode 0700)" in text
+        for text in found
+    )
 
 
 def run(command: list[str]) -> tuple[int, str]:
@@ -219,7 +234,9 @@ def test_from_the_public_to_a_private_registry(hub: Hub, private: Registry, name
         image = asked.resolve(parse_reference(f"{hub.address}/lab/{name}:1"))
         target = private_name(f"{private.address}/site", image.reference)
         for _ in range(2):
-            command = copy_command(image.reference, image.digest, target, source_tls=False, target_tls=False, authfile=None)
+            command = copy_command(
+                image.reference, image.digest, target, source_tls=False, target_tls=False, authfile=None
+            )
             assert run(command) == (0, "")
         copy = asked.resolve(parse_reference(f"{target}@{image.digest}"))
         assert (copy.digest, copy.config, copy.layers) == (image.digest, image.config, image.layers)
@@ -245,8 +262,12 @@ def test_to_a_layout(hub: Hub, tmp_path: Path) -> None:
     for name in ("tool", "docker"):
         source = ImageReference(hub.address, f"lab/{name}", "1")
         target = f"oci:{tmp_path}/{name}:image"
-        assert run(copy_command(source, hub.digests[name], target, source_tls=False, target_tls=True, authfile=None)) == (0, "")
-        code, words = run(["umoci", "unpack", "--rootless", f"--image={tmp_path}/{name}:image", f"{tmp_path}/{name}-files"])
+        assert run(
+            copy_command(source, hub.digests[name], target, source_tls=False, target_tls=True, authfile=None)
+        ) == (0, "")
+        code, words = run(
+            ["umoci", "unpack", "--rootless", f"--image={tmp_path}/{name}:image", f"{tmp_path}/{name}-files"]
+        )
         assert code == 0, words
 
 
@@ -258,16 +279,22 @@ def test_to_a_layout(hub: Hub, tmp_path: Path) -> None:
         (None, None, True, "registry_away"),
     ],
 )
-def test_copies_that_fail_say_why(hub: Hub, tmp_path: Path, address: str | None, digest: str | None, tls: bool, kind: str) -> None:
+def test_copies_that_fail_say_why(
+    hub: Hub, tmp_path: Path, address: str | None, digest: str | None, tls: bool, kind: str
+) -> None:
     source = ImageReference(address or hub.address, "lab/tool", "1")
-    command = copy_command(source, digest or hub.digests["tool"], f"oci:{tmp_path}/x:x", source_tls=tls, target_tls=True, authfile=None)
+    command = copy_command(
+        source, digest or hub.digests["tool"], f"oci:{tmp_path}/x:x", source_tls=tls, target_tls=True, authfile=None
+    )
     code, words = run(command)
     assert code != 0 and why_failed(words, "copy") == kind
 
 
 def test_a_disk_that_is_full(hub: Hub, full_disk: Path) -> None:
     source = ImageReference(hub.address, "lab/tool", "1")
-    command = copy_command(source, hub.digests["tool"], f"oci:{full_disk}/x:x", source_tls=False, target_tls=True, authfile=None)
+    command = copy_command(
+        source, hub.digests["tool"], f"oci:{full_disk}/x:x", source_tls=False, target_tls=True, authfile=None
+    )
     code, words = run(command)
     assert code != 0 and why_failed(words, "copy") is ImageFailure.DISK_FULL
 
@@ -279,11 +306,16 @@ def test_through_a_proxy(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("http_proxy", f"http://al:hunter2@{proxy.address}")
         reference = parse_reference("hub.test:5000/lab/tool:1")
         image = asked.resolve(reference)
-        assert image.digest == hub.digests["tool"] and len(b"".join(asked.iter_layer(reference, image.layers[0]))) == image.layers[0].size
+        assert (
+            image.digest == hub.digests["tool"]
+            and len(b"".join(asked.iter_layer(reference, image.layers[0]))) == image.layers[0].size
+        )
         assert proxy.asked and all(" http://hub.test:5000/v2/lab/tool/" in line for line in proxy.asked)
         monkeypatch.setenv("http_proxy", f"http://al:hunter3@{proxy.address}")
         error = fails(lambda: asked.resolve(reference))
         assert f"the proxy http://{proxy.address}, which http_proxy names, wants a name and a password" in str(error)
         assert "hunter" not in str(error)
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-        assert "the proxy http://127.0.0.1:1, which http_proxy names, does not work" in str(fails(lambda: asked.resolve(reference)))
+        assert "the proxy http://127.0.0.1:1, which http_proxy names, does not work" in str(
+            fails(lambda: asked.resolve(reference))
+        )

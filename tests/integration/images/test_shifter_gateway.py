@@ -80,7 +80,9 @@ def test_a_failure_is_kept_for_300_s(server: ShifterGatewayServer) -> None:
     assert (image.step, image.status) == (Step.FAILED, "FAILURE")
     assert "manifest unknown" in (server.folder / "log").read_text()
     error = pull_failed("lab/tool", "none", image)
-    assert error.kind is ImageFailure.CONVERSION and "could not fetch lab/tool:none, and does not say why." in str(error)
+    assert error.kind is ImageFailure.CONVERSION and "could not fetch lab/tool:none, and does not say why." in str(
+        error
+    )
     server.pass_time(290)
     assert gateway.pull("lab/tool", "none").step is Step.FAILED and server.pulls == 1
     server.pass_time(20)
@@ -103,7 +105,12 @@ def test_a_ready_image_is_looked_at_again_after_a_while(server: ShifterGatewaySe
 
 def test_who_may_use_it(server: ShifterGatewayServer) -> None:
     """The users and groups that it was pulled for, and who pulled it; and the lists can be changed."""
-    owner, friend, group, other = client(server, 1000, 1), client(server, 1001, 1), client(server, 5, 100), client(server, 2000, 2)
+    owner, friend, group, other = (
+        client(server, 1000, 1),
+        client(server, 1001, 1),
+        client(server, 5, 100),
+        client(server, 2000, 2),
+    )
     pulled(owner, "lab/tool", "1", uids=[1001], gids=[100])
     seen = [gateway.lookup("lab/tool", "1") is not None for gateway in (owner, friend, group, other)]
     assert seen == [True, True, True, False] and other.images() == []

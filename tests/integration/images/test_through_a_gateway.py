@@ -1,4 +1,6 @@
-"""Images that Shifter's gateway prepares, through the engine: a real registry, real MUNGE, and a server that behaves like it."""
+"""Images that Shifter's gateway prepares, through the engine: a real registry, real MUNGE, and a server that behaves
+like it.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Munge]:
         "seed-file": folder / "seed",
     }
     program = shutil.which("munged", path=f"{os.environ['PATH']}:/usr/sbin") or ""
-    process = subprocess.Popen([program, "--foreground", "--force", *(f"--{name}={path}" for name, path in names.items())])
+    process = subprocess.Popen(
+        [program, "--foreground", "--force", *(f"--{name}={path}" for name, path in names.items())]
+    )
     (folder / "bin").mkdir()
     wrapper = folder / "bin" / "munge"
     wrapper.write_text(f'#!/bin/sh\nexec {shutil.which("munge")} --socket={folder}/socket "$@"\n')
@@ -83,7 +87,9 @@ def munge(daemon: Munge, monkeypatch: pytest.MonkeyPatch) -> Munge:
 @pytest.fixture
 def gateway(munge: Munge, hub: Hub, tmp_path: Path) -> Iterator[ShifterGatewayServer]:
     (tmp_path / "gateway").mkdir()
-    with ShifterGatewayServer(tmp_path / "gateway", [hub.address], decode=munge.decode, admins=[os.getuid()]) as started:
+    with ShifterGatewayServer(
+        tmp_path / "gateway", [hub.address], decode=munge.decode, admins=[os.getuid()]
+    ) as started:
         yield started
 
 
@@ -104,7 +110,9 @@ def ready(room: Room) -> Callable[[], Any]:
     return lambda: room.images() and room.image().state == "READY"
 
 
-def test_it_is_pulled_until_it_is_ready(room: Room, gateway: ShifterGatewayServer, hub: Hub, munge: Munge, tmp_path: Path) -> None:
+def test_it_is_pulled_until_it_is_ready(
+    room: Room, gateway: ShifterGatewayServer, hub: Hub, munge: Munge, tmp_path: Path
+) -> None:
     """Each question has a credential of its own, and none is kept anywhere."""
     with gateway.held("PULLING"), gateway.held("CONVERSION"):
         run = room.submit(room.app("lab/tool:1", "[tool]"))
@@ -113,7 +121,8 @@ def test_it_is_pulled_until_it_is_ready(room: Room, gateway: ShifterGatewayServe
     assert (room.image().digest, gateway.pulls, room.image().preparations) == (hub.digests["tool"], 1, 1)
     assert len(set(munge.seen)) == len(munge.seen) >= 1
     found = subprocess.run(
-        ["grep", "-rlF", *(f"-e{used}" for used in munge.seen), tmp_path / "home", tmp_path / "site"], capture_output=True
+        ["grep", "-rlF", *(f"-e{used}" for used in munge.seen), tmp_path / "home", tmp_path / "site"],
+        capture_output=True,
     )
     assert found.stdout == b""
     assert room.task(run).state == "QUEUED"
@@ -139,7 +148,9 @@ def test_its_failure_has_no_reason(room: Room, gateway: ShifterGatewayServer) ->
 
 def test_after_a_failure_it_is_left_alone(gateway: ShifterGatewayServer, hub: Hub, tmp_path: Path) -> None:
     gateway.locations[0] = "127.0.0.1:1"
-    with opened(at(gateway, tmp_path, image_patience_s=60.0), tmp_path / "home", hub.address, default=hub.address) as room:
+    with opened(
+        at(gateway, tmp_path, image_patience_s=60.0), tmp_path / "home", hub.address, default=hub.address
+    ) as room:
         room.submit(room.app("lab/tool:1", "[tool]"))
         wait_for(lambda: room.images() and room.image().failure == "conversion", 20, "the failure")
         with room.embedded.database.read() as connection:
@@ -158,7 +169,9 @@ def test_one_that_has_expired_is_wanted_again(room: Room, gateway: ShifterGatewa
     assert gateway.pulls == 2
 
 
-def test_a_credential_that_is_refused(room: Room, gateway: ShifterGatewayServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_credential_that_is_refused(
+    room: Room, gateway: ShifterGatewayServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(credential: str) -> tuple[int, int]:
         raise Refused("munge")
 
@@ -175,7 +188,9 @@ def test_without_munge(room: Room, munge: Munge, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     run = room.submit(room.app("lab/tool:1", "[tool]"))
     room.end(run, 20)
-    assert room.image().failure == "cannot_run" and "'munge -n' at 'local' makes no credential" in (room.task(run).reason or "")
+    assert room.image().failure == "cannot_run" and "'munge -n' at 'local' makes no credential" in (
+        room.task(run).reason or ""
+    )
 
 
 def test_a_tag_that_has_moved(munge: Munge, layout: Layout, tmp_path: Path) -> None:
@@ -204,7 +219,9 @@ def test_by_way_of_the_sites_own_registry(munge: Munge, hub: Hub, tmp_path: Path
     with (
         Registry(tmp_path / "private") as private,
         ShifterGatewayServer(tmp_path / "gateway", [private.address], decode=munge.decode) as gateway,
-        opened(at(gateway, tmp_path, registry=f"{private.address}/mirror"), tmp_path / "home", hub.address, private.address) as room,
+        opened(
+            at(gateway, tmp_path, registry=f"{private.address}/mirror"), tmp_path / "home", hub.address, private.address
+        ) as room,
     ):
         room.submit(room.app(image, "[tool]"))
         wait_for(ready(room), 30, "the image")
@@ -214,4 +231,6 @@ def test_by_way_of_the_sites_own_registry(munge: Munge, hub: Hub, tmp_path: Path
 def test_a_digest_alone_has_no_tag_to_pull(room: Room, hub: Hub) -> None:
     run = room.submit(room.app(f"lab/tool@{hub.digests['tool']}", "[tool]"))
     room.end(run, 20)
-    assert room.image().failure == "cannot_run" and "pulls by tag, and the name has none" in (room.task(run).reason or "")
+    assert room.image().failure == "cannot_run" and "pulls by tag, and the name has none" in (
+        room.task(run).reason or ""
+    )

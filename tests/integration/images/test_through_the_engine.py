@@ -65,7 +65,9 @@ def test_inputs_and_outputs(room: Room, tmp_path: Path) -> None:
 
 
 def test_data_by_url_and_reference_data(room: Room) -> None:
-    """A container sees what was fetched for it, though it knows of nothing else in the cache; reference data it cannot change."""
+    """A container sees what was fetched for it, though it knows of nothing else in the cache; reference data it cannot
+    change.
+    """
     with web_server() as web:
         web.files["/reads.fq"] = b"ACGT\n"
         web.files["/db.tar.gz"] = archive(names__index=b"one\n")
@@ -96,10 +98,14 @@ def test_one_container_serves_many_tasks(room: Room, session: str) -> None:
 
 
 def test_memory_is_limited_and_measured(room: Room) -> None:
-    """A task that wants more than it may ends as that, and as nothing else; the others go on, and their peak is their own."""
+    """A task that wants more than it may ends as that, and as nothing else; the others go on, and their peak is their
+    own.
+    """
     script = "dd if=/dev/zero of=/dev/null count=1 bs=$(test $0 = 1 && echo 300M || echo 60M)"
     command = f"[sh, -c, '{script}', '{{i}}']"
-    run = room.submit(room.app("packhorse/box:1", command, more="resources: {ram_gb: 0.15}\nretry: {out_of_memory: 0}\n"), 3)
+    run = room.submit(
+        room.app("packhorse/box:1", command, more="resources: {ram_gb: 0.15}\nretry: {out_of_memory: 0}\n"), 3
+    )
     assert room.end(run) == {TaskState.COMPLETE: 2, TaskState.EXECUTOR_ERROR: 1}
     assert room.task(run, 1).failure == "out_of_memory"
     for index in (0, 2):
@@ -122,15 +128,30 @@ def _processes(marker: str) -> bool:
 
 def test_executors_of_a_tes_task_each_in_its_image(registry: TestRegistry, tmp_path: Path) -> None:
     executors = [
-        {"image": "packhorse/box:1", "command": ["sh", "-c", "echo $FROM_IMAGE-$MORE; pwd"], "env": {"MORE": "x"}, "stdout": "one.txt"},
+        {
+            "image": "packhorse/box:1",
+            "command": ["sh", "-c", "echo $FROM_IMAGE-$MORE; pwd"],
+            "env": {"MORE": "x"},
+            "stdout": "one.txt",
+        },
         {"image": "packhorse/box-bare:1", "command": ["cat"], "stdin": "one.txt", "stdout": "two.txt"},
         {"command": ["sh", "-c", "cat two.txt given.txt > three.txt; command -v python3 >> three.txt"]},
     ]
-    task = {"executors": executors, "outputs": [{"path": "three.txt"}], "inputs": [{"path": "given.txt", "content": "given\n"}]}
-    with opened(container_site("podman", tmp_path / "site"), tmp_path / "home", registry.address, default=registry.address) as room:
-        run = room.embedded.service.submit(room.embedded.user, TaskRun(tasks=[NamedTask.model_validate({"name": "a", "task": task})]))
+    task = {
+        "executors": executors,
+        "outputs": [{"path": "three.txt"}],
+        "inputs": [{"path": "given.txt", "content": "given\n"}],
+    }
+    with opened(
+        container_site("podman", tmp_path / "site"), tmp_path / "home", registry.address, default=registry.address
+    ) as room:
+        run = room.embedded.service.submit(
+            room.embedded.user, TaskRun(tasks=[NamedTask.model_validate({"name": "a", "task": task})])
+        )
         room.complete(run)
-        lines = room.embedded.service.output_path(room.embedded.user, f"{run.id}.0", "three.txt").read_text().splitlines()
+        lines = (
+            room.embedded.service.output_path(room.embedded.user, f"{run.id}.0", "three.txt").read_text().splitlines()
+        )
         assert (lines[0], lines[2]) == ("yes-x", "given") and lines[3].endswith("python3")
         assert room.task(run).attempts[0].image == registry.digest("box")
         assert len(room.images()) == 2
@@ -155,9 +176,13 @@ def test_fifty_tasks_and_three_engines_are_one_preparation(registry: TestRegistr
         run = room.submit(room.app("packhorse/box:1", SAYS), 50)
         wait_for(lambda: room.images() and room.image().preparations, 30, "the beginning of its preparation")
     for _ in range(2):
-        with opened(container_site("charliecloud", tmp_path / "site"), tmp_path / "home", registry.address, **options) as room:
+        with opened(
+            container_site("charliecloud", tmp_path / "site"), tmp_path / "home", registry.address, **options
+        ) as room:
             wait_for(lambda: room.image().state in ("COPYING", "CONVERTING", "READY"), 30, "the errand")
-    with opened(container_site("charliecloud", tmp_path / "site"), tmp_path / "home", registry.address, **options) as room:
+    with opened(
+        container_site("charliecloud", tmp_path / "site"), tmp_path / "home", registry.address, **options
+    ) as room:
         room.complete(run)
         assert room.image().preparations == 1
         assert not list(Path(folder_of(site, "x")).parent.iterdir()), "errands leave nothing"
@@ -170,7 +195,9 @@ def test_credentials_are_used_and_stay_secret(users: Guarded, tmp_path: Path) ->
         room.submit(room.app(f"{users.address}/lab/tool:1", "[tool]"))
         wait_for(lambda: room.images() and room.image().state == "READY", 30, "the image")
         assert room.image().digest == users.digest
-    found = subprocess.run(["grep", "-rlF", PASSWORD, tmp_path / "home", tmp_path / "site"], capture_output=True, text=True)
+    found = subprocess.run(
+        ["grep", "-rlF", PASSWORD, tmp_path / "home", tmp_path / "site"], capture_output=True, text=True
+    )
     assert found.stdout == ""
 
 
@@ -226,7 +253,9 @@ def test_tools_that_the_site_lacks(hub: Hub, tmp_path: Path, monkeypatch: pytest
     (tmp_path / "bin").mkdir()
     for program in ("sh", "setsid", "rm", "mkdir", "chmod", "id", "du", "mv"):
         (tmp_path / "bin" / program).symlink_to(f"/bin/{program}")
-    with opened(container_site("charliecloud", tmp_path / "site"), tmp_path / "home", hub.address, default=hub.address) as room:
+    with opened(
+        container_site("charliecloud", tmp_path / "site"), tmp_path / "home", hub.address, default=hub.address
+    ) as room:
         monkeypatch.setenv("PATH", str(tmp_path / "bin"))
         run = room.submit(room.app("lab/tool:1", "[tool]"))
         room.end(run)
@@ -260,15 +289,23 @@ def test_one_that_the_site_has_removed_is_prepared_again(registry: TestRegistry,
         assert room.image().preparations == 2
 
 
-def test_after_a_change_of_the_site_images_are_prepared_for_what_it_is_now(registry: TestRegistry, tmp_path: Path) -> None:
+def test_after_a_change_of_the_site_images_are_prepared_for_what_it_is_now(
+    registry: TestRegistry, tmp_path: Path
+) -> None:
     """Other binds need other mount points, another runtime another form. All forms leave together."""
     (tmp_path / "reference").mkdir()
     (tmp_path / "reference" / "word").write_text("deed")
-    was, has_bind = (container_site("charliecloud", tmp_path / "site", binds=binds) for binds in ((), (str(tmp_path / "reference"),)))
+    was, has_bind = (
+        container_site("charliecloud", tmp_path / "site", binds=binds) for binds in ((), (str(tmp_path / "reference"),))
+    )
     packed = container_site("charliecloud-squashfs", tmp_path / "site")
     for site, preparations in ((was, 1), (has_bind, 2), (has_bind, 2), (packed, 3)):
         with opened(site, tmp_path / "home", registry.address, default=registry.address) as room:
-            room.complete(room.submit(room.app("packhorse/box:1", f"[cat, {tmp_path}/reference/word]" if site is has_bind else SAYS)))
+            room.complete(
+                room.submit(
+                    room.app("packhorse/box:1", f"[cat, {tmp_path}/reference/word]" if site is has_bind else SAYS)
+                )
+            )
             assert room.image().preparations == preparations
     packed.image_quota_bytes = 1
     with opened(packed, tmp_path / "home") as room:
@@ -280,11 +317,17 @@ def test_the_least_recently_used_leaves_and_never_one_in_use(registry: TestRegis
     site = container_site("charliecloud", tmp_path / "site", image_quota_bytes=1)
     with opened(site, tmp_path / "home", registry.address, default=registry.address) as room:
         room.complete(room.submit(room.app("packhorse/box:1", SAYS)))
-        busy = room.submit(room.app("packhorse/box-bare:1", "[sh, -c, 'while test ! -e {app}/../../../go; do sleep 0.1; done']", name="b"))
+        busy = room.submit(
+            room.app(
+                "packhorse/box-bare:1", "[sh, -c, 'while test ! -e {app}/../../../go; do sleep 0.1; done']", name="b"
+            )
+        )
         wait_for(lambda: room.task(busy).state == "RUNNING", 30, "the second")
         wait_for(lambda: len(room.images()) == 1, 30, "the first to leave")
         assert room.image().digest == registry.digest("box-bare")
-        assert [path.stem for path in (tmp_path / "site" / "images").iterdir()] == [room.image().digest.replace(":", "-")]
+        assert [path.stem for path in (tmp_path / "site" / "images").iterdir()] == [
+            room.image().digest.replace(":", "-")
+        ]
         room.embedded.service.cancel_run(room.embedded.user, busy.id)
         room.end(busy)
 
@@ -326,7 +369,10 @@ def test_a_registry_that_wants_to_be_left_alone_is(tmp_path: Path, monkeypatch: 
         heard.append(head)
         connection.sendall(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 500\r\nContent-Length: 0\r\n\r\n")
 
-    with odd_server(busy) as there, opened(container_site("podman", tmp_path / "site"), tmp_path / "home", there) as room:
+    with (
+        odd_server(busy) as there,
+        opened(container_site("podman", tmp_path / "site"), tmp_path / "home", there) as room,
+    ):
         run = room.submit(room.app(f"{there}/lab/tool:1", "[echo]"))
         wait_for(lambda: "It says to wait 500 s" in (room.task(run).reason or ""), 20, "a reason that says so")
         time.sleep(0.5)

@@ -20,7 +20,8 @@ from .harness import WORK, Site
 
 __all__ = ["registry"]
 
-#: crun refuses mixed cgroups v1 and v2, so runc; Podman's default limits are more than root may have in a container or virtual machine.
+#: crun refuses mixed cgroups v1 and v2, so runc; Podman's default limits are more than root may have in a container or
+#: virtual machine.
 PODMAN = ("--runtime=runc", "--ulimit=nofile=1024:4096", "--ulimit=nproc=4096:4096")
 
 
@@ -49,13 +50,27 @@ CASES = {
 
 
 #: A container takes Podman about half a second: as a user, only what differs for users.
-ROOTLESS = ("belong_to", "arguments", "exit_codes", "environment", "root", "no_network", "cgroup", "signal", "sigterm", "cancel", "layout")
+ROOTLESS = (
+    "belong_to",
+    "arguments",
+    "exit_codes",
+    "environment",
+    "root",
+    "no_network",
+    "cgroup",
+    "signal",
+    "sigterm",
+    "cancel",
+    "layout",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leaves out what rootless Podman does as root's does."""
     items[:] = [
-        item for item in items if "podman-rootless" not in item.name or any(word in item.name.partition("[")[0] for word in ROOTLESS)
+        item
+        for item in items
+        if "podman-rootless" not in item.name or any(word in item.name.partition("[")[0] for word in ROOTLESS)
     ]
 
 
@@ -78,7 +93,8 @@ def why_not(case: str) -> str | None:
 def folders() -> Iterator[Path]:
     """Below /var/tmp: every user can come here, which pytest's own folders do not allow.
 
-    With a short name: where that of XDG_RUNTIME_DIR is long, rootless Podman 4.3 does not see a container end until 20 s later.
+    With a short name: where that of XDG_RUNTIME_DIR is long, rootless Podman 4.3 does not see a container end until 20
+    s later.
     """
     folder = Path(f"/var/tmp/ph-{os.getpid()}")
     folder.mkdir()
@@ -108,8 +124,15 @@ def ready(request: pytest.FixtureRequest, packages: None, folders: Path) -> Iter
         return
     registry: TestRegistry = request.getfixturevalue("registry")
     image = Image(
-        registry.name("box"), registry.digest("box"), f"{made.folder}/image", "1", None, (WORK,), f"{made.folder}/mounted", tls=False
-    )  # fmt: skip
+        registry.name("box"),
+        registry.digest("box"),
+        f"{made.folder}/image",
+        "1",
+        None,
+        (WORK,),
+        f"{made.folder}/mounted",
+        tls=False,
+    )
     made.carry_out(made.runtime.prepare(image))
     with made.mounted(image):
         yield made.options(image=made.runtime.prepared(image), config=registry.config("box"))
@@ -125,7 +148,13 @@ def as_user(site: Site) -> Site:
     home.mkdir(mode=0o700)
     for folder in (site.folder, home):
         os.chown(folder, user.pw_uid, user.pw_gid)
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "TMPDIR": str(home), "USER": user.pw_name}
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home),
+        "TMPDIR": str(home),
+        "USER": user.pw_name,
+    }
     setup = ("setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
     return site.options(uid=user.pw_uid, gid=user.pw_gid, setup=setup, env=env)
 

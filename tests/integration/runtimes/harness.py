@@ -1,4 +1,6 @@
-"""Runs containers the way an agent does: a process group in a cgroup of its own, which is emptied when a task is canceled."""
+"""Runs containers the way an agent does: a process group in a cgroup of its own, which is emptied when a task is
+canceled.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ class Result:
 
 @dataclass
 class Site:
-    """A runtime with the test image prepared. ``setup`` starts every command, such as one that changes the user; ``env`` is the host's."""
+    """A runtime with the test image prepared.
+
+    ``setup`` starts every command, such as one that changes the user; ``env`` is the host's.
+    """
 
     runtime: Runtime
     image: str
@@ -45,7 +50,14 @@ class Site:
 
     def spec(self, *argv: str, **fields: Any) -> ContainerSpec:
         """A command in the work folder of a container."""
-        given = {"image": self.image, "config": self.config, "binds": (self.bind,), "workdir": self.work, "uid": self.uid, "gid": self.gid}
+        given = {
+            "image": self.image,
+            "config": self.config,
+            "binds": (self.bind,),
+            "workdir": self.work,
+            "uid": self.uid,
+            "gid": self.gid,
+        }
         return ContainerSpec(argv, **{**given, "name": f"packhorse-test-{os.getpid()}-{next(_numbers)}", **fields})
 
     @property
@@ -63,9 +75,15 @@ class Site:
         """Starts the runtime; afterwards nothing of it is left, whatever a test did."""
         with subprocess.Popen(
             [*self.setup, *self.runtime.wrap(spec)],
-            stdin=open(spec.stdin) if spec.stdin else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            process_group=0, env=self.env, cwd=self.folder, preexec_fn=None if cgroup is None else _entering(cgroup),
-        ) as process:  # fmt: skip
+            stdin=open(spec.stdin) if spec.stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+            env=self.env,
+            cwd=self.folder,
+            preexec_fn=None if cgroup is None else _entering(cgroup),
+        ) as process:
             try:
                 yield process
             finally:
@@ -92,7 +110,9 @@ class Site:
     def carry_out(self, commands: list[list[str]]) -> None:
         """Runs a runtime's own commands, as the user."""
         for command in commands:
-            done = subprocess.run([*self.setup, *command], env=self.env, cwd="/", capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                [*self.setup, *command], env=self.env, cwd="/", capture_output=True, text=True, timeout=60
+            )
             assert done.returncode == 0, f"{command}: {done.stderr}"
 
     @contextlib.contextmanager

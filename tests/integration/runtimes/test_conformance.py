@@ -13,7 +13,8 @@ from packhorse.sites.runtimes.base import Ability, Bind, CannotRun
 
 from .harness import Site, members, own_memory_cgroup, processes_of, wait_until
 
-#: Podman hands signals on only from a moment after the container has started; before, SIGTERM ends Podman alone, rootless with 0.
+#: Podman hands signals on only from a moment after the container has started; before, SIGTERM ends Podman alone,
+#: rootless with 0.
 PROXY_S = 0.4
 ODD = ["", " ", "a b", "--help", "-x", "--", "'", '"', "$HOME", "a\nb", "*", "\\", "é", "a=b", "{}", "`id`", "--gpu"]
 
@@ -58,13 +59,18 @@ def test_the_environment(site: Site) -> None:
         "BOTH": "task",
     }
     script = 'for name in "$@"; do eval "printf \'%s|\' \\"\\$$name\\""; done'
-    assert site.run("sh", "-c", script, "sh", *values, env=values).out == "".join(f"{value}|" for value in values.values())
+    assert site.run("sh", "-c", script, "sh", *values, env=values).out == "".join(
+        f"{value}|" for value in values.values()
+    )
 
 
 def test_variables_known_only_where_it_starts(site: Site) -> None:
     site = site.options(env={**site.env, "PACKHORSE_TASK": "17", "PACKHORSE_ATTEMPT": "a b", "SECRET": "not for tasks"})
     result = site.run(
-        "sh", "-c", 'echo "$PACKHORSE_TASK $PACKHORSE_ATTEMPT ${ABSENT-none}"', pass_env=("PACKHORSE_TASK", "PACKHORSE_ATTEMPT", "ABSENT")
+        "sh",
+        "-c",
+        'echo "$PACKHORSE_TASK $PACKHORSE_ATTEMPT ${ABSENT-none}"',
+        pass_env=("PACKHORSE_TASK", "PACKHORSE_ATTEMPT", "ABSENT"),
     )
     assert result.out == "17 a b none\n"
 
@@ -127,7 +133,11 @@ def test_mount_points_that_the_image_does_not_have(container: Site) -> None:
     """/my work is one already: where the runtime does not make it, prepare did."""
     bind = Bind(str(container.folder), "/not/in/the image")
     result = container.run("touch", "/not/in/the image/out", binds=(bind,), workdir="/")
-    assert (result.code == 0) == (container.folder / "out").exists() == (Ability.NEW_MOUNT_POINTS in container.runtime.abilities)
+    assert (
+        (result.code == 0)
+        == (container.folder / "out").exists()
+        == (Ability.NEW_MOUNT_POINTS in container.runtime.abilities)
+    )
 
 
 #: Characters in paths that a runtime's syntax cannot express.
@@ -176,11 +186,17 @@ def test_a_memory_limit(container: Site) -> None:
     if container.uid and Path("/sys/fs/cgroup/memory").exists():
         pytest.skip("Podman says: resource limits are not supported and ignored on cgroups V1 rootless systems")
     assert container.run("dd", "if=/dev/zero", "of=/dev/null", "bs=300M", "count=1", memory_bytes=64 << 20).code == 137
-    assert container.run("dd", "if=/dev/zero", "of=/dev/null", "bs=8M", "count=1", memory_bytes=64 << 20, cores=1.5).code == 0
+    assert (
+        container.run("dd", "if=/dev/zero", "of=/dev/null", "bs=8M", "count=1", memory_bytes=64 << 20, cores=1.5).code
+        == 0
+    )
 
 
 def test_processes_stay_in_the_cgroup(site: Site) -> None:
-    """In the memory cgroup of who starts the runtime: by inheritance, or as the given parent. A limit there holds for the container."""
+    """In the memory cgroup of who starts the runtime: by inheritance, or as the given parent.
+
+    A limit there holds for the container.
+    """
     own = own_memory_cgroup()
     if own is None:
         pytest.skip("no memory cgroup (v1) that we may divide")

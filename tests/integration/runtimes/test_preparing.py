@@ -15,8 +15,14 @@ from .harness import WORK, Site
 def test_from_an_oci_layout(container: Site, registry: TestRegistry) -> None:
     folder = container.folder
     image = Image(
-        registry.name("box"), registry.digest("box"), f"{folder}/image", "box", str(registry.layout), (WORK,), f"{folder}/mounted"
-    )  # fmt: skip
+        registry.name("box"),
+        registry.digest("box"),
+        f"{folder}/image",
+        "box",
+        str(registry.layout),
+        (WORK,),
+        f"{folder}/mounted",
+    )
     try:
         container.carry_out(container.runtime.prepare(image))
     except CannotRun as refusal:
@@ -31,7 +37,14 @@ def test_from_an_oci_layout(container: Site, registry: TestRegistry) -> None:
 def test_an_interrupted_preparation_is_repeated(container: Site, registry: TestRegistry) -> None:
     folder = container.folder
     image = Image(
-        registry.name("box-bare"), registry.digest("box-bare"), f"{folder}/image", "1", None, (WORK,), f"{folder}/mounted", tls=False
+        registry.name("box-bare"),
+        registry.digest("box-bare"),
+        f"{folder}/image",
+        "1",
+        None,
+        (WORK,),
+        f"{folder}/mounted",
+        tls=False,
     )
     commands = container.runtime.prepare(image)
     container.carry_out(commands[: len(commands) // 2])
@@ -43,7 +56,16 @@ def test_an_interrupted_preparation_is_repeated(container: Site, registry: TestR
 
 def test_an_image_that_is_not_there(container: Site, registry: TestRegistry) -> None:
     """Preparing fails, and so does running what was not prepared; no registry is asked then."""
-    image = Image(registry.name("box"), "sha256:" + "0" * 64, f"{container.folder}/none", "1", None, (), f"{container.folder}/m", tls=False)
+    image = Image(
+        registry.name("box"),
+        "sha256:" + "0" * 64,
+        f"{container.folder}/none",
+        "1",
+        None,
+        (),
+        f"{container.folder}/m",
+        tls=False,
+    )
     with pytest.raises(AssertionError):
         container.carry_out(container.runtime.prepare(image))
     assert container.run("true", image=container.runtime.prepared(image)).code != 0

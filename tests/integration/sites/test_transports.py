@@ -1,4 +1,5 @@
-"""What every transport keeps to: one suite, on the machine itself and on the same machine through SSH, as a plain login and as one
+"""What every transport keeps to: one suite, on the machine itself and on the same machine through SSH, as a plain login
+and as one
 whose C shell prints before and after everything."""
 
 from __future__ import annotations
@@ -20,9 +21,31 @@ from packhorse.sites.transports.ssh import SshTransport
 from tests.fixtures.sshd import SshServer
 
 ODD_NAMES = [
-    "plain", "with space", "it's", 'a "quoted" one', "two\nlines", "tab\there", "größe-長い-🐴", "100%s%d%", "-rf", "--", "$HOME", "`id`",
-    "a;b&c|d", "star*?[x]", "back\\slash", "~", "!bang", "#hash", "(paren)", "=x", " lead", "trail ", "é", "\udcff\udcfe",
-]  # fmt: skip
+    "plain",
+    "with space",
+    "it's",
+    'a "quoted" one',
+    "two\nlines",
+    "tab\there",
+    "größe-長い-🐴",
+    "100%s%d%",
+    "-rf",
+    "--",
+    "$HOME",
+    "`id`",
+    "a;b&c|d",
+    "star*?[x]",
+    "back\\slash",
+    "~",
+    "!bang",
+    "#hash",
+    "(paren)",
+    "=x",
+    " lead",
+    "trail ",
+    "é",
+    "\udcff\udcfe",
+]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +67,7 @@ def transport(request: pytest.FixtureRequest) -> Transport:
     return LocalTransport() if request.param == "local" else request.getfixturevalue(request.param)
 
 
-# --- files -----------------------------------------------------------------------------------------------------------------------
+# --- files ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -139,7 +162,15 @@ def test_a_large_file_is_not_held_in_memory(transport: Transport, tmp_path: Path
 def test_a_file_is_read_from_anywhere(transport: Transport, tmp_path: Path) -> None:
     data = os.urandom(3 << 20)
     (tmp_path / "file").write_bytes(data)
-    for offset, limit in [(0, 10), (5, 0), (17, 1 << 20), (1 << 20, 1 << 20), ((3 << 20) - 3, 10), (3 << 20, 10), (9 << 20, 10)]:
+    for offset, limit in [
+        (0, 10),
+        (5, 0),
+        (17, 1 << 20),
+        (1 << 20, 1 << 20),
+        ((3 << 20) - 3, 10),
+        (3 << 20, 10),
+        (9 << 20, 10),
+    ]:
         assert transport.read(f"{tmp_path}/file", offset, limit) == data[offset : offset + limit]
     assert transport.read(f"{tmp_path}/file") == data[: 1 << 20]
 
@@ -219,7 +250,8 @@ def test_one_of_many_renames_wins(transport: Transport, tmp_path: Path) -> None:
     (tmp_path / "block").touch()
     won: list[bool] = []
     threads = [
-        threading.Thread(target=lambda i=i: won.append(transport.rename(f"{tmp_path}/block", f"{tmp_path}/block.{i}"))) for i in range(12)
+        threading.Thread(target=lambda i=i: won.append(transport.rename(f"{tmp_path}/block", f"{tmp_path}/block.{i}")))
+        for i in range(12)
     ]
     for thread in threads:
         thread.start()
@@ -282,7 +314,7 @@ def test_a_full_disk_says_so_and_keeps_what_was_there(transport: Transport, tmp_
         subprocess.run(["umount", tmp_path], check=True)
 
 
-# --- commands --------------------------------------------------------------------------------------------------------------------
+# --- commands ------------------------------------------------------------
 
 
 def test_arguments_arrive_as_they_are(transport: Transport) -> None:
@@ -311,7 +343,9 @@ def test_a_signal_is_a_negative_number(transport: Transport) -> None:
 
 
 def test_output_of_any_bytes_and_size(transport: Transport) -> None:
-    program = "import sys; sys.stdout.buffer.write(bytes(range(256)) * 20000); sys.stderr.buffer.write(b'\\xff' * 300000)"
+    program = (
+        "import sys; sys.stdout.buffer.write(bytes(range(256)) * 20000); sys.stderr.buffer.write(b'\\xff' * 300000)"
+    )
     result = transport.run([sys.executable, "-c", program])
     assert os.fsencode(result.stdout) == bytes(range(256)) * 20000
     assert result.stderr == "\ufffd" * 300000

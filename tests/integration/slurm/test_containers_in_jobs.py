@@ -38,9 +38,16 @@ def room(request: pytest.FixtureRequest, slurm: TestCluster, registry: TestRegis
 
 
 def test_out_of_memory_is_the_tasks_and_peaks_are_right(slurm: TestCluster, room: Room) -> None:
-    """One of three wants more than its limit. Slurm's own record says that the job went on, and held what its tasks held."""
+    """One of three wants more than its limit.
+
+    Slurm's own record says that the job went on, and held what its tasks held.
+    """
     script = "dd if=/dev/zero of=/dev/null count=1 bs=$(test $0 = 1 && echo 300M || echo 80M)"
-    app = room.app("packhorse/box:1", f"[sh, -c, '{script}', '{{i}}']", more="resources: {ram_gb: 0.2}\nretry: {out_of_memory: 0}\n")
+    app = room.app(
+        "packhorse/box:1",
+        f"[sh, -c, '{script}', '{{i}}']",
+        more="resources: {ram_gb: 0.2}\nretry: {out_of_memory: 0}\n",
+    )
     run = room.submit(app, 3)
     assert room.end(run, 90) == {TaskState.COMPLETE: 2, TaskState.EXECUTOR_ERROR: 1}
     hungry = room.task(run, 1)
@@ -62,7 +69,9 @@ def test_a_job_out_of_memory_is_that_of_the_container_which_ate_it(room: Room) -
 
 def test_a_job_that_somebody_cancels_takes_its_containers_along(slurm: TestCluster, room: Room) -> None:
     marker = str(400_000_000 + os.getpid())
-    run = room.submit(room.app("packhorse/box:1", f"[sh, -c, 'sleep {marker} & exec sleep {marker}']"), retry={"preempted": 0})
+    run = room.submit(
+        room.app("packhorse/box:1", f"[sh, -c, 'sleep {marker} & exec sleep {marker}']"), retry={"preempted": 0}
+    )
     wait_for(lambda: len(processes_of("sleep", marker)) == 2, 60, "the container's processes")
     slurm.run("scancel", "--name", next(Path(room.embedded.sites[0].root, "spool").iterdir()).name)
     assert room.end(run, 60) == {TaskState.PREEMPTED: 1}

@@ -1,4 +1,6 @@
-"""Every way in which a job of a real cluster can end, and what becomes of the tasks that were in it: the table of docs/failures.md."""
+"""Every way in which a job of a real cluster can end, and what becomes of the tasks that were in it: the table of
+docs/failures.md.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,15 @@ FIRST_SLEEPS = "[/bin/sh, -c, 'test -e {folder}/again || {{{{ touch {folder}/aga
 
 def cluster_site(root: Path, options: SlurmOptions | None = None, **fields: Any) -> Site:
     """The test cluster as a site."""
-    return Site("cluster", str(root), LocalTransport(), SlurmScheduler(options), python=sys.executable, poll_s=(0.5, 3.0), **fields)
+    return Site(
+        "cluster",
+        str(root),
+        LocalTransport(),
+        SlurmScheduler(options),
+        python=sys.executable,
+        poll_s=(0.5, 3.0),
+        **fields,
+    )
 
 
 @pytest.fixture
@@ -60,7 +70,11 @@ def await_running(room: Embedded, run: RunView, index: int = 0) -> str:
     """The job id of a task once it runs."""
     wait_for(lambda: task_of(room, run, index).state is TaskState.RUNNING, 60, "the task's start")
     with room.database.read() as connection:
-        return str(connection.exec_driver_sql("select job_id from allocations where state = 'RUNNING' order by seq desc").scalar())
+        return str(
+            connection.exec_driver_sql(
+                "select job_id from allocations where state = 'RUNNING' order by seq desc"
+            ).scalar()
+        )
 
 
 def first_attempt(room: Embedded, run: RunView, index: int = 0) -> AttemptView:
@@ -91,7 +105,9 @@ def test_a_job_out_of_memory_is_out_of_memory_for_who_ate_it(open_room: Open, tm
     assert task_of(room, run).failure == "out_of_memory"
 
 
-def test_scancel_by_somebody_else_is_a_preemption_that_is_tried_again(slurm: TestCluster, open_room: Open, tmp_path: Path) -> None:
+def test_scancel_by_somebody_else_is_a_preemption_that_is_tried_again(
+    slurm: TestCluster, open_room: Open, tmp_path: Path
+) -> None:
     app = make_app(tmp_path / "app", command=FIRST_SLEEPS.format(folder=slurm.folder("flags")))
     room = open_room()
     run = submit(room, app, 1)
@@ -100,7 +116,9 @@ def test_scancel_by_somebody_else_is_a_preemption_that_is_tried_again(slurm: Tes
     assert first_attempt(room, run).failure == "preempted"
 
 
-def test_requeue_by_an_administrator_is_refused_and_harms_nothing(slurm: TestCluster, open_room: Open, tmp_path: Path) -> None:
+def test_requeue_by_an_administrator_is_refused_and_harms_nothing(
+    slurm: TestCluster, open_room: Open, tmp_path: Path
+) -> None:
     app = make_app(tmp_path / "app", command="[sleep, '3']")
     room = open_room()
     run = submit(room, app, 1)
@@ -149,7 +167,10 @@ def test_a_held_job_says_so_and_goes_on_when_released(slurm: TestCluster, open_r
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(SlurmOptions(account="nobody"), "Invalid account"), (SlurmOptions(qos="small", extra=("--nodes=2",)), "QOSMaxNodePerJobLimit")],
+    [
+        (SlurmOptions(account="nobody"), "Invalid account"),
+        (SlurmOptions(qos="small", extra=("--nodes=2",)), "QOSMaxNodePerJobLimit"),
+    ],
 )
 def test_a_refused_job_fails_its_tasks_with_the_schedulers_words(
     open_room: Open, tmp_path: Path, options: SlurmOptions, words: str
@@ -175,7 +196,9 @@ def test_a_full_queue_is_waited_for(open_room: Open, tmp_path: Path) -> None:
     assert await_end(room, run) == {TaskState.COMPLETE: 200}
 
 
-def test_a_controller_that_is_away_for_a_while_is_waited_for(slurm: TestCluster, open_room: Open, tmp_path: Path) -> None:
+def test_a_controller_that_is_away_for_a_while_is_waited_for(
+    slurm: TestCluster, open_room: Open, tmp_path: Path
+) -> None:
     app = make_app(tmp_path / "app", command="[sleep, '1']")
     room = open_room()
     before = submit(room, app, 6)
@@ -183,7 +206,9 @@ def test_a_controller_that_is_away_for_a_while_is_waited_for(slurm: TestCluster,
     slurm.service("stop", "slurmctld")
     try:
         meanwhile = submit(room, app, 2)
-        wait_for(lambda: room.service.run(room.user, before.id).ended, 60, "the end of what runs: agents go on by themselves")
+        wait_for(
+            lambda: room.service.run(room.user, before.id).ended, 60, "the end of what runs: agents go on by themselves"
+        )
     finally:
         slurm.service("start", "slurmctld")
     assert await_end(room, meanwhile) == {TaskState.COMPLETE: 2}
@@ -200,7 +225,10 @@ def test_accounting_that_is_away_holds_nothing_up(slurm: TestCluster, open_room:
 
 
 def test_a_job_that_its_time_limit_ends_is_a_preemption(slurm: TestCluster, open_room: Open, tmp_path: Path) -> None:
-    """Somebody lowers the job's time limit below what the agent was told: Slurm ends it, and the task is tried again."""
+    """Somebody lowers the job's time limit below what the agent was told:
+
+    Slurm ends it, and the task is tried again.
+    """
     command = FIRST_SLEEPS.replace("sleep 60", "sleep 150")
     app = make_app(tmp_path / "app", command=command.format(folder=slurm.folder("flags")))
     room = open_room()

@@ -15,12 +15,30 @@ from tests.fixtures.slurm import TestCluster
 
 #: Of an outer job, which would turn down or change every job and command of Slurm's that read it.
 OUTER = {
-    "SLURM_JOB_ID": "4711", "SLURM_JOBID": "4711", "SLURM_NODELIST": "nowhere", "SLURM_NTASKS": "99", "SLURM_MEM_PER_NODE": "1",
-    "SBATCH_PARTITION": "gone", "SBATCH_EXPORT": "NONE", "SBATCH_TIMELIMIT": "nonsense", "SRUN_DEBUG": "9", "SQUEUE_FORMAT": "%i",
-    "SACCT_FORMAT": "jobid", "SLURM_TIME_FORMAT": "relative", "PMI_RANK": "1", "PMIX_RANK": "1", "OMPI_COMM_WORLD_RANK": "1",
+    "SLURM_JOB_ID": "4711",
+    "SLURM_JOBID": "4711",
+    "SLURM_NODELIST": "nowhere",
+    "SLURM_NTASKS": "99",
+    "SLURM_MEM_PER_NODE": "1",
+    "SBATCH_PARTITION": "gone",
+    "SBATCH_EXPORT": "NONE",
+    "SBATCH_TIMELIMIT": "nonsense",
+    "SRUN_DEBUG": "9",
+    "SQUEUE_FORMAT": "%i",
+    "SACCT_FORMAT": "jobid",
+    "SLURM_TIME_FORMAT": "relative",
+    "PMI_RANK": "1",
+    "PMIX_RANK": "1",
+    "OMPI_COMM_WORLD_RANK": "1",
     "PACKHORSE_TASK": "7",
-}  # fmt: skip
-OURS = {"AWS_SECRET_ACCESS_KEY": "s", "VIRTUAL_ENV": "/venv", "PYTHONPATH": "/nowhere", "TMPDIR": "/var/tmp", "CUDA_VISIBLE_DEVICES": "9"}
+}
+OURS = {
+    "AWS_SECRET_ACCESS_KEY": "s",
+    "VIRTUAL_ENV": "/venv",
+    "PYTHONPATH": "/nowhere",
+    "TMPDIR": "/var/tmp",
+    "CUDA_VISIBLE_DEVICES": "9",
+}
 SEES = [sys.executable, "-I", "-S", "-c", "import os, json; print(json.dumps(dict(os.environ)))"]
 SAID = "outputs: {said: {from: stdout, type: json}}\n"
 SITE = """
@@ -39,18 +57,24 @@ def seen_by_a_task(slurm: TestCluster, folder: Path, *, way: str, resources: str
     """The environment of one task, of a ``packhorse run`` inside a job."""
     known = slurm.environment
     login = (
-        f'transport = "ssh"\nhost = "127.0.0.1"\nport = {known["TESTCLUSTER_SSH_PORT"]}\nuser = "{known["TESTCLUSTER_SSH_USER"]}"\n'
-        f'key_file = "{known["TESTCLUSTER_SSH_KEY"]}"\nknown_hosts = "{known["TESTCLUSTER_SSH_KNOWN_HOSTS"]}"\n'
+        f'transport = "ssh"\nhost = "127.0.0.1"\nport = {known["TESTCLUSTER_SSH_PORT"]}\nuser ='
+        f' "{known["TESTCLUSTER_SSH_USER"]}"\nkey_file = "{known["TESTCLUSTER_SSH_KEY"]}"\nknown_hosts ='
+        f' "{known["TESTCLUSTER_SSH_KNOWN_HOSTS"]}"\n'
     )
     config = folder / "packhorse.toml"
-    config.write_text(SITE % {"root": slurm.folder("site"), "python": sys.executable, "more": login if way == "ssh" else ""})
+    config.write_text(
+        SITE % {"root": slurm.folder("site"), "python": sys.executable, "more": login if way == "ssh" else ""}
+    )
     paths = {"PACKHORSE_HOME": str(folder / "home"), "PACKHORSE_CONFIG": str(config)}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PACKHORSE_")}
     environment = {**kept, **OUTER, **OURS, "OF_THE_LAB": "passed", **paths, **more}
     app = make_app(folder / "app", command=json.dumps(SEES), more=SAID + resources)
     command = [sys.executable, "-m", "packhorse.cli.main"]
     done = subprocess.run(
-        [*command, "run", app, "--set", "i=1", "--site", "there", "--json"], env=environment, capture_output=True, timeout=120
+        [*command, "run", app, "--set", "i=1", "--site", "there", "--json"],
+        env=environment,
+        capture_output=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     results = [*command, "results", json.loads(done.stdout)["run"]["id"], "--json"]

@@ -31,10 +31,14 @@ def transport(slurm: TestCluster, tmp_path: Path) -> Iterator[SshTransport]:
     (tmp_path / "no_config").touch()
     transport = SshTransport(
         SshOptions(
-            "127.0.0.1", int(known["TESTCLUSTER_SSH_PORT"]), known["TESTCLUSTER_SSH_USER"], Path(known["TESTCLUSTER_SSH_KEY"]),
-            Path(known["TESTCLUSTER_SSH_KNOWN_HOSTS"]), tmp_path / "no_config",
+            "127.0.0.1",
+            int(known["TESTCLUSTER_SSH_PORT"]),
+            known["TESTCLUSTER_SSH_USER"],
+            Path(known["TESTCLUSTER_SSH_KEY"]),
+            Path(known["TESTCLUSTER_SSH_KNOWN_HOSTS"]),
+            tmp_path / "no_config",
         )
-    )  # fmt: skip
+    )
     yield transport
     transport.close()
 
@@ -93,7 +97,9 @@ def test_a_run_and_its_delivery_through_a_login_that_prints(slurm: TestCluster, 
         assert [check for check in new.checks(config) if not check.ok] == []
         room = Embedded(home, sites=[site])
         task = {
-            "executors": [{"command": ["/bin/sh", "-c", "echo said; mkdir d; echo one > d/a; echo \"it's two\" > 'd/b c'"]}],
+            "executors": [
+                {"command": ["/bin/sh", "-c", "echo said; mkdir d; echo one > d/a; echo \"it's two\" > 'd/b c'"]}
+            ],
             "outputs": [{"path": "d", "url": f"file://{tmp_path}/out", "type": "DIRECTORY"}],
         }
         with room.run_engine():
@@ -101,6 +107,9 @@ def test_a_run_and_its_delivery_through_a_login_that_prints(slurm: TestCluster, 
             wait_for(lambda: room.service.run(room.user, run.id).ended, 120, "the run")
         assert room.service.run(room.user, run.id).counts == {TaskState.COMPLETE: 1}
         room.close()
-        assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {"a": "one\n", "b c": "it's two\n"}
+        assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
+            "a": "one\n",
+            "b c": "it's two\n",
+        }
     finally:
         server.stop()

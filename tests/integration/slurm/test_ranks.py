@@ -46,7 +46,10 @@ def check(room: Room, said: str) -> None:
 
 
 def test_a_command_is_started_on_every_rank(room: Room) -> None:
-    more = "resources: {nodes: 2, cpu_cores: 2, ranks_per_node: 2, launch: ranks}\noutputs: {said: {from: stdout, type: text}}\n"
+    more = (
+        "resources: {nodes: 2, cpu_cores: 2, ranks_per_node: 2, launch: ranks}\noutputs: {said: {from: stdout, type:"
+        " text}}\n"
+    )
     app = room.app("packhorse/box:1", f"[sh, -c, '{SAYS}']", more=more)
     run = room.submit(app, image=None if room.embedded.sites[0].runs_images else "none")
     room.complete(run, 90)
@@ -57,7 +60,9 @@ def test_a_rank_may_end_before_another_on_its_node_starts(room: Room) -> None:
     late = ("sh", "-c", 'sleep $SLURM_LOCALID; exec "$@"', "sh")
     room.embedded.sites[0].launcher = (*SlurmScheduler.launcher, *late)
     more = "resources: {nodes: 1, cpu_cores: 2, ranks_per_node: 2, launch: ranks}\n"
-    run = room.submit(room.app("packhorse/box:1", "['true']", more=more), image=None if room.embedded.sites[0].runs_images else "none")
+    run = room.submit(
+        room.app("packhorse/box:1", "['true']", more=more), image=None if room.embedded.sites[0].runs_images else "none"
+    )
     room.complete(run, 90)
 
 

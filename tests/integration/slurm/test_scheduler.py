@@ -45,7 +45,12 @@ def submit(slurm: TestCluster, transport: CountingTransport) -> Submit:
     """Submits a job that runs a shell command by Packhorse's own batch script; returns its id and the job."""
 
     def submit(
-        command: str, *extra: str, cores: int = 1, nodes: int = 1, memory_mb: int = 100, options: SlurmOptions | None = None
+        command: str,
+        *extra: str,
+        cores: int = 1,
+        nodes: int = 1,
+        memory_mb: int = 100,
+        options: SlurmOptions | None = None,
     ) -> tuple[str, Job]:
         folder = slurm.folder("job")
         argv = agent_command(nodes, cores, ["sh", "-c", command])
@@ -92,12 +97,16 @@ def test_a_job_from_submission_to_its_end(transport: CountingTransport, submit: 
     assert SCHEDULER.find(transport, job) == job_id  # also when it is over
 
 
-def test_a_job_that_has_left_the_queue_is_found_in_accounting(slurm: TestCluster, transport: CountingTransport, submit: Submit) -> None:
+def test_a_job_that_has_left_the_queue_is_found_in_accounting(
+    slurm: TestCluster, transport: CountingTransport, submit: Submit
+) -> None:
     job_id, job = submit("exit 0")
     await_state(transport, job_id, JobState.ENDED)
     forgetful = Forgetful(job_id)
     give_up = time.monotonic() + PATIENCE_S
-    while (status := SCHEDULER.poll(forgetful, [job_id])[job_id]).state is JobState.UNKNOWN and time.monotonic() < give_up:
+    while (
+        status := SCHEDULER.poll(forgetful, [job_id])[job_id]
+    ).state is JobState.UNKNOWN and time.monotonic() < give_up:
         time.sleep(0.2)  # slurmdbd hears of it a little later
     assert (status.state, status.native_state, status.exit_code) == (JobState.ENDED, "COMPLETED", 0)
     while (found := SCHEDULER.find(forgetful, job)) is None and time.monotonic() < give_up:
@@ -149,7 +158,9 @@ def test_one_query_for_many_jobs(transport: CountingTransport, submit: Submit) -
 
 
 def test_cancel_reaches_the_agent_with_sigterm_and_says_by_whom(transport: CountingTransport, submit: Submit) -> None:
-    job_id, job = submit("trap 'echo draining; sleep 1; echo drained; exit 0' TERM; echo ready; while :; do sleep 0.1; done")
+    job_id, job = submit(
+        "trap 'echo draining; sleep 1; echo drained; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
+    )
     await_state(transport, job_id, JobState.RUNNING)
     while "ready" not in printed(job):
         time.sleep(0.1)
@@ -194,7 +205,9 @@ def test_a_full_queue_refuses_for_now(transport: CountingTransport, submit: Subm
         (["--partition=closed"], "partition is down"),
     ],
 )
-def test_what_waits_says_why_in_english(transport: CountingTransport, submit: Submit, extra: list[str], sentence: str) -> None:
+def test_what_waits_says_why_in_english(
+    transport: CountingTransport, submit: Submit, extra: list[str], sentence: str
+) -> None:
     job_id, _ = submit("true", *extra)
     give_up = time.monotonic() + PATIENCE_S
     while sentence not in (reason := SCHEDULER.poll(transport, [job_id])[job_id].reason):
@@ -203,7 +216,9 @@ def test_what_waits_says_why_in_english(transport: CountingTransport, submit: Su
     SCHEDULER.cancel(transport, [job_id])
 
 
-def test_memory_preemption_and_a_lost_node_are_told_apart(slurm: TestCluster, transport: CountingTransport, submit: Submit) -> None:
+def test_memory_preemption_and_a_lost_node_are_told_apart(
+    slurm: TestCluster, transport: CountingTransport, submit: Submit
+) -> None:
     last, third = slurm.nodes[-1], slurm.nodes[-2]
     eats, _ = submit("exec python3 -c 'x = bytearray(400_000_000); import time; time.sleep(9)'", f"--nodelist={last}")
     assert await_state(transport, eats, JobState.ENDED).failure is FailureClass.OUT_OF_MEMORY
@@ -223,7 +238,9 @@ def test_memory_preemption_and_a_lost_node_are_told_apart(slurm: TestCluster, tr
     await_state(transport, takes, JobState.ENDED)
 
 
-def test_a_command_runs_once_on_every_node_and_drains_on_cancel(slurm: TestCluster, transport: CountingTransport, submit: Submit) -> None:
+def test_a_command_runs_once_on_every_node_and_drains_on_cancel(
+    slurm: TestCluster, transport: CountingTransport, submit: Submit
+) -> None:
     command = "trap 'echo drained-$SLURMD_NODENAME; exit 0' TERM; echo up-$SLURMD_NODENAME; while :; do sleep 0.1; done"
     job_id, job = submit(command, nodes=2)
     status = await_state(transport, job_id, JobState.RUNNING)
@@ -268,7 +285,9 @@ def test_description_of_queues_limits_and_nodes(slurm: TestCluster, transport: C
     assert [queue.name for queue in description.queues if not queue.is_up] == ["closed"]
 
 
-def test_a_controller_that_is_away_is_a_site_that_does_not_answer(slurm: TestCluster, transport: CountingTransport, submit: Submit) -> None:
+def test_a_controller_that_is_away_is_a_site_that_does_not_answer(
+    slurm: TestCluster, transport: CountingTransport, submit: Submit
+) -> None:
     job_id, job = submit("sleep 100")
     await_state(transport, job_id, JobState.RUNNING)
     slurm.service("stop", "slurmctld")
@@ -313,7 +332,9 @@ def test_accounting_that_is_away_leaves_a_job_unknown_until_it_is_back(
         time.sleep(0.3)
 
 
-def test_of_several_nodes_one_that_dies_leaves_the_others_at_work(slurm: TestCluster, transport: CountingTransport, submit: Submit) -> None:
+def test_of_several_nodes_one_that_dies_leaves_the_others_at_work(
+    slurm: TestCluster, transport: CountingTransport, submit: Submit
+) -> None:
     command = "while [ ! -e stop ]; do echo $SLURMD_NODENAME; sleep 0.5; done; echo finished-$SLURMD_NODENAME"
     job_id, job = submit(command, nodes=2)
     await_state(transport, job_id, JobState.RUNNING)

@@ -1,4 +1,6 @@
-"""Each allocation is submitted once, whatever dies in between; work spreads over nodes; a site that is away holds up no other."""
+"""Each allocation is submitted once, whatever dies in between; work spreads over nodes; a site that is away holds up no
+other.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def jobs_of(slurm: TestCluster, room: Embedded) -> list[str]:
     """Every job that the cluster ever had of the room's allocations."""
     with room.database.read() as connection:
         tokens = [row[0] for row in connection.exec_driver_sql("select id from allocations")]
-    return [job for token in tokens for job in slurm.run("squeue", "-h", "-t", "all", "-o", "%i", f"--name={token}").split()]
+    return [
+        job for token in tokens for job in slurm.run("squeue", "-h", "-t", "all", "-o", "%i", f"--name={token}").split()
+    ]
 
 
 def test_an_engine_killed_right_after_submitting_finds_its_job_again(slurm: TestCluster, tmp_path: Path) -> None:
@@ -87,9 +91,13 @@ def test_an_engine_killed_right_after_submitting_finds_its_job_again(slurm: Test
 
 def test_many_tasks_run_on_several_nodes_in_a_handful_of_jobs_and_commands(slurm: TestCluster, tmp_path: Path) -> None:
     transport = CountingTransport()
-    room = Embedded(tmp_path / "home", sites=[cluster_site(slurm.folder("site"), transport=transport, max_allocations=3)])
+    room = Embedded(
+        tmp_path / "home", sites=[cluster_site(slurm.folder("site"), transport=transport, max_allocations=3)]
+    )
     app = make_app(
-        tmp_path / "app", command="[/bin/sh, -c, 'sleep 0.05; echo $SLURMD_NODENAME']", more="outputs: {node: {from: stdout, type: text}}\n"
+        tmp_path / "app",
+        command="[/bin/sh, -c, 'sleep 0.05; echo $SLURMD_NODENAME']",
+        more="outputs: {node: {from: stdout, type: text}}\n",
     )
     with room.run_engine():
         run = submit(room, app, 1000)
@@ -107,7 +115,9 @@ def test_many_tasks_run_on_several_nodes_in_a_handful_of_jobs_and_commands(slurm
 def test_one_job_of_several_nodes_has_an_agent_on_each(slurm: TestCluster, tmp_path: Path) -> None:
     room = Embedded(tmp_path / "home", sites=[cluster_site(slurm.folder("site"), max_nodes=3)])
     app = make_app(
-        tmp_path / "app", command="[/bin/sh, -c, 'sleep 0.2; echo $SLURMD_NODENAME']", more="outputs: {node: {from: stdout, type: text}}\n"
+        tmp_path / "app",
+        command="[/bin/sh, -c, 'sleep 0.2; echo $SLURMD_NODENAME']",
+        more="outputs: {node: {from: stdout, type: text}}\n",
     )
     with room.run_engine():
         run = submit(room, app, 400)
@@ -122,10 +132,16 @@ def two_sites(slurm: TestCluster, tmp_path: Path) -> Iterator[Embedded]:
     """This machine, and the cluster over SSH, where Slurm's commands are the login node's."""
     environment = slurm.environment
     config = SiteConfig(
-        transport="ssh", scheduler="slurm", host="127.0.0.1", port=int(environment["TESTCLUSTER_SSH_PORT"]), python=sys.executable,
-        user=environment["TESTCLUSTER_SSH_USER"], key_file=Path(environment["TESTCLUSTER_SSH_KEY"]),
-        known_hosts=Path(environment["TESTCLUSTER_SSH_KNOWN_HOSTS"]), root=slurm.folder("site"),
-    )  # fmt: skip
+        transport="ssh",
+        scheduler="slurm",
+        host="127.0.0.1",
+        port=int(environment["TESTCLUSTER_SSH_PORT"]),
+        python=sys.executable,
+        user=environment["TESTCLUSTER_SSH_USER"],
+        key_file=Path(environment["TESTCLUSTER_SSH_KEY"]),
+        known_hosts=Path(environment["TESTCLUSTER_SSH_KNOWN_HOSTS"]),
+        root=slurm.folder("site"),
+    )
     far = site_from("far", config, tmp_path)
     room = Embedded(tmp_path / "home", sites=[local_site(str(tmp_path / "site"), linger_s=0.5), far])
     yield room
@@ -164,7 +180,9 @@ def test_the_log_of_a_running_task_is_read_over_ssh(two_sites: Embedded, tmp_pat
 
 
 def test_files_travel_over_ssh(two_sites: Embedded, tmp_path: Path) -> None:
-    """An input that only this machine has (the nodes have a /tmp of their own) is brought once, an output file is fetched."""
+    """An input that only this machine has (the nodes have a /tmp of their own) is brought once, an output file is
+    fetched.
+    """
     room = two_sites
     reads = tmp_path / "reads of a sample.fq"
     reads.write_text("ACGT\n")

@@ -48,7 +48,9 @@ def test_a_job_through_wrappers(slurm: TestCluster, wrapped: None) -> None:
     assert scheduler.find(transport, job) is None
     job_id = scheduler.submit(transport, job)
     assert scheduler.find(transport, job) == job_id
-    status = wait_for(lambda: (found := scheduler.poll(transport, [job_id])[job_id]).state is JobState.ENDED and found, 60, "the end")
+    status = wait_for(
+        lambda: (found := scheduler.poll(transport, [job_id])[job_id]).state is JobState.ENDED and found, 60, "the end"
+    )
     assert (status.native_state, status.exit_code, transport.read(f"{spool}/job.exit")) == ("COMPLETED", 0, b"3\n")
     assert [queue.name for queue in scheduler.describe(transport).queues if queue.is_default] == ["debug"]
     scheduler.cancel(transport, [job_id])

@@ -42,7 +42,9 @@ def test_an_unknown_host_key_is_shown_and_not_taken(shared_sshd: SshServer, tmp_
     (tmp_path / "known_hosts").touch()
     for known_hosts in (tmp_path / "known_hosts", tmp_path / "missing"):
         words = refusal(shared_sshd.options(known_hosts=known_hosts))
-        assert f"127.0.0.1:{shared_sshd.port} shows a host key that is not in {known_hosts}: ssh-ed25519 SHA256:" in words
+        assert (
+            f"127.0.0.1:{shared_sshd.port} shows a host key that is not in {known_hosts}: ssh-ed25519 SHA256:" in words
+        )
         assert f"'ssh -p {shared_sshd.port} 127.0.0.1' by hand adds it" in words
     assert (tmp_path / "known_hosts").read_text() == ""
 
@@ -58,14 +60,18 @@ def test_a_changed_host_key_is_another_matter(sshd: SshServer) -> None:
     assert sshd.connections() == 0
 
 
-def test_no_configuration_turns_the_check_off(shared_sshd: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_configuration_turns_the_check_off(
+    shared_sshd: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     config = tmp_path / "config"
     config.write_text("Host *\n  StrictHostKeyChecking no\n  UserKnownHostsFile none\n")
     assert "a host key that is not in" in refusal(shared_sshd.options(known_hosts=None, config_file=config))
 
 
-def test_host_keys_are_found_where_openssh_looks(shared_sshd: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_keys_are_found_where_openssh_looks(
+    shared_sshd: SshServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".ssh").mkdir()
     shutil.copy(shared_sshd.known_hosts, tmp_path / ".ssh/known_hosts")
@@ -104,7 +110,9 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_an_encrypted_key_is_the_agents_business(shared_sshd: SshServer, tmp_path: Path, agent: None) -> None:
     key = tmp_path / "key"
     shutil.copy(shared_sshd.key, key)
-    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret words", "-f", key], check=True, capture_output=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret words", "-f", key], check=True, capture_output=True
+    )
     words = refusal(shared_sshd.options(key_file=key))
     assert "refuses the key in" in words and "ssh-add" in words and "secret" not in words
     subprocess.run(["ssh-add", "-q", shared_sshd.key], check=True)
@@ -125,7 +133,9 @@ def test_a_plain_key_file_is_not_lost_among_the_agents(shared_sshd: SshServer, t
 
 def test_a_name_that_does_not_resolve(shared_sshd: SshServer) -> None:
     options = shared_sshd.options()
-    words = refusal(SshOptions("no-such-host.invalid", config_file=options.config_file, known_hosts=options.known_hosts))
+    words = refusal(
+        SshOptions("no-such-host.invalid", config_file=options.config_file, known_hosts=options.known_hosts)
+    )
     assert "The name 'no-such-host.invalid' does not resolve." in words
 
 
@@ -151,7 +161,7 @@ def test_a_broken_configuration_file(shared_sshd: SshServer, tmp_path: Path) -> 
     assert "The SSH configuration file does not lead to" in words and "many" in words
 
 
-# --- jump hosts ------------------------------------------------------------------------------------------------------------------
+# --- jump hosts ------------------------------------------------------------
 
 
 @pytest.fixture
@@ -167,11 +177,10 @@ def way_through(jump: SshServer, site: SshServer, folder: Path, **changes: str) 
     settings = {"jump_key": str(jump.key), "jump_known": str(jump.known_hosts), "site_port": str(site.port), **changes}
     config = folder / "config"
     config.write_text(
-        f"Host gate\n  HostName 127.0.0.1\n  Port {jump.port}\n  IdentityFile {settings['jump_key']}\n  IdentitiesOnly yes\n"
-        f"  UserKnownHostsFile {settings['jump_known']}\n"
-        f"Host cluster\n  HostName 127.0.0.1\n  Port {settings['site_port']}\n  ProxyJump gate\n  IdentityFile {site.key}\n"
-        f"  IdentitiesOnly yes\n  UserKnownHostsFile {site.known_hosts}\n"
-        "Host circle\n  HostName 127.0.0.1\n  ProxyJump circle\n"
+        f"Host gate\n  HostName 127.0.0.1\n  Port {jump.port}\n  IdentityFile {settings['jump_key']}\n  IdentitiesOnly"
+        f" yes\n  UserKnownHostsFile {settings['jump_known']}\nHost cluster\n  HostName 127.0.0.1\n  Port"
+        f" {settings['site_port']}\n  ProxyJump gate\n  IdentityFile {site.key}\n  IdentitiesOnly yes\n "
+        f" UserKnownHostsFile {site.known_hosts}\nHost circle\n  HostName 127.0.0.1\n  ProxyJump circle\n"
     )
     return SshOptions("cluster", config_file=config, connect_timeout_s=10)
 
@@ -180,7 +189,9 @@ def test_a_site_behind_a_jump_host(jump: SshServer, shared_sshd: SshServer, tmp_
     before = shared_sshd.connections()
     with connected(way_through(jump, shared_sshd, tmp_path)) as transport:
         transport.write(f"{tmp_path}/file", b"x" * (5 << 20))
-        assert transport.run(["sh", "-c", "echo $SSH_CONNECTION"], purpose=Purpose.LOOK).stdout.split()[-1] == str(shared_sshd.port)
+        assert transport.run(["sh", "-c", "echo $SSH_CONNECTION"], purpose=Purpose.LOOK).stdout.split()[-1] == str(
+            shared_sshd.port
+        )
         assert (jump.connections(), shared_sshd.connections()) == (1, before + 1)
     assert (tmp_path / "file").stat().st_size == 5 << 20
 
@@ -189,8 +200,12 @@ def test_who_on_the_way_refused(jump: SshServer, shared_sshd: SshServer, tmp_pat
     gate, site = f"127.0.0.1:{jump.port}", f"127.0.0.1:{shared_sshd.port}"
     new_key(tmp_path / "stranger")
     (tmp_path / "empty").touch()
-    assert f"{gate} refuses every key" in refusal(way_through(jump, shared_sshd, tmp_path, jump_key=str(tmp_path / "stranger")))
-    assert f"{gate} shows a host key" in refusal(way_through(jump, shared_sshd, tmp_path, jump_known=str(tmp_path / "empty")))
+    assert f"{gate} refuses every key" in refusal(
+        way_through(jump, shared_sshd, tmp_path, jump_key=str(tmp_path / "stranger"))
+    )
+    assert f"{gate} shows a host key" in refusal(
+        way_through(jump, shared_sshd, tmp_path, jump_known=str(tmp_path / "empty"))
+    )
     assert f"{gate} shows a host key" in refusal(way_through(jump, shared_sshd, tmp_path, jump_known="none"))
     words = refusal(way_through(jump, shared_sshd, tmp_path, site_port="1"))
     assert f"The jump host {gate} does not get to 127.0.0.1:1: " in words

@@ -48,7 +48,9 @@ def test_all_threads_share_one_connection(sshd: SshServer, opened: Callable[...,
     assert sshd.connections() == 1
 
 
-def test_a_server_that_went_down_is_left_alone_and_found_again(sshd: SshServer, opened: Callable[..., SshTransport]) -> None:
+def test_a_server_that_went_down_is_left_alone_and_found_again(
+    sshd: SshServer, opened: Callable[..., SshTransport]
+) -> None:
     transport = opened(sshd)
     assert transport.exists("/")
     running: list[BaseException] = []
@@ -121,7 +123,9 @@ def test_a_dead_peer_is_noticed(sshd: SshServer, opened: Callable[..., SshTransp
     assert time.monotonic() - began < 2
 
 
-def test_a_file_system_that_hangs(sshd: SshServer, opened: Callable[..., SshTransport], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_that_hangs(
+    sshd: SshServer, opened: Callable[..., SshTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The connection is alive and files are not."""
     monkeypatch.setattr("packhorse.sites.transports.ssh._ANSWER_S", 0.5)
     monkeypatch.setattr("packhorse.sites.transports.ssh_link._PROVEN_S", 0.0)
@@ -204,7 +208,9 @@ def test_a_server_that_allows_fewer_channels_says_so(tmp_path: Path, opened: Cal
         server.stop()
 
 
-def test_commands_wait_for_a_channel_no_longer_than_they_may(sshd: SshServer, opened: Callable[..., SshTransport]) -> None:
+def test_commands_wait_for_a_channel_no_longer_than_they_may(
+    sshd: SshServer, opened: Callable[..., SshTransport]
+) -> None:
     transport = opened(sshd, max_channels=2)
     thread = threading.Thread(target=transport.run, args=(["sleep", "2"],))
     thread.start()
@@ -215,7 +221,9 @@ def test_commands_wait_for_a_channel_no_longer_than_they_may(sshd: SshServer, op
     assert transport.run(["true"]).exit_code == 0
 
 
-def test_a_server_that_throws_us_out_is_not_asked_without_end(sshd: SshServer, opened: Callable[..., SshTransport]) -> None:
+def test_a_server_that_throws_us_out_is_not_asked_without_end(
+    sshd: SshServer, opened: Callable[..., SshTransport]
+) -> None:
     """It lets us in and its file service ends, as with a login script that fails."""
     config = sshd.folder / "sshd_config"
     config.write_text(config.read_text().replace("Subsystem sftp internal-sftp", "Subsystem sftp /bin/false"))
@@ -239,7 +247,9 @@ def test_after_close_nothing_is_opened(sshd: SshServer) -> None:
     assert sshd.connections() == 1
 
 
-def test_a_broken_upload_leaves_the_old_file(sshd: SshServer, tmp_path: Path, opened: Callable[..., SshTransport]) -> None:
+def test_a_broken_upload_leaves_the_old_file(
+    sshd: SshServer, tmp_path: Path, opened: Callable[..., SshTransport]
+) -> None:
     transport = opened(sshd)
     (tmp_path / "file").write_bytes(b"old")
     source = tmp_path / "source"
@@ -255,7 +265,9 @@ def test_a_broken_upload_leaves_the_old_file(sshd: SshServer, tmp_path: Path, op
 
     thread = threading.Thread(target=put)
     thread.start()
-    wait_for(lambda: any(path.stat().st_size > 1 << 20 for path in tmp_path.glob("file.*.tmp")), what="half of the file")
+    wait_for(
+        lambda: any(path.stat().st_size > 1 << 20 for path in tmp_path.glob("file.*.tmp")), what="half of the file"
+    )
     sshd.stop()
     thread.join(10)
     assert [type(error) for error in broken] == [SiteUnreachable]

@@ -44,7 +44,17 @@ def noisy(noisy_sshd: SshServer) -> Iterator[SshTransport]:
 def test_the_server_of_these_tests_is_noisy_indeed(noisy_sshd: SshServer) -> None:
     """What OpenSSH's own client is told."""
     server = noisy_sshd
-    command = ["ssh", "-F", "none", "-p", str(server.port), "-i", str(server.key), "-o", f"UserKnownHostsFile={server.known_hosts}"]
+    command = [
+        "ssh",
+        "-F",
+        "none",
+        "-p",
+        str(server.port),
+        "-i",
+        str(server.key),
+        "-o",
+        f"UserKnownHostsFile={server.known_hosts}",
+    ]
     said = subprocess.run([*command, "127.0.0.1", "echo mine"], capture_output=True, stdin=subprocess.DEVNULL)
     assert (said.returncode, b"no newline: mine\nlogout: 0\n" in said.stdout) == (3, True)
     assert b"setlocale" in said.stderr and b"Goodbye." in said.stderr
@@ -53,7 +63,9 @@ def test_the_server_of_these_tests_is_noisy_indeed(noisy_sshd: SshServer) -> Non
 @pytest.mark.parametrize("shell", ["sh", "bash", "fish"])  # the C shell has the whole suite of transports
 def test_a_command_says_what_it_says_after_any_login_shell(tmp_path: Path, shell: str) -> None:
     with login(tmp_path, noisy=shell, code=0) as transport:
-        assert transport.run(["sh", "-c", "printf 'a\\nb!'; echo \"it's\" >&2; exit 7"]) == CommandResult(7, "a\nb!", "it's\n")
+        assert transport.run(["sh", "-c", "printf 'a\\nb!'; echo \"it's\" >&2; exit 7"]) == CommandResult(
+            7, "a\nb!", "it's\n"
+        )
         assert transport.run(["no-such-program"]).exit_code == 127
         transport.write(f"{tmp_path}/file", b"\0\xff")
         assert (transport.read(f"{tmp_path}/file"), transport.names(str(tmp_path))) == (b"\0\xff", ["file", "sshd"])
@@ -66,7 +78,9 @@ def noise_and(line: str) -> str:
 
 def test_what_a_start_file_leaves_running_is_not_waited_for(tmp_path: Path) -> None:
     """It holds stdout, and the channel would stay open as long as it runs."""
-    with login(tmp_path, noisy="sh", noise=noise_and(f"sh -c 'echo $$ >> {tmp_path}/pids; exec sleep 60' &")) as transport:
+    with login(
+        tmp_path, noisy="sh", noise=noise_and(f"sh -c 'echo $$ >> {tmp_path}/pids; exec sleep 60' &")
+    ) as transport:
         began = time.monotonic()
         try:
             assert transport.run(["echo", "out"], timeout_s=30) == CommandResult(0, "out\n", "")
@@ -139,7 +153,11 @@ def test_the_environment_of_a_login_is_not_what_its_profile_prints(
     )  # fmt: skip
     try:
         found = NewSite("noisy", config, tmp_path).environment()
-        assert (found["SCRATCH"], found["WORDS"], found["HOME"]) == ("/right", "two\nSCRATCH=/lines", str(profile.parent))
+        assert (found["SCRATCH"], found["WORDS"], found["HOME"]) == (
+            "/right",
+            "two\nSCRATCH=/lines",
+            str(profile.parent),
+        )
         profile.write_text("echo no; exit 1\n")
         found = NewSite("noisy", config, tmp_path).environment()
         assert (found.get("SCRATCH"), found["HOME"]) == (None, str(profile.parent))

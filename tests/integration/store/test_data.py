@@ -1,4 +1,6 @@
-"""Data that tasks wait for, on both databases: who waits, who is let go, what may leave the cache, and many who ask at once."""
+"""Data that tasks wait for, on both databases: who waits, who is let go, what may leave the cache, and many who ask at
+once.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +54,13 @@ def test_each_waits_for_what_it_named_and_is_let_go_when_that_is_there(database:
     assert waiting(database, seq) == [0, 1, 0, 1]
     with database.read() as connection:
         first = seq * (1 << 20)
-        assert stored.given_data(connection, [first, first + 1, first + 3]) == {first + i: {A: f"/cache/{SHA}"} for i in (0, 1)}
-        assert {task: [row.url for row in rows] for task, rows in stored.awaited_data(connection, range(first, first + 4)).items()} == {
+        assert stored.given_data(connection, [first, first + 1, first + 3]) == {
+            first + i: {A: f"/cache/{SHA}"} for i in (0, 1)
+        }
+        assert {
+            task: [row.url for row in rows]
+            for task, rows in stored.awaited_data(connection, range(first, first + 4)).items()
+        } == {
             first + 1: [B.url],
             first + 3: [B.url],
         }
@@ -68,7 +75,9 @@ def test_a_new_run_has_a_url_looked_at_again_and_a_version_not(database: Databas
     assert waiting(database, second) == [1, 0]
     with database.read() as connection:
         assert [row.url for row in stored.open_data(connection, "s")] == [A.url]
-        assert stored.given_data(connection, [second * (1 << 20) + 1]) == {second * (1 << 20) + 1: {DB: f"/cache/{SHA}"}}
+        assert stored.given_data(connection, [second * (1 << 20) + 1]) == {
+            second * (1 << 20) + 1: {DB: f"/cache/{SHA}"}
+        }
 
 
 def test_one_under_way_is_joined_and_one_of_another_site_is_another(database: Database) -> None:
@@ -78,7 +87,9 @@ def test_one_under_way_is_joined_and_one_of_another_site_is_another(database: Da
         stored.update_data(connection, row.id, state=DataState.FETCHING, bytes_done=5)
     second, elsewhere = run_of(database, (A,)), run_of(database, (A,), site="t")
     with database.read() as connection:
-        assert [(row.state, row.bytes_done, bool(row.is_wanted)) for row in stored.open_data(connection, "s")] == [("FETCHING", 5, True)]
+        assert [(row.state, row.bytes_done, bool(row.is_wanted)) for row in stored.open_data(connection, "s")] == [
+            ("FETCHING", 5, True)
+        ]
     ready(database, A)
     assert (waiting(database, second), waiting(database, elsewhere)) == ([0], [1])
 
@@ -139,16 +150,25 @@ def test_many_who_want_the_same_at_once_make_one_row(database: Database) -> None
 def test_a_held_task_has_left_its_allocation_and_ends_with_its_last_output(database: Database) -> None:
     seq = run_of(database, ())
     task = seq * (1 << 20)
-    outputs = [{"task_id": task, "attempt": 1, "path": path, "source": f"/s/{path}", "url": f"s3://b/{path}"} for path in ("x", "y")]
+    outputs = [
+        {"task_id": task, "attempt": 1, "path": path, "source": f"/s/{path}", "url": f"s3://b/{path}"}
+        for path in ("x", "y")
+    ]
     with database.write() as connection:
-        connection.execute(sa.update(tasks).where(tasks.c.id == task).values(state="RUNNING", allocation_seq=7, block=1))
-        deliveries.hold_for_delivery(connection, "s", {task: {"exit_code": 0, "reason": "Its outputs are delivered."}}, outputs)
+        connection.execute(
+            sa.update(tasks).where(tasks.c.id == task).values(state="RUNNING", allocation_seq=7, block=1)
+        )
+        deliveries.hold_for_delivery(
+            connection, "s", {task: {"exit_code": 0, "reason": "Its outputs are delivered."}}, outputs
+        )
         row = connection.execute(sa.select(tasks).where(tasks.c.id == task)).one()
         assert (row.state, row.allocation_seq, row.exit_code) == ("RUNNING", None, 0)
         first, second = deliveries.open_deliveries(connection, "s", 10)
         deliveries.update_delivery(connection, first.id, state=DataState.READY)
         assert not deliveries.are_all_delivered(connection, task, 1)
         deliveries.update_delivery(connection, second.id, state=DataState.READY)
-        assert deliveries.are_all_delivered(connection, task, 1) and deliveries.open_deliveries(connection, "s", 10) == []
+        assert (
+            deliveries.are_all_delivered(connection, task, 1) and deliveries.open_deliveries(connection, "s", 10) == []
+        )
         connection.execute(sa.update(tasks).where(tasks.c.id == task).values(state="CANCELING"))
         assert deliveries.unfinished_cancels(connection, "s") == [task]

@@ -1,4 +1,6 @@
-"""Whatever users and journals say goes through the store of either kind, or is refused by name; what is shown of it is strict JSON."""
+"""Whatever users and journals say goes through the store of either kind, or is refused by name; what is shown of it is
+strict JSON.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ EXAMPLES = settings(max_examples=25, suppress_health_check=[HealthCheck.function
 
 
 class Room:
-    """A store with apps whose results are JSON and text, and the REST API over it; no engine: journals are written here."""
+    """A store with apps whose results are JSON and text, and the REST API over it; no engine: journals are written
+    here.
+    """
 
     def __init__(self, embedded: Embedded, home: Path) -> None:
         self.room = embedded
@@ -69,9 +73,13 @@ class Room:
         with self.room.database.write() as connection:
             seq = get_run(connection, run_id).seq  # type: ignore[union-attr]
             number = self.room.service.run(self.room.user, run_id).tasks
-            allocation = stored.insert_allocation(connection, f"a-{seq}", "local", json.dumps(asdict(Shape(2, 1000, None))), 1.0)
+            allocation = stored.insert_allocation(
+                connection, f"a-{seq}", "local", json.dumps(asdict(Shape(2, 1000, None))), 1.0
+            )
             stored.insert_block(connection, allocation, 0, number, 1.0)
-            place_tasks(connection, [seq * TASKS_PER_RUN + index for index in range(number)], allocation, 0, 1.0, "because")
+            place_tasks(
+                connection, [seq * TASKS_PER_RUN + index for index in range(number)], allocation, 0, 1.0, "because"
+            )
             return stored.get_allocation(connection, allocation), seq * TASKS_PER_RUN
 
     def collect(self, allocation: Any, lines: list[str]) -> None:
@@ -83,7 +91,9 @@ class Room:
         """As every door has them, each strictly read."""
         path = f"/api/v1/runs/{run_id}"
         found = [strictly(line) for line in self.ask(f"{path}/results").splitlines()]
-        rows = list(csv.DictReader(io.StringIO(self.ask(f"{path}/results", Accept="text/csv"), newline=""), strict=True))
+        rows = list(
+            csv.DictReader(io.StringIO(self.ask(f"{path}/results", Accept="text/csv"), newline=""), strict=True)
+        )
         assert [int(row["index"]) for row in rows] == [row["index"] for row in found]
         listed = strictly(self.ask(f"{path}/tasks"))["items"]
         assert [task["result"] for task in listed] == [row["result"] for row in found]
@@ -100,7 +110,10 @@ class Room:
 
 def strictly(text: str) -> Any:
     value = json.loads(text)
-    assert value_problem(value) in (None, "it is nested more than 100 levels deep")  # a result of 100 levels is within a row
+    assert value_problem(value) in (
+        None,
+        "it is nested more than 100 levels deep",
+    )  # a result of 100 levels is within a row
     return value
 
 
@@ -126,7 +139,9 @@ def test_any_result_is_kept_or_its_task_fails_and_others_are_not_touched(
     except ValueError:  # this Python writes no integer of so many digits, as another did
         line = end(first, result=0)[:-2] + "9" * 5000 + "}"
         value = 10**5000
-    room.collect(allocation, [json.dumps({"k": "agent", "host": words * 50, "t": 1.0}), line, end(first + 1, result={"fine": 1})])
+    room.collect(
+        allocation, [json.dumps({"k": "agent", "host": words * 50, "t": 1.0}), line, end(first + 1, result={"fine": 1})]
+    )
     one, other = room.results(run)
     assert (other["state"], other["result"]) == ("COMPLETE", {"fine": 1})
     why = None if failed else value_problem(value)
@@ -141,7 +156,9 @@ def test_each_result_of_the_table_that_comes_in_a_journal_ends_as_it_should(room
     cases = [(printed, why) for printed, why in RESULTS if len(printed) < 50_000 and "twice" not in (why or "")]
     run = room.submit(over=[{}] * len(cases))
     allocation, first = room.place(run)
-    room.collect(allocation, [end(first + index, result=0)[:-2] + printed + "}" for index, (printed, _) in enumerate(cases)])
+    room.collect(
+        allocation, [end(first + index, result=0)[:-2] + printed + "}" for index, (printed, _) in enumerate(cases)]
+    )
     for row, (printed, why) in zip(room.results(run), cases, strict=True):
         assert row["state"] == ("COMPLETE" if why is None else "EXECUTOR_ERROR"), printed
         assert row["result"] == (json.loads(printed) if why is None else None)
@@ -171,13 +188,21 @@ def test_an_empty_key_is_a_column_with_a_name(room: Room) -> None:
 
 
 @EXAMPLES
-@given(text=any_text, number=st.one_of(st.floats(), st.integers(), any_text), tags=st.dictionaries(any_text, any_text, max_size=2))
-def test_what_a_user_gives_is_kept_as_it_is_or_refused_by_name(room: Room, text: str, number: Any, tags: dict[str, str]) -> None:
+@given(
+    text=any_text,
+    number=st.one_of(st.floats(), st.integers(), any_text),
+    tags=st.dictionaries(any_text, any_text, max_size=2),
+)
+def test_what_a_user_gives_is_kept_as_it_is_or_refused_by_name(
+    room: Room, text: str, number: Any, tags: dict[str, str]
+) -> None:
     try:
         run = room.submit(over=[{"text": text, "number": number}], tags=tags, name=text)
     except InvalidRequest as refusal:
         str(refusal).encode()
-        assert any(word in str(refusal) for word in ("row 1, parameter 'text'", "row 1, parameter 'number'", "tags", "name"))
+        assert any(
+            word in str(refusal) for word in ("row 1, parameter 'text'", "row 1, parameter 'number'", "tags", "name")
+        )
     else:
         (row,) = room.results(run)
         assert row["params"]["text"] == text
@@ -210,10 +235,17 @@ def test_names_of_files_come_back_from_columns_as_they_went_in(room: Room) -> No
     run = room.submit()
     with room.room.database.write() as connection:
         task = get_run(connection, run).seq * TASKS_PER_RUN  # type: ignore[union-attr]
-        rows = [{"task_id": task, "attempt": 1, "path": name, "source": f"/o/{name}", "url": f"file:///t/{name}"} for name in names]
+        rows = [
+            {"task_id": task, "attempt": 1, "path": name, "source": f"/o/{name}", "url": f"file:///t/{name}"}
+            for name in names
+        ]
         add_deliveries(connection, "local", rows)
         found = [(row.path, row.source, row.url) for row in open_deliveries(connection, "local", 10)]
-        raw = connection.execute(sa.select(sa.type_coerce(deliveries.c.path, sa.Text)).order_by(deliveries.c.id)).scalars().all()
+        raw = (
+            connection.execute(sa.select(sa.type_coerce(deliveries.c.path, sa.Text)).order_by(deliveries.c.id))
+            .scalars()
+            .all()
+        )
     assert found == [(name, f"/o/{name}", f"file:///t/{name}") for name in names]
     assert list(raw) == ["caf\\xe9.txt", "\\x5cxe9", "é\\x5cx5c", "plain"]
 

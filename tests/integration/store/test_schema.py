@@ -33,7 +33,11 @@ def test_migrations_make_what_the_schema_says(database: Database) -> None:
 
 def test_partial_indexes_are_there(database: Database) -> None:
     with database.read() as connection:
-        names = {index["name"] for table in ("tasks", "runs", "allocations") for index in sa.inspect(connection).get_indexes(table)}
+        names = {
+            index["name"]
+            for table in ("tasks", "runs", "allocations")
+            for index in sa.inspect(connection).get_indexes(table)
+        }
     assert {"ix_tasks_ready", "ix_tasks_at_site", "ix_runs_open", "ix_allocations_live"} <= names
 
 
@@ -60,7 +64,9 @@ def test_two_programs_may_make_the_schema_at_once(database_url: str) -> None:
 
 
 def test_a_new_sqlite_file_that_another_program_writes_to_is_waited_for(tmp_path: Path) -> None:
-    """SQLite itself would say at once that it is locked: it does not wait when a file's first journal mode is changed."""
+    """SQLite itself would say at once that it is locked: it does not wait when a file's first journal mode is
+    changed.
+    """
     other = sqlite3.connect(tmp_path / "packhorse.db", isolation_level=None, check_same_thread=False)
     other.execute("CREATE TABLE theirs (x)")
     other.execute("BEGIN IMMEDIATE")
@@ -96,7 +102,9 @@ def test_pages_and_ready_tasks_are_found_by_index(database: Database) -> None:
     if database.is_sqlite:  # PostgreSQL chooses by its statistics, which so small a table does not fill
         assert "ix_tasks_ready" in explain(database, _ready((tasks.c.id,), 1, 1e9, 2e9, 10))
     with database.write() as connection:
-        assert [row.id for row in ready_tasks(connection, 1, 1e9, 2e9, 3)] == [(1 << 20) + 19_990 + index for index in range(3)]
+        assert [row.id for row in ready_tasks(connection, 1, 1e9, 2e9, 3)] == [
+            (1 << 20) + 19_990 + index for index in range(3)
+        ]
         assert len(page_of_tasks(connection, 1, None, None, 100)) == 100
 
 
@@ -114,7 +122,9 @@ def test_a_full_or_locked_sqlite_is_a_sentence(tmp_path: object, database: Datab
         insert_run(connection, run_values(), [NewTask("row", json.dumps({"x": "y" * 1000})) for _ in range(5000)])
 
 
-def test_a_writer_waits_for_its_turn_and_is_refused_when_it_does_not_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_waits_for_its_turn_and_is_refused_when_it_does_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = Database(f"sqlite:///{tmp_path}/store.db")
     ensure_schema(database)
     began, leave = threading.Event(), threading.Event()

@@ -1,4 +1,5 @@
-"""Records what skopeo, umoci, podman and mksquashfs say when they fail: python -m tests.recorded.images.record, as root, in half a minute.
+"""Records what skopeo, umoci, podman and mksquashfs say when they fail: python -m tests.recorded.images.record, as
+root, in half a minute.
 
 Each file is named for what it means: KIND-of-tool[-words].txt, with the exit code in the first line.
 """
@@ -58,33 +59,64 @@ def main() -> None:
             return copy_command(source, digest, target, source_tls=tls, target_tls=tls, authfile=None)
 
         def by_tag(name: str, tag: str) -> list[str]:
-            return ["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{server.address}/lab/{name}:{tag}", layout]
+            return [
+                "skopeo",
+                "copy",
+                "--quiet",
+                "--src-tls-verify=false",
+                f"docker://{server.address}/lab/{name}:{tag}",
+                layout,
+            ]
 
         record("unknown_digest-skopeo", copy(source, NOTHING), temporary)
-        record("unknown_digest-skopeo-repository", copy(ImageReference(server.address, "nobody/none"), NOTHING), temporary)
+        record(
+            "unknown_digest-skopeo-repository", copy(ImageReference(server.address, "nobody/none"), NOTHING), temporary
+        )
         record("missing_tag-skopeo", by_tag("tool", "none"), temporary)
         record("wrong_architecture-skopeo", by_tag("arm", "1"), temporary)
         record("registry_away-skopeo-refused", copy(ImageReference("127.0.0.1:1", "lab/tool")), temporary)
         record("registry_away-skopeo-name", copy(ImageReference("registry.invalid", "lab/tool"), tls=True), temporary)
         record("registry_away-skopeo-tls", copy(source, tls=True), temporary)
-        record("registry_away-podman-refused", ["podman", "pull", "--quiet", f"127.0.0.1:1/lab/tool@{digest}"], temporary)
+        record(
+            "registry_away-podman-refused", ["podman", "pull", "--quiet", f"127.0.0.1:1/lab/tool@{digest}"], temporary
+        )
         name = f"{server.address}/lab/tool"
         record("missing_tag-podman", ["podman", "pull", "--quiet", "--tls-verify=false", f"{name}:none"], temporary)
-        record("unknown_digest-podman", ["podman", "pull", "--quiet", "--tls-verify=false", f"{name}@{NOTHING}"], temporary)
-        record("conversion-umoci-layout", ["umoci", "unpack", "--rootless", f"--image={folder}/none:x", f"{folder}/bundle"], temporary)
+        record(
+            "unknown_digest-podman", ["podman", "pull", "--quiet", "--tls-verify=false", f"{name}@{NOTHING}"], temporary
+        )
+        record(
+            "conversion-umoci-layout",
+            ["umoci", "unpack", "--rootless", f"--image={folder}/none:x", f"{folder}/bundle"],
+            temporary,
+        )
         broken = made.tag(made.image([b"no archive" * 100]), "broken")
-        record("conversion-umoci-tar", ["umoci", "unpack", "--rootless", f"--image={broken[4:]}", f"{folder}/bundle"], temporary)
+        record(
+            "conversion-umoci-tar",
+            ["umoci", "unpack", "--rootless", f"--image={broken[4:]}", f"{folder}/bundle"],
+            temporary,
+        )
         with tmpfs(folder / "small", "6m") as small:
             record("disk_full-skopeo", copy(source, target=f"oci:{small}/out:x"), temporary)
         with tmpfs(folder / "small2", "4m") as small:
-            record("disk_full-umoci", ["umoci", "unpack", "--rootless", f"--image={image[4:]}", f"{small}/bundle"], temporary)
+            record(
+                "disk_full-umoci",
+                ["umoci", "unpack", "--rootless", f"--image={image[4:]}", f"{small}/bundle"],
+                temporary,
+            )
         with tmpfs(folder / "small3", "1m") as small:
             noise = folder / "noise"
             noise.mkdir()
             (noise / "x").write_bytes(random.Random(2).randbytes(4_000_000))
-            record("disk_full-mksquashfs", ["mksquashfs", str(noise), f"{small}/i.sqfs", "-noappend", "-quiet", "-no-progress"], temporary)
+            record(
+                "disk_full-mksquashfs",
+                ["mksquashfs", str(noise), f"{small}/i.sqfs", "-noappend", "-quiet", "-no-progress"],
+                temporary,
+            )
         record(
-            "conversion-mksquashfs", ["mksquashfs", f"{folder}/none", f"{folder}/i.sqfs", "-noappend", "-quiet", "-no-progress"], temporary
+            "conversion-mksquashfs",
+            ["mksquashfs", f"{folder}/none", f"{folder}/i.sqfs", "-noappend", "-quiet", "-no-progress"],
+            temporary,
         )
         with tmpfs(folder / "small4", "1m") as small, Registry(small) as private:
             record("registry_away-skopeo-full", copy(source, target=f"{private.address}/site/tool"), temporary)

@@ -1,4 +1,5 @@
-"""Records what Slurm prints on the test cluster, for every ending of a job that can be produced there, by SlurmScheduler's own commands.
+"""Records what Slurm prints on the test cluster, for every ending of a job that can be produced there, by
+SlurmScheduler's own commands.
 
 Run after 'make cluster-up' and 'source .../env': .venv/bin/python -m tests.recorded.slurm.record
 It breaks the cluster and mends it, and takes about 5 minutes.
@@ -39,7 +40,16 @@ REFUSED = {
     "option": "--nonsense",
 }
 #: Of the JSON, which is long, only these are kept.
-IN_JSON = {"ph-exit7", "ph-signal", "ph-memory", "ph-qos", "ph-timeout", "ph-busy", "ph-preempted", "ph-preempted-requeue"}
+IN_JSON = {
+    "ph-exit7",
+    "ph-signal",
+    "ph-memory",
+    "ph-qos",
+    "ph-timeout",
+    "ph-busy",
+    "ph-preempted",
+    "ph-preempted-requeue",
+}
 jobs: dict[str, str] = {}
 
 
@@ -63,8 +73,16 @@ def keep_json(name: str, result: CommandResult) -> None:
     (HERE / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
-def sbatch(name: str, script: str, *extra: str, cores: int = 1, memory_mb: int | None = 100, walltime_s: float | None = 600, nodes: int = 1,
-           queue: str | None = None) -> CommandResult:  # fmt: skip
+def sbatch(
+    name: str,
+    script: str,
+    *extra: str,
+    cores: int = 1,
+    memory_mb: int | None = 100,
+    walltime_s: float | None = 600,
+    nodes: int = 1,
+    queue: str | None = None,
+) -> CommandResult:
     folder = ROOT / "jobs" / "record" / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.sh").write_text(f"#!/bin/sh\n{script}\n")

@@ -1,4 +1,6 @@
-"""A task's folders in a place of their own, for tests of what becomes of its outputs; as root and as an ordinary user."""
+"""A task's folders in a place of their own, for tests of what becomes of its outputs; as root and as an ordinary
+user.
+"""
 
 from __future__ import annotations
 

@@ -34,12 +34,16 @@ TOKENS = {"work": "@7f3a.work@", "cgroup": "@7f3a.cgroup@"}
     ("head", "cgroup", "expected"),
     [
         (["run", "--mount=source=@7f3a.work@,target=@7f3a.work@"], None, ["run", "--mount=source=/w,target=/w"]),
-        (["--cgroup-manager=cgroupfs", "--cgroup-parent=@7f3a.cgroup@"], "/c", ["--cgroup-manager=cgroupfs", "--cgroup-parent=/c"]),
+        (
+            ["--cgroup-manager=cgroupfs", "--cgroup-parent=@7f3a.cgroup@"],
+            "/c",
+            ["--cgroup-manager=cgroupfs", "--cgroup-parent=/c"],
+        ),
         (["run", "--cgroup-manager=cgroupfs", "--cgroup-parent=@7f3a.cgroup@", "i"], None, ["run", "i"]),
         (["run", "--cgroup-parent=@7f3a.cgroup@", "i"], None, ["run", "i"]),
         (["--cgroup-manager=cgroupfs", "run"], None, ["--cgroup-manager=cgroupfs", "run"]),
     ],
-)  # fmt: skip
+)
 def test_tokens(head: list[str], cgroup: str | None, expected: list[str]) -> None:
     assert fill(head, TOKENS, {"work": "/w", "cgroup": cgroup}) == expected
 
@@ -87,7 +91,9 @@ def test_locks_are_in_a_folder_of_the_users_own(tmp_path: Path) -> None:
 
 
 def test_a_container_that_makes_no_sense() -> None:
-    slot = SimpleNamespace(session=None, work="/w", capture_paths=[("/c/0.out", "/c/0.err")], leaf=SimpleNamespace(path=None))
+    slot = SimpleNamespace(
+        session=None, work="/w", capture_paths=[("/c/0.out", "/c/0.err")], leaf=SimpleNamespace(path=None)
+    )
     containers = Containers(slot, {"name": "n", "mounts": "/m", "locks": "/l"})  # type: ignore[arg-type]
     why, msg = refusal(containers.begin, {"image": "i", "head": ["@x@"], "tokens": {"other": "@x@"}})
     assert why == "inputs" and "'other'" in msg
@@ -101,9 +107,13 @@ def test_walltime_waits_while_an_image_is_made_ready_but_not_for_ever() -> None:
     task.started, task.paused, task.walltime = 100.0, 101.0, 5.0
     slot = SimpleNamespace(sent=[task], leaf=None, signal=lambda task, how: told.append(how), paths=[("/o", "/e")])
     agent = SimpleNamespace(
-        slots={1: slot}, cgroups=SimpleNamespace(version=1), oom_look_at=1e9, kill_grace_s=1.0, journal=SimpleNamespace(add=told.append),
+        slots={1: slot},
+        cgroups=SimpleNamespace(version=1),
+        oom_look_at=1e9,
+        kill_grace_s=1.0,
+        journal=SimpleNamespace(add=told.append),
         log_refuses=lambda now: True,
-    )  # fmt: skip
+    )
     watch(agent, 101.0 + MAKE_READY_S)  # type: ignore[arg-type]
     assert task.verdict is None and "T" not in told
     watch(agent, 102.0 + MAKE_READY_S)  # type: ignore[arg-type]
@@ -215,7 +225,12 @@ def fetch(step: dict[str, Any], progress: Any) -> dict[str, Any]:
     ],
 )
 def test_a_fetch_answers(
-    url: str, code: int, answer: dict[str, Any] | None, said: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    url: str,
+    code: int,
+    answer: dict[str, Any] | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     module = ModuleType("packhorse.agent.errands.fetch")
     module.__dict__.update(fetch=fetch, FetchFailed=FetchFailed)

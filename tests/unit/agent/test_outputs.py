@@ -31,9 +31,22 @@ def test_outputs_in_each_other_to_any_depth_and_in_any_order(task: Task, order: 
     task.write("out/all", "out/deep/er/summary", "out/deep/x", "other")
     paths = ["out", "out/deep", "out/deep/er/summary", "other", "./out//all", "out/deep/"]
     assert task.keep(*paths[::order]) == {
-        "out": 7 + 19 + 10, "out/deep": 19 + 10, "out/deep/er/summary": 19, "other": 5, "./out//all": 7, "out/deep/": 29,
-    }  # fmt: skip
-    assert sorted(task.kept()) == ["other", "out", "out/all", "out/deep", "out/deep/er", "out/deep/er/summary", "out/deep/x"]
+        "out": 7 + 19 + 10,
+        "out/deep": 19 + 10,
+        "out/deep/er/summary": 19,
+        "other": 5,
+        "./out//all": 7,
+        "out/deep/": 29,
+    }
+    assert sorted(task.kept()) == [
+        "other",
+        "out",
+        "out/all",
+        "out/deep",
+        "out/deep/er",
+        "out/deep/er/summary",
+        "out/deep/x",
+    ]
     assert not list(task.work.iterdir())
 
 
@@ -42,7 +55,9 @@ def test_one_file_under_several_names(task: Task) -> None:
     os.link(task.work / "table", task.work / "hard")
     task.link("soft", "table")
     task.link("chain", "soft")
-    assert task.keep("soft", "table", "./table", "hard", "chain") == dict.fromkeys(["soft", "table", "./table", "hard", "chain"], 5)
+    assert task.keep("soft", "table", "./table", "hard", "chain") == dict.fromkeys(
+        ["soft", "table", "./table", "hard", "chain"], 5
+    )
     assert {name: (task.out / name).read_text() for name in ("soft", "table", "hard", "chain")} == dict.fromkeys(
         ("soft", "table", "hard", "chain"), "table"
     )
@@ -50,7 +65,14 @@ def test_one_file_under_several_names(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    "paths", [["run1", "latest"], ["latest", "run1"], ["latest"], ["latest/sub/f", "run1", "latest"], ["latest/sub", "run1/sub/f"]]
+    "paths",
+    [
+        ["run1", "latest"],
+        ["latest", "run1"],
+        ["latest"],
+        ["latest/sub/f", "run1", "latest"],
+        ["latest/sub", "run1/sub/f"],
+    ],
 )
 def test_one_folder_under_several_names(task: Task, paths: list[str]) -> None:
     task.write("run1/sub/f")
@@ -82,8 +104,12 @@ def test_optional_outputs(task: Task) -> None:
 
 def test_wildcards_are_outputs_of_their_own(task: Task) -> None:
     task.write("p/a.txt", "p/b.txt", "p/.c.txt", "q/a.txt")
-    files = take_outputs(str(task.work), {"outputs": [{"path": "*/?.txt", "glob": True}, {"path": "p"}], "out": str(task.out)})
-    assert files == [{"path": f"{name}.txt", "size": 7, "glob": "*/?.txt"} for name in ("p/a", "p/b", "q/a")] + [{"path": "p", "size": 22}]
+    files = take_outputs(
+        str(task.work), {"outputs": [{"path": "*/?.txt", "glob": True}, {"path": "p"}], "out": str(task.out)}
+    )
+    assert files == [{"path": f"{name}.txt", "size": 7, "glob": "*/?.txt"} for name in ("p/a", "p/b", "q/a")] + [
+        {"path": "p", "size": 22}
+    ]
     assert sorted(task.kept()) == ["p", "p/.c.txt", "p/a.txt", "p/b.txt", "q", "q/a.txt"]
 
 
@@ -159,7 +185,12 @@ def test_all_problems_are_named(task: Task) -> None:
     task.link("out/missing", "/no/such/file")
     task.link("out/\x1b[31m\n", "/etc")
     message = task.refuse("out", "out/fine")
-    for said in ("out/s/fifo0 is a", "out/s/fifo2 is a", "out/sock is a socket", "out/null leads out of the work folder, to /dev/null"):
+    for said in (
+        "out/s/fifo0 is a",
+        "out/s/fifo2 is a",
+        "out/sock is a socket",
+        "out/null leads out of the work folder, to /dev/null",
+    ):
         assert said in message
     assert "more" in message
     (task.work / "out/s").rename(task.work / "s")
@@ -216,10 +247,17 @@ def test_links_to_what_is_kept_stay_links(task: Task) -> None:
     assert not list(task.work.iterdir())
     links = {path: look for path, look in task.kept().items() if isinstance(look, str)}
     assert links == {
-        "out/inside": "-> reads.bai", "out/deep/up": "-> ../reads.bai", "out/chain": "-> deep/up", "out/absolute": "-> deep/x",
-        "out/around": "-> deep/x", "out/self": "-> .", "out/to-other": "-> ../other/y", "out/to-folder": "-> ../other",
-        "other/sub/back": "-> ../../out/deep", "other/through": "-> sub/z",
-    }  # fmt: skip
+        "out/inside": "-> reads.bai",
+        "out/deep/up": "-> ../reads.bai",
+        "out/chain": "-> deep/up",
+        "out/absolute": "-> deep/x",
+        "out/around": "-> deep/x",
+        "out/self": "-> .",
+        "out/to-other": "-> ../other/y",
+        "out/to-folder": "-> ../other",
+        "other/sub/back": "-> ../../out/deep",
+        "other/through": "-> sub/z",
+    }
     for path in links:
         assert (task.out / path).resolve(strict=True).is_relative_to(task.out)
 
@@ -284,7 +322,11 @@ def test_links_to_inputs_become_their_content(task: Task) -> None:
     task.link("out/reads.fq", "../reads.fq")
     task.link("out/direct", task.data / "db/index")
     task.link("out/conf", "../conf")
-    assert task.keep("out", "reads.fq", "out/db/index", inputs=inputs) == {"out": 5 + 4, "reads.fq": 4, "out/db/index": 5}
+    assert task.keep("out", "reads.fq", "out/db/index", inputs=inputs) == {
+        "out": 5 + 4,
+        "reads.fq": 4,
+        "out/db/index": 5,
+    }
     assert not (task.out / "reads.fq").is_symlink() and (task.out / "out/reads.fq").read_text() == "ACGT"
     assert (task.out / "out/direct").read_text() == (task.out / "out/db/same").read_text() == "index"
     assert (task.out / "out/conf").read_text() == "k=21"
@@ -293,7 +335,9 @@ def test_links_to_inputs_become_their_content(task: Task) -> None:
     (task.data / "db/out").symlink_to("../secret")
     task.out = task.base / "runs2" / "8"
     task.link("again", task.data / "db")
-    assert f"{task.data}/db/out leads out of the work folder, to {task.data}/secret" in task.refuse("again", inputs=inputs)
+    assert f"{task.data}/db/out leads out of the work folder, to {task.data}/secret" in task.refuse(
+        "again", inputs=inputs
+    )
 
 
 def test_links_that_were_made_in_a_container(task: Task) -> None:
@@ -318,7 +362,10 @@ def test_links_that_were_made_in_a_container(task: Task) -> None:
     task.link("root/data/out/gone", "/data/gone")
     task.out = task.base / "runs2" / "8"
     message = task.refuse("/data/out", root="root", inputs=inputs)
-    assert "root/data/out/os leads out of the work folder, to" in message and "root/data/out/gone is a link to nothing" in message
+    assert (
+        "root/data/out/os leads out of the work folder, to" in message
+        and "root/data/out/gone is a link to nothing" in message
+    )
 
 
 # -- modes
@@ -329,12 +376,25 @@ def test_modes_are_kept_whatever_they_are(task: Task) -> None:
     task.link("out/ro/l", "../../work/x")
     (task.work / "out/script").chmod(0o755)
     (task.work / "out/deep/file").chmod(0o400)
-    modes = {"out/deep": 0, "out/ro": 0o555, "out": 0o555, "work/x/y": 0, "work/x": 0o500, "shut/in/f": 0, "shut/in": 0, "shut": 0o111}
+    modes = {
+        "out/deep": 0,
+        "out/ro": 0o555,
+        "out": 0o555,
+        "work/x/y": 0,
+        "work/x": 0o500,
+        "shut/in/f": 0,
+        "shut/in": 0,
+        "shut": 0o111,
+    }
     for path, mode in modes.items():
         (task.work / path).chmod(mode)
     assert task.keep("out", "shut/in", "out/deep/file") == {"out": 13 + 10 + 8 + 8, "shut/in": 9, "out/deep/file": 13}
     kept = task.kept()
-    assert kept["out"] == kept["out/ro"] == 0o555 and kept["out/deep"] == kept["shut/in"] == 0o000 and kept["out/ro/l"] == 0o500
+    assert (
+        kept["out"] == kept["out/ro"] == 0o555
+        and kept["out/deep"] == kept["shut/in"] == 0o000
+        and kept["out/ro/l"] == 0o500
+    )
     assert kept["out/deep/file"] == (b"out/deep/file", 0o400) and kept["out/script"][1] == 0o755
     assert kept["out/ro/l/y"] == (b"work/x/y", 0) and kept["shut/in/f"][1] == 0
     assert remove(str(task.work))

@@ -25,7 +25,20 @@ targets = st.one_of(
     paths.map(lambda path: f"../{path}"),
     st.tuples(st.integers(1, 3), paths).map(lambda pair: "../" * pair[0] + pair[1]),
     st.sampled_from(
-        [".", "..", "../..", "/WORK", "/DATA/reads", "/DATA/reads/one", "/DATA/other", "a/.", "a/..", "b/", "/etc/hostname", INPUT]
+        [
+            ".",
+            "..",
+            "../..",
+            "/WORK",
+            "/DATA/reads",
+            "/DATA/reads/one",
+            "/DATA/other",
+            "a/.",
+            "a/..",
+            "b/",
+            "/etc/hostname",
+            INPUT,
+        ]
     ),
     paths.map(lambda path: f"/WORK/{path}"),
 )
@@ -108,7 +121,9 @@ def can_be_kept(task: Task, path: Path, looked: set[Path]) -> bool:
     as_user=st.booleans(),
     attempts=st.integers(1, 2),
 )
-def test_all_or_nothing(what: list[tuple[str, str, Any]], wanted: list[tuple[str, bool]], as_user: bool, attempts: int) -> None:
+def test_all_or_nothing(
+    what: list[tuple[str, str, Any]], wanted: list[tuple[str, bool]], as_user: bool, attempts: int
+) -> None:
     with place("user" if as_user else "root") as folder:
         task = Task(folder)
         grow(task, what)

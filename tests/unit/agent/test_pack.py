@@ -11,7 +11,9 @@ WANTS = st.lists(st.tuples(st.sampled_from([0.1, 0.5, 1.0, 2.0, 4.0]), st.intege
 
 
 @given(WANTS, st.floats(0, 8), st.integers(0, 200), st.integers(0, 2 * MAX_SKIPS))
-def test_what_is_chosen_fits_and_nothing_before_it_does(wants: list[tuple[float, int]], cores: float, memory: int, skips: int) -> None:
+def test_what_is_chosen_fits_and_nothing_before_it_does(
+    wants: list[tuple[float, int]], cores: float, memory: int, skips: int
+) -> None:
     index = choose(wants, cores, memory, skips)
     fitting = [at for at, (c, m) in enumerate(wants[:LOOK_AHEAD]) if c <= cores + EPSILON and m <= memory]
     if skips >= MAX_SKIPS:
@@ -22,7 +24,9 @@ def test_what_is_chosen_fits_and_nothing_before_it_does(wants: list[tuple[float,
 
 @given(WANTS.filter(bool), st.integers(0, 10))
 def test_every_task_runs_in_the_end(wants: list[tuple[float, int]], keep: int) -> None:
-    """A node of 4 cores and 100 bytes, tasks that end in order of start whenever nothing fits: each is started once, none is starved."""
+    """A node of 4 cores and 100 bytes, tasks that end in order of start whenever nothing fits: each is started once,
+    none is starved.
+    """
     queue, running, done, skips, passes = list(enumerate(wants)), [], [], 0, 0
     while queue or running:
         cores, memory = 4.0 - sum(wants[at][0] for at in running), 100 - sum(wants[at][1] for at in running)

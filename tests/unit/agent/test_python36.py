@@ -21,7 +21,9 @@ def test_the_syntax_is_that_of_3_6(source: Path) -> None:
 
 
 def test_a_checker_of_old_pythons_agrees() -> None:
-    """vermin knows in which version each syntax and each module came; what is newer stands behind a test for it (os.posix_spawn)."""
+    """vermin knows in which version each syntax and each module came; what is newer stands behind a test for it
+    (os.posix_spawn).
+    """
     command = [
         str(Path(sys.executable).parent / "vermin"),
         "-t=3.6-",

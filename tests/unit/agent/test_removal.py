@@ -93,7 +93,9 @@ def test_the_next_task_finds_a_work_folder_that_is_as_new(folder: Path, mode: in
 
 @pytest.mark.skipif(not ROOT, reason="only root makes files of others")
 @pytest.mark.parametrize(("whose", "mode"), [("w/theirs", 0o755), ("w", 0o755), ("w", 0o000)])
-def test_what_another_user_owns_makes_room_for_a_fresh_folder(whose: str, mode: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_another_user_owns_makes_room_for_a_fresh_folder(
+    whose: str, mode: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     here = os.getcwd()
     with place("user") as folder:
         (folder / "w/theirs").mkdir(parents=True)

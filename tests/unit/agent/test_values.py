@@ -1,4 +1,6 @@
-"""The agent's small pure parts: records, tasks from lines, quoting, responses, cgroup paths, capture, paths in the work folder."""
+"""The agent's small pure parts: records, tasks from lines, quoting, responses, cgroup paths, capture, paths in the work
+folder.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,15 @@ def test_exit_codes_that_a_shell_reports(code: int, sig: int | None) -> None:
 def template_of(key: str) -> dict[str, Any]:
     if key != "t":
         raise FileNotFoundError(key)
-    return {"key": "t", "cores": 2, "memory_mb": 1, "walltime_s": 5, "session": "worker", "start": ["w"], "env": {"A": "1"}}
+    return {
+        "key": "t",
+        "cores": 2,
+        "memory_mb": 1,
+        "walltime_s": 5,
+        "session": "worker",
+        "start": ["w"],
+        "env": {"A": "1"},
+    }
 
 
 def test_the_line_wins_over_the_template() -> None:
@@ -94,11 +104,18 @@ def test_the_line_wins_over_the_template() -> None:
 @pytest.mark.parametrize(
     ("line", "key"),
     [
-        (b"{", None), (b"[]", None), (b"{}", None), (b'{"id": "1"}', None), (b'{"id": true}', None), (b"\xff", None),
-        (b'{"id": 1}', (1, 1)), (b'{"id": 1, "n": 2, "t": "gone"}', (1, 2)), (b'{"id": 1, "t": "t", "cores": [1]}', (1, 1)),
+        (b"{", None),
+        (b"[]", None),
+        (b"{}", None),
+        (b'{"id": "1"}', None),
+        (b'{"id": true}', None),
+        (b"\xff", None),
+        (b'{"id": 1}', (1, 1)),
+        (b'{"id": 1, "n": 2, "t": "gone"}', (1, 2)),
+        (b'{"id": 1, "t": "t", "cores": [1]}', (1, 1)),
         (b'{"id": 1, "t": "t", "walltime_s": "soon"}', (1, 1)),
     ],
-)  # fmt: skip
+)
 def test_bad_lines(line: bytes, key: tuple[int, int] | None) -> None:
     with pytest.raises(BadTask) as bad:
         read_task(line, template_of)
@@ -114,13 +131,22 @@ WORDS = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["
 @given(words=st.lists(WORDS, max_size=5), value=WORDS)
 def test_a_shell_reads_back_what_was_quoted(words: list[str], value: str) -> None:
     program = 'for word; do printf "%s\\0" "$word"; done; printf "%s\\0" "$V"'
-    text = command_text(["/bin/sh", "-c", program, "sh", *words], {"V": value, "not a name": "x"}, "/", "/dev/stderr", "/dev/null", "mark")
+    text = command_text(
+        ["/bin/sh", "-c", program, "sh", *words],
+        {"V": value, "not a name": "x"},
+        "/",
+        "/dev/stderr",
+        "/dev/null",
+        "mark",
+    )
     done = subprocess.run(["/bin/sh"], input=text.encode(), capture_output=True, check=True)
     assert done.stdout == b"mark 0\n"
     assert done.stderr.decode().split("\0")[:-1] == [*words, value]
 
 
-@pytest.mark.parametrize(("name", "ok"), [("A_1", True), ("1A", False), ("a b", False), ("é", False), ("", False), ("a=b", False)])
+@pytest.mark.parametrize(
+    ("name", "ok"), [("A_1", True), ("1A", False), ("a b", False), ("é", False), ("", False), ("a=b", False)]
+)
 def test_names(name: str, ok: bool) -> None:
     assert is_name(name) is ok
 

@@ -68,9 +68,19 @@ def test_every_endpoint_but_health_refuses_whoever_has_no_token(server: Server) 
     assert len(asked) >= 20
     open_to_all = []
     for method, path in asked:
-        filled = path.removeprefix("/api/v1").replace("{run_id}", "r-x").replace("{task_id}", "r-x.0").replace("{stream}", "stdout")
+        filled = (
+            path.removeprefix("/api/v1")
+            .replace("{run_id}", "r-x")
+            .replace("{task_id}", "r-x.0")
+            .replace("{stream}", "stdout")
+        )
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic cm9vdDo="}):
-            if server.ask(method, filled.replace("{name}", "n").replace("{path}", "p"), user=None, headers=headers).status_code != 401:
+            if (
+                server.ask(
+                    method, filled.replace("{name}", "n").replace("{path}", "p"), user=None, headers=headers
+                ).status_code
+                != 401
+            ):
                 open_to_all.append((method, path))
     assert set(open_to_all) == {("GET", "/api/v1/health")}
 
@@ -93,7 +103,9 @@ def test_accounts_tell_users_of_themselves_and_admins_of_all(server: Server) -> 
     assert "bob" not in alices.text
     told = server.ask("GET", "/usage?by=user&by=site", "root").json()
     assert [(line["name"], line["used_core_s"]) for line in told["by"]["user"]] == [("alice", 60), ("bob", 40)]
-    assert [(line["paid_core_s"], line["idle_core_s"]) for line in (told["total"], *told["by"]["site"])] == [(200, 100)] * 2
+    assert [(line["paid_core_s"], line["idle_core_s"]) for line in (told["total"], *told["by"]["site"])] == [
+        (200, 100)
+    ] * 2
     assert set(told["by"]) == {"user", "site"}
     assert server.ask("GET", "/usage?since=201", "root").json()["total"]["paid_core_s"] == 0
     for query in ("by=color", "since=soon", "since=-1", "since=nan"):
@@ -111,7 +123,10 @@ def test_one_user_does_not_see_anothers_runs_and_an_admin_does(server: Server) -
         f"/tasks/{run}.0/logs/stdout",
     ]
     for path in paths:
-        assert (server.ask("GET", path, "bob").status_code, server.ask("GET", path, "root").status_code) == (404, 200), path
+        assert (server.ask("GET", path, "bob").status_code, server.ask("GET", path, "root").status_code) == (
+            404,
+            200,
+        ), path
     for path in (f"/runs/{run}/cancel", f"/runs/{run}/retry", f"/tasks/{run}.0/cancel"):
         assert server.ask("POST", path, "bob").status_code == 404
     assert server.ask("GET", "/runs", "bob").json()["items"] == []
@@ -150,7 +165,9 @@ def test_bodies_that_are_no_json_or_too_large_are_refused(server: Server) -> Non
     headers = {"Content-Type": "application/json"}
     assert server.ask("POST", "/runs", content=b"{", headers=headers).status_code == 400
     assert server.ask("POST", "/runs", content=b"[" * 100_000, headers=headers).status_code == 400
-    assert server.ask("POST", "/runs", headers={**headers, "Content-Length": str(10**9)}, content=b"{}").status_code == 413
+    assert (
+        server.ask("POST", "/runs", headers={**headers, "Content-Length": str(10**9)}, content=b"{}").status_code == 413
+    )
 
 
 def test_the_same_key_returns_the_same_run_and_another_request_is_a_conflict(server: Server) -> None:
@@ -165,7 +182,9 @@ def test_a_table_may_be_uploaded(server: Server) -> None:
     rows = b"i\n" + b"\n".join(str(number).encode() for number in range(5000))
     answer = server.ask("POST", "/runs/table", params={"app": "t"}, content=rows, headers={"Content-Type": "text/csv"})
     assert (answer.status_code, answer.json()["tasks"]) == (201, 5000)
-    wrong = server.ask("POST", "/runs/table", params={"app": "t"}, content=b"i\nx\n", headers={"Content-Type": "text/csv"})
+    wrong = server.ask(
+        "POST", "/runs/table", params={"app": "t"}, content=b"i\nx\n", headers={"Content-Type": "text/csv"}
+    )
     assert "row 1, parameter 'i'" in str(wrong.json()["error"]["problems"])
 
 
@@ -184,7 +203,9 @@ def test_pages_follow_each_other(server: Server) -> None:
     seen: list[int] = []
     cursor: str | None = None
     while True:
-        page = server.ask("GET", f"/runs/{run}/tasks", params={"limit": 10, **({"cursor": cursor} if cursor else {})}).json()
+        page = server.ask(
+            "GET", f"/runs/{run}/tasks", params={"limit": 10, **({"cursor": cursor} if cursor else {})}
+        ).json()
         seen += [task["index"] for task in page["items"]]
         cursor = page["next_cursor"]
         if cursor is None:
@@ -205,7 +226,11 @@ def test_a_cancel_before_anything_runs_is_at_once_and_can_be_retried(server: Ser
 def test_a_task_is_shown_with_its_tes_document(server: Server) -> None:
     task = server.ask("GET", f"/tasks/{server.submit()}.1").json()
     assert task["document"]["executors"][0]["command"] == ["/bin/true"]
-    assert (task["state"], task["params"], [event["to_state"] for event in task["events"]]) == ("QUEUED", {"i": 2}, ["QUEUED"])
+    assert (task["state"], task["params"], [event["to_state"] for event in task["events"]]) == (
+        "QUEUED",
+        {"i": 2},
+        ["QUEUED"],
+    )
 
 
 @pytest.mark.parametrize("path", ["..%2F..%2Fpackhorse.db", "%2Fetc%2Fpasswd", "nothing"])

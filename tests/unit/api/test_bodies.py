@@ -61,9 +61,15 @@ class Fake:
 
 def result(index: int, value: Any) -> dict[str, Any]:
     return {
-        "index": index, "task": f"r-1.{index}", "name": None, "state": "COMPLETE", "params": {"i": index}, "result": value,
-        "files": [], "reason": None,
-    }  # fmt: skip
+        "index": index,
+        "task": f"r-1.{index}",
+        "name": None,
+        "state": "COMPLETE",
+        "params": {"i": index},
+        "result": value,
+        "files": [],
+        "reason": None,
+    }
 
 
 @pytest.fixture
@@ -73,7 +79,9 @@ def http() -> TestClient:
 
 
 def upload(http: TestClient, content: Any, kind: str = "text/csv", **query: str) -> Any:
-    return http.post("/api/v1/runs/table", params={"app": "t", **query}, content=content, headers={"Content-Type": kind})
+    return http.post(
+        "/api/v1/runs/table", params={"app": "t", **query}, content=content, headers={"Content-Type": kind}
+    )
 
 
 def test_a_large_table_needs_little_memory(tmp_path: Path) -> None:
@@ -94,7 +102,11 @@ def test_a_large_table_needs_little_memory(tmp_path: Path) -> None:
         ("text/csv", b"a,b\n1,2\n3\n", "The table, line 3: 1 value, but the header names 2."),
         ("text/csv", b"a\xff\n1\n", "The table, line 1: is not UTF-8 text: it has the byte 0xff. Save it as UTF-8."),
         ("application/x-ndjson", b'{"a": 1}\nx\n', "The table, line 2: not JSON (expecting value, column 1)."),
-        ("application/x-ndjson", b"[" * 200_000, "The table, line 1: not JSON that can be read (it is nested too deeply)."),
+        (
+            "application/x-ndjson",
+            b"[" * 200_000,
+            "The table, line 1: not JSON that can be read (it is nested too deeply).",
+        ),
         ("application/x-ndjson", b"[1]\n", "The table, line 1: expected a JSON object with parameters as keys."),
         ("text/csv", b"a;b\n1;2\n", "The table, line 1: values seem to be separated by semicolons"),
         ("text/csv", b'a,b\n1,"2\n', "The table, line 2: a quote that begins in this row never ends."),
@@ -117,20 +129,30 @@ def test_blank_rows_of_an_upload_are_left_out_and_the_answer_says_so(http: TestC
 
 def test_a_table_may_be_compressed(http: TestClient) -> None:
     content = gzip.compress(b"a\n" + b"1\n" * 1000)
-    answer = http.post("/api/v1/runs/table?app=t", content=content, headers={"Content-Type": "text/csv", "Content-Encoding": "gzip"})
+    answer = http.post(
+        "/api/v1/runs/table?app=t", content=content, headers={"Content-Type": "text/csv", "Content-Encoding": "gzip"}
+    )
     assert answer.json()["tasks"] == 1000
-    answer = http.post("/api/v1/runs/table?app=t", content=content, headers={"Content-Type": "text/csv", "Content-Encoding": "br"})
+    answer = http.post(
+        "/api/v1/runs/table?app=t", content=content, headers={"Content-Type": "text/csv", "Content-Encoding": "br"}
+    )
     assert "A table in the encoding 'br' cannot be read." in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ('{"app": "t",\n"app": "u"}', "line 2, field 'app': is there twice: it is in line 1 already. Keep one of them."),
+        (
+            '{"app": "t",\n"app": "u"}',
+            "line 2, field 'app': is there twice: it is in line 1 already. Keep one of them.",
+        ),
         ('{"app": "t", "over": [{"a": 1}, {"b": [{"c": 1, "c": 2}]}]}', "line 1, field 'over.1.b.0.c': is there twice"),
         ("{" + '"a": {' * 200_000, "it is nested too deeply"),
         ('{"app": "t"', "The body is not JSON (it ends too early, line 1, column 12)."),
-        ('{"app": "t", "retry": {"app": "1_0"}}', "field 'retry.app': expected a whole number written in the digits 0 to 9, found '1_0'."),
+        (
+            '{"app": "t", "retry": {"app": "1_0"}}',
+            "field 'retry.app': expected a whole number written in the digits 0 to 9, found '1_0'.",
+        ),
         ('{"app": "t", "retry": {"app": 1e999}}', "$.retry.app is Infinity"),
         ('{"app": "t", "retry": {"app": true}}', "field 'retry.app': expected a whole number, found true."),
         ('{"app": "t", "gather": "maybe"}', "field 'gather': expected true or false, found 'maybe'."),
@@ -154,7 +176,10 @@ def test_what_is_wrong_with_a_body_is_said_in_its_own_words(http: TestClient, bo
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("runs?limit=1_0", "the query parameter 'limit': expected a whole number written in the digits 0 to 9, found '1_0'."),
+        (
+            "runs?limit=1_0",
+            "the query parameter 'limit': expected a whole number written in the digits 0 to 9, found '1_0'.",
+        ),
         ("runs?limit=0", "the query parameter 'limit': expected a number at least 1 (found: '0')."),
     ],
 )
@@ -163,7 +188,9 @@ def test_what_is_wrong_with_a_query_is_said_in_words(http: TestClient, path: str
     assert f"{problem['where']}: {problem['what']}" == words
 
 
-@pytest.mark.parametrize("query", [{"params": "{"}, {"params": "[]"}, {"tags": '{"a": 1}'}, {"session": "tea"}, {"resources": "7"}])
+@pytest.mark.parametrize(
+    "query", [{"params": "{"}, {"params": "[]"}, {"tags": '{"a": 1}'}, {"session": "tea"}, {"resources": "7"}]
+)
 def test_wrong_options_of_a_table_are_refused(http: TestClient, query: dict[str, str]) -> None:
     assert upload(http, b"i\n1\n", **query).status_code == 400
 
@@ -206,7 +233,9 @@ def test_results_stream_in_pieces() -> None:
         assert b"".join(pieces).count(b"\n") in (5000, 5001)
 
 
-def test_what_breaks_is_an_id_for_the_client_and_a_traceback_for_us(http: TestClient, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_breaks_is_an_id_for_the_client_and_a_traceback_for_us(
+    http: TestClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     answer = http.get("/api/v1/runs/r-1?why=ph_query")
     error = answer.json()["error"]
     logged = "".join(capsys.readouterr())

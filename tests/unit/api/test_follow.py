@@ -96,7 +96,9 @@ def test_a_client_that_comes_back_misses_nothing(written: bytes, data: st.DataOb
     seen = data.draw(st.integers(0, len(first) - 1))
     before = b"".join(base64.b64decode(part) for name, _, part in first[:seen] if name == "message")
     place = Place.parse(first[seen - 1][1] if seen else None, None)
-    after = b"".join(base64.b64decode(part) for name, _, part in events(Logs([written]), place=place) if name == "message")
+    after = b"".join(
+        base64.b64decode(part) for name, _, part in events(Logs([written]), place=place) if name == "message"
+    )
     assert before + after == written
 
 
@@ -118,7 +120,9 @@ def test_a_server_that_stops_ends_the_answer_without_an_end() -> None:
     assert "end" not in [name for name, _, _ in events(Logs([b"x", b"y", b"z"]), stopping=lambda: next(looks))]
 
 
-@pytest.mark.parametrize(("text", "place"), [("7", Place(None, 7)), ("2:7", Place(2, 7)), (None, Place(None, 0)), ("", Place(None, 0))])
+@pytest.mark.parametrize(
+    ("text", "place"), [("7", Place(None, 7)), ("2:7", Place(2, 7)), (None, Place(None, 0)), ("", Place(None, 0))]
+)
 def test_places(text: str | None, place: Place) -> None:
     assert Place.parse(text, None) == place
 

@@ -1,4 +1,6 @@
-"""Modules of an app's folder, imported as the app itself would: by bare names, without getting into the way of another app's."""
+"""Modules of an app's folder, imported as the app itself would: by bare names, without getting into the way of another
+app's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The assembly app without its tools: samples, commands, comparison of contigs with genomes, the table, the manifest."""
+"""The assembly app without its tools: samples, commands, comparison of contigs with genomes, the table, the
+manifest.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,16 @@ def app() -> Iterator[dict[str, Any]]:
         yield dict(modules)
 
 
-def paf(contig: str, span: tuple[int, int], strand: str, genome: str, place: tuple[int, int], matches: int, block: int, *tags: str) -> str:
+def paf(
+    contig: str,
+    span: tuple[int, int],
+    strand: str,
+    genome: str,
+    place: tuple[int, int],
+    matches: int,
+    block: int,
+    *tags: str,
+) -> str:
     """A line of PAF, whose other fields nobody reads."""
     fields = (contig, 9999, *span, strand, genome, 9999, *place, matches, block, 60, *tags)
     return "\t".join(map(str, fields)) + "\n"
@@ -94,18 +105,31 @@ def test_alignments_that_are_short_or_unlike_do_not_count(app: dict[str, Any]) -
     ],
 )
 def test_misassemblies(app: dict[str, Any], pieces: list[tuple[Any, ...]], wrong: bool) -> None:
-    lines = [paf("c", span, strand, genome, place, span[1] - span[0], span[1] - span[0]) for span, strand, genome, place in pieces]
+    lines = [
+        paf("c", span, strand, genome, place, span[1] - span[0], span[1] - span[0])
+        for span, strand, genome, place in pieces
+    ]
     assert app["compare"].misassembled(app["compare"].parse_paf("".join(lines))) is wrong
 
 
 def test_a_report(app: dict[str, Any]) -> None:
-    text = paf("c1", (0, 600), "+", "g", (0, 600), 597, 600, "NM:i:3") + paf("c2", (0, 400), "-", "h", (100, 500), 400, 400, "NM:i:0")
-    report = app["compare"].summarise({"c1": 600, "c2": 400, "c3": 300}, {"g": 1000, "h": 500}, app["compare"].parse_paf(text))
+    text = paf("c1", (0, 600), "+", "g", (0, 600), 597, 600, "NM:i:3") + paf(
+        "c2", (0, 400), "-", "h", (100, 500), 400, 400, "NM:i:0"
+    )
+    report = app["compare"].summarise(
+        {"c1": 600, "c2": 400, "c3": 300}, {"g": 1000, "h": 500}, app["compare"].parse_paf(text)
+    )
     assert report == {
-        "contigs": 3, "total_bp": 1300, "n50_bp": 400, "largest_bp": 600, "genome_fraction": 0.66667, "misassembled": 0, "unaligned": 1,
+        "contigs": 3,
+        "total_bp": 1300,
+        "n50_bp": 400,
+        "largest_bp": 600,
+        "genome_fraction": 0.66667,
+        "misassembled": 0,
+        "unaligned": 1,
         "differences_per_100kbp": round(1e5 * 3 / 997, 2),
         "genomes": {"g": {"length_bp": 1000, "fraction": 0.6}, "h": {"length_bp": 500, "fraction": 0.8}},
-    }  # fmt: skip
+    }
 
 
 def test_nothing_assembled_is_a_report_as_well(app: dict[str, Any], tmp_path: Path) -> None:
@@ -164,7 +188,9 @@ def test_reads_repeat_with_their_seed(app: dict[str, Any]) -> None:
     ("threads", "memory_gb", "end"),
     [(1.0, None, ["-t", "1"]), (0.5, 1.0, ["-t", "1", "-m", "800000000"]), (4.0, 2.5, ["-t", "4", "-m", "2000000000"])],
 )
-def test_megahit_gets_what_was_granted(app: dict[str, Any], threads: float, memory_gb: float | None, end: list[str]) -> None:
+def test_megahit_gets_what_was_granted(
+    app: dict[str, Any], threads: float, memory_gb: float | None, end: list[str]
+) -> None:
     command = app["assemble"].megahit_command(Path("a"), Path("b"), 500, threads, memory_gb)
     assert command[:9] == ["megahit", "-1", "a", "-2", "b", "-o", "megahit", "--min-contig-len", "500"]
     assert command[9:] == end
@@ -175,17 +201,43 @@ def test_the_manifest_renders_the_command() -> None:
     template = app_template(manifest, "/apps/assembly", manifest.resources)
     values = {"sample": "s", "reads1": "/r1", "reads2": "/r2", "genome": None, "min_contig": 500}
     assert template.arguments(values) == [
-        "python3", "/apps/assembly/assemble.py", "--sample", "s", "--reads1", "/r1", "--reads2", "/r2", "--min-contig", "500",
-        "--threads", "1", "--memory-gb", "1",
-    ]  # fmt: skip
+        "python3",
+        "/apps/assembly/assemble.py",
+        "--sample",
+        "s",
+        "--reads1",
+        "/r1",
+        "--reads2",
+        "/r2",
+        "--min-contig",
+        "500",
+        "--threads",
+        "1",
+        "--memory-gb",
+        "1",
+    ]
     unlimited = app_template(manifest, "/a", manifest.resources.override({"ram_gb": None, "cpu_cores": 8}))
     assert unlimited.arguments({**values, "genome": "/g"})[-4:] == ["--min-contig", "500", "--threads", "8"]
 
 
 def test_the_table_has_failed_samples_too(app: dict[str, Any], tmp_path: Path) -> None:
-    report = {"sample": "a", "contigs": 2, "n50_bp": 40, "total_bp": 60, "largest_bp": 40, "genome_fraction": 0.9, "misassembled": 0}
+    report = {
+        "sample": "a",
+        "contigs": 2,
+        "n50_bp": 40,
+        "total_bp": 60,
+        "largest_bp": 40,
+        "genome_fraction": 0.9,
+        "misassembled": 0,
+    }
     tasks = [
-        {"index": 0, "state": "COMPLETE", "params": {"sample": "a"}, "result": {**report, "genomes": {}}, "reason": None},
+        {
+            "index": 0,
+            "state": "COMPLETE",
+            "params": {"sample": "a"},
+            "result": {**report, "genomes": {}},
+            "reason": None,
+        },
         {"index": 1, "state": "EXECUTOR_ERROR", "params": {"sample": "b"}, "result": None, "reason": "exit code 1"},
         {
             "index": 2,
@@ -198,8 +250,11 @@ def test_the_table_has_failed_samples_too(app: dict[str, Any], tmp_path: Path) -
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(task) + "\n" for task in tasks))
     summary = app["gather"].gather(tmp_path / "results.jsonl", tmp_path / "summary.csv")
     assert summary == {
-        "samples": {"COMPLETE": 2, "EXECUTOR_ERROR": 1}, "median_n50_bp": 40, "median_genome_fraction": 0.9, "least_genome_fraction": 0.9,
-    }  # fmt: skip
+        "samples": {"COMPLETE": 2, "EXECUTOR_ERROR": 1},
+        "median_n50_bp": 40,
+        "median_genome_fraction": 0.9,
+        "least_genome_fraction": 0.9,
+    }
     with (tmp_path / "summary.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["sample"], row["state"], row["n50_bp"], row["genome_fraction"], row["reason"]) for row in rows] == [

@@ -1,4 +1,7 @@
-"""The MetaHipMer manifest: command line, number of nodes, and what follows an attempt that did not finish. MetaHipMer is not run."""
+"""The MetaHipMer manifest: command line, number of nodes, and what follows an attempt that did not finish.
+
+MetaHipMer is not run.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +38,33 @@ def nodes() -> Iterator[Any]:
 
 def test_the_command_line_and_its_restart() -> None:
     manifest = parse_manifest((APP / "app.yaml").read_text(), "app.yaml")
-    values = {"reads1": "/r1.fq", "reads2": "/r2.fq", "k": "21,33", "scaffold_k": "33", "min_contig": 500, "shared_heap": "10%"}
+    values = {
+        "reads1": "/r1.fq",
+        "reads2": "/r2.fq",
+        "k": "21,33",
+        "scaffold_k": "33",
+        "min_contig": 500,
+        "shared_heap": "10%",
+    }
     argv = app_template(manifest, "/a", manifest.resources).arguments(values)
     assert argv == [
-        "mhm2.py", "-p", "/r1.fq,/r2.fq", "-k", "21,33", "-s", "33", "--min-ctg-print-len", "500", "-o", "mhm2", "--checkpoint=true",
-        "--procs", "64", "--shared-heap", "10%",
-    ]  # fmt: skip
+        "mhm2.py",
+        "-p",
+        "/r1.fq,/r2.fq",
+        "-k",
+        "21,33",
+        "-s",
+        "33",
+        "--min-ctg-print-len",
+        "500",
+        "-o",
+        "mhm2",
+        "--checkpoint=true",
+        "--procs",
+        "64",
+        "--shared-heap",
+        "10%",
+    ]
     doubled = {**granted(manifest.resources.override({"nodes": 4})), **values}
     restart = compile_parts([*manifest.command, *manifest.arguments, *manifest.resume])(doubled)
     assert restart == [*argv[:13], "128", *argv[14:], "--restart"]
@@ -77,7 +101,9 @@ def test_gzipped_reads_count_as_unpacked(nodes: Any) -> None:
 
 def test_the_estimate_from_files(tmp_path: Path) -> None:
     (tmp_path / "r.fq").write_bytes(b"@r\nA\n+\nI\n")
-    printed = subprocess.run([sys.executable, APP / "nodes.py", tmp_path / "r.fq"], check=True, capture_output=True, text=True).stdout
+    printed = subprocess.run(
+        [sys.executable, APP / "nodes.py", tmp_path / "r.fq"], check=True, capture_output=True, text=True
+    ).stdout
     assert json.loads(printed) == {"reads_gb": 0.0, "nodes": 2, "ranks_per_node": 32, "ranks": 64}
 
 
@@ -106,8 +132,9 @@ def test_the_manifest_sees_the_same_progress(nodes: Any) -> None:
         ("app", NONE, "FATAL ERROR: cannot open reads", False, False, 4),
     ],
 )
-def test_what_follows_an_attempt(nodes: Any, ending: str, before: frozenset[tuple[str, int]], log: str, again: bool, restart: bool,
-                                 count: int) -> None:  # fmt: skip
+def test_what_follows_an_attempt(
+    nodes: Any, ending: str, before: frozenset[tuple[str, int]], log: str, again: bool, restart: bool, count: int
+) -> None:
     following = nodes.next_attempt(nodes.Ending(ending), before, log, 4, 16)
     assert (following.again, following.restart, following.nodes) == (again, restart, count)
     assert following.why.endswith(".")

@@ -34,7 +34,9 @@ def packhorse(folder: Path, *arguments: str, **more: str) -> subprocess.Complete
 
 def packhorse_process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "packhorse.cli.main", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, env=environment(folder), check=False)
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=60, env=environment(folder), check=False
+    )
 
 
 @pytest.fixture
@@ -57,20 +59,40 @@ def folder(tmp_path: Path) -> Path:
         (["run", "./app.yaml", "--over", "wrong.csv"], 2, "row 1, parameter 'i': expected a whole number, found 'x'."),
         (["run", "./app.yaml", "--set", "i"], 2, "--set i: expected NAME=VALUE."),
         (["run", "./app.yaml", "--set", "i=1", "--walltime", "soon"], 2, "'soon' is not a duration."),
-        (["run", "./app.yaml", "--set", "i=1", "--session", "tea"], 2, "--session tea: expected one of none, worker, shell."),
+        (
+            ["run", "./app.yaml", "--set", "i=1", "--session", "tea"],
+            2,
+            "--session tea: expected one of none, worker, shell.",
+        ),
         (["run", "./app.yaml", "--set", "i=1", "--cores", "9999"], 2, "no site can run it"),
         (["run", "./app.yaml", "--set", "i="], 2, "parameter 'i' is empty; it is required, and of type integer."),
         (["run", "./app.yaml", "--set", "i=1", "--set", "i=2"], 2, "--set i is there twice: '1' and '2'."),
-        (["run", "./app.yaml", "--set", "i=1_0"], 2, "expected a whole number written in the digits 0 to 9, found '1_0'."),
-        (["run", "./app.yaml", "--set", "i=1", "--cores", "1_0"], 2, "expected a number written in the digits 0 to 9, found '1_0'."),
+        (
+            ["run", "./app.yaml", "--set", "i=1_0"],
+            2,
+            "expected a whole number written in the digits 0 to 9, found '1_0'.",
+        ),
+        (
+            ["run", "./app.yaml", "--set", "i=1", "--cores", "1_0"],
+            2,
+            "expected a number written in the digits 0 to 9, found '1_0'.",
+        ),
         (["run", "./app.yaml", "--set", "i=1", "--cores", "nan"], 2, "found 'nan'"),
-        (["run", "./app.yaml", "--set", "i=1", "--nodes", "１"], 2, "expected a whole number written in the digits 0 to 9, found '１'."),
+        (
+            ["run", "./app.yaml", "--set", "i=1", "--nodes", "１"],
+            2,
+            "expected a whole number written in the digits 0 to 9, found '１'.",
+        ),
         (["run", "./app.yaml", "--set", "i=1", "--walltime", "1_0m"], 2, "'1_0m' is not a duration."),
         (["ps", "--limit", "0"], 2, "expected at least 1, found 0."),
         (["ps", "--limit", "1.5"], 2, "expected a whole number, found '1.5'."),
         (["run", "./app.yaml", "--over", "wrong.xlsx"], 3, "There is no table at wrong.xlsx."),
         (["run", "--tasks", "twice.json"], 2, "line 2, field 'tasks.0.name': is there twice: it is in line 1 already."),
-        (["run", "--tasks", "twice.yaml"], 2, "twice.yaml, line 2, field '0.name': is there twice: it is in line 1 already."),
+        (
+            ["run", "--tasks", "twice.yaml"],
+            2,
+            "twice.yaml, line 2, field '0.name': is there twice: it is in line 1 already.",
+        ),
         (["run", "--tasks", "tasks.yaml"], 2, "task.executors[0].command[1]': expected text in quotes (found: 1)."),
         (["run", "--tasks", "tasks.yaml", "--set", "i=1"], 2, "--over and --set are for an app"),
         (["run", "./latin1.yaml"], 2, "latin1.yaml, line 1, byte 9: 0xe9 is not UTF-8 text. Save it as UTF-8."),
@@ -104,7 +126,9 @@ def test_refusals_are_sentences_with_an_exit_code(folder: Path, arguments: list[
 def test_a_table_may_come_on_stdin(folder: Path) -> None:
     command = [sys.executable, "-m", "packhorse.cli.main", "run", "./app.yaml", "--over", "-", "--detach"]
     table = gzip.compress(b"i\n1\n \n2\n")
-    done = subprocess.run(command, cwd=folder, capture_output=True, input=table, timeout=60, env=environment(folder), check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, input=table, timeout=60, env=environment(folder), check=False
+    )
     assert (done.returncode, done.stderr) == (0, b"1 blank row left out.\n")
     assert json.loads(packhorse(folder, "ps", "--json").stdout)[0]["counts"] == {"QUEUED": 2}
 
@@ -169,7 +193,11 @@ def test_a_refusal_of_the_program_itself(folder: Path) -> None:
 def test_refusals_are_json_for_programs(folder: Path) -> None:
     done = packhorse(folder, "run", "./app.yaml", "--over", "wrong.csv", "--json")
     error = json.loads(done.stdout)["error"]
-    assert (done.returncode, error["code"], error["problems"][0]["where"]) == (2, "invalid_request", "row 1, parameter 'i'")
+    assert (done.returncode, error["code"], error["problems"][0]["where"]) == (
+        2,
+        "invalid_request",
+        "row 1, parameter 'i'",
+    )
 
 
 def test_a_server_that_is_not_there_is_a_sentence(folder: Path) -> None:
@@ -179,8 +207,14 @@ def test_a_server_that_is_not_there_is_a_sentence(folder: Path) -> None:
 
 
 def test_help_imports_nothing_that_is_slow(folder: Path) -> None:
-    code = "import sys; sys.argv = ['packhorse', '--help']\nimport packhorse.cli.main as m\ntry: m.app()\nexcept SystemExit: pass\n"
-    code += "print('SLOW', [n for n in ('sqlalchemy', 'pydantic', 'fastapi', 'httpx2', 'alembic', 'yaml') if n in sys.modules])"
+    code = (
+        "import sys; sys.argv = ['packhorse', '--help']\nimport packhorse.cli.main as m\ntry: m.app()\nexcept"
+        " SystemExit: pass\n"
+    )
+    code += (
+        "print('SLOW', [n for n in ('sqlalchemy', 'pydantic', 'fastapi', 'httpx2', 'alembic', 'yaml') if n in"
+        " sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "SLOW []" in done.stdout
 
@@ -207,7 +241,9 @@ def test_every_command_has_help(folder: Path) -> None:
     assert "Exit codes" in done.stdout
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86400), ("45", 45), ("1.5h", 5400)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86400), ("45", 45), ("1.5h", 5400)]
+)
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
@@ -241,12 +277,21 @@ def test_the_server_sends_its_answers_at_once() -> None:
 
 def test_a_column_that_comes_up_last_is_in_the_csv(tmp_path: Path) -> None:
     rows = [
-        {"index": index, "state": "COMPLETE", "name": None, "params": {"i": index}, "result": {"late": 1} if index == 2000 else None}
+        {
+            "index": index,
+            "state": "COMPLETE",
+            "name": None,
+            "params": {"i": index},
+            "result": {"late": 1} if index == 2000 else None,
+        }
         for index in range(2001)
     ]
     file = io.StringIO()
     assert _write_rows(file, lambda: iter(rows), as_csv=True) == 2001
-    assert (file.getvalue().splitlines()[0], file.getvalue().splitlines()[-1]) == ("index,state,i,late", "2000,COMPLETE,2000,1")
+    assert (file.getvalue().splitlines()[0], file.getvalue().splitlines()[-1]) == (
+        "index,state,i,late",
+        "2000,COMPLETE,2000,1",
+    )
 
 
 def test_no_option_takes_a_token(folder: Path) -> None:

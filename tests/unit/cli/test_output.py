@@ -61,7 +61,9 @@ def test_text_of_users_is_not_markup() -> None:
         print_facts([("name", ODD)])
         print_lines(ODD, indent="  ")
     first, second = seen_as.split("\\n")
-    assert seen.getvalue() == (f"{seen_as}\n{seen_as}\n\x1b[1mx\x1b[0m\n{seen_as}\nname  {first}\n      {second}\n  {first}\n  {second}\n")
+    assert seen.getvalue() == (
+        f"{seen_as}\n{seen_as}\n\x1b[1mx\x1b[0m\n{seen_as}\nname  {first}\n      {second}\n  {first}\n  {second}\n"
+    )
 
 
 @given(TEXT, TEXT, st.integers(1, 120) | st.none())
@@ -81,7 +83,10 @@ def test_no_value_can_look_like_a_line_of_ours() -> None:
     with screen() as seen:
         print_facts([("state", "RUNNING\nstate  COMPLETE"), ("because", "x")])
         print_table(["task", "reason"], [("r-1.0", "a\nr-1.1  fine")])
-        report(InvalidRequest("Run 'a\nRun r-1: fine' is wrong.", problems=[Problem("row 1", "x\n  - row 2: y")]), as_json=False)
+        report(
+            InvalidRequest("Run 'a\nRun r-1: fine' is wrong.", problems=[Problem("row 1", "x\n  - row 2: y")]),
+            as_json=False,
+        )
     assert seen.getvalue().splitlines() == [
         "state    RUNNING",
         "         state  COMPLETE",
@@ -120,7 +125,10 @@ def test_wide_and_combining_characters_keep_columns_in_line() -> None:
         print_table(["task", "name", "reason"], ROWS)
     header, *lines = seen.getvalue().splitlines()
     assert len(lines) == 3, "where nobody looks a row is a line"
-    assert {cell_len(line[: line.index(mark)]) for line, mark in zip([header, *lines], ("reason", "xxx", "y y"), strict=False)} == {17}
+    assert {
+        cell_len(line[: line.index(mark)])
+        for line, mark in zip([header, *lines], ("reason", "xxx", "y y"), strict=False)
+    } == {17}
     with screen(encoding="ascii") as seen:
         print_table(["task", "name", "reason"], ROWS)
     _, one, two, _ = seen.getvalue().splitlines()

@@ -1,4 +1,6 @@
-"""``packhorse sites add`` against commands that print what a real Slurm printed, and what it does to the configuration file."""
+"""``packhorse sites add`` against commands that print what a real Slurm printed, and what it does to the configuration
+file.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ def home(tmp_path: Path) -> Path:
     commands = {
         "sbatch": "exit 1",
         "sinfo": f"cat {RECORDED}/sinfo.txt",
-        "scontrol": f'case "$*" in *partition) cat {RECORDED}/scontrol-partition.txt ;; *) cat {RECORDED}/scontrol-config.txt ;; esac',
+        "scontrol": (
+            f'case "$*" in *partition) cat {RECORDED}/scontrol-partition.txt ;; *) cat {RECORDED}/scontrol-config.txt'
+            " ;; esac"
+        ),
     }
     (tmp_path / "bin").mkdir()
     for name, line in commands.items():
@@ -44,7 +49,11 @@ def home(tmp_path: Path) -> Path:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PACKHORSE_", "XDG_", "SCRATCH", "WORK"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PACKHORSE_", "XDG_", "SCRATCH", "WORK"))
+    }
     return {**kept, "HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}", **more}
 
 
@@ -64,7 +73,15 @@ def test_one_command_connects_a_slurm_cluster(home: Path) -> None:
     assert file.read_text() == table
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert table in done.stdout
-    for words in ("debug (default)", "hpc: scheduler", "5 min 00 s", "fast", "down", f"Written to {file}", "'packhorse doctor hpc'"):
+    for words in (
+        "debug (default)",
+        "hpc: scheduler",
+        "5 min 00 s",
+        "fast",
+        "down",
+        f"Written to {file}",
+        "'packhorse doctor hpc'",
+    ):
         assert words in done.stdout
     listed = packhorse_here("sites", "list", "--json", environment=environment(home), folder=home).stdout
     assert [site["name"] for site in json.loads(listed)] == ["local", "hpc"]
@@ -79,9 +96,15 @@ def test_everything_can_be_said_on_the_command_line(home: Path) -> None:
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     wanted = {
-        "transport": "local", "scheduler": "slurm", "root": f"{home}/data/ph", "python": sys.executable, "queue": "short",
-        "account": "science", "qos": "small", "constraint": "fast",
-    }  # fmt: skip
+        "transport": "local",
+        "scheduler": "slurm",
+        "root": f"{home}/data/ph",
+        "python": sys.executable,
+        "queue": "short",
+        "account": "science",
+        "qos": "small",
+        "constraint": "fast",
+    }
     assert tomllib.loads(file_of(home).read_text())["sites"]["hpc"] == said["site"] == wanted
     assert said["written"] is True
     assert [check["ok"] for check in said["checks"]] == [True] * 6
@@ -111,7 +134,9 @@ def test_a_person_is_asked(home: Path) -> None:
     assert process.returncode == 0, stderr
     assert "How to get there (local, ssh) [local]: " in stderr
     assert "Queue [debug]: " in stderr
-    assert load_config(file_of(home)).sites["hpc"] == SiteConfig(transport="local", scheduler="slurm", root=home / "there", queue="short")
+    assert load_config(file_of(home)).sites["hpc"] == SiteConfig(
+        transport="local", scheduler="slurm", root=home / "there", queue="short"
+    )
     assert "Written to" in stdout
 
 
@@ -130,7 +155,11 @@ def test_a_person_is_asked(home: Path) -> None:
         (["hpc", "--yes", "--root", "here"], 2, "'here' is not an absolute path there."),
         (["hpc", "--yes", "--python", "/no/python"], 2, "hpc: python: /no/python: No such file or directory"),
         (["hpc", "--yes", "--root", "/dev/null/x"], 2, "hpc: folder"),
-        (["hpc", "--yes", "--host", "127.0.0.1", "--port", "9", "--known-hosts", "/dev/null"], 6, "127.0.0.1:9 refuses connections."),
+        (
+            ["hpc", "--yes", "--host", "127.0.0.1", "--port", "9", "--known-hosts", "/dev/null"],
+            6,
+            "127.0.0.1:9 refuses connections.",
+        ),
         (["hpc", "--yes", "--host", "127.0.0.1", "--port", "70000"], 2, "key 'port'"),
     ],
 )
@@ -146,7 +175,9 @@ def test_a_refusal_is_a_sentence_and_changes_nothing(home: Path, arguments: list
 
 
 def test_a_batch_scheduler_that_is_away_and_a_file_that_is_wrong(home: Path) -> None:
-    (home / "bin" / "scontrol").write_text("#!/bin/sh\necho 'slurm_load_partitions: Unable to contact slurm controller' >&2\nexit 1\n")
+    (home / "bin" / "scontrol").write_text(
+        "#!/bin/sh\necho 'slurm_load_partitions: Unable to contact slurm controller' >&2\nexit 1\n"
+    )
     done = add(home, "hpc", "--yes")
     assert done.returncode == 6
     assert "Slurm does not answer" in done.stderr
@@ -159,7 +190,9 @@ def test_a_batch_scheduler_that_is_away_and_a_file_that_is_wrong(home: Path) -> 
 
 def test_perlmutter_needs_an_account_and_names_no_queue(home: Path) -> None:
     """Its profile, here with the cluster at hand; there is no other way to try it."""
-    done = add(home, "nersc", "--profile", "perlmutter", "--transport", "local", "--yes", PSCRATCH=str(home / "pscratch"))
+    done = add(
+        home, "nersc", "--profile", "perlmutter", "--transport", "local", "--yes", PSCRATCH=str(home / "pscratch")
+    )
     assert done.returncode == 2
     assert "Say it with --account." in done.stderr
     options = ["--profile", "perlmutter", "--transport", "local", "--account", "m1234", "--qos", "debug", "--yes"]
@@ -167,12 +200,17 @@ def test_perlmutter_needs_an_account_and_names_no_queue(home: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "was not tried there" in done.stderr
     assert tomllib.loads(file_of(home).read_text())["sites"]["nersc"] == {
-        "transport": "local", "scheduler": "slurm", "runtime": "podman_hpc", "root": f"{home}/pscratch/packhorse", "account": "m1234",
-        "qos": "debug", "constraint": "cpu",
-    }  # fmt: skip
+        "transport": "local",
+        "scheduler": "slurm",
+        "runtime": "podman_hpc",
+        "root": f"{home}/pscratch/packhorse",
+        "account": "m1234",
+        "qos": "debug",
+        "constraint": "cpu",
+    }
 
 
-# --- the file -------------------------------------------------------------------------------------------------------------------------
+# --- the file ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -224,7 +262,9 @@ def test_many_at_once_lose_nothing(tmp_path: Path) -> None:
     assert sorted(load_config(file).sites) == sorted(names)
 
 
-@pytest.mark.parametrize(("number", "kind", "code"), [(13, NotAllowed, 5), (30, NotAllowed, 5), (28, InvalidRequest, 2)])
+@pytest.mark.parametrize(
+    ("number", "kind", "code"), [(13, NotAllowed, 5), (30, NotAllowed, 5), (28, InvalidRequest, 2)]
+)
 def test_a_file_that_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[NotAllowed], code: int
 ) -> None:
@@ -242,7 +282,9 @@ def test_a_file_that_cannot_be_written(
     assert list(tmp_path.iterdir()) == [file], "nothing is left behind"
 
 
-def test_a_folder_that_may_not_be_written_is_refused_before_anything_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_written_is_refused_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(NotAllowed, match="Permission denied"):
         refuse_unwritable(tmp_path / "a" / "b" / "packhorse.toml")
@@ -256,7 +298,14 @@ def test_any_site_is_read_back_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, host: str, root: str, env: dict[str, str]
 ) -> None:
     file = tmp_path_factory.mktemp("conf") / "packhorse.toml"
-    values = {"transport": "ssh", "scheduler": "slurm", "host": host, "root": f"/{root}", "submit_options": [host, root], "env": env}
+    values = {
+        "transport": "ssh",
+        "scheduler": "slurm",
+        "host": host,
+        "root": f"/{root}",
+        "submit_options": [host, root],
+        "env": env,
+    }
     add_site(file, "new", toml_table(["sites", "new"], values))  # type: ignore[arg-type]
     assert load_config(file).sites["new"] == SiteConfig.model_validate(values)
 

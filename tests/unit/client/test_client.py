@@ -39,7 +39,14 @@ def test_the_owners_token_goes_to_a_server_on_this_machine(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://hpc.example.org", "http://192.0.2.1:8765", "http://127.0.0.1.example.org", "http://127.0.0.1@example.org", "nonsense"]
+    "url",
+    [
+        "https://hpc.example.org",
+        "http://192.0.2.1:8765",
+        "http://127.0.0.1.example.org",
+        "http://127.0.0.1@example.org",
+        "nonsense",
+    ],
 )
 def test_the_owners_token_never_leaves_this_machine(url: str) -> None:
     assert find_token(url) is None
@@ -78,7 +85,16 @@ class Away:
 
 
 def view(**fields: Any) -> RunView:
-    values = {"id": "r-1", "user": "u", "name": "n", "app": "a@1", "created_at": 1.0, "ended_at": None, "retry_of": None, "tasks": 1}
+    values = {
+        "id": "r-1",
+        "user": "u",
+        "name": "n",
+        "app": "a@1",
+        "created_at": 1.0,
+        "ended_at": None,
+        "retry_of": None,
+        "tasks": 1,
+    }
     return RunView.model_validate({**values, "counts": {"COMPLETE": 1}, **fields})
 
 
@@ -130,9 +146,12 @@ def test_two_submissions_without_a_key_are_two_runs(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("answers", "asked"), [([httpx2.ConnectError("refused")], 1), ([503], 1), ([httpx2.ReadTimeout("timed out")] * 4, 4)]
+    ("answers", "asked"),
+    [([httpx2.ConnectError("refused")], 1), ([503], 1), ([httpx2.ReadTimeout("timed out")] * 4, 4)],
 )
-def test_a_submission_that_cannot_be_made_is_given_up(monkeypatch: pytest.MonkeyPatch, answers: list[Any], asked: int) -> None:
+def test_a_submission_that_cannot_be_made_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, answers: list[Any], asked: int
+) -> None:
     backend, heard = lossy(monkeypatch, *answers)
     with pytest.raises(Unavailable, match="does not answer"):
         backend.submit(AppRun(app="a"))
@@ -140,7 +159,13 @@ def test_a_submission_that_cannot_be_made_is_given_up(monkeypatch: pytest.Monkey
 
 
 def test_no_value_of_a_flat_result_hides_another() -> None:
-    row = {"index": 3, "state": "COMPLETE", "name": None, "params": {"i": 1, "state": "CA"}, "result": {"i": "one", "growth": 0.5}}
+    row = {
+        "index": 3,
+        "state": "COMPLETE",
+        "name": None,
+        "params": {"i": 1, "state": "CA"},
+        "result": {"i": "one", "growth": 0.5},
+    }
     assert flat_result(row) == {
         "index": 3, "state": "COMPLETE", "i": 1, "params.state": "CA", "result.i": "one", "growth": 0.5
     }  # fmt: skip
@@ -187,7 +212,9 @@ def test_urls_that_are_no_servers(url: str, words: str, monkeypatch: pytest.Monk
             Client()
 
 
-@pytest.mark.parametrize("url", ["http://h", "HTTPS://h:8/", " http://[::1]:8/a/b// ", "http://h?", "http://bücher.example"])
+@pytest.mark.parametrize(
+    "url", ["http://h", "HTTPS://h:8/", " http://[::1]:8/a/b// ", "http://h?", "http://bücher.example"]
+)
 def test_urls_that_may_be_servers(url: str) -> None:
     assert not server_url(url).endswith(("/", "?", " "))
 
@@ -218,7 +245,10 @@ def test_no_url_of_a_server_is_too_odd(url: str) -> None:
         ({"name": 5}, "argument 'name': expected text in quotes (found: 5)."),
         ({"session": "tea"}, "argument 'session': expected 'none', 'worker' or 'shell' (found: 'tea')."),
         ({"gather": "perhaps"}, "argument 'gather': expected true or false, found 'perhaps'."),
-        ({"retry": {"app": "1_0"}}, "argument 'retry.app': expected a whole number written in the digits 0 to 9, found '1_0'."),
+        (
+            {"retry": {"app": "1_0"}},
+            "argument 'retry.app': expected a whole number written in the digits 0 to 9, found '1_0'.",
+        ),
         ({"name": "x" * 300}, "argument 'name': expected text of at most 200 characters"),
     ],
 )

@@ -18,8 +18,9 @@ def test_without_a_file_everything_has_a_default(tmp_path: Path) -> None:
 def test_a_whole_file(tmp_path: Path) -> None:
     file = tmp_path / "packhorse.toml"
     file.write_text(
-        'home = "/data/ph"\napps = ["/apps"]\n[server]\nport = 9000\ndata_roots = ["/data"]\n'
-        '[sites.perlmutter]\ntransport = "ssh"\nscheduler = "slurm"\nroot = "/scratch/ph"\ncores = 128\nqueue = "regular"\n'
+        'home = "/data/ph"\napps = ["/apps"]\n[server]\nport = 9000\ndata_roots ='
+        ' ["/data"]\n[sites.perlmutter]\ntransport = "ssh"\nscheduler = "slurm"\nroot = "/scratch/ph"\ncores ='
+        ' 128\nqueue = "regular"\n'
     )
     config = load_config(environment={"PACKHORSE_CONFIG": str(file)})
     assert config.home_folder({}) == Path("/data/ph")
@@ -39,7 +40,10 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("home = ", "is not valid TOML"),
         ("[server]\nport = 1\nport = 2\n", "(at line 3, column 9); it is in line 2 already."),
         ("[sites.x]\n[images]\n[sites.x] # again\n", "(at line 3, column 9); it is in line 1 already."),
-        ("[sites.x]\ncores = '1_0'\n", "key 'sites.x.cores': expected a whole number written in the digits 0 to 9, found '1_0'."),
+        (
+            "[sites.x]\ncores = '1_0'\n",
+            "key 'sites.x.cores': expected a whole number written in the digits 0 to 9, found '1_0'.",
+        ),
         ("[sites.x]\nmemory_gb = inf\n", "key 'sites.x.memory_gb': expected a number"),
         ("[sites.x]\ncores = true\n", "key 'sites.x.cores': expected a whole number, found true."),
         ("a = " + "[" * 100_000, "is not valid TOML: a value is too long, or nested too deeply."),

@@ -20,7 +20,17 @@ from packhorse.domain.views import RunView
 def view(done: int, tasks: int, *, failed: int = 0, running: int = 0, name: str = "assembly") -> RunView:
     counts = {TaskState.COMPLETE: done - failed, TaskState.EXECUTOR_ERROR: failed, TaskState.RUNNING: running}
     run = "r-0123456789abcdef"
-    return RunView(id=run, name=name, user="ana", app="t@1", created_at=0.0, ended_at=None, retry_of=None, tasks=tasks, counts=counts)
+    return RunView(
+        id=run,
+        name=name,
+        user="ana",
+        app="t@1",
+        created_at=0.0,
+        ended_at=None,
+        retry_of=None,
+        tasks=tasks,
+        counts=counts,
+    )
 
 
 class Screen(io.StringIO):
@@ -42,7 +52,9 @@ def test_a_million_tasks() -> None:
     line = progress_line(view(250_000, 1_000_000, failed=12, running=128), 3600, 0, 120)
     assert line == "assembly  [#####...............]  250,000/1,000,000  128 running, 12 failed  1:00:00, 3:00:00 left"
     assert "[###################.]  999,999/1,000,000" in progress_line(view(999_999, 1_000_000), 3600, 0, 120)
-    assert "[####################]  1,000,000/1,000,000  1:00:00" in progress_line(view(1_000_000, 1_000_000), 3600, 0, 120)
+    assert "[####################]  1,000,000/1,000,000  1:00:00" in progress_line(
+        view(1_000_000, 1_000_000), 3600, 0, 120
+    )
 
 
 def test_what_is_left_is_reckoned_from_what_was_done_while_somebody_waited() -> None:

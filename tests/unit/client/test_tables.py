@@ -81,12 +81,20 @@ def test_every_kind_of_table_gives_the_same_rows(tmp_path: Path, name: str, cont
         ("t.tsv", b"a,b\n1,2\n", "line 1: values seem to be separated by commas, and tabs are expected."),
         ("t.csv", b'a,b\n1,2\n3,"4\n5,6\n', "line 3: a quote that begins in this row never ends."),
         ("t.csv", b'a,b\n1,2\n3,"4"5\n', "line 3: a quoted value goes on after its closing quote."),
-        ("t.csv", b'a\n"' + b"x\n" * 9_000_000, "line 2: a value in this row is longer than 16,000,000 bytes. Is there a quote"),
+        (
+            "t.csv",
+            b'a\n"' + b"x\n" * 9_000_000,
+            "line 2: a value in this row is longer than 16,000,000 bytes. Is there a quote",
+        ),
         ("t.csv", b"a\n" + b"x" * 17_000_000, "line 2: is longer than 16,000,000 bytes."),
         ("t.jsonl", b"[" * 200_000, "line 1: not JSON that can be read (it is nested too deeply)"),
         ("t.jsonl", b'{"a": 1}\nx\n', "line 2: not JSON (expecting value, column 1)."),
         ("t.jsonl", b'{"a": 1, "b": 2, "a": 3}\n', "line 1: the key 'a' is there twice in one object."),
-        ("t.jsonl", b'{"a": ' + b"1" * 5000 + b"}\n", "line 1: not JSON that can be read (it has a number of too many digits)."),
+        (
+            "t.jsonl",
+            b'{"a": ' + b"1" * 5000 + b"}\n",
+            "line 1: not JSON that can be read (it has a number of too many digits).",
+        ),
         ("t.jsonl", b"[1]\n", "line 1: expected a JSON object"),
         ("t.jsonl", b'{"a": 1', "line 1: not JSON (it ends too early, column 8)."),
         ("t.json", b"{}", "expected a JSON array"),
@@ -121,7 +129,12 @@ def test_a_missing_table_is_refused(tmp_path: Path) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
-@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=2, max_size=2), max_size=8))
+@given(
+    st.lists(
+        st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), min_size=2, max_size=2),
+        max_size=8,
+    )
+)
 def test_what_csv_writes_is_read_back(tmp_path: Path, rows: list[list[str]]) -> None:
     path = tmp_path / "t.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -132,20 +145,30 @@ def test_what_csv_writes_is_read_back(tmp_path: Path, rows: list[list[str]]) -> 
 
 
 def test_names_of_files_may_be_any_bytes(tmp_path: Path) -> None:
-    for name, content in (("t.csv", b"a\rcaf\xe9\r"), ("t.jsonl", b'{"a": "caf\xe9"}'), ("t.json", b'[{"a": "caf\xe9"}]')):
+    for name, content in (
+        ("t.csv", b"a\rcaf\xe9\r"),
+        ("t.jsonl", b'{"a": "caf\xe9"}'),
+        ("t.json", b'[{"a": "caf\xe9"}]'),
+    ):
         assert list(read_table(write(tmp_path, name, content))) == [{"a": "caf\udce9"}]
 
 
 def test_blank_rows_are_left_out_and_counted_and_that_is_said(tmp_path: Path) -> None:
     table = read_table(write(tmp_path, "t.csv", b'a,b\n1,2\n,\n3,4\n , \n,,\n\n"",""\n'))
-    assert list(table) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}, {"a": "", "b": ""}], "quotes say that empty text is meant"
+    assert list(table) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}, {"a": "", "b": ""}], (
+        "quotes say that empty text is meant"
+    )
     assert (table.blank_rows, table.notes) == (3, ["3 blank rows left out."])
     table = read_table(write(tmp_path, "t.csv", b'a\n1\n\n""\n'))
     assert (list(table), table.notes) == ([{"a": "1"}, {"a": ""}], [])
-    assert list(read_table(write(tmp_path, "t.jsonl", b"{}\n{}\n"))) == [{}, {}], "rows without values may have defaults"
+    assert list(read_table(write(tmp_path, "t.jsonl", b"{}\n{}\n"))) == [{}, {}], (
+        "rows without values may have defaults"
+    )
 
 
-def test_a_compressed_table_takes_little_memory_and_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compressed_table_takes_little_memory_and_has_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with gzip.open(tmp_path / "t.csv.gz", "wb") as file:
         file.write(b"a\n" + b"1" * 60_000 + b"\n")
         for _ in range(60):
@@ -213,14 +236,19 @@ def test_a_pipe_with_a_path_is_read(tmp_path: Path) -> None:
     writer.join()
 
 
-@pytest.mark.parametrize(("path", "words"), [("", "is a folder"), ("a\0b", "There is no table"), ("x" * 5000, "cannot be read")])
+@pytest.mark.parametrize(
+    ("path", "words"), [("", "is a folder"), ("a\0b", "There is no table"), ("x" * 5000, "cannot be read")]
+)
 def test_what_is_no_file_is_refused(tmp_path: Path, path: str, words: str) -> None:
     with pytest.raises(PackhorseError, match=words):
         read_table(tmp_path / path)
 
 
 @settings(max_examples=200, deadline=2000)
-@given(st.sampled_from([*Form, None]), st.binary(max_size=300) | st.text('a1,;\t\r\n"{}[]:\ufeffé\0', max_size=300).map(str.encode))
+@given(
+    st.sampled_from([*Form, None]),
+    st.binary(max_size=300) | st.text('a1,;\t\r\n"{}[]:\ufeffé\0', max_size=300).map(str.encode),
+)
 def test_any_bytes_are_a_table_or_a_refusal(form: Form | None, content: bytes) -> None:
     for stream in (content, gzipped(content), gzipped(content)[: len(content)]):
         try:
@@ -232,7 +260,13 @@ def test_any_bytes_are_a_table_or_a_refusal(form: Form | None, content: bytes) -
 
 
 @settings(max_examples=100, deadline=2000)
-@given(st.lists(st.dictionaries(st.text("abc", min_size=1), st.text(st.characters(codec="utf-8")) | st.integers() | st.none(), max_size=3)))
+@given(
+    st.lists(
+        st.dictionaries(
+            st.text("abc", min_size=1), st.text(st.characters(codec="utf-8")) | st.integers() | st.none(), max_size=3
+        )
+    )
+)
 def test_json_rows_come_back(rows: list[dict[str, Any]]) -> None:
     as_lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
     as_array = json.dumps(rows, ensure_ascii=False).encode()
@@ -271,7 +305,10 @@ def test_rows_may_be_anything_with_rows(tmp_path: Path) -> None:
         (True, "'over' is no table: found true."),
         (lambda: 1, "'over' is no table: found a value of type function."),
         ("x.csv", "There is no table at x.csv."),
-        ([{"a": datetime(2024, 1, 1)}], "row 1, parameter 'a': a value of type datetime cannot be passed to a task. Pass it as text."),
+        (
+            [{"a": datetime(2024, 1, 1)}],
+            "row 1, parameter 'a': a value of type datetime cannot be passed to a task. Pass it as text.",
+        ),
         ([{"a": b"x"}], "row 1, parameter 'a': a value of type bytes"),
         ([{"a": {1, 2}}], "a value of type set"),
     ],
@@ -285,10 +322,31 @@ def test_what_is_no_table_in_python_is_refused_with_the_next_step(over: Any, wor
 def test_values_of_numpy_and_pandas_are_plain_ones(tmp_path: Path) -> None:
     numpy = pytest.importorskip("numpy")
     pandas = pytest.importorskip("pandas")
-    row = {"i": numpy.int64(3), "f": numpy.float64("nan"), "g": numpy.float32(0.5), "b": numpy.bool_(True), "s": numpy.str_("x"),
-           "p": tmp_path, "n": float("nan"), "a": pandas.NA, "t": pandas.NaT, 7: "seven"}  # fmt: skip
+    row = {
+        "i": numpy.int64(3),
+        "f": numpy.float64("nan"),
+        "g": numpy.float32(0.5),
+        "b": numpy.bool_(True),
+        "s": numpy.str_("x"),
+        "p": tmp_path,
+        "n": float("nan"),
+        "a": pandas.NA,
+        "t": pandas.NaT,
+        7: "seven",
+    }
     (plain,) = rows_of([row]) or []
-    assert plain == {"i": 3, "f": None, "g": 0.5, "b": True, "s": "x", "p": str(tmp_path), "n": None, "a": None, "t": None, "7": "seven"}
+    assert plain == {
+        "i": 3,
+        "f": None,
+        "g": 0.5,
+        "b": True,
+        "s": "x",
+        "p": str(tmp_path),
+        "n": None,
+        "a": None,
+        "t": None,
+        "7": "seven",
+    }
     json.dumps(plain, allow_nan=False)
     frame = pandas.DataFrame({"a": [1, None], "b": ["x", pandas.NA]}, dtype="object")
     assert list(rows_of(frame) or []) == [{"a": 1, "b": "x"}, {"a": None, "b": None}]

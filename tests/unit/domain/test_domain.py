@@ -43,37 +43,79 @@ def test_every_failure_class_has_a_terminal_state() -> None:
     [
         ("name: [", "line 2", "did not find expected node content, while parsing a flow node, from line 2 on."),
         ("- a\n", "", "expected a mapping"),
-        (GOOD.replace("name: t", "name: T!"), "line 2, field 'name'", "expected a name of small letters, digits, '-' and '_'"),
-        (GOOD.replace("version: '1'", "version: 1.0"), "line 3, field 'version'", "expected text in quotes (found: 1.0)."),
+        (
+            GOOD.replace("name: t", "name: T!"),
+            "line 2, field 'name'",
+            "expected a name of small letters, digits, '-' and '_'",
+        ),
+        (
+            GOOD.replace("version: '1'", "version: 1.0"),
+            "line 3, field 'version'",
+            "expected text in quotes (found: 1.0).",
+        ),
         (GOOD.replace("command: [tool, '{x}']\n", ""), "line 1, field 'command'", "is required and missing."),
-        (GOOD.replace("command: [tool, '{x}']", "command: tool {x}"), "line 4, field 'command'", "expected a list (found: 'tool {x}')."),
+        (
+            GOOD.replace("command: [tool, '{x}']", "command: tool {x}"),
+            "line 4, field 'command'",
+            "expected a list (found: 'tool {x}').",
+        ),
         (GOOD.replace("'{x}'", "'{y}'"), "line 4, field 'command'", "'{y}' is neither a parameter nor one of"),
         (GOOD.replace("'{x}'", "'{'"), "line 4, field 'command'", "a brace that belongs to no placeholder"),
         (GOOD.replace("integer", "int"), "line 6, field 'parameters.x.type'", "(found: 'int')"),
-        (GOOD + "colour: blue\n", "line 7, field 'colour'", "is not a field that is known here. docs/apps.md lists the fields."),
+        (
+            GOOD + "colour: blue\n",
+            "line 7, field 'colour'",
+            "is not a field that is known here. docs/apps.md lists the fields.",
+        ),
         (GOOD + "resources:\n  cpu_cores: 0\n", "line 8, field 'resources.cpu_cores'", "greater than 0 (found: 0)"),
         (GOOD + "outputs:\n  o: {path: ../x}\n", "line 8, field 'outputs.o.path'", "contains '..'"),
         (GOOD + "outputs:\n  o: {path: /x}\n", "line 8, field 'outputs.o.path'", "is absolute"),
-        (GOOD + "outputs:\n  o: {from: stdout}\n", "line 8, field 'outputs.o'", "goes with 'type: text' or 'type: json'"),
+        (
+            GOOD + "outputs:\n  o: {from: stdout}\n",
+            "line 8, field 'outputs.o'",
+            "goes with 'type: text' or 'type: json'",
+        ),
         (GOOD.replace("{type: integer}", "{type: choice}"), "line 6, field 'parameters.x'", "a choice needs them"),
         (GOOD.replace("  x:", "  run:"), "line 5, field 'parameters'", "a name that Packhorse fills in itself"),
         (GOOD + "session: worker\n", "line 4, field 'command'", "parameters go into 'arguments'"),
         (GOOD + "resume: [--go-on]\n", "line 7, field 'resume'", "goes with 'resumable: true'"),
         (GOOD + "progress: round\n", "line 7, field 'progress'", "goes with 'resumable: true'"),
         (GOOD + "resumable: true\n", "line 7, field 'resumable'", "needs 'progress'"),
-        (GOOD + "resumable: true\nprogress: '('\n", "line 8, field 'progress'", "is not a regular expression: missing )"),
+        (
+            GOOD + "resumable: true\nprogress: '('\n",
+            "line 8, field 'progress'",
+            "is not a regular expression: missing )",
+        ),
         (GOOD + "resumable: true\nprogress: 'r*'\n", "line 8, field 'progress'", "is found in every line"),
         (GOOD + "resumable: perhaps\n", "line 7, field 'resumable'", "expected true or false, found 'perhaps'."),
-        (GOOD + "resumable: true\nprogress: r\nresume: ['{y}']\n", "line 9, field 'resume'", "'{y}' is neither a parameter"),
-        (GOOD + "resumable: true\nprogress: r\nsession: shell\n", "line 7, field 'resumable'", "goes with 'session: none' only"),
-        (GOOD + "session: shell\nresources: {launch: ranks}\n", "line 8, field 'resources'", "goes with 'session: none' only"),
-        (GOOD + "resources: {launch: ranks, ranks_per_node: 2}\n", "line 7, field 'resources'", "2 ranks on a node take 2 cores"),
+        (
+            GOOD + "resumable: true\nprogress: r\nresume: ['{y}']\n",
+            "line 9, field 'resume'",
+            "'{y}' is neither a parameter",
+        ),
+        (
+            GOOD + "resumable: true\nprogress: r\nsession: shell\n",
+            "line 7, field 'resumable'",
+            "goes with 'session: none' only",
+        ),
+        (
+            GOOD + "session: shell\nresources: {launch: ranks}\n",
+            "line 8, field 'resources'",
+            "goes with 'session: none' only",
+        ),
+        (
+            GOOD + "resources: {launch: ranks, ranks_per_node: 2}\n",
+            "line 7, field 'resources'",
+            "2 ranks on a node take 2 cores",
+        ),
         (GOOD.replace("  x:", "  ranks:"), "line 5, field 'parameters'", "a name that Packhorse fills in itself"),
         (GOOD + "retry: {bad_luck: 3}\n", "line 7, field 'retry.bad_luck'", "expected"),
         (GOOD.replace("packhorse: 1", "packhorse: 2"), "line 1, field 'packhorse'", "(found: 2)"),
     ],
 )
-def test_a_wrong_manifest_is_refused_with_file_line_field_and_what_was_expected(text: str, where: str, what: str) -> None:
+def test_a_wrong_manifest_is_refused_with_file_line_field_and_what_was_expected(
+    text: str, where: str, what: str
+) -> None:
     with pytest.raises(InvalidManifest) as caught:
         parse_manifest(text, "app.yaml")
     assert "app.yaml" in str(caught.value)
@@ -89,7 +131,9 @@ def test_all_problems_of_a_manifest_are_told_at_once() -> None:
 
 
 def test_a_manifest_survives_the_store() -> None:
-    manifest = parse_manifest(GOOD + "outputs:\n  o: {from: stdout, type: json}\ngather: {arguments: ['{results}']}\n", "app.yaml")
+    manifest = parse_manifest(
+        GOOD + "outputs:\n  o: {from: stdout, type: json}\ngather: {arguments: ['{results}']}\n", "app.yaml"
+    )
     assert AppManifest.model_validate(manifest.as_json()) == manifest
 
 
@@ -122,13 +166,17 @@ def test_a_value_reaches_the_program_as_it_is(value: str) -> None:
     assert compile_parts(["{x}", "a{x}b"])({"x": value}) == [value, f"a{value}b"]
 
 
-@pytest.mark.parametrize(("value", "text"), [(None, ""), (True, "true"), (2.0, "2"), (1e20, "1e+20"), (7, "7"), ("x", "x")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, ""), (True, "true"), (2.0, "2"), (1e20, "1e+20"), (7, "7"), ("x", "x")]
+)
 def test_values_as_text(value: object, text: str) -> None:
     assert as_text(value) == text
 
 
 def test_restarts_survive_the_store() -> None:
-    manifest = parse_manifest(GOOD + "resumable: true\nprogress: 'round \\d+'\nresume: [--restart, '{x}']\n", "app.yaml")
+    manifest = parse_manifest(
+        GOOD + "resumable: true\nprogress: 'round \\d+'\nresume: [--restart, '{x}']\n", "app.yaml"
+    )
     assert (manifest.resumable, manifest.resume, manifest.progress) == (True, ["--restart", "{x}"], r"round \d+")
     assert AppManifest.model_validate(manifest.as_json()) == manifest
     assert not {"resumable", "resume", "progress"} & set(parse_manifest(GOOD, "app.yaml").as_json())
@@ -150,7 +198,9 @@ def test_a_command_is_told_its_nodes_and_ranks(resources: Resources, nodes: str,
 
 
 def test_a_worker_is_started_by_the_command_and_asked_by_the_arguments() -> None:
-    manifest = parse_manifest(GOOD.replace("[tool, '{x}']", "['{app}/tool']\narguments: ['{x}']\nsession: worker"), "app.yaml")
+    manifest = parse_manifest(
+        GOOD.replace("[tool, '{x}']", "['{app}/tool']\narguments: ['{x}']\nsession: worker"), "app.yaml"
+    )
     template = app_template(manifest, "/apps/t", Resources())
     assert template.document["start"] == ["/apps/t/tool", "--persistent_worker"]
     assert template.arguments({"x": 5}) == ["5"]
@@ -188,7 +238,8 @@ def test_ids_sort_by_time_and_are_read_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "17", "r-x.1", "r-0123456789abcdef", "r-0123456789abcdef.", "r-0123456789abcdef.-1", "R-0123456789ABCDEF.1"]
+    "text",
+    ["", "17", "r-x.1", "r-0123456789abcdef", "r-0123456789abcdef.", "r-0123456789abcdef.-1", "R-0123456789ABCDEF.1"],
 )
 def test_what_is_no_task_id_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="is not a task id"):

@@ -139,4 +139,9 @@ def test_a_failure_says_whether_trying_again_may_help() -> None:
 
 
 def test_architectures_as_the_kernel_names_them() -> None:
-    assert [oci_architecture(name) for name in ("x86_64", "aarch64", "ppc64le", "amd64")] == ["amd64", "arm64", "ppc64le", "amd64"]
+    assert [oci_architecture(name) for name in ("x86_64", "aarch64", "ppc64le", "amd64")] == [
+        "amd64",
+        "arm64",
+        "ppc64le",
+        "amd64",
+    ]

@@ -14,14 +14,60 @@ from packhorse.domain.numbers import number, shown, truth, whole_number
 from packhorse.domain.parameters import check_row
 from packhorse.domain.resources import Resources
 
-NO_NUMBER = ["", " ", "1_000", "１２", "٣", "0x1F", "0o17", "0b1", "1,5", "1 000", "1-", "--1", "+", ".", "e5", "1e", "1\n", "\u00a01",
-             "1\0", "one", "nan", "NaN", "inf", "-Infinity", "1j", "½", "1d", [1], {}, None, True, False, b"1", math.nan,
-             math.inf]  # fmt: skip
+NO_NUMBER = [
+    "",
+    " ",
+    "1_000",
+    "１２",
+    "٣",
+    "0x1F",
+    "0o17",
+    "0b1",
+    "1,5",
+    "1 000",
+    "1-",
+    "--1",
+    "+",
+    ".",
+    "e5",
+    "1e",
+    "1\n",
+    "\u00a01",
+    "1\0",
+    "one",
+    "nan",
+    "NaN",
+    "inf",
+    "-Infinity",
+    "1j",
+    "½",
+    "1d",
+    [1],
+    {},
+    None,
+    True,
+    False,
+    b"1",
+    math.nan,
+    math.inf,
+]
 
 
 @pytest.mark.parametrize(
     "text",
-    [*NO_NUMBER, "1e3", "1.0", "1.", 1.5, "9223372036854775808", 2**63, -(2**63), 1e300, "9" * 5000, pytest.param(10**5000, id="long")],
+    [
+        *NO_NUMBER,
+        "1e3",
+        "1.0",
+        "1.",
+        1.5,
+        "9223372036854775808",
+        2**63,
+        -(2**63),
+        1e300,
+        "9" * 5000,
+        pytest.param(10**5000, id="long"),
+    ],
 )
 def test_what_is_no_whole_number(text: Any) -> None:
     with pytest.raises(ValueError, match=r"expected a whole number.* found .{1,70}$"):
@@ -29,7 +75,8 @@ def test_what_is_no_whole_number(text: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [*NO_NUMBER, "1e999", "-1e999", pytest.param(10**400, id="long"), "1e", "1__0.0", "1.2.3", "0x1p3", "infinity"]
+    "text",
+    [*NO_NUMBER, "1e999", "-1e999", pytest.param(10**400, id="long"), "1e", "1__0.0", "1.2.3", "0x1p3", "infinity"],
 )
 def test_what_is_no_number(text: Any) -> None:
     with pytest.raises(ValueError, match=r"expected a number.* found .{1,70}$"):
@@ -55,7 +102,9 @@ def test_whole_numbers(given: Any, value: int) -> None:
     assert type(whole_number(given)) is int
 
 
-@pytest.mark.parametrize(("given", "value"), [("1e3", 1000.0), (".5", 0.5), ("5.", 5.0), ("-1.5E-3", -0.0015), (3, 3.0), (" 2 ", 2.0)])
+@pytest.mark.parametrize(
+    ("given", "value"), [("1e3", 1000.0), (".5", 0.5), ("5.", 5.0), ("-1.5E-3", -0.0015), (3, 3.0), (" 2 ", 2.0)]
+)
 def test_numbers(given: Any, value: float) -> None:
     assert number(given) == value
 
@@ -93,9 +142,21 @@ def test_anything_is_a_value_or_a_short_sentence(value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("field", "given"),
-    [("cpu_cores", "1_0"), ("cpu_cores", True), ("cpu_cores", math.inf), ("ram_gb", "１"), ("walltime_s", "1:30:00"), ("nodes", "1e3"),
-     ("nodes", 1.5), ("nodes", True), ("gpus", "0x1"), ("walltime_s", 1e300), ("ranks_per_node", 2**70), ("preemptible", "y")],
-)  # fmt: skip
+    [
+        ("cpu_cores", "1_0"),
+        ("cpu_cores", True),
+        ("cpu_cores", math.inf),
+        ("ram_gb", "１"),
+        ("walltime_s", "1:30:00"),
+        ("nodes", "1e3"),
+        ("nodes", 1.5),
+        ("nodes", True),
+        ("gpus", "0x1"),
+        ("walltime_s", 1e300),
+        ("ranks_per_node", 2**70),
+        ("preemptible", "y"),
+    ],
+)
 def test_resources_are_as_strict(field: str, given: Any) -> None:
     with pytest.raises(ValueError, match=r"expected|less than"):
         Resources.model_validate({field: given})
@@ -104,7 +165,10 @@ def test_resources_are_as_strict(field: str, given: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"type": "integer", "default": "1_000"}, "the default: expected a whole number written in the digits 0 to 9, found '1_000'"),
+        (
+            {"type": "integer", "default": "1_000"},
+            "the default: expected a whole number written in the digits 0 to 9, found '1_000'",
+        ),
         ({"type": "integer", "default": 1.5}, "the default: expected a whole number"),
         ({"type": "integer", "default": " "}, "the default is empty"),
         ({"type": "number", "default": ".nan"}, "the default: expected a number"),
@@ -122,7 +186,8 @@ def test_a_default_is_a_value_of_its_type(fields: dict[str, Any], words: str) ->
 
 
 @pytest.mark.parametrize(
-    ("kind", "given", "value"), [("boolean", "no", False), ("integer", "010", 10), ("number", 3, 3.0), ("string", 3, "3")]
+    ("kind", "given", "value"),
+    [("boolean", "no", False), ("integer", "010", 10), ("number", 3, 3.0), ("string", 3, "3")],
 )
 def test_a_default_has_its_type(kind: str, given: Any, value: Any) -> None:
     default = Parameter.model_validate({"type": kind, "default": given}).default
@@ -142,7 +207,9 @@ def test_nothing_does_not_satisfy_what_is_required(kind: str, empty: str | None)
     for partial in (False, True):
         values, problems = check_row(needed, {"p": empty}, "row 3", lambda _path: None, partial=partial)
         assert values == {}
-        assert [str(problem) for problem in problems] == [f"row 3: parameter 'p' is empty; it is required, and of type {kind}. HELP"]
+        assert [str(problem) for problem in problems] == [
+            f"row 3: parameter 'p' is empty; it is required, and of type {kind}. HELP"
+        ]
     optional = {"p": Parameter.model_validate({"type": kind, "optional": True, **extra})}
     assert check_row(optional, {"p": empty}, "row 3", lambda _path: None) == ({}, [])
     assert check_row(needed, {"p": empty}, "row 3", lambda _path: None, elsewhere={"p"}) == ({}, [])

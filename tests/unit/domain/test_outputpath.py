@@ -29,7 +29,10 @@ from packhorse.domain.render import OutputPath, app_template
 from packhorse.domain.resources import Resources
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8)
-BASE = "packhorse: 1\nname: x\nversion: '1'\ncommand: [a]\nparameters: {s: {}, f: {type: file}}\noutputs:\n  t: {path: '%s'}\n"
+BASE = (
+    "packhorse: 1\nname: x\nversion: '1'\ncommand: [a]\nparameters: {s: {}, f: {type: file}}\noutputs:\n  t: {path:"
+    " '%s'}\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -50,8 +53,8 @@ def test_a_path_that_cannot_be_filled_in_is_refused_with_its_field(path: str, sa
     with pytest.raises(InvalidManifest) as refused:
         parse_manifest(BASE % path, "app.yaml")
     assert (
-        f"app.yaml, line 7, field 'outputs.t.path': {'the path ' if 'cont' in says or 'is abs' in says or 'back' in says else ''}"
-        in str(refused.value)
+        "app.yaml, line 7, field 'outputs.t.path':"
+        f" {'the path ' if 'cont' in says or 'is abs' in says or 'back' in says else ''}" in str(refused.value)
     )
     assert says in str(refused.value)
 
@@ -105,7 +108,16 @@ def test_an_entry_is_a_pattern_or_a_name(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "folder"),
-    [("/out/*.txt", "/out"), ("/*/x", "/"), ("a/b", "a"), ("x", ""), ("/x", "/"), ("a/*/c/d", "a"), (r"a\*b/c", "a*b"), ("//a//*", "//a/")],
+    [
+        ("/out/*.txt", "/out"),
+        ("/*/x", "/"),
+        ("a/b", "a"),
+        ("x", ""),
+        ("/x", "/"),
+        ("a/*/c/d", "a"),
+        (r"a\*b/c", "a*b"),
+        ("//a//*", "//a/"),
+    ],
 )
 def test_what_all_matches_lie_in(pattern: str, folder: str) -> None:
     assert fixed_folder(pattern) == folder
@@ -114,10 +126,15 @@ def test_what_all_matches_lie_in(pattern: str, folder: str) -> None:
 @pytest.mark.parametrize(
     ("path", "prefix", "left"),
     [
-        ("/out/a.txt", "/out", "a.txt"), ("/out/a.txt", "/out/", "a.txt"), ("/out/sample1.txt", "/out/sample", "1.txt"),
-        ("out/x/a", "out", "x/a"), ("./out//a", "out", "a"), ("/out/a.txt", "", "out/a.txt"), ("/out/a.txt", "/", "out/a.txt"),
+        ("/out/a.txt", "/out", "a.txt"),
+        ("/out/a.txt", "/out/", "a.txt"),
+        ("/out/sample1.txt", "/out/sample", "1.txt"),
+        ("out/x/a", "out", "x/a"),
+        ("./out//a", "out", "a"),
+        ("/out/a.txt", "", "out/a.txt"),
+        ("/out/a.txt", "/", "out/a.txt"),
     ],
-)  # fmt: skip
+)
 def test_what_is_left_without_the_prefix(path: str, prefix: str, left: str) -> None:
     assert below_prefix(path, prefix) == left
 
@@ -125,11 +142,20 @@ def test_what_is_left_without_the_prefix(path: str, prefix: str, left: str) -> N
 @pytest.mark.parametrize(
     ("declared", "wanted", "same"),
     [
-        ("a.txt", "a.txt", True), ("/d/a.txt", "/d/a.txt", True), ("/d/a.txt", "d/a.txt", True), ("./a", "a", True), ("a", "b", False),
-        ("part-*.bam", "part-1.bam", True), ("part-*.bam", "part-*.bam", False), ("*.bam", "d/x.bam", False), (r"a\*", "a*", True),
-        ("[!a]", "a", False), ("[!a]", "b", True), (r"\[a\]*", "[a]x", True),
+        ("a.txt", "a.txt", True),
+        ("/d/a.txt", "/d/a.txt", True),
+        ("/d/a.txt", "d/a.txt", True),
+        ("./a", "a", True),
+        ("a", "b", False),
+        ("part-*.bam", "part-1.bam", True),
+        ("part-*.bam", "part-*.bam", False),
+        ("*.bam", "d/x.bam", False),
+        (r"a\*", "a*", True),
+        ("[!a]", "a", False),
+        ("[!a]", "b", True),
+        (r"\[a\]*", "[a]x", True),
     ],
-)  # fmt: skip
+)
 def test_which_output_somebody_means(declared: str, wanted: str, same: bool) -> None:
     assert same_output(declared, wanted) is same
 

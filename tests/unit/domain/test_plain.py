@@ -40,7 +40,11 @@ def test_lines() -> None:
 
 
 def test_every_character_without_looks_of_its_own_is_an_escape() -> None:
-    hidden = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+    hidden = [
+        chr(code)
+        for code in range(sys.maxunicode + 1)
+        if unicodedata.category(chr(code)) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    ]
     assert [hex(ord(one)) for one in hidden if plain(one).isascii() is False or one in plain(one)] == []
 
 

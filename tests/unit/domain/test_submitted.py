@@ -47,8 +47,14 @@ def test_what_is_said_beside_it_goes_over_what_is_in_it() -> None:
         ({"executors": [{"command": "x"}]}, "- field 'executors[0].command': expected a list (found: 'x')."),
         ({"executors": None}, "- field 'executors': expected"),
         ([EX, {"executors": [{}]}], "- task 'task-2', field 'executors[0].command': is required and missing."),
-        ([{"name": "a", "task": {"executors": [{"comand": []}]}}], "- task 'a', field 'task.executors[0].comand': is not a field"),
-        ([{"name": "b c", "task": EX}], "- task 'b c', field 'name': 'b c' is no name of a task. It has letters, digits,"),
+        (
+            [{"name": "a", "task": {"executors": [{"comand": []}]}}],
+            "- task 'a', field 'task.executors[0].comand': is not a field",
+        ),
+        (
+            [{"name": "b c", "task": EX}],
+            "- task 'b c', field 'name': 'b c' is no name of a task. It has letters, digits,",
+        ),
         ([7], "- task 1: expected an object with fields, found 7."),
         ({"tasks": [EX], "nme": 2}, "- field 'nme': is not a field that is known here."),
     ],
@@ -66,7 +72,8 @@ def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=3), lambda inner: st.lists(inner, max_size=3) | nested(inner)
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | nested(inner),
 )
 
 

@@ -28,7 +28,9 @@ def judged(module: Any, printed: str) -> str | None:
     return why
 
 
-@pytest.mark.parametrize(("printed", "why"), RESULTS, ids=lambda value: str(value)[:20].encode("ascii", "replace").decode())
+@pytest.mark.parametrize(
+    ("printed", "why"), RESULTS, ids=lambda value: str(value)[:20].encode("ascii", "replace").decode()
+)
 def test_agent_and_domain_judge_results_alike(printed: str, why: str | None) -> None:
     assert (judged(text, printed), judged(agent, printed)) == (why, why)
     if why is None:
@@ -128,7 +130,10 @@ def test_a_refusal_can_be_shown_whatever_it_quotes() -> None:
     [
         ('env: {A: "a\\0"}', "field 'env.A': holds a NUL character"),
         ('description: "a\\0"', "field 'description': holds a NUL character"),
-        ("parameters: {x: {type: number, minimum: .nan}}", "field 'parameters.x.minimum': expected a number, found '.nan'"),
+        (
+            "parameters: {x: {type: number, minimum: .nan}}",
+            "field 'parameters.x.minimum': expected a number, found '.nan'",
+        ),
         ('arguments: ["\\uD800"]', "line 5: found invalid Unicode character escape code"),
     ],
 )
@@ -167,4 +172,9 @@ def test_what_is_found_plain_quickly_can_be_held(value: Any) -> None:
 
 def test_usual_results_are_plain() -> None:
     assert text.is_plain({"growth": 0.98, "status": "optimal", "reactions_off": 3, "none": None, "well": True})
-    assert not any(map(text.is_plain, (float("nan"), {"a": float("inf")}, "a\0", {"a\0": 1}, {"a": "\ud800"}, 10**400, [1], {"a": {}})))
+    assert not any(
+        map(
+            text.is_plain,
+            (float("nan"), {"a": float("inf")}, "a\0", {"a\0": 1}, {"a": "\ud800"}, 10**400, [1], {"a": {}}),
+        )
+    )

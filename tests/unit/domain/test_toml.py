@@ -27,9 +27,13 @@ def test_a_table_is_read_back_the_same(path: list[str], values: dict[str, object
 
 
 def test_it_looks_as_a_person_would_write_it() -> None:
-    text = toml_table(["sites", "hpc"], {"host": "a.b", "port": 22, "submit_options": ["--x", 'a "b"'], "env": {"A": "1"}, "queue": "q"})
-    assert text == (
-        '[sites.hpc]\nhost = "a.b"\nport = 22\nsubmit_options = ["--x", "a \\"b\\""]\nqueue = "q"\n\n[sites.hpc.env]\nA = "1"\n'
+    text = toml_table(
+        ["sites", "hpc"],
+        {"host": "a.b", "port": 22, "submit_options": ["--x", 'a "b"'], "env": {"A": "1"}, "queue": "q"},
+    )
+    assert (
+        text == '[sites.hpc]\nhost = "a.b"\nport = 22\nsubmit_options = ["--x", "a \\"b\\""]\nqueue ='
+        ' "q"\n\n[sites.hpc.env]\nA = "1"\n'
     )
 
 

@@ -28,15 +28,24 @@ def refused(content: bytes | str) -> str:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (GOOD + "resources: {cpu_cores: 1}\nresources: {cpu_cores: 4}\n", "line 6, field 'resources': is there twice: it is in line 5"),
+        (
+            GOOD + "resources: {cpu_cores: 1}\nresources: {cpu_cores: 4}\n",
+            "line 6, field 'resources': is there twice: it is in line 5",
+        ),
         (GOOD + "parameters:\n  x: {help: a}\n  y: {}\n  x: {}\n", "line 8, field 'parameters.x': is there twice"),
         (GOOD + "env: {A: '1',\n 'A': '2'}\n", "line 6, field 'env.A': is there twice: it is in line 5 already."),
         (GOOD + "outputs:\n  o: {path: a,\n    optional: true, path: b}\n", "line 7, field 'outputs.o.path'"),
         (GOOD + "env:\n  <<: {A: '1'}\n  <<: {B: '1'}\n", "line 7, field 'env.<<': is there twice"),
         (GOOD + "env:\n  <<: text\n", "line 6, field 'env.<<': merges mappings only"),
-        (GOOD + "env: {A: *nowhere}\n", "line 5, field 'env.A': '*nowhere' is an alias, and no '&nowhere' is before it."),
+        (
+            GOOD + "env: {A: *nowhere}\n",
+            "line 5, field 'env.A': '*nowhere' is an alias, and no '&nowhere' is before it.",
+        ),
         (GOOD + "env: &a {A: *a}\n", "line 5, field 'env.A': '*a' stands within what it names"),
-        (GOOD + "title: !!python/object/apply:os.system [true]\n", "line 5, field 'title': has the tag '!!python/object/apply:os.system'"),
+        (
+            GOOD + "title: !!python/object/apply:os.system [true]\n",
+            "line 5, field 'title': has the tag '!!python/object/apply:os.system'",
+        ),
         (GOOD + "title: !local x\n", "has the tag '!local', which has no meaning here"),
         (GOOD + "env: {[a]: b}\n", "line 5, field 'env': has a key that is no text."),
         (GOOD + "? {a: b}\n: c\n", "line 5: has a key that is no text."),
@@ -55,16 +64,28 @@ def refused(content: bytes | str) -> str:
         ("{a: " * 100_000, "is nested more than 50 levels deep"),
         ("- " * 100_000, "is nested more than 50 levels deep"),
         ("? " * 100_000, "is nested more than 50 levels deep"),
-        ("a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 60)), "line 50: is nested more than 50 levels deep"),
+        (
+            "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 60)),
+            "line 50: is nested more than 50 levels deep",
+        ),
         ("a" * 2_000_000, "is larger than 1,000,000 bytes"),
         (GOOD + "version: 1.0\n" * 3, "line 7, field 'version': is there twice"),
-        (GOOD.replace("[tool]", "[tool, true]"), "line 4, field 'command.1': expected text or a number, found true; put it in quotes."),
-        (GOOD.replace("[tool]", "[tool, [a, ~]]"), "line 4, field 'command.1': expected text or a number, found nothing"),
+        (
+            GOOD.replace("[tool]", "[tool, true]"),
+            "line 4, field 'command.1': expected text or a number, found true; put it in quotes.",
+        ),
+        (
+            GOOD.replace("[tool]", "[tool, [a, ~]]"),
+            "line 4, field 'command.1': expected text or a number, found nothing",
+        ),
         (GOOD.replace("'1'", "2024-01-01T00:00:00Z"), "line 3, field 'version': expected a version of letters"),
         (GOOD.replace("packhorse: 1", "packhorse: yes"), "line 1, field 'packhorse': expected 1 (found: 'yes')."),
         (GOOD + "env: {A: 1}\n", "line 5, field 'env.A': expected text in quotes (found: 1)."),
         (GOOD + "1: x\n", "line 5, field '1': is not a field that is known here."),
-        (GOOD + "resources: {walltime_s: 1:30:00}\n", "line 5, field 'resources.walltime_s': expected a number, found '1:30:00'"),
+        (
+            GOOD + "resources: {walltime_s: 1:30:00}\n",
+            "line 5, field 'resources.walltime_s': expected a number, found '1:30:00'",
+        ),
         (GOOD + "resources: {ram_gb: .inf}\n", "found '.inf'"),
         (GOOD + "resources: {nodes: 0x1F}\n", "found '0x1F'"),
         (GOOD + "resources: {cpu_cores: 1_000}\n", "found '1_000'"),
@@ -72,7 +93,7 @@ def refused(content: bytes | str) -> str:
         (GOOD + "resources: [1]\n", "field 'resources': expected a mapping from names to values (found: a list)."),
         (GOOD + "parameters: {x: {default: [1]}}\n", "field 'parameters.x.default'"),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(text: str, words: str) -> None:
     said = refused(text)
     assert words in said
@@ -106,7 +127,9 @@ def bomb(width: int, depth: int, leaf: str) -> str:
         bomb(2, 40, "x"),
         bomb(10, 10, "{}"),
         GOOD + f"a: &a {'x' * 100_000}\nb: [{', '.join(['*a'] * 1000)}]\n",
-        GOOD + "a: &a {k: v}\n" + "".join(f"b{n}: &b{n} {{<<: *{'a' if n == 0 else f'b{n - 1}'}, k{n}: x}}\n" for n in range(5000)),
+        GOOD
+        + "a: &a {k: v}\n"
+        + "".join(f"b{n}: &b{n} {{<<: *{'a' if n == 0 else f'b{n - 1}'}, k{n}: x}}\n" for n in range(5000)),
     ],
 )
 def test_aliases_that_expand_without_end_are_refused_at_once(text: str) -> None:
@@ -126,10 +149,14 @@ def test_no_more_than_a_hundred_problems_are_told() -> None:
 
 def test_what_stands_there_is_what_is_taken() -> None:
     text = (
-        "\ufeff" + GOOD.replace("[tool]", "[tool, 010, 1_000, 0x1F, 1:30:00, 2024-01-01, yes, Off, .inf, 1e-5, 7, '8', 0.25, =, !!str 9]")
-        + "parameters:\n  x: {type: choice, choices: [yes, no, on, n], default: no}\n  y: {type: boolean, default: off}\n"
+        "\ufeff"
+        + GOOD.replace(
+            "[tool]", "[tool, 010, 1_000, 0x1F, 1:30:00, 2024-01-01, yes, Off, .inf, 1e-5, 7, '8', 0.25, =, !!str 9]"
+        )
+        + "parameters:\n  x: {type: choice, choices: [yes, no, on, n], default: no}\n  y: {type: boolean, default:"
+        " off}\n"
         "  z: {optional: yes}\n"
-    )  # fmt: skip
+    )
     manifest = parse_manifest(text.encode(), "app.yaml")
     assert manifest.command == [
         "tool",
@@ -154,11 +181,19 @@ def test_what_stands_there_is_what_is_taken() -> None:
 
 
 def test_aliases_and_merges_work() -> None:
-    text = GOOD + "env: &e {A: a, B: b}\ngather:\n  command: &c [x, y]\n  arguments: *c\noutputs:\n  o: &o {path: a, optional: true}\n  p: {<<: *o, path: b}\n  q: {<<: [*o, {path: c}]}\n"  # noqa: E501  # fmt: skip
+    text = (
+        GOOD
+        + "env: &e {A: a, B: b}\ngather:\n  command: &c [x, y]\n  arguments: *c\noutputs:\n  o: &o {path: a, optional:"
+        " true}\n  p: {<<: *o, path: b}\n  q: {<<: [*o, {path: c}]}\n"
+    )  # noqa: E501
     manifest = parse_manifest(text, "app.yaml")
     assert manifest.gather is not None
     assert manifest.gather.arguments == ["x", "y"]
-    assert [(output.path, output.optional) for output in manifest.outputs.values()] == [("a", True), ("b", True), ("a", True)]
+    assert [(output.path, output.optional) for output in manifest.outputs.values()] == [
+        ("a", True),
+        ("b", True),
+        ("a", True),
+    ]
 
 
 @settings(max_examples=200, deadline=2000)
@@ -172,7 +207,10 @@ def test_any_bytes_are_a_manifest_or_a_refusal(content: bytes) -> None:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cn"])),
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**17), 10**17)
+    | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cn"])),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abcdef", min_size=1), inner, max_size=3),
     max_leaves=10,
 )

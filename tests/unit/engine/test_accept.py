@@ -28,7 +28,9 @@ def manifest(**fields: Any) -> AppManifest:
 
 
 def accept(rows: Any, app: AppManifest | None = None, files: FileRules | None = None, **request: Any) -> Accepted:
-    return accept_app_run(AppRun(app="t", **request), app or manifest(), "/app", "r-1", rows, files or FileRules(), [SITE])
+    return accept_app_run(
+        AppRun(app="t", **request), app or manifest(), "/app", "r-1", rows, files or FileRules(), [SITE]
+    )
 
 
 def refusal(function: Callable[[], object], kind: type[PackhorseError] = InvalidRequest) -> str:
@@ -92,7 +94,9 @@ def test_ranks_have_processes_of_their_own() -> None:
     words = refusal(lambda: accept([{"i": 1}], resources={"launch": "ranks", "ranks_per_node": 3, "cpu_cores": 2}))
     assert "3 ranks on a node take 3 cores, and 'cpu_cores' is 2" in words
     app = manifest(resources={"launch": "ranks", "ranks_per_node": 2, "cpu_cores": 2})
-    assert "2 ranks on a node take 2 cores, and 'cpu_cores' is 1" in refusal(lambda: accept([{"i": 1}], app, resources={"cpu_cores": 1}))
+    assert "2 ranks on a node take 2 cores, and 'cpu_cores' is 1" in refusal(
+        lambda: accept([{"i": 1}], app, resources={"cpu_cores": 1})
+    )
 
 
 def test_a_gathering_task_that_no_site_can_run_is_refused() -> None:
@@ -125,7 +129,9 @@ def test_a_file_outside_the_data_roots_is_refused_also_through_a_link(tmp_path: 
 
 
 def named(name: str, *, after: list[str] | None = None, **task: Any) -> NamedTask:
-    return NamedTask.model_validate({"name": name, "after": after or [], "task": {"executors": [{"command": ["true"]}], **task}})
+    return NamedTask.model_validate(
+        {"name": name, "after": after or [], "task": {"executors": [{"command": ["true"]}], **task}}
+    )
 
 
 def accept_tasks(*tasks: NamedTask) -> Accepted:
@@ -156,7 +162,9 @@ def test_pipelines_that_cannot_work_are_refused(tasks: list[NamedTask], words: s
 
 def test_edges_come_from_inputs_and_from_after() -> None:
     accepted = accept_tasks(
-        named("a", outputs=[{"path": "o"}]), named("b", inputs=[{"path": "i", "url": "task://a/o"}]), named("c", after=["a", "b"])
+        named("a", outputs=[{"path": "o"}]),
+        named("b", inputs=[{"path": "i", "url": "task://a/o"}]),
+        named("c", after=["a", "b"]),
     )
     assert accepted.edges == [(0, 1, False), (0, 2, False), (1, 2, False)]
     assert [task.waiting_on for task in accepted.tasks] == [0, 1, 2]
@@ -165,11 +173,26 @@ def test_edges_come_from_inputs_and_from_after() -> None:
 @pytest.mark.parametrize(
     ("value", "path", "says"),
     [
-        ("..", "{s}/x", "row 2, parameter 's': with '..' the path of the output 'o' would be '../x', which contains '..'"),
+        (
+            "..",
+            "{s}/x",
+            "row 2, parameter 's': with '..' the path of the output 'o' would be '../x', which contains '..'",
+        ),
         ("", "{s}", "row 2, parameter 's': with '' the path of the output 'o' would be '', which is empty"),
         ("", "{s}/x", "row 2, parameter 's': with '' the path of the output 'o' would be '/x', which is absolute"),
-        ("/etc", "{s}/*", "row 2, parameter 's': with '/etc' the path of the output 'o' would be '/etc/*', which is absolute"),
-        (".", "{s}", "row 2, parameter 's': with '.' the path of the output 'o' would be '.', which names the work folder itself"),
+        (
+            "/etc",
+            "{s}/*",
+            "row 2, parameter 's': with '/etc' the path of the output 'o' would be '/etc/*', which is absolute",
+        ),
+        (
+            ".",
+            "{s}",
+            (
+                "row 2, parameter 's': with '.' the path of the output 'o' would be '.', which names the work folder"
+                " itself"
+            ),
+        ),
         ("a/../..", "{s}-{i}", "row 2, parameters 's', 'i': with 'a/../..', '1' the path of"),
         ("x" * 300, "{s}", "has a part of 300 bytes; names are at most 255 long"),
         ("é" * 128, "{s}.txt", "has a part of 260 bytes"),
@@ -188,12 +211,16 @@ def test_a_default_and_a_common_value_are_looked_at_too() -> None:
     assert "row 1, parameter 's': with '..'" in refusal(lambda: accept([{"i": 1}], app))
     assert "row 1, parameter 's': with '/a'" in refusal(lambda: accept([{"i": 1}], app, params={"s": "/a"}))
     gathering = manifest(gather={"command": ["a"], "outputs": {"all": {"path": "{memory_gb}"}}})
-    assert "output 'all': with '' the path of the output 'all' would be ''" in refusal(lambda: accept([{"i": 1}], gathering))
+    assert "output 'all': with '' the path of the output 'all' would be ''" in refusal(
+        lambda: accept([{"i": 1}], gathering)
+    )
 
 
 def test_a_file_or_folder_as_image_is_refused_with_the_next_step() -> None:
     """In a manifest, for a run, and of a TES task's executor."""
-    with pytest.raises(ValidationError, match=r"names a file of Apptainer.* Name it as a registry does, like 'quay.io/lab/tool:1.2'"):
+    with pytest.raises(
+        ValidationError, match=r"names a file of Apptainer.* Name it as a registry does, like 'quay.io/lab/tool:1.2'"
+    ):
         manifest(image="tool.sif")
     task = NamedTask.model_validate({"name": "a", "task": {"executors": [{"image": "./rootfs", "command": ["a"]}]}})
     for refused in (

@@ -43,7 +43,9 @@ def test_a_share_does_not_depend_on_how_the_others_are_told_apart(paid: int, min
     assert share_out(paid, [mine, *others])[0][0] == share_out(paid, [mine, sum(others)])[0][0]
 
 
-def allocation(seq: int, began: float | None, ended: float | None, *, cores: int = 4, nodes: int = 1, site: str = "s") -> dict[str, Any]:
+def allocation(
+    seq: int, began: float | None, ended: float | None, *, cores: int = 4, nodes: int = 1, site: str = "s"
+) -> dict[str, Any]:
     shape = json.dumps({"cores": cores, "memory_mb": None, "nodes": nodes})
     return {"seq": seq, "site": site, "shape": shape, "started_at": began, "ended_at": ended, "all_core_s": None}
 
@@ -58,11 +60,17 @@ def rows_of_allocations(draw: st.DrawFn) -> list[Any]:
     rows: list[Any] = []
     for seq in range(draw(st.integers(0, 6))):
         of = allocation(
-            seq, draw(st.none() | times), draw(st.none() | times), cores=draw(st.integers(1, 128)), nodes=draw(st.integers(1, 9000)),
+            seq,
+            draw(st.none() | times),
+            draw(st.none() | times),
+            cores=draw(st.integers(1, 128)),
+            nodes=draw(st.integers(1, 9000)),
             site=draw(st.sampled_from("st")),
-        )  # fmt: skip
+        )
         users = draw(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["x@1", ""])), unique=True))
-        used = [row(of, user, app, cost := draw(times), failed_core_s=cost * draw(st.floats(0, 1))) for user, app in users]
+        used = [
+            row(of, user, app, cost := draw(times), failed_core_s=cost * draw(st.floats(0, 1))) for user, app in users
+        ]
         for one in used:
             one.all_core_s = sum(other.core_s for other in used)
         rows += used or [row(of, None, None, 0.0, tasks=0, attempts=0)]
@@ -96,7 +104,9 @@ def test_users_are_told_the_same_as_their_admin_and_no_more(rows: list[Any], use
     assert us(told.total.used_core_s) == pytest.approx(us(known.used_core_s) if known else 0, rel=1e-9, abs=20)
     assert {line.name for line in told.by[AccountBy.USER]} <= {user}
     lines = [told.total, *(line for lines in told.by.values() for line in lines)]
-    assert {(line.paid_core_s, line.paid_node_s, line.idle_core_s, line.unsettled_core_s) for line in lines} == {(None,) * 4}
+    assert {(line.paid_core_s, line.paid_node_s, line.idle_core_s, line.unsettled_core_s) for line in lines} == {
+        (None,) * 4
+    }
 
 
 def of_one(*rows: Any) -> Account:
@@ -112,7 +122,12 @@ def test_nodes_count_and_what_nobody_used_was_idle() -> None:
 
 def test_of_a_running_allocation_the_rest_is_not_yet_known_to_be_idle() -> None:
     seen = of_one(row(allocation(1, NOW - 100, None, cores=2), "alice", "x@1", 50.0))
-    assert (seen.total.paid_core_s, seen.total.used_core_s, seen.total.idle_core_s, seen.total.unsettled_core_s) == (200, 50, 0, 150)
+    assert (seen.total.paid_core_s, seen.total.used_core_s, seen.total.idle_core_s, seen.total.unsettled_core_s) == (
+        200,
+        50,
+        0,
+        150,
+    )
 
 
 def test_more_granted_than_paid_is_scaled_down() -> None:

@@ -1,4 +1,6 @@
-"""Whatever a journal says, it is applied or skipped: one that stops the engine's step stops a whole site, again and again."""
+"""Whatever a journal says, it is applied or skipped: one that stops the engine's step stops a whole site, again and
+again.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,32 @@ odd = st.one_of(
     st.none(), st.booleans(), st.integers(), st.just(1 << 80), st.floats(), st.text(max_size=5), st.just("\ud800\0"),
     st.lists(st.integers(-1, 3), max_size=3), st.just({"a": [1]}), st.just([["out", 0, 5], ["err", 1 << 70, 2]]),
 )  # fmt: skip
-NUMBERS = ("t", "t0", "t1", "wall", "cpu", "peak", "rd", "wr", "exit", "sig", "busy_core_s", "o", "l", "progress", "cores", "pid", "wall")
+NUMBERS = (
+    "t",
+    "t0",
+    "t1",
+    "wall",
+    "cpu",
+    "peak",
+    "rd",
+    "wr",
+    "exit",
+    "sig",
+    "busy_core_s",
+    "o",
+    "l",
+    "progress",
+    "cores",
+    "pid",
+    "wall",
+)
 WORDS = ("why", "msg", "tail", "host", "agent", "s", "log", "files", "result", "tasks", "block")
 fields = dict.fromkeys((*NUMBERS, *WORDS), odd)
-fields |= {"id": st.one_of(st.integers(0, TASKS), odd), "n": st.one_of(st.just(1), odd), "why": st.one_of(st.just("memory"), odd)}
+fields |= {
+    "id": st.one_of(st.integers(0, TASKS), odd),
+    "n": st.one_of(st.just(1), odd),
+    "why": st.one_of(st.just("memory"), odd),
+}
 kinds = st.sampled_from(["agent", "claim", "start", "log", "end", "back", "bad", "stop", "what"])
 record = st.fixed_dictionaries({"k": kinds}, optional=fields)
 
@@ -49,7 +73,9 @@ def new_allocation(connection: sa.Connection) -> tuple[Any, int]:
     """An allocation that has all tasks of a new run: its row, and the id of the first task."""
     values = run_values()
     spec = {"kind": "app", "run_id": values["id"], "manifest": MANIFEST, "site": "local"}
-    run = insert_run(connection, {**values, "spec": json.dumps(spec)}, [NewTask("row", '{"i":1}') for _ in range(TASKS)])
+    run = insert_run(
+        connection, {**values, "spec": json.dumps(spec)}, [NewTask("row", '{"i":1}') for _ in range(TASKS)]
+    )
     seq = stored.insert_allocation(connection, f"a-{run}", "local", json.dumps(asdict(Shape(2, 1000, None))), 1.0)
     stored.insert_block(connection, seq, 0, TASKS, 1.0)
     place_tasks(connection, [run * TASKS_PER_RUN + index for index in range(TASKS)], seq, 0, 1.0, "because")

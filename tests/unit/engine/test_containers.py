@@ -18,7 +18,9 @@ from packhorse.sites.runtimes.registry import RUNTIMES, runtime
 from packhorse.sites.site import Site, local_site
 
 DIGEST = "sha256:" + "ab" * 32
-IMAGE = ReadyImage("registry.example/lab/tool:1", DIGEST, {"config": {"Env": ["PATH=/opt/bin:/bin"], "Entrypoint": ["/bin/entry"]}})
+IMAGE = ReadyImage(
+    "registry.example/lab/tool:1", DIGEST, {"config": {"Env": ["PATH=/opt/bin:/bin"], "Entrypoint": ["/bin/entry"]}}
+)
 RANKS = Resources(nodes=2, cpu_cores=3, ranks_per_node=3, launch=Launch.RANKS)
 WITH_IMAGES = sorted(set(RUNTIMES) - {"none"})
 
@@ -31,7 +33,9 @@ def site(name: str, *binds: str, **options: Any) -> Site:
 
 
 def composed(name: str, session: Session = Session.NONE, **how: Any) -> dict[str, Any]:
-    return container(site(name, "/data"), IMAGE, {"THREADS": "2"}, Resources(), ["/site/apps/a"], session=session, **how)
+    return container(
+        site(name, "/data"), IMAGE, {"THREADS": "2"}, Resources(), ["/site/apps/a"], session=session, **how
+    )
 
 
 @pytest.mark.parametrize("session", list(Session))
@@ -41,7 +45,9 @@ def test_only_tokens_that_occur_are_told(name: str, session: Session) -> None:
     text = json.dumps({key: value for key, value in boxed.items() if key != "tokens"})
     assert boxed["tokens"]
     assert all(token in text for token in boxed["tokens"].values())
-    assert ("packhorse-" in text.replace("packhorse:", "")) == any(token.strip("/") in text for token in boxed["tokens"].values())
+    assert ("packhorse-" in text.replace("packhorse:", "")) == any(
+        token.strip("/") in text for token in boxed["tokens"].values()
+    )
     assert boxed["head"][-1] != "command", "the task's own command follows"
 
 
@@ -70,7 +76,11 @@ def test_a_container_of_one_task_sees_its_folders_and_inputs_only() -> None:
 
 def test_a_container_of_many_tasks_sees_the_root_and_writes_only_where_tasks_work() -> None:
     boxed = composed("podman", Session.SHELL)
-    binds = {word.split("source=")[1].split(",")[0]: word.endswith(",readonly") for word in boxed["head"] if word.startswith("--mount=")}
+    binds = {
+        word.split("source=")[1].split(",")[0]: word.endswith(",readonly")
+        for word in boxed["head"]
+        if word.startswith("--mount=")
+    }
     assert binds == {"/site": True, "/data": True, boxed["tokens"]["work"]: False, boxed["tokens"]["capture"]: False}
     assert input_binds(site("podman"), Session.SHELL, ["/reads.fq"]) == []
     assert boxed["binds_capture"] == "/packhorse"
@@ -91,7 +101,9 @@ def test_inputs_that_no_container_sees_are_copied() -> None:
 def test_a_node_loads_what_its_runtime_keeps_by_itself() -> None:
     attach = composed("podman")["attach"]
     assert attach["ready"][-1] == f"localhost/packhorse:{'ab' * 32}"
-    assert any(word == f"oci:{image_folder(site('podman'), DIGEST)}/oci:image" for command in attach["run"] for word in command)
+    assert any(
+        word == f"oci:{image_folder(site('podman'), DIGEST)}/oci:image" for command in attach["run"] for word in command
+    )
     assert composed("charliecloud")["attach"] == {"ready": None, "run": [], "mount": None}
     boxed = container(site("charliecloud", squashfs=True), IMAGE, {}, Resources(), [])
     assert boxed["attach"]["mount"][:2] == ["squashfuse", "-f"]

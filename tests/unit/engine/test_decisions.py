@@ -33,7 +33,9 @@ def test_sharing_gives_nobody_more_than_asked_and_everybody_something(core_s: fl
     assert {demand.user for demand in given_tasks} == users
     # beyond the quota goes at most the one task that every user is due
     spent = sum(number * demand.core_s for demand, number in given_tasks.items())
-    assert spent <= core_s + sum(max(demand.core_s for demand in wanted if demand.user == user) for user in users) + 1e-6
+    assert (
+        spent <= core_s + sum(max(demand.core_s for demand in wanted if demand.user == user) for user in users) + 1e-6
+    )
 
 
 @given(wanted=demands)
@@ -74,7 +76,9 @@ def test_blocks_hold_every_task_once_and_are_bounded(items: list[int], core_s: f
         (FailureClass.PREEMPTED, ["node_lost"] * 19, False, None),  # the cap over all classes
     ],
 )
-def test_retries_by_class(failure: FailureClass, earlier: list[str], again: bool, overrides: dict[str, float] | None) -> None:
+def test_retries_by_class(
+    failure: FailureClass, earlier: list[str], again: bool, overrides: dict[str, float] | None
+) -> None:
     decision = RetryPolicy.default().decide(failure, earlier, Resources(ram_gb=1, walltime_s=60), fits=True)
     assert (decision.again, decision.overrides) == (again, overrides)
     assert decision.why
@@ -86,12 +90,17 @@ def test_what_no_site_can_give_is_not_tried_again() -> None:
 
 
 def test_a_policy_may_be_overridden() -> None:
-    assert RetryPolicy.default().override({FailureClass.APP: 1}).decide(FailureClass.APP, [], Resources(), fits=True).again
+    assert (
+        RetryPolicy.default().override({FailureClass.APP: 1}).decide(FailureClass.APP, [], Resources(), fits=True).again
+    )
 
 
 def test_back_off_grows_and_is_capped() -> None:
     policy = RetryPolicy.default().override({FailureClass.NODE_LOST: 15})
-    delays = [policy.decide(FailureClass.NODE_LOST, ["node_lost"] * used, Resources(), fits=True).delay_s for used in range(15)]
+    delays = [
+        policy.decide(FailureClass.NODE_LOST, ["node_lost"] * used, Resources(), fits=True).delay_s
+        for used in range(15)
+    ]
     assert delays == sorted(delays)
     assert (delays[0], delays[-1]) == (1.0, MAX_BACKOFF_S)
 
@@ -112,7 +121,11 @@ def test_without_a_limit_there_is_nothing_to_raise() -> None:
         ),
         ({"sig": 9}, FailureClass.APP, "signal 9 (SIGKILL)"),
         ({"sig": 250}, FailureClass.APP, "signal 250"),
-        ({"why": "memory", "sig": 9, "peak": 1_100_000_000}, FailureClass.OUT_OF_MEMORY, "memory limit of 1 GB (peak 1.10 GB)"),
+        (
+            {"why": "memory", "sig": 9, "peak": 1_100_000_000},
+            FailureClass.OUT_OF_MEMORY,
+            "memory limit of 1 GB (peak 1.10 GB)",
+        ),
         ({"why": "walltime", "sig": 15}, FailureClass.OUT_OF_TIME, "walltime of 60 s"),
         ({"why": "outputs", "exit": 0, "msg": "it left no 'a.txt'"}, FailureClass.APP, "it left no 'a.txt'"),
         ({"why": "drained"}, FailureClass.PREEMPTED, "allocation ended"),
@@ -126,7 +139,9 @@ def test_verdicts(record: dict[str, Any], failure: FailureClass | None, words: s
     assert judged is None or words in judged.evidence.message
 
 
-@pytest.mark.parametrize("record", [{"exit": 137}, {"exit": 1, "tail": "slurmstepd: error: Detected 1 oom_kill event in StepId=1.0"}])
+@pytest.mark.parametrize(
+    "record", [{"exit": 137}, {"exit": 1, "tail": "slurmstepd: error: Detected 1 oom_kill event in StepId=1.0"}]
+)
 def test_a_rank_that_is_killed_for_memory_on_another_node(record: dict[str, Any]) -> None:
     judged = judge(record, Resources(nodes=2), "n1")
     assert judged is not None
@@ -146,7 +161,9 @@ def test_every_verdict_of_the_agent_has_a_class() -> None:
 
 records = st.lists(
     st.one_of(
-        st.builds(lambda task, n: {"k": "end", "id": task, "n": n, "exit": 0}, st.integers(0, 2**62), st.integers(1, 9)),
+        st.builds(
+            lambda task, n: {"k": "end", "id": task, "n": n, "exit": 0}, st.integers(0, 2**62), st.integers(1, 9)
+        ),
         st.builds(lambda task: {"k": "back", "tasks": [[task, 1]], "why": "drain"}, st.integers(0, 2**62)),
         st.just({"k": "claim", "block": "00000001", "tasks": 3}),
     ),
@@ -197,7 +214,10 @@ def test_an_equal_part_for_many_users() -> None:
 
 def test_the_frame_around_a_message_is_not_what_was_said() -> None:
     """mpirun draws one around what it has to say."""
-    assert last_line("-----\nmpirun has detected an attempt to run as root.\n-----\n\n") == "mpirun has detected an attempt to run as root."
+    assert (
+        last_line("-----\nmpirun has detected an attempt to run as root.\n-----\n\n")
+        == "mpirun has detected an attempt to run as root."
+    )
     assert last_line("---\n") == "" == last_line(None)
 
 
@@ -206,4 +226,8 @@ def test_of_thousands_of_runs_the_durations_of_the_last_are_known() -> None:
     for number in range(3000):
         durations.observe("often", 2.0)
         durations.observe(f"run {number}", float(number))
-    assert (durations.predict("run 0"), durations.predict("run 2999"), durations.predict("often")) == (None, 2999.0, 2.0)
+    assert (durations.predict("run 0"), durations.predict("run 2999"), durations.predict("often")) == (
+        None,
+        2999.0,
+        2.0,
+    )

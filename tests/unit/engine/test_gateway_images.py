@@ -115,7 +115,10 @@ def test_no_credential(answer: CommandResult | OSError, kind: ImageFailure, word
     [
         ({"runtime": "shifter", "shifter_gateway": "http://gw:5555"}, "go together"),
         ({"runtime": "shifter", "shifter_system": "perl"}, "go together"),
-        ({"runtime": "podman", "shifter_gateway": "http://gw:5555", "shifter_system": "perl"}, 'runtime = "shifter" only'),
+        (
+            {"runtime": "podman", "shifter_gateway": "http://gw:5555", "shifter_system": "perl"},
+            'runtime = "shifter" only',
+        ),
         (
             {"launcher": ["aprun", "-n", "{ranks}", "-N", "{per_node}"]},
             r"launcher: '\{per_node\}' is neither a parameter nor one of cores_per_rank",

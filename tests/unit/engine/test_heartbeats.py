@@ -37,7 +37,9 @@ RUNNING = [SimpleNamespace(id="a-1", state=AllocationState.RUNNING)]
 
 
 def silence(tmp_path: Path, beat_file: Path, every_s: float, stops_s: float, until_s: float) -> list[float]:
-    """The times, in steps of half a second, at which an agent counts as silent that beats ``every_s`` and stops at ``stops_s``."""
+    """The times, in steps of half a second, at which an agent counts as silent that beats ``every_s`` and stops at
+    ``stops_s``.
+    """
     clock = Clock(0.0)
     heartbeats = Heartbeats(local_site(str(tmp_path)), clock)
     silent = []

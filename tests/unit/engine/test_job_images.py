@@ -49,7 +49,10 @@ def test_what_a_job_is_submitted_with(at: Site, images: dict[str, ReadyImage], g
 def test_a_task_is_started_with_the_volumes_of_its_job() -> None:
     """One more would have Shifter set the image up anew for each."""
     head = container(site(), OTHER, {}, Resources(), ["/site/apps/a"], session=Session.NONE)["head"]
-    assert [word for word in head if word.startswith("--volume=")] == ["--volume=/data:/data:ro", "--volume=/site:/site"]
+    assert [word for word in head if word.startswith("--volume=")] == [
+        "--volume=/data:/data:ro",
+        "--volume=/site:/site",
+    ]
     assert f"--image=id:{'cd' * 32}" in head
 
 

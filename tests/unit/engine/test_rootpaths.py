@@ -16,7 +16,11 @@ from packhorse.sites.runtimes.registry import runtime
 from packhorse.sites.site import Site, local_site
 
 ANYWHERE = ["apptainer", "docker", "podman", "podman_hpc"]
-INPUTS = [{"path": "/ref/g.fa", "url": "file:///lab/g.fa"}, {"path": "/data/in.txt", "content": "x"}, {"path": "/w/o.txt", "content": "x"}]
+INPUTS = [
+    {"path": "/ref/g.fa", "url": "file:///lab/g.fa"},
+    {"path": "/data/in.txt", "content": "x"},
+    {"path": "/w/o.txt", "content": "x"},
+]
 
 
 def site(name: str, *binds: str, root: str = "/site") -> Site:
@@ -41,7 +45,9 @@ def test_inputs_are_bound_read_only_at_their_paths_and_shared_folders_from_the_w
     )  # fmt: skip
     assert root.folders(site(name)) == [".root/v", ".root/w"] and root.linked() == []
     assert root_of({"/w/o.txt": "/lab/o"}, inputs=INPUTS, outputs=[{"path": "/w/x"}]).linked() == ["/lab/o"]
-    head = container(site(name), ReadyImage("h.x/i:1", f"sha256:{'a' * 64}", {}), {}, Resources(), [], root=root, workdir="/w/sub")["head"]
+    head = container(
+        site(name), ReadyImage("h.x/i:1", f"sha256:{'a' * 64}", {}), {}, Resources(), [], root=root, workdir="/w/sub"
+    )["head"]
     targets = [word for word in head if ".root/w" in word]
     assert len(targets) == 1 and any(word in ("--workdir=/w/sub", "--pwd=/w/sub") for word in head)
 
@@ -64,11 +70,23 @@ def test_charliecloud_binds_top_folders_and_makes_room_for_the_sites_own() -> No
             "/lab/x",
             "it binds only to folders that the image has, and /lab may be none of them. Use one of /tmp, /data,",
         ),
-        ("charliecloud", "/data", "/data/x", "its containers see the folder /data of 'local' itself. Use paths relative to"),
-        ("shifter", "/site", "/data/x", "the same folders are bound for all tasks of a job, so not /data. Use paths relative to"),
+        (
+            "charliecloud",
+            "/data",
+            "/data/x",
+            "its containers see the folder /data of 'local' itself. Use paths relative to",
+        ),
+        (
+            "shifter",
+            "/site",
+            "/data/x",
+            "the same folders are bound for all tasks of a job, so not /data. Use paths relative to",
+        ),
     ],
 )
-def test_what_a_runtime_cannot_do_is_said_when_the_run_is_submitted(name: str, root: str, outputs: str, says: str) -> None:
+def test_what_a_runtime_cannot_do_is_said_when_the_run_is_submitted(
+    name: str, root: str, outputs: str, says: str
+) -> None:
     paths = root_of(outputs=[{"path": outputs}]).paths
     assert says in (why_no_container(site(name, root=root), "i:1", Resources(), env={}, paths=paths) or "")
     assert why_no_container(site("podman", root=root), "i:1", Resources(), env={}, paths=paths) is None

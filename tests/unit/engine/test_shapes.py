@@ -23,7 +23,9 @@ resources = st.builds(
     walltime_s=st.none() | st.sampled_from([60, 3600, 86_400]),
     nodes=st.sampled_from([1, 1, 1, 2, 10]),
 )
-demands = st.builds(pack.Demand, st.just("u"), st.just(1), st.integers(1, 1_000_000), st.floats(1e-3, 1e5), resources, st.booleans())
+demands = st.builds(
+    pack.Demand, st.just("u"), st.just(1), st.integers(1, 1_000_000), st.floats(1e-3, 1e5), resources, st.booleans()
+)
 
 
 @given(demands, st.integers(1, 20))
@@ -45,7 +47,10 @@ def test_a_shape_holds_its_tasks_and_the_limits(demand: pack.Demand, nodes: int)
     assert shape.nodes == asked.nodes if asked.nodes > 1 else shape.nodes <= nodes
     # what was made for these tasks can run them, unless their walltime leaves nothing to spare
     if asked.nodes == 1 and (asked.walltime_s or 0) + pack.SPARE_S <= limits.walltime_s:
-        assert pack.suits(shape, demand, shape.walltime_s - pack.SPARE_S / 2) or demand.core_s / asked.cpu_cores > shape.walltime_s / 4
+        assert (
+            pack.suits(shape, demand, shape.walltime_s - pack.SPARE_S / 2)
+            or demand.core_s / asked.cpu_cores > shape.walltime_s / 4
+        )
 
 
 @given(demands)

@@ -1,4 +1,7 @@
-"""Those who wait for runs: told of their own run, whatever it does, by one look for all of them. No engine runs here."""
+"""Those who wait for runs: told of their own run, whatever it does, by one look for all of them.
+
+No engine runs here.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,9 @@ def test_two_hundred_who_wait_are_one_query_a_look_and_leave_no_thread(embedded:
     looks: list[str] = []
     with ExitStack() as stack:
         for number in range(200):
-            stack.enter_context(embedded.service.waiting(embedded.user, run_of_three, 0, lambda n=number: told.append(n)))  # type: ignore[misc]
+            stack.enter_context(
+                embedded.service.waiting(embedded.user, run_of_three, 0, lambda n=number: told.append(n))
+            )  # type: ignore[misc]
         sa.event.listen(embedded.database.engine, "before_cursor_execute", lambda *of: looks.append(of[2]))
         wait_for(lambda: len(_selects(looks)) >= 5, 30, "five looks")
         assert len([thread for thread in threading.enumerate() if thread.name == "packhorse-waiting"]) == 1
@@ -59,7 +64,9 @@ def test_two_hundred_who_wait_are_one_query_a_look_and_leave_no_thread(embedded:
         embedded.service.cancel_run(embedded.user, run_of_three)
         wait_for(lambda: len(told) == 200, 30, "all of them to be told")
     assert sorted(told) == list(range(200)), "each once"
-    wait_for(lambda: not [one for one in threading.enumerate() if one.name == "packhorse-waiting"], 30, "the thread to leave")
+    wait_for(
+        lambda: not [one for one in threading.enumerate() if one.name == "packhorse-waiting"], 30, "the thread to leave"
+    )
     assert len(_selects(looks)) < 50
 
 
@@ -67,7 +74,9 @@ def _selects(statements: list[str]) -> list[str]:
     return [one for one in statements if "sum(" in one.lower()]
 
 
-def test_who_waits_hears_that_the_store_is_away(embedded: Embedded, run_of_three: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_hears_that_the_store_is_away(
+    embedded: Embedded, run_of_three: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers = iter(range(3))
     read = embedded.database.read
 

@@ -23,11 +23,21 @@ def told(text: str, status: int = 503) -> float | None:
     ("text", "seconds"),
     [
         ("0", 0.0),
-        (" 30 ", 30.0), ("99999", MAX_AFTER_S), ("9" * 400, MAX_AFTER_S), ("", None), ("-1", None), ("1.5", None), ("soon", None),
-        ("٣", None), ("1e3", None), ("Sun, 06 Nov 1994 08:49:37 GMT", 0.0), ("Fri, 31 Dec 9999 23:59:59 GMT", MAX_AFTER_S),
-        ("Sun, 06 Nov 1994", None), ("Mon, 99 Foo 2030 00:00:00 GMT", None),
+        (" 30 ", 30.0),
+        ("99999", MAX_AFTER_S),
+        ("9" * 400, MAX_AFTER_S),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("٣", None),
+        ("1e3", None),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", MAX_AFTER_S),
+        ("Sun, 06 Nov 1994", None),
+        ("Mon, 99 Foo 2030 00:00:00 GMT", None),
     ],
-)  # fmt: skip
+)
 def test_when_a_server_wants_to_be_asked_again(text: str, seconds: float | None) -> None:
     assert told(text) == told(text, 429) == seconds
     assert told(text, 500) is None and told(text, 200) is None
@@ -67,7 +77,9 @@ def test_no_cookie_is_kept_and_no_environment_is_read(monkeypatch: pytest.Monkey
     assert heard[0]["Accept-Encoding"] == "identity", "nothing comes packed that was not asked for so"
 
 
-@pytest.mark.parametrize("url", ["", "h", "/x", "ftp://h/", "http://", "http://[/", "http://h:99999/", "http://\x00/", "x" * 70_000])
+@pytest.mark.parametrize(
+    "url", ["", "h", "/x", "ftp://h/", "http://", "http://[/", "http://h:99999/", "http://\x00/", "x" * 70_000]
+)
 def test_what_is_no_url_of_the_web(url: str) -> None:
     with pytest.raises(NotReached) as failed:
         Http(environ={}).ask("GET", url)
@@ -76,7 +88,9 @@ def test_what_is_no_url_of_the_web(url: str) -> None:
 
 def test_no_url_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        Http(transport=httpx2.MockTransport(lambda _: httpx2.Response(200))).ask("GET", "http://h/x?X-Amz-Signature=hunter2")
+        Http(transport=httpx2.MockTransport(lambda _: httpx2.Response(200))).ask(
+            "GET", "http://h/x?X-Amz-Signature=hunter2"
+        )
         with pytest.raises(NotReached):
             Http(environ={"http_proxy": "http://al:hunter2@127.0.0.1:1"}).ask("GET", "http://h/")
     assert "hunter2" not in caplog.text

@@ -51,9 +51,22 @@ def test_which_variable_counts(url: str, environ: dict[str, str], proxy: str | N
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "127.9.9.9:80", "[::1]", "[::1]:8", "localhost", "LOCALHOST.", "a.localhost", "127.1", "2130706433", "0x7f.1",
-     "[::ffff:127.0.0.1]", "0.0.0.0", "[::]"],
-)  # fmt: skip
+    [
+        "127.0.0.1",
+        "127.9.9.9:80",
+        "[::1]",
+        "[::1]:8",
+        "localhost",
+        "LOCALHOST.",
+        "a.localhost",
+        "127.1",
+        "2130706433",
+        "0x7f.1",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+        "[::]",
+    ],
+)
 def test_loopback_is_never_asked_through_a_proxy(host: str) -> None:
     everything = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "nonsense://")
     assert chosen(f"http://{host}/", **everything) is None and chosen(f"https://{host}/", **everything) is None
@@ -143,20 +156,30 @@ def test_who_is_asked_directly(entries: str, host: str, is_direct: bool) -> None
 def test_a_setting_that_cannot_be_used_is_named_and_no_password_is_told(value: str, words: str) -> None:
     with pytest.raises(BadSetting) as bad:
         proxy_for("http://a.org/", {"http_proxy": value})
-    assert "the setting http_proxy cannot be used: " in str(bad.value) and words in str(bad.value) and "hunter2" not in str(bad.value)
+    assert (
+        "the setting http_proxy cannot be used: " in str(bad.value)
+        and words in str(bad.value)
+        and "hunter2" not in str(bad.value)
+    )
     assert proxy_for("http://a.org/", {"http_proxy": value, "no_proxy": "a.org"}) is None, "nobody would have used it"
 
 
 def test_a_login_is_decoded_and_shown_nowhere() -> None:
     proxy = proxy_for("http://a.org/", {"http_proxy": "http://al%69ce:pa%3Ass:@p:80"})
-    assert proxy is not None and proxy.login == (b"alice", b"pa:ss:") and proxy.authorization == "Basic YWxpY2U6cGE6c3M6"
+    assert (
+        proxy is not None and proxy.login == (b"alice", b"pa:ss:") and proxy.authorization == "Basic YWxpY2U6cGE6c3M6"
+    )
     assert "pa:ss" not in f"{proxy!r} {proxy.shown}" and "alice" not in f"{proxy!r} {proxy.shown}"
 
 
 @example("http://\udce9:80", "\udce9", "a")
 @example("http://[::1]]", "[", "[::1")
 @example("http://\x00", "\x00", "\x00")
-@given(st.text(max_size=40) | st.from_regex(r"(https?://)?([a-z:%@\[\]0-9]*@)?[a-z0-9.:\[\]]*"), st.text(max_size=40), st.text(max_size=20))
+@given(
+    st.text(max_size=40) | st.from_regex(r"(https?://)?([a-z:%@\[\]0-9]*@)?[a-z0-9.:\[\]]*"),
+    st.text(max_size=40),
+    st.text(max_size=20),
+)
 def test_no_environment_is_too_odd(value: str, exempt: str, host: str) -> None:
     for url in ("http://a.org/", "https://10.1.1.1:8/", f"http://{host}/"):
         try:
@@ -172,7 +195,11 @@ def test_no_environment_is_too_odd(value: str, exempt: str, host: str) -> None:
         ("SSL_CERT_FILE", "a pipe", "it names no ordinary file"),
         ("SSL_CERT_FILE", "", "holds no certificates (PEM)"),
         ("REQUESTS_CA_BUNDLE", "garbage", "holds no certificates (PEM)"),
-        ("CURL_CA_BUNDLE", "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n", "holds no certificates (PEM)"),
+        (
+            "CURL_CA_BUNDLE",
+            "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n",
+            "holds no certificates (PEM)",
+        ),
         ("SSL_CERT_FILE", "a folder", "is a folder, and it is to name a file; SSL_CERT_DIR names a folder"),
         ("REQUESTS_CA_BUNDLE", "a folder", "'openssl rehash "),
         ("SSL_CERT_DIR", "a folder", "'openssl rehash "),
@@ -191,15 +218,23 @@ def test_certificates_that_cannot_be_used(tmp_path: Path, variable: str, content
         path.write_text(content)
     with pytest.raises(BadSetting) as bad:
         tls_context({variable: str(path)})
-    assert f"the setting {variable} cannot be used" in str(bad.value) and words in str(bad.value) and str(path) in str(bad.value)
+    assert (
+        f"the setting {variable} cannot be used" in str(bad.value)
+        and words in str(bad.value)
+        and str(path) in str(bad.value)
+    )
 
 
 def test_the_certificates_that_are_named_count_and_else_the_systems(tmp_path: Path) -> None:
     own = Authority(tmp_path).file
     for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         assert len(tls_context({variable: str(own)}).get_ca_certs()) == 1
-    assert len(tls_context({"SSL_CERT_FILE": str(own), "CURL_CA_BUNDLE": "/nowhere"}).get_ca_certs()) == 1, "the first counts"
-    assert tls_context({"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""}).cert_store_stats() == tls_context({}).cert_store_stats()
+    assert len(tls_context({"SSL_CERT_FILE": str(own), "CURL_CA_BUNDLE": "/nowhere"}).get_ca_certs()) == 1, (
+        "the first counts"
+    )
+    assert (
+        tls_context({"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""}).cert_store_stats() == tls_context({}).cert_store_stats()
+    )
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "0a1b2c3d.0").symlink_to(own)

@@ -1,4 +1,6 @@
-"""What of an environment goes where: properties of the composing functions, and the shell's part of it, in real shells."""
+"""What of an environment goes where: properties of the composing functions, and the shell's part of it, in real
+shells.
+"""
 
 from __future__ import annotations
 
@@ -33,21 +35,70 @@ OUTER = [
         "SACCT_FORMAT",
         "SALLOC_ACCOUNT",
     ),
-    *("SCANCEL_ACCOUNT", "SINFO_FORMAT", "PMI_RANK", "PMI2_X", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "OMPI_MCA_orte_hnp_uri", "PRTE_X"),
-    *("MPI_LOCALRANKID", "HYDRA_X", "MPIEXEC_X", "MV2_COMM_WORLD_RANK", "I_MPI_HYDRA_X", "PALS_RANKID", "ALPS_APP_PE", "PBS_JOBID"),
-    *("PBS_ENVIRONMENT", "LSB_JOBID", "LSF_X", "SGE_TASK_ID", "JOB_ID", "PE_HOSTFILE", "NSLOTS", "NHOSTS", "FLUX_JOB_ID", "HQ_JOB_ID"),
+    *(
+        "SCANCEL_ACCOUNT",
+        "SINFO_FORMAT",
+        "PMI_RANK",
+        "PMI2_X",
+        "PMIX_RANK",
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_MCA_orte_hnp_uri",
+        "PRTE_X",
+    ),
+    *(
+        "MPI_LOCALRANKID",
+        "HYDRA_X",
+        "MPIEXEC_X",
+        "MV2_COMM_WORLD_RANK",
+        "I_MPI_HYDRA_X",
+        "PALS_RANKID",
+        "ALPS_APP_PE",
+        "PBS_JOBID",
+    ),
+    *(
+        "PBS_ENVIRONMENT",
+        "LSB_JOBID",
+        "LSF_X",
+        "SGE_TASK_ID",
+        "JOB_ID",
+        "PE_HOSTFILE",
+        "NSLOTS",
+        "NHOSTS",
+        "FLUX_JOB_ID",
+        "HQ_JOB_ID",
+    ),
     *("COBALT_JOBID", "OAR_JOB_ID", "CONDOR_X", "_CONDOR_SCRATCH_DIR", "PACKHORSE_TASK", "PACKHORSE_TOKEN"),
 ]
 SECRETS = {
-    "AWS_SECRET_ACCESS_KEY": "s", "GITHUB_TOKEN": "s", "https_proxy": "http://u:p@proxy", "VIRTUAL_ENV": "/venv", "PYTHONPATH": "/p",
-    "LD_PRELOAD": "/l.so", "CUDA_VISIBLE_DEVICES": "3", "DATABASE_URL": "postgresql://u:p@h/d", "SSH_AUTH_SOCK": "/s",
-    "BASH_ENV": "/rc", "BASH_FUNC_module%%": "() {  eval 1\n}", "CONDA_PREFIX": "/conda",
-}  # fmt: skip
-PLAIN = {"PATH": "/venv/bin:/usr/bin:/conda/bin:/bin", "HOME": "/h", "USER": "u", "LANG": "C.UTF-8", "LC_TIME": "de_DE", "TZ": "UTC"}
+    "AWS_SECRET_ACCESS_KEY": "s",
+    "GITHUB_TOKEN": "s",
+    "https_proxy": "http://u:p@proxy",
+    "VIRTUAL_ENV": "/venv",
+    "PYTHONPATH": "/p",
+    "LD_PRELOAD": "/l.so",
+    "CUDA_VISIBLE_DEVICES": "3",
+    "DATABASE_URL": "postgresql://u:p@h/d",
+    "SSH_AUTH_SOCK": "/s",
+    "BASH_ENV": "/rc",
+    "BASH_FUNC_module%%": "() {  eval 1\n}",
+    "CONDA_PREFIX": "/conda",
+}
+PLAIN = {
+    "PATH": "/venv/bin:/usr/bin:/conda/bin:/bin",
+    "HOME": "/h",
+    "USER": "u",
+    "LANG": "C.UTF-8",
+    "LC_TIME": "de_DE",
+    "TZ": "UTC",
+}
 
 names = st.one_of(
     st.sampled_from([*OUTER, *SECRETS, *PLAIN, "TMPDIR", "SLURM_CONF", "MPI_HOME", "QUEUE"]),
-    st.builds(lambda a, b: a + b, st.sampled_from(["SLURM_", "OMPI_", "PACKHORSE_", "LC_", "MY_", ""]), st.text("ABCXYZ_%=0", max_size=6)),
+    st.builds(
+        lambda a, b: a + b,
+        st.sampled_from(["SLURM_", "OMPI_", "PACKHORSE_", "LC_", "MY_", ""]),
+        st.text("ABCXYZ_%=0", max_size=6),
+    ),
 )
 environments = st.dictionaries(names, st.text(st.characters(), max_size=12))
 composers = st.builds(Composer, st.booleans(), st.booleans(), st.just(("MY_*", "EXTRA")))
@@ -56,7 +107,9 @@ composers = st.builds(Composer, st.booleans(), st.booleans(), st.just(("MY_*", "
 @given(environments, composers, st.sampled_from(list(Purpose)))
 @example(dict.fromkeys(OUTER, "x"), Composer(own=True, here=True), Purpose.COMMAND)
 @example({"": "x", "A": "\0"}, Composer(own=True), Purpose.COMMAND)
-def test_nothing_of_an_outer_job_passes_and_nothing_is_made_up(ours: dict[str, str], composer: Composer, purpose: Purpose) -> None:
+def test_nothing_of_an_outer_job_passes_and_nothing_is_made_up(
+    ours: dict[str, str], composer: Composer, purpose: Purpose
+) -> None:
     seen = composer.compose(ours, purpose)
     assert not outer_names(seen) - {"SLURM_CONF"}
     assert not set(OUTER) & seen.keys()
@@ -69,7 +122,10 @@ def test_nothing_of_an_outer_job_passes_and_nothing_is_made_up(ours: dict[str, s
 def test_a_server_passes_a_list_and_ones_own_work_all_but_the_outer_jobs(ours: dict[str, str]) -> None:
     seen = Composer(here=True, passes=("MY_*", "EXTRA")).compose(ours)
     assert not SECRETS.keys() & seen.keys()
-    assert all(name.startswith(("LC_", "MY_")) or name in (*PLAIN, *("TMPDIR", "SLURM_CONF", "EXTRA", "SHELL")) for name in seen)
+    assert all(
+        name.startswith(("LC_", "MY_")) or name in (*PLAIN, *("TMPDIR", "SLURM_CONF", "EXTRA", "SHELL"))
+        for name in seen
+    )
     own = Composer(own=True, here=True).compose(ours)
     kept = {name for name, value in ours.items() if name and "=" not in name and "\0" not in name + value}
     assert own.keys() == (kept - outer_names(ours)) | ({"SLURM_CONF"} & kept)
@@ -83,7 +139,14 @@ def test_a_server_keeps_its_virtual_environment_to_itself() -> None:
 
 
 def test_where_things_are_installed_and_plain_words_are_no_job() -> None:
-    own = {"MPI_HOME": "/mpi", "I_MPI_ROOT": "/impi", "QUEUE": "mine", "JOB_NAME": "nightly", "ENVIRONMENT": "production", "TASK_ID": "7"}
+    own = {
+        "MPI_HOME": "/mpi",
+        "I_MPI_ROOT": "/impi",
+        "QUEUE": "mine",
+        "JOB_NAME": "nightly",
+        "ENVIRONMENT": "production",
+        "TASK_ID": "7",
+    }
     assert Composer(own=True).compose(own) == own
     engine = {"SGE_TASK_ID": "1", "QUEUE": "all.q", "JOB_NAME": "x", "REQUEST": "x", "ENVIRONMENT": "BATCH"}
     assert Composer(own=True).compose(engine) == {}
@@ -97,16 +160,26 @@ def test_only_errands_see_the_way_to_the_internet() -> None:
 
 def test_what_a_site_passes_on_passes() -> None:
     composer = Composer(passes=("LMOD_*", "OMPI_MCA_*", "SLURM_CLUSTERS"))
-    ours = {"LMOD_CMD": "l", "OMPI_MCA_btl": "^openib", "SLURM_CLUSTERS": "b", "SLURM_JOB_ID": "1", "OMPI_COMM_WORLD_RANK": "0"}
+    ours = {
+        "LMOD_CMD": "l",
+        "OMPI_MCA_btl": "^openib",
+        "SLURM_CLUSTERS": "b",
+        "SLURM_JOB_ID": "1",
+        "OMPI_COMM_WORLD_RANK": "0",
+    }
     passed = {"LMOD_CMD": "l", "OMPI_MCA_btl": "^openib", "SLURM_CLUSTERS": "b"}
     assert composer.compose(ours) == passed
     assert agent.compose(ours, composer.for_agents(), {}, False) == passed
 
 
 @given(environments, composers, st.booleans())
-def test_agents_keep_the_job_from_tasks_that_start_no_ranks(ours: dict[str, str], composer: Composer, launches: bool) -> None:
+def test_agents_keep_the_job_from_tasks_that_start_no_ranks(
+    ours: dict[str, str], composer: Composer, launches: bool
+) -> None:
     rules = json.loads(json.dumps(composer.for_agents()))
-    seen = agent.compose({**ours, "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "PMI_RANK": "0"}, rules, {"GIVEN": "g"}, launches)
+    seen = agent.compose(
+        {**ours, "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "PMI_RANK": "0"}, rules, {"GIVEN": "g"}, launches
+    )
     assert seen.pop("GIVEN") == "g"
     assert ("SLURM_JOB_ID" in seen) == launches
     assert not {"SLURM_STEP_ID", "PMI_RANK", "PACKHORSE_TASK", "PACKHORSE_TOKEN", "OMPI_COMM_WORLD_RANK"} & seen.keys()
@@ -132,7 +205,9 @@ def test_the_filter_of_a_login_node_passes_the_same(shell: str, ours: dict[str, 
     argv = in_environment(["env", "-0"], Composer(passes=("MY_*", "EXTRA")).names())
     printed = os.fsencode(_in_login_shell(shell, argv, given_))
     seen = {bytes(name): value for name, _, value in (line.partition(b"=") for line in printed.split(b"\0") if line)}
-    expected = {name: value for name, value in given_.items() if name not in (b"SECRET", b"BASH_FUNC_f%%", b"SLURM_JOB_ID")}
+    expected = {
+        name: value for name, value in given_.items() if name not in (b"SECRET", b"BASH_FUNC_f%%", b"SLURM_JOB_ID")
+    }
     for made in (b"LOGNAME", b"HOME", b"USER"):  # by zsh, whatever there was
         if made.decode() not in ours:
             seen.pop(made, None)

@@ -26,11 +26,18 @@ def test_it_tells_the_step_and_how_far_it_is() -> None:
 
 
 def test_the_bytes_are_those_of_the_step() -> None:
-    assert read_journal(journal(STARTED, COPYING, {"k": "beat", "bytes": 10}, {"k": "step", "what": "converting"})).done_bytes == 0
+    assert (
+        read_journal(
+            journal(STARTED, COPYING, {"k": "beat", "bytes": 10}, {"k": "step", "what": "converting"})
+        ).done_bytes
+        == 0
+    )
 
 
 def test_how_it_ended() -> None:
-    failed = read_journal(journal(STARTED, COPYING, {"k": "end", "i": 0, "exit": 1, "why": None, "tail": "manifest unknown"}))
+    failed = read_journal(
+        journal(STARTED, COPYING, {"k": "end", "i": 0, "exit": 1, "why": None, "tail": "manifest unknown"})
+    )
     assert (failed.ended, failed.succeeded, failed.exit_code, failed.tail) == (True, False, 1, "manifest unknown")
     assert read_journal(journal(STARTED, {"k": "end", "exit": 0})).succeeded
     assert not read_journal(journal(STARTED, {"k": "end", "exit": 0, "why": "stopped"})).succeeded
@@ -44,7 +51,12 @@ def test_one_that_died_and_was_started_again_begins_anew() -> None:
 
 @given(st.binary(max_size=200))
 def test_damaged_lines_count_as_never_written(damage: bytes) -> None:
-    data = journal(STARTED, COPYING) + damage.replace(b"\n", b" ") + b"\n" + journal({"k": "beat", "bytes": 5}, rest=b'{"k":"end"')
+    data = (
+        journal(STARTED, COPYING)
+        + damage.replace(b"\n", b" ")
+        + b"\n"
+        + journal({"k": "beat", "bytes": 5}, rest=b'{"k":"end"')
+    )
     status = read_journal(data)
     assert (status.what, status.done_bytes, status.ended) == ("copying", 5, False)
 
@@ -52,7 +64,14 @@ def test_damaged_lines_count_as_never_written(damage: bytes) -> None:
 @given(cuts=st.lists(st.integers(0, 400), max_size=6))
 def test_a_journal_read_in_pieces_says_the_same(cuts: list[int]) -> None:
     end = {"k": "end", "i": 1, "exit": 3, "why": None, "tail": "no"}
-    data = journal(STARTED, COPYING, {"k": "beat", "bytes": 10}, {"k": "fetched", "size": 10}, {"k": "step", "what": "converting"}, end)
+    data = journal(
+        STARTED,
+        COPYING,
+        {"k": "beat", "bytes": 10},
+        {"k": "fetched", "size": 10},
+        {"k": "step", "what": "converting"},
+        end,
+    )
     status = ErrandStatus(0)
     for cut in [*sorted(cuts), len(data)]:
         status = read_journal(data[status.heard : cut], status)

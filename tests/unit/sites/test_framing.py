@@ -1,4 +1,6 @@
-"""The frame of a remote command: what comes out is what the command printed, whatever is printed around it and in whatever pieces."""
+"""The frame of a remote command: what comes out is what the command printed, whatever is printed around it and in
+whatever pieces.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,43 @@ from hypothesis import strategies as st
 from packhorse.sites.base import CommandResult
 from packhorse.sites.transports.framing import Framed
 
-NOISE = st.binary(max_size=60) | st.sampled_from([b"Welcome!\n", b"0\n", b"ph<1", b">10.", b"ph0123>20.", b"\0" * 3, b"\xff\xfe"])
+NOISE = st.binary(max_size=60) | st.sampled_from(
+    [b"Welcome!\n", b"0\n", b"ph<1", b">10.", b"ph0123>20.", b"\0" * 3, b"\xff\xfe"]
+)
 BYTES = st.binary(max_size=200)
 WORDS = st.binary(max_size=20).map(lambda word: os.fsdecode(word.replace(b"\0", b"")))
 ODD_WORDS = [
-    "", "two\nlines", "it's", "'", 'a "b"', "a\\nb", "\\0041", "\\", "\\\\", "\\'", "!bang !! !$", "^x^y", "~", "$HOME `id` $(id)", "%self",
-    "=ls", "é長い🐴", "\udcff\udcfe\udc80\udc81\udc88", "{a,b}", "*?[a]", "-n", "\t\r\x01\x7f", "a" * 7_000, "end\n\n",
-]  # fmt: skip
+    "",
+    "two\nlines",
+    "it's",
+    "'",
+    'a "b"',
+    "a\\nb",
+    "\\0041",
+    "\\",
+    "\\\\",
+    "\\'",
+    "!bang !! !$",
+    "^x^y",
+    "~",
+    "$HOME `id` $(id)",
+    "%self",
+    "=ls",
+    "é長い🐴",
+    "\udcff\udcfe\udc80\udc81\udc88",
+    "{a,b}",
+    "*?[a]",
+    "-n",
+    "\t\r\x01\x7f",
+    "a" * 7_000,
+    "end\n\n",
+]
 #: Whatever a user has chosen at a site, and whatever sh is there. Not all are on every machine.
-SHELLS = [shell for shell in ("sh", "bash", "dash", "zsh", "ksh", "mksh", "csh", "tcsh", "fish", "busybox") if shutil.which(shell)]
+SHELLS = [
+    shell
+    for shell in ("sh", "bash", "dash", "zsh", "ksh", "mksh", "csh", "tcsh", "fish", "busybox")
+    if shutil.which(shell)
+]
 
 
 def marks(command: Framed) -> tuple[str, str]:
@@ -137,7 +167,9 @@ def test_words_arrive_as_they_are(words: list[str], shell: str) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_any_login_shell_passes_the_words_on(shell: str) -> None:
-    assert run(Framed(["/usr/bin/printf", "%s\\0", *ODD_WORDS]), shell) == CommandResult(0, "".join(f"{word}\0" for word in ODD_WORDS), "")
+    assert run(Framed(["/usr/bin/printf", "%s\\0", *ODD_WORDS]), shell) == CommandResult(
+        0, "".join(f"{word}\0" for word in ODD_WORDS), ""
+    )
 
 
 @pytest.mark.parametrize("sh", [shell for shell in SHELLS if shell not in ("csh", "tcsh", "fish", "busybox", "zsh")])
@@ -155,7 +187,9 @@ def test_any_sh_at_the_site_does(sh: str) -> None:
     ]:
         assert run(Framed(["sh", "-c", script]), "sh", path) == result
     missing = run(Framed(["no-such-program"]), "sh", path)
-    assert missing is not None and (missing.exit_code, missing.stdout) == (127, "") and "no-such-program" in missing.stderr
+    assert (
+        missing is not None and (missing.exit_code, missing.stdout) == (127, "") and "no-such-program" in missing.stderr
+    )
     denied = run(Framed(["/etc/passwd"]), "sh", path)
     assert denied is not None and (denied.exit_code, denied.stdout) == (126, "") and "/etc/passwd" in denied.stderr
 

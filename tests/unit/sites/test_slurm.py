@@ -26,7 +26,9 @@ class Answers:
         self.asked: list[str] = []
 
     def run(self, argv: list[str], *, timeout_s: float = 60.0) -> CommandResult:
-        program = next(word for word in argv if word in self._answers or word.startswith(("squeue", "sacct", "sbatch", "scancel")))
+        program = next(
+            word for word in argv if word in self._answers or word.startswith(("squeue", "sacct", "sbatch", "scancel"))
+        )
         self.asked.append(program)
         return self._answers[program]
 
@@ -50,12 +52,25 @@ def test_the_living_need_one_question() -> None:
     assert answers.asked == ["squeue"]
     ok, memory, held, busy, requeued = statuses.values()
     assert (ok.state, ok.exit_code, ok.reason) == (JobState.ENDED, 0, "COMPLETED")
-    assert (memory.failure, memory.message) == (FailureClass.OUT_OF_MEMORY, "Its allocation went over the memory that the job had.")
+    assert (memory.failure, memory.message) == (
+        FailureClass.OUT_OF_MEMORY,
+        "Its allocation went over the memory that the job had.",
+    )
     assert (busy.failure, busy.message) == (None, "")
-    assert (memory.state, memory.native_state, memory.reason) == (JobState.ENDED, "OUT_OF_MEMORY", "OUT_OF_MEMORY, OutOfMemory")
-    assert (held.state, held.reason) == (JobState.PENDING, "It is held by its owner; 'scontrol release' lets it go. (Slurm: JobHeldUser)")
+    assert (memory.state, memory.native_state, memory.reason) == (
+        JobState.ENDED,
+        "OUT_OF_MEMORY",
+        "OUT_OF_MEMORY, OutOfMemory",
+    )
+    assert (held.state, held.reason) == (
+        JobState.PENDING,
+        "It is held by its owner; 'scontrol release' lets it go. (Slurm: JobHeldUser)",
+    )
     assert (busy.state, busy.nodes, busy.ended_at, busy.exit_code) == (JobState.RUNNING, "n1", None, None)
-    assert (requeued.state, requeued.reason) == (JobState.PENDING, "Its earliest start has not come yet. (Slurm: BeginTime)")
+    assert (requeued.state, requeued.reason) == (
+        JobState.PENDING,
+        "Its earliest start has not come yet. (Slurm: BeginTime)",
+    )
 
 
 def test_who_cancelled_a_job_is_asked_from_accounting() -> None:
@@ -74,7 +89,13 @@ def test_a_job_that_has_left_is_asked_from_accounting() -> None:
     ids = {line.rsplit("|", 1)[1]: line.split("|")[0] for line in text("sacct-2.txt").splitlines()}
     statuses = SCHEDULER.poll(answers.transport, [ids[name] for name in names])
     assert answers.asked == ["squeue", "sacct"]
-    assert [status.native_state for status in statuses.values()] == ["TIMEOUT", "DEADLINE", "NODE_FAIL", "CANCELLED by 0", "COMPLETED"]
+    assert [status.native_state for status in statuses.values()] == [
+        "TIMEOUT",
+        "DEADLINE",
+        "NODE_FAIL",
+        "CANCELLED by 0",
+        "COMPLETED",
+    ]
     assert {status.state for status in statuses.values()} == {JobState.ENDED}
 
 
@@ -119,7 +140,12 @@ def test_no_answer_is_an_unreachable_site(away: str) -> None:
         (result("sbatch-without-slurmctld"), SiteUnreachable),
         (result("sbatch-without-munged"), SiteUnreachable),
         # it may be there or not: 'find' will tell
-        (CommandResult(1, "", "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n"), SiteUnreachable),
+        (
+            CommandResult(
+                1, "", "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n"
+            ),
+            SiteUnreachable,
+        ),
         (CommandResult(127, "", "sbatch: command not found\n"), SiteUnreachable),
         (CommandResult(0, "gibberish", ""), SiteUnreachable),
     ],

@@ -28,14 +28,28 @@ JOB = Job("a-01", "/site/spool/a-01", "/site/spool/a-01/job.sh", 32, 200_000, 90
 
 def test_a_submission() -> None:
     assert sbatch_command(JOB, SlurmOptions()) == [
-        "sbatch", "--parsable", "--no-requeue", "--job-name=a-01", "--comment=packhorse a-01", "--nodes=1", "--ntasks-per-node=1",
-        "--cpus-per-task=32", "--mem=190735M", "--time=2", "--chdir=/site/spool/a-01", "--output=/site/spool/a-01/job.out",
-        "--open-mode=append", "--export=ALL", "/site/spool/a-01/job.sh",
-    ]  # fmt: skip
+        "sbatch",
+        "--parsable",
+        "--no-requeue",
+        "--job-name=a-01",
+        "--comment=packhorse a-01",
+        "--nodes=1",
+        "--ntasks-per-node=1",
+        "--cpus-per-task=32",
+        "--mem=190735M",
+        "--time=2",
+        "--chdir=/site/spool/a-01",
+        "--output=/site/spool/a-01/job.out",
+        "--open-mode=append",
+        "--export=ALL",
+        "/site/spool/a-01/job.sh",
+    ]
 
 
 def test_what_the_site_adds() -> None:
-    options = SlurmOptions("regular", "m1234", "premium", "cpu", "maintenance", "cfs:1", ("--exclusive", "--mail-type=NONE"))
+    options = SlurmOptions(
+        "regular", "m1234", "premium", "cpu", "maintenance", "cfs:1", ("--exclusive", "--mail-type=NONE")
+    )
     command = sbatch_command(JOB, options)
     for word in (
         "--partition=regular",
@@ -96,7 +110,9 @@ def test_one_node_needs_no_srun() -> None:
 @pytest.mark.parametrize("forwards_sigterm", [False, True])
 @pytest.mark.parametrize("code", [0, 7, 143])
 def test_the_script_leaves_its_commands_exit_code(tmp_path: Path, forwards_sigterm: bool, code: int) -> None:
-    text = batch_script("a-01", str(tmp_path), ["sh", "-c", f"echo {{it}} 'runs'; exit {code}"], forwards_sigterm=forwards_sigterm)
+    text = batch_script(
+        "a-01", str(tmp_path), ["sh", "-c", f"echo {{it}} 'runs'; exit {code}"], forwards_sigterm=forwards_sigterm
+    )
     subprocess.run(["sh", "-c", text], check=True)
     assert (tmp_path / "job.exit").read_text() == f"{code}\n"
     assert (tmp_path / "job.out").read_text() == "{it} runs\n"

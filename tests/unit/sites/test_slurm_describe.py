@@ -8,10 +8,11 @@ from packhorse.sites.schedulers.slurm_describe import describe, parse_node_kinds
 from .recorded import text
 
 PERLMUTTER = (
-    "PartitionName=gpu_regular AllowGroups=ALL AllowAccounts=m1,m2 AllowQos=ALL AllocNodes=ALL Default=NO QoS=N/A DefaultTime=00:10:00 "
-    "DisableRootJobs=NO ExclusiveUser=NO GraceTime=0 Hidden=NO MaxNodes=128 MaxTime=2-00:00:00 MinNodes=1 LLN=NO MaxCPUsPerNode=UNLIMITED "
-    "Nodes=nid[001000-001003] PriorityJobFactor=1 PriorityTier=5 RootOnly=NO ReqResv=NO OverSubscribe=EXCLUSIVE OverTimeLimit=NONE "
-    "PreemptMode=OFF State=UP TotalCPUs=512 TotalNodes=4 SelectTypeParameters=NONE JobDefaults=(null) DefMemPerNode=UNLIMITED"
+    "PartitionName=gpu_regular AllowGroups=ALL AllowAccounts=m1,m2 AllowQos=ALL AllocNodes=ALL Default=NO QoS=N/A"
+    " DefaultTime=00:10:00 DisableRootJobs=NO ExclusiveUser=NO GraceTime=0 Hidden=NO MaxNodes=128 MaxTime=2-00:00:00"
+    " MinNodes=1 LLN=NO MaxCPUsPerNode=UNLIMITED Nodes=nid[001000-001003] PriorityJobFactor=1 PriorityTier=5"
+    " RootOnly=NO ReqResv=NO OverSubscribe=EXCLUSIVE OverTimeLimit=NONE PreemptMode=OFF State=UP TotalCPUs=512"
+    " TotalNodes=4 SelectTypeParameters=NONE JobDefaults=(null) DefMemPerNode=UNLIMITED"
 )
 
 
@@ -25,7 +26,13 @@ def test_a_real_cluster() -> None:
     )
     default = cluster.queue(None)
     assert default is not None
-    assert (default.name, default.max_walltime_s, default.max_nodes, default.nodes, default.preemptible) == ("debug", None, None, 4, False)
+    assert (default.name, default.max_walltime_s, default.max_nodes, default.nodes, default.preemptible) == (
+        "debug",
+        None,
+        None,
+        4,
+        False,
+    )
     assert default.kinds == (
         NodeKind(2, 2, 2, 4194, 0, ("fast",)), NodeKind(1, 1, 2, 4194), NodeKind(1, 1, 2, 4194, 1),
     )  # fmt: skip

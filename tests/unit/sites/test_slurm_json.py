@@ -43,16 +43,22 @@ def test_json_and_text_of_a_real_cluster_agree() -> None:
     assert rows
     for row in rows:
         assert (row.name, row.place, row.nodes, row.exit_code, row.signal, row.started_at) == (
-            told[row.job_id].name, told[row.job_id].place, told[row.job_id].nodes, told[row.job_id].exit_code, told[row.job_id].signal,
+            told[row.job_id].name,
+            told[row.job_id].place,
+            told[row.job_id].nodes,
+            told[row.job_id].exit_code,
+            told[row.job_id].signal,
             told[row.job_id].started_at,
-        )  # fmt: skip
+        )
 
 
 def test_json_and_text_of_real_accounting_agree() -> None:
     told: dict[str, list[tuple[object, ...]]] = {}
     for row in parse_sacct(text("sacct-2.txt")):
         # its JSON has no exit codes but 0, not even for a job that failed
-        told.setdefault(row.job_id, []).append((row.place, row.exit_code or None, row.signal, row.started_at, row.ended_at))
+        told.setdefault(row.job_id, []).append(
+            (row.place, row.exit_code or None, row.signal, row.started_at, row.ended_at)
+        )
     rows = parse_sacct_json(text("sacct-22.05.json"))
     assert {row.says for row in rows} >= {"FAILED", "OUT_OF_MEMORY", "TIMEOUT", "PREEMPTED", "CANCELLED"}
     assert next(row for row in rows if row.name == "ph-exit7").exit_code is None

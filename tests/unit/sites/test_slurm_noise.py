@@ -1,4 +1,6 @@
-"""Slurm's words among others': wrappers, plug-ins and start files that print, and forms of output that differ between versions."""
+"""Slurm's words among others': wrappers, plug-ins and start files that print, and forms of output that differ between
+versions.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,14 @@ from packhorse.sites.base import CommandResult, JobState, SiteUnreachable, Submi
 from packhorse.sites.schedulers.slurm import SlurmScheduler
 from packhorse.sites.schedulers.slurm_describe import describe, parse_config, parse_node_kinds, parse_queues
 from packhorse.sites.schedulers.slurm_states import parse_state, place
-from packhorse.sites.schedulers.slurm_text import own_words, parse_sacct, parse_squeue, parse_submitted, parse_time, passes
+from packhorse.sites.schedulers.slurm_text import (
+    own_words,
+    parse_sacct,
+    parse_squeue,
+    parse_submitted,
+    parse_time,
+    passes,
+)
 
 from .recorded import result, text
 from .test_slurm import JOB, Answers
@@ -23,12 +32,24 @@ SCHEDULER = SlurmScheduler()
 
 LINES = st.text(max_size=60) | st.sampled_from(
     [
-        "-----> Verify valid submit host (login4)...OK", "No reservation for this job", "sbatch: lua: charged to 'ab123': 2304.00 hours",
-        "sbatch: Warning: can't honor --ntasks-per-node set to 1", "Welcome to Frost3, job 4711 = none | it is", "|||||||",
-        "4711|", "a|b|c|d|e|f|g|h|", "Quotas: 12 of 17", "stty: standard input: Inappropriate ioctl for device", "12 17", "x = y", "-1",
-        "\x1b[31mRead the news!\x1b[0m", "PartitionNames are new; see PartitionName=gpu State=DOWN", "  indented=yes State=DOWN",
+        "-----> Verify valid submit host (login4)...OK",
+        "No reservation for this job",
+        "sbatch: lua: charged to 'ab123': 2304.00 hours",
+        "sbatch: Warning: can't honor --ntasks-per-node set to 1",
+        "Welcome to Frost3, job 4711 = none | it is",
+        "|||||||",
+        "4711|",
+        "a|b|c|d|e|f|g|h|",
+        "Quotas: 12 of 17",
+        "stty: standard input: Inappropriate ioctl for device",
+        "12 17",
+        "x = y",
+        "-1",
+        "\x1b[31mRead the news!\x1b[0m",
+        "PartitionNames are new; see PartitionName=gpu State=DOWN",
+        "  indented=yes State=DOWN",
     ]
-)  # fmt: skip
+)
 ROW = re.compile(r"\s*\d+\s*\|([^|]*\|){6}")
 LIKE_SETTINGS = re.compile(r"\w+\s*=|PartitionName=|Configuration data", re.MULTILINE)
 
@@ -36,13 +57,19 @@ LIKE_SETTINGS = re.compile(r"\w+\s*=|PartitionName=|Configuration data", re.MULT
 def apart(lines: list[str]) -> str:
     """Lines that are none of Slurm's rows, ids or sentences, as a text."""
     parts = [part for line in lines for part in re.split(r"[\r\n]+", line)]
-    return "".join(f"{part}\n" for part in parts if not ROW.match(part) and not re.fullmatch(r"\s*[0-9]+(;\S+)?\s*", part))
+    return "".join(
+        f"{part}\n" for part in parts if not ROW.match(part) and not re.fullmatch(r"\s*[0-9]+(;\S+)?\s*", part)
+    )
 
 
 NOISE = st.lists(LINES, max_size=5).map(apart)
 
 
-@given(NOISE, NOISE, st.sampled_from(["squeue-1", "squeue-2", "squeue-3", "documented/squeue-25.05", "documented/squeue-noise"]))
+@given(
+    NOISE,
+    NOISE,
+    st.sampled_from(["squeue-1", "squeue-2", "squeue-3", "documented/squeue-25.05", "documented/squeue-noise"]),
+)
 def test_noise_changes_nothing_in_the_queue(before: str, after: str, name: str) -> None:
     assert parse_squeue(before + text(f"{name}.txt") + after) == parse_squeue(text(f"{name}.txt"))
 
@@ -52,19 +79,28 @@ def test_noise_changes_nothing_in_accounting(before: str, after: str, name: str)
     assert parse_sacct(before + text(f"{name}.txt") + after) == parse_sacct(text(f"{name}.txt"))
 
 
-@given(NOISE, NOISE, st.sampled_from(["7201", "7201;ice", "Submitted batch job 7201", "Submitted batch job 7201 on cluster ice"]), NOISE)
+@given(
+    NOISE,
+    NOISE,
+    st.sampled_from(["7201", "7201;ice", "Submitted batch job 7201", "Submitted batch job 7201 on cluster ice"]),
+    NOISE,
+)
 def test_noise_changes_nothing_in_a_submission(before: str, after: str, said: str, stderr: str) -> None:
     assert parse_submitted(f"{before}{said}\n{after}", stderr) == "7201"
 
 
 @given(NOISE, NOISE, NOISE)
 def test_noise_changes_nothing_in_the_description(before: str, after: str, within: str) -> None:
-    nodes, partitions, config = (text(f"documented/{name}-25.05.txt") for name in ("sinfo", "scontrol-partition", "scontrol-config"))
+    nodes, partitions, config = (
+        text(f"documented/{name}-25.05.txt") for name in ("sinfo", "scontrol-partition", "scontrol-config")
+    )
     assert parse_node_kinds(before + nodes + after) == parse_node_kinds(nodes)
     plain = "".join(f"{line}\n" for line in within.split("\n") if not LIKE_SETTINGS.search(line.strip()))
     lines = partitions.splitlines(keepends=True)
     assert parse_queues(before + lines[0] + plain + "".join(lines[1:]), {}) == parse_queues(partitions, {})
-    assert parse_config(before.replace("Configuration data", "") + config + after).items() >= parse_config(config).items()
+    assert (
+        parse_config(before.replace("Configuration data", "") + config + after).items() >= parse_config(config).items()
+    )
 
 
 @pytest.mark.parametrize("name", ["sentence", "sentence-cluster", "cluster", "wrapped", "wrapped-parsable", "coloured"])
@@ -96,18 +132,38 @@ def test_a_submission_that_went_well(stdout: str, stderr: str, code: int, job_id
 @pytest.mark.parametrize(
     ("sbatch", "words"),
     [
-        (CommandResult(1, result("documented/sbatch-wrapped-refused").stderr, ""), "project AB-123456 has run out of hours"),
+        (
+            CommandResult(1, result("documented/sbatch-wrapped-refused").stderr, ""),
+            "project AB-123456 has run out of hours",
+        ),
         (CommandResult(1, "128\n", ""), "128"),
         (CommandResult(1, "7;ice\n", "Last time: Submitted batch job 16\n"), "Last time: Submitted batch job 16"),
         (CommandResult(9, "", ""), "exit code 9 and said nothing"),
-        (CommandResult(1, "", "sbatch: error: Try again with -A\nsbatch: error: Batch job submission failed: Unspecified error\n"),
-         "Try again with -A; Batch job submission failed: Unspecified error"),
-        (CommandResult(1, "", "Too many jobs? Try munge.ice!\nsbatch: error: Batch job submission failed: Invalid qos\n"), "qos"),
-        (CommandResult(1, "", "Try again on munge.ice!\nsbatch: error: cli_filter plugin terminated with error\n"), "cli_filter"),
+        (
+            CommandResult(
+                1,
+                "",
+                "sbatch: error: Try again with -A\nsbatch: error: Batch job submission failed: Unspecified error\n",
+            ),
+            "Try again with -A; Batch job submission failed: Unspecified error",
+        ),
+        (
+            CommandResult(
+                1, "", "Too many jobs? Try munge.ice!\nsbatch: error: Batch job submission failed: Invalid qos\n"
+            ),
+            "qos",
+        ),
+        (
+            CommandResult(1, "", "Try again on munge.ice!\nsbatch: error: cli_filter plugin terminated with error\n"),
+            "cli_filter",
+        ),
         # a wrapper that loses the exit code
-        (CommandResult(0, "", "sbatch: error: Batch job submission failed: Invalid qos specification\n"), "Invalid qos specification"),
+        (
+            CommandResult(0, "", "sbatch: error: Batch job submission failed: Invalid qos specification\n"),
+            "Invalid qos specification",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_refusal_among_other_words(sbatch: CommandResult, words: str) -> None:
     with pytest.raises(SubmitRejected, match=re.escape(words)) as refused:
         SCHEDULER.submit(Answers(sbatch=sbatch).transport, JOB)
@@ -133,8 +189,18 @@ def test_what_does_not_tell_one_job_is_looked_up(stdout: str, words: str) -> Non
 def test_the_queue_among_other_lines() -> None:
     rows = {row.job_id: row for row in parse_squeue(text("documented/squeue-noise.txt"))}
     assert {job_id: row.place for job_id, row in rows.items()} == {
-        "7301": R, "7302": E, "7303": R, "7304": P, "7305": P, "7306": E, "7307": E, "7308": E, "7309": U, "7312": R, "7313": R,
-    }  # fmt: skip
+        "7301": R,
+        "7302": E,
+        "7303": R,
+        "7304": P,
+        "7305": P,
+        "7306": E,
+        "7307": E,
+        "7308": E,
+        "7309": U,
+        "7312": R,
+        "7313": R,
+    }
     assert rows["7301"].nodes == "nid[001000-001003,001010]"
     assert (rows["7312"].started_at, rows["7312"].reason) == (1750000000.0, "")
     assert rows["7313"].started_at is None  # of which time zone?
@@ -143,9 +209,14 @@ def test_the_queue_among_other_lines() -> None:
 def test_accounting_among_other_lines() -> None:
     rows = {row.job_id: row for row in parse_sacct(text("documented/sacct-noise.txt"))}
     assert {job_id: (row.states, row.place) for job_id, row in rows.items()} == {
-        "7401": (("OUT_OF_MEMORY",), E), "7402": (("CANCELLED",), E), "7403": (("CANCELLED",), E), "7404": (("COMPLET+",), U),
-        "7405": (("NODE_FAIL",), E), "7406": (("RUNNING",), R), "7409": (("DEADLINE",), E),
-    }  # fmt: skip
+        "7401": (("OUT_OF_MEMORY",), E),
+        "7402": (("CANCELLED",), E),
+        "7403": (("CANCELLED",), E),
+        "7404": (("COMPLET+",), U),
+        "7405": (("NODE_FAIL",), E),
+        "7406": (("RUNNING",), R),
+        "7409": (("DEADLINE",), E),
+    }
     (status,) = SCHEDULER.poll(
         Answers(squeue=CommandResult(0, "", ""), sacct=result("documented/sacct-noise")).transport, ["7401"]
     ).values()
@@ -155,12 +226,21 @@ def test_accounting_among_other_lines() -> None:
 @pytest.mark.parametrize(
     ("said", "states"),
     [
-        ("CANCELLED by 1000", ("CANCELLED",)), ("cancelled by me", ("CANCELLED",)), ("CANCELLED+", ("CANCELLED",)),
-        ("OUT_OF_ME+", ("OUT_OF_MEMORY",)), ("NODE_FAI+", ("NODE_FAIL",)), ("COMPLETIN+", ("COMPLETING",)), ("COMPLET+", ("COMPLET+",)),
-        ("CANCELLED+COMPLETING", ("CANCELLED", "COMPLETING")), ("CANCELLED,COMPLETI+", ("CANCELLED", "COMPLETING")),
-        ("REQUEUE+", ("REQUEUE+",)), ("+", ("+",)), ("", ()), ("?", ("?",)),
+        ("CANCELLED by 1000", ("CANCELLED",)),
+        ("cancelled by me", ("CANCELLED",)),
+        ("CANCELLED+", ("CANCELLED",)),
+        ("OUT_OF_ME+", ("OUT_OF_MEMORY",)),
+        ("NODE_FAI+", ("NODE_FAIL",)),
+        ("COMPLETIN+", ("COMPLETING",)),
+        ("COMPLET+", ("COMPLET+",)),
+        ("CANCELLED+COMPLETING", ("CANCELLED", "COMPLETING")),
+        ("CANCELLED,COMPLETI+", ("CANCELLED", "COMPLETING")),
+        ("REQUEUE+", ("REQUEUE+",)),
+        ("+", ("+",)),
+        ("", ()),
+        ("?", ("?",)),
     ],
-)  # fmt: skip
+)
 def test_states_that_were_cut(said: str, states: tuple[str, ...]) -> None:
     assert parse_state(said) == states
     if any(state.endswith("+") for state in states):
@@ -169,9 +249,16 @@ def test_states_that_were_cut(said: str, states: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("said", "seconds"),
-    [("2025-06-15T15:06:40Z", 1750000000.0), ("2025-06-15T17:06:40+0200", 1750000000.0), ("2025-06-15T17:06:40+02:00", 1750000000.0),
-     ("2025-06-15T17:06:40", None), ("2025-13-15T17:06:40Z", None), ("99:99:99", None), ("NONE", None)],
-)  # fmt: skip
+    [
+        ("2025-06-15T15:06:40Z", 1750000000.0),
+        ("2025-06-15T17:06:40+0200", 1750000000.0),
+        ("2025-06-15T17:06:40+02:00", 1750000000.0),
+        ("2025-06-15T17:06:40", None),
+        ("2025-13-15T17:06:40Z", None),
+        ("99:99:99", None),
+        ("NONE", None),
+    ],
+)
 def test_dates_count_when_they_tell_their_zone(said: str, seconds: float | None) -> None:
     assert parse_time(said) == seconds
 
@@ -188,7 +275,10 @@ def test_dates_count_when_they_tell_their_zone(said: str, seconds: float | None)
 )
 def test_errors_alone_are_no_empty_queue(said: CommandResult) -> None:
     words = own_words(said.stderr or said.stdout)
-    for ask in (lambda: SCHEDULER.poll(Answers(squeue=said).transport, ["5"]), lambda: SCHEDULER.find(Answers(squeue=said).transport, JOB)):
+    for ask in (
+        lambda: SCHEDULER.poll(Answers(squeue=said).transport, ["5"]),
+        lambda: SCHEDULER.find(Answers(squeue=said).transport, JOB),
+    ):
         with pytest.raises(SiteUnreachable, match=re.escape(words)):
             ask()
 
@@ -211,9 +301,11 @@ def test_errors_alone_are_no_answer_of_accounting() -> None:
 
 @pytest.mark.parametrize(
     "complaint",
-    ["scancel: error: Kill job error on job id 5: Invalid job id specified", "scancel: error: Kill job error on job id 5: Job/step already "
-     "completing or completed"],
-)  # fmt: skip
+    [
+        "scancel: error: Kill job error on job id 5: Invalid job id specified",
+        "scancel: error: Kill job error on job id 5: Job/step already completing or completed",
+    ],
+)
 def test_what_is_gone_is_cancelled(complaint: str) -> None:
     SCHEDULER.cancel(Answers(scancel=CommandResult(1, "", f"Welcome!\n{complaint}\n")).transport, ["5"])
 
@@ -224,15 +316,33 @@ def test_a_verdict_counts_more_than_a_sites_words() -> None:
 
 
 def test_a_description_of_a_new_version() -> None:
-    cluster = describe(*(text(f"documented/{name}-25.05.txt") for name in ("scontrol-partition", "sinfo", "scontrol-config")))
-    assert (cluster.name, cluster.version, cluster.has_accounting, cluster.remembers_s) == ("Slurm cluster ice", "25.05.1", True, 3600.0)
+    cluster = describe(
+        *(text(f"documented/{name}-25.05.txt") for name in ("scontrol-partition", "sinfo", "scontrol-config"))
+    )
+    assert (cluster.name, cluster.version, cluster.has_accounting, cluster.remembers_s) == (
+        "Slurm cluster ice",
+        "25.05.1",
+        True,
+        3600.0,
+    )
     standard, gpu, empty = cluster.queues
     assert [(kind.count, kind.usable, kind.cores, kind.gpus, kind.features) for kind in standard.kinds] == [
         (2048 + 12 + 6 + 1 + 2 + 3, 2048 + 12 + 6, 256, 0, ("amd", "milan")),
     ]  # fmt: skip
     assert [(kind.count, kind.cores, kind.gpus) for kind in gpu.kinds] == [(6, 128, 4), (1, 128, 5), (1, 128, 1)]
-    assert (standard.max_walltime_s, standard.max_nodes, standard.whole_nodes, standard.is_default) == (86400.0, 512, True, False)
-    assert (gpu.max_walltime_s, gpu.default_walltime_s, gpu.max_nodes, gpu.is_default, gpu.preemptible) == (None, None, None, True, True)
+    assert (standard.max_walltime_s, standard.max_nodes, standard.whole_nodes, standard.is_default) == (
+        86400.0,
+        512,
+        True,
+        False,
+    )
+    assert (gpu.max_walltime_s, gpu.default_walltime_s, gpu.max_nodes, gpu.is_default, gpu.preemptible) == (
+        None,
+        None,
+        None,
+        True,
+        True,
+    )
     assert (empty.is_up, empty.kinds, empty.max_walltime_s) == (False, (), None)
 
 
@@ -245,13 +355,17 @@ def test_a_real_cluster_without_the_options_that_we_give() -> None:
     assert parse_queues(text("scontrol-partition-lines.txt"), {}) == parse_queues(text("scontrol-partition.txt"), {})
 
 
-@pytest.mark.parametrize(("memory", "mb"), [("515000", 540016), ("515000+", 540016), ("503G", 540092), ("1.5T", 1649267), ("2048M", 2147)])
+@pytest.mark.parametrize(
+    ("memory", "mb"), [("515000", 540016), ("515000+", 540016), ("503G", 540092), ("1.5T", 1649267), ("2048M", 2147)]
+)
 def test_memory_in_any_unit(memory: str, mb: int) -> None:
     (kind,) = parse_node_kinds(f"a|idle|1|2|{memory}|(null)|(null)\n")["a"]
     assert kind.memory_mb == mb
 
 
-@pytest.mark.parametrize("row", ["a|idle|1|2", "a|idle|x|2|3|(null)|(null)", "a|idle|1|2|N/A|(null)|(null)", "a|See the web|1|2|3|x|y"])
+@pytest.mark.parametrize(
+    "row", ["a|idle|1|2", "a|idle|x|2|3|(null)|(null)", "a|idle|1|2|N/A|(null)|(null)", "a|See the web|1|2|3|x|y"]
+)
 def test_what_is_no_row_of_nodes_is_none(row: str) -> None:
     assert parse_node_kinds(f"{row}\n") == {}
 
@@ -276,5 +390,7 @@ def test_bytes_that_are_no_text_are_shown_as_such() -> None:
 )  # fmt: skip
 def test_a_description_that_is_none_is_refused_with_what_was_printed(partitions: str, nodes: str, words: str) -> None:
     answers = Answers(scontrol=CommandResult(0, partitions, ""), sinfo=CommandResult(0, nodes, ""))
-    with pytest.raises(SiteUnreachable, match=re.escape(f"Slurm tells of no partitions with nodes: {words.removeprefix('sinfo: ')}")):
+    with pytest.raises(
+        SiteUnreachable, match=re.escape(f"Slurm tells of no partitions with nodes: {words.removeprefix('sinfo: ')}")
+    ):
         SCHEDULER.describe(answers.transport)

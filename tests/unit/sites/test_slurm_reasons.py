@@ -19,7 +19,11 @@ from packhorse.sites.schedulers.slurm_reasons import explain_reason, is_blocked
         ("JobHeldUser", "held by its owner", True),
         ("JobHeldAdmin", "administrator", True),
         ("ReqNodeNotAvail, UnavailableNodes:nid[001-004]", "not available now", False),
-        ("Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions", "down, draining", False),
+        (
+            "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
+            "down, draining",
+            False,
+        ),
         ("launch failed requeued held", "last start failed", True),
         ("job requeued in held state", "held", True),
         ("QOSMaxJobsPerUserLimit", "limit of jobs at once of its quality of service", False),

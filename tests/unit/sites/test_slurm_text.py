@@ -59,7 +59,9 @@ def by_name(rows: list[Row]) -> dict[str, Row]:
         ("ph-partition-down", P, "PENDING", 0, None, "PartitionDown"),
     ],
 )
-def test_squeue_of_a_real_cluster(name: str, place: JobState, says: str, exit_code: int | None, signal: int | None, reason: str) -> None:
+def test_squeue_of_a_real_cluster(
+    name: str, place: JobState, says: str, exit_code: int | None, signal: int | None, reason: str
+) -> None:
     row = by_name(parse_squeue(text("squeue-1.txt")))[name]
     assert (row.place, row.says, row.exit_code, row.signal, row.reason) == (place, says, exit_code, signal, reason)
     assert (row.ended_at is not None) is (place is E)
@@ -83,7 +85,13 @@ def test_squeue_of_lost_nodes(name: str) -> None:
         ("ph-exit7", E, "FAILED", 7, None),
         ("ph-signal", E, "FAILED", None, 9),
         ("ph-memory", E, "OUT_OF_MEMORY", None, None),
-        ("ph-memory-step", E, "FAILED", 1, None),  # of the step that ran out of memory, the job only says that it failed
+        (
+            "ph-memory-step",
+            E,
+            "FAILED",
+            1,
+            None,
+        ),  # of the step that ran out of memory, the job only says that it failed
         ("ph-timeout", E, "TIMEOUT", 0, None),
         ("ph-deadline", E, "DEADLINE", 1, None),
         ("ph-canceled", E, "CANCELLED by 0", 0, None),
@@ -92,7 +100,9 @@ def test_squeue_of_lost_nodes(name: str) -> None:
         ("ph-node-lost", E, "NODE_FAIL", 0, None),
     ],
 )
-def test_sacct_of_a_real_cluster(name: str, place: JobState, says: str, exit_code: int | None, signal: int | None) -> None:
+def test_sacct_of_a_real_cluster(
+    name: str, place: JobState, says: str, exit_code: int | None, signal: int | None
+) -> None:
     row = by_name(parse_sacct(text("sacct-2.txt")))[name]
     assert (row.place, row.says, row.exit_code, row.signal) == (place, says, exit_code, signal)
     assert row.ended_at is not None
@@ -112,8 +122,19 @@ def test_the_last_row_of_a_requeued_job_is_the_current_one(name: str, says: list
 def test_squeue_of_newer_versions() -> None:
     rows = {row.job_id: row for row in parse_squeue(text("documented/squeue-25.05.txt"))}
     assert {job_id: row.place for job_id, row in rows.items()} == {
-        "7001": R, "7002": P, "7003": P, "7004": P, "7005": R, "7006": R, "7007": E, "7008": P, "7009": U, "7010": P, "7012": R, "7013": P,
-    }  # fmt: skip
+        "7001": R,
+        "7002": P,
+        "7003": P,
+        "7004": P,
+        "7005": R,
+        "7006": R,
+        "7007": E,
+        "7008": P,
+        "7009": U,
+        "7010": P,
+        "7012": R,
+        "7013": P,
+    }
     assert rows["7002"].reason == "ReqNodeNotAvail, UnavailableNodes:nid[001001-001004]"
     assert (rows["7007"].signal, rows["7007"].reason) == (9, "RaisedSignal:9(Killed)")
     assert rows["7009"].says == "HIBERNATING"
@@ -161,9 +182,15 @@ def test_a_refusal_in_slurms_own_words(name: str, words: str, full: bool) -> Non
 
 @pytest.mark.parametrize(
     "name",
-    ["sbatch-without-slurmctld", "squeue-without-slurmctld", "scancel-without-slurmctld", "sacct-without-slurmdbd", "sbatch-without-munged",
-     "squeue-without-munged"],
-)  # fmt: skip
+    [
+        "sbatch-without-slurmctld",
+        "squeue-without-slurmctld",
+        "scancel-without-slurmctld",
+        "sacct-without-slurmdbd",
+        "sbatch-without-munged",
+        "squeue-without-munged",
+    ],
+)
 def test_what_is_away_does_not_refuse(name: str) -> None:
     away = result(name)
     assert away.exit_code != 0
@@ -187,18 +214,40 @@ def test_the_id_of_a_submission(printed: str, job_id: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("printed", "code"),
-    [("0:0", (0, None)), ("7:0", (7, None)), ("0:9", (None, 9)), ("1:15", (None, 15)), ("0:125", (None, None)), ("1792", (7, None)),
-     ("9", (None, 9)), ("253", (None, None)), ("", (None, None)), ("N/A", (None, None)), ("999999999", (None, None))],
-)  # fmt: skip
+    [
+        ("0:0", (0, None)),
+        ("7:0", (7, None)),
+        ("0:9", (None, 9)),
+        ("1:15", (None, 15)),
+        ("0:125", (None, None)),
+        ("1792", (7, None)),
+        ("9", (None, 9)),
+        ("253", (None, None)),
+        ("", (None, None)),
+        ("N/A", (None, None)),
+        ("999999999", (None, None)),
+    ],
+)
 def test_exit_codes(printed: str, code: tuple[int | None, int | None]) -> None:
     assert parse_exit_code(printed) == code
 
 
 @pytest.mark.parametrize(
     ("printed", "seconds"),
-    [("UNLIMITED", None), ("NONE", None), ("n/a", None), ("30", 1800), ("05:30", 330), ("01:00:00", 3600), ("2-00:00:00", 172800),
-     ("1-12", 129600), ("1-12:30", 131400), ("", None), ("-1", None)],
-)  # fmt: skip
+    [
+        ("UNLIMITED", None),
+        ("NONE", None),
+        ("n/a", None),
+        ("30", 1800),
+        ("05:30", 330),
+        ("01:00:00", 3600),
+        ("2-00:00:00", 172800),
+        ("1-12", 129600),
+        ("1-12:30", 131400),
+        ("", None),
+        ("-1", None),
+    ],
+)
 def test_time_limits(printed: str, seconds: float | None) -> None:
     assert parse_minutes(printed) == seconds
 
@@ -229,7 +278,11 @@ def test_no_parser_raises_on_any_text(printed: str) -> None:
         parse(printed)
 
 
-@given(st.lists(st.lists(st.text("0123456789|:-=.,()[]* RUNINGCOMPLETEDnx²٣"), min_size=6, max_size=9).map("|".join)).map("\n".join))
+@given(
+    st.lists(st.lists(st.text("0123456789|:-=.,()[]* RUNINGCOMPLETEDnx²٣"), min_size=6, max_size=9).map("|".join)).map(
+        "\n".join
+    )
+)
 def test_no_parser_raises_on_what_looks_like_rows(printed: str) -> None:
     for parse in PARSERS:
         parse(printed)
@@ -247,10 +300,37 @@ def test_no_parser_raises_on_cut_or_damaged_output(name: str, data: st.DataObjec
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["jobs", "job_id", "job_state", "state", "current", "exit_code", "return_code", "signal", "id", "number", "set",
-                         "infinite", "time", "start", "end", "start_time", "name", "nodes", "state_reason"]), inner, max_size=6),
-)  # fmt: skip
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "jobs",
+                    "job_id",
+                    "job_state",
+                    "state",
+                    "current",
+                    "exit_code",
+                    "return_code",
+                    "signal",
+                    "id",
+                    "number",
+                    "set",
+                    "infinite",
+                    "time",
+                    "start",
+                    "end",
+                    "start_time",
+                    "name",
+                    "nodes",
+                    "state_reason",
+                ]
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+)
 
 
 @given(st.lists(JSON, max_size=4))

@@ -35,9 +35,18 @@ def test_waits_double_up_to_a_limit(failures: int, patience: float) -> None:
 def test_the_section_of_a_site_as_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/alice")
     site = SiteConfig.model_validate(
-        {"transport": "ssh", "host": "login", "port": 2222, "user": "al", "key_file": "~/.ssh/hpc", "known_hosts": "/etc/known"}
+        {
+            "transport": "ssh",
+            "host": "login",
+            "port": 2222,
+            "user": "al",
+            "key_file": "~/.ssh/hpc",
+            "known_hosts": "/etc/known",
+        }
     )
-    assert ssh_options("hpc", site) == SshOptions("login", 2222, "al", Path("/home/alice/.ssh/hpc"), Path("/etc/known"), None)
+    assert ssh_options("hpc", site) == SshOptions(
+        "login", 2222, "al", Path("/home/alice/.ssh/hpc"), Path("/etc/known"), None
+    )
 
 
 def test_a_site_without_a_host_is_refused() -> None:
@@ -60,13 +69,22 @@ PLACE = Place("login.example", 2222, "al", "/k/key", "/k/known_hosts")
         # what OpenSSH says when an agent offers too many keys
         (asyncssh.DisconnectError(2, "Too many authentication failures"), "login.example:2222 refuses the key"),
         (asyncssh.HostKeyNotVerifiable("Host key is revoked for host x"), "not to be trusted: Host key is revoked"),
-        (asyncssh.KeyExchangeFailed("No matching host key algorithm"), "no method in common: No matching host key algorithm."),
-        (asyncssh.ConfigParseError("line 1: x"), "The SSH configuration file does not lead to login.example:2222: line 1: x."),
+        (
+            asyncssh.KeyExchangeFailed("No matching host key algorithm"),
+            "no method in common: No matching host key algorithm.",
+        ),
+        (
+            asyncssh.ConfigParseError("line 1: x"),
+            "The SSH configuration file does not lead to login.example:2222: line 1: x.",
+        ),
         (asyncssh.KeyImportError("Invalid private key"), "The key file /k/key cannot be used: Invalid private key."),
         (socket.gaierror(-2, "Name or service not known"), "The name 'login.example' does not resolve."),
         (TimeoutError(), "login.example:2222 does not answer within 10 s."),
         (ConnectionRefusedError(111, "x"), "login.example:2222 refuses connections."),
-        (FileNotFoundError(2, "No such file or directory", "/k/key"), "/k/key cannot be read: No such file or directory."),
+        (
+            FileNotFoundError(2, "No such file or directory", "/k/key"),
+            "/k/key cannot be read: No such file or directory.",
+        ),
         (OSError(113, "No route to host"), "login.example:2222 is not reached: [Errno 113] No route to host."),
         (asyncssh.ConnectionLost("Connection lost"), "login.example:2222 is not reached: Connection lost."),
         (RuntimeError(), "login.example:2222 is not reached: RuntimeError."),
@@ -101,7 +119,13 @@ def test_refusals_of_a_file_server_are_those_of_the_system(error: Exception, kin
 
 
 @pytest.mark.parametrize(
-    "error", [asyncssh.SFTPConnectionLost("x"), asyncssh.SFTPNoConnection("x"), asyncssh.ConnectionLost("x"), BrokenPipeError(32, "x")]
+    "error",
+    [
+        asyncssh.SFTPConnectionLost("x"),
+        asyncssh.SFTPNoConnection("x"),
+        asyncssh.ConnectionLost("x"),
+        BrokenPipeError(32, "x"),
+    ],
 )
 def test_the_end_of_a_connection_is_no_refusal(error: Exception) -> None:
     assert file_error(error, "/a/file") is None

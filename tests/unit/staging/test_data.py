@@ -8,7 +8,20 @@ from hypothesis import strategies as st
 
 from packhorse.domain.states import DataState
 from packhorse.staging import data as machine
-from packhorse.staging.data import Begun, Came, Complete, Event, Failed, Fetch, Interrupted, Stored, Trouble, Unwanted, advance, waits_for
+from packhorse.staging.data import (
+    Begun,
+    Came,
+    Complete,
+    Event,
+    Failed,
+    Fetch,
+    Interrupted,
+    Stored,
+    Trouble,
+    Unwanted,
+    advance,
+    waits_for,
+)
 
 S = DataState
 events: st.SearchStrategy[Event] = st.one_of(

@@ -18,21 +18,45 @@ RECORDED = sorted((Path(__file__).parents[2] / "recorded" / "images").glob("*.tx
 
 
 def test_between_registries_by_digest() -> None:
-    command = copy_command(SOURCE, DIGEST, "hub.site:5000/x/quay.io/lab/tool", source_tls=True, target_tls=True, authfile=None)
+    command = copy_command(
+        SOURCE, DIGEST, "hub.site:5000/x/quay.io/lab/tool", source_tls=True, target_tls=True, authfile=None
+    )
     target = f"docker://hub.site:5000/x/quay.io/lab/tool:sha256-{DIGEST[7:]}"
     assert command == ["skopeo", "copy", "--quiet", "--preserve-digests", f"docker://quay.io/lab/tool@{DIGEST}", target]
 
 
 def test_without_tls_and_with_credentials() -> None:
-    command = copy_command(SOURCE, DIGEST, "hub.site:5000/tool:7", source_tls=False, target_tls=False, authfile="/secret/auth.json")
-    options = ["--quiet", "--preserve-digests", "--dest-tls-verify=false", "--src-tls-verify=false", "--authfile=/secret/auth.json"]
-    assert command == ["skopeo", "copy", *options, f"docker://quay.io/lab/tool@{DIGEST}", "docker://hub.site:5000/tool:7"]
+    command = copy_command(
+        SOURCE, DIGEST, "hub.site:5000/tool:7", source_tls=False, target_tls=False, authfile="/secret/auth.json"
+    )
+    options = [
+        "--quiet",
+        "--preserve-digests",
+        "--dest-tls-verify=false",
+        "--src-tls-verify=false",
+        "--authfile=/secret/auth.json",
+    ]
+    assert command == [
+        "skopeo",
+        "copy",
+        *options,
+        f"docker://quay.io/lab/tool@{DIGEST}",
+        "docker://hub.site:5000/tool:7",
+    ]
 
 
 def test_to_a_layout() -> None:
     """It has no digest to preserve where the manifest is in Docker's own format, nor TLS."""
-    command = copy_command(SOURCE, DIGEST, "oci:/images/x.partial/oci:image", source_tls=True, target_tls=False, authfile=None)
-    assert command == ["skopeo", "copy", "--quiet", f"docker://quay.io/lab/tool@{DIGEST}", "oci:/images/x.partial/oci:image"]
+    command = copy_command(
+        SOURCE, DIGEST, "oci:/images/x.partial/oci:image", source_tls=True, target_tls=False, authfile=None
+    )
+    assert command == [
+        "skopeo",
+        "copy",
+        "--quiet",
+        f"docker://quay.io/lab/tool@{DIGEST}",
+        "oci:/images/x.partial/oci:image",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +82,11 @@ def test_what_skopeo_would_take_for_something_else_is_refused(digest: str, targe
         ("hub.site:5000/x", "ubuntu", "hub.site:5000/x/docker.io/library/ubuntu"),
         ("hub.site", "quay.io/lab/tool:1", "hub.site/quay.io/lab/tool"),
         ("localhost:5000", "127.0.0.1:17090/tool", "localhost:5000/127.0.0.1__17090/tool"),
-        ("hub.site/x/", "hub.site/x/docker.io/library/ubuntu", "hub.site/x/docker.io/library/ubuntu"),  # it is there already
+        (
+            "hub.site/x/",
+            "hub.site/x/docker.io/library/ubuntu",
+            "hub.site/x/docker.io/library/ubuntu",
+        ),  # it is there already
         ("hub.site/x", "hub.site/xy/tool", "hub.site/x/hub.site/xy/tool"),
     ],
 )
@@ -66,7 +94,9 @@ def test_where_an_image_goes(private: str, name: str, there: str) -> None:
     assert private_name(private, parse_reference(name)) == there
 
 
-@pytest.mark.parametrize("private", ["hub", "Hub/X", "-x", "hub.site/X", "hub.site//x", "", "hub.site:5000/" + "x" * 250])
+@pytest.mark.parametrize(
+    "private", ["hub", "Hub/X", "-x", "hub.site/X", "hub.site//x", "", "hub.site:5000/" + "x" * 250]
+)
 def test_a_place_that_is_none(private: str) -> None:
     with pytest.raises(InvalidRequest):
         private_name(private, SOURCE)
@@ -78,7 +108,9 @@ part = st.from_regex(r"[a-z0-9]{1,3}((\.|__?|-+)[a-z0-9]{1,2})?", fullmatch=True
 
 @given(host, host, st.lists(part, min_size=2, max_size=3), st.lists(part, min_size=2, max_size=3))
 def test_two_images_never_meet(first: str, second: str, ours: list[str], theirs: list[str]) -> None:
-    one, other = (ImageReference(registry, "/".join(parts), "1") for registry, parts in ((first, ours), (second, theirs)))
+    one, other = (
+        ImageReference(registry, "/".join(parts), "1") for registry, parts in ((first, ours), (second, theirs))
+    )
     assert (private_name("hub.site:5000/x", one) == private_name("hub.site:5000/x", other)) == (one == other)
 
 
@@ -91,7 +123,13 @@ def test_what_the_tools_said_here(path: Path) -> None:
 
 
 def test_something_was_recorded() -> None:
-    assert {path.stem.partition("-")[0] for path in RECORDED} >= {"disk_full", "denied", "missing_tag", "registry_away", "conversion"}
+    assert {path.stem.partition("-")[0] for path in RECORDED} >= {
+        "disk_full",
+        "denied",
+        "missing_tag",
+        "registry_away",
+        "conversion",
+    }
 
 
 @pytest.mark.parametrize(

@@ -43,16 +43,22 @@ def test_a_registry_that_is_away_is_waited_for_and_a_conversion_is_not() -> None
 
 _IMAGES = st.lists(
     st.builds(
-        SimpleNamespace, seq=st.integers(1, 10**6), digest=st.sampled_from([f"sha256:{number}" for number in range(20)]),
-        state=st.sampled_from([S.READY, S.WANTED, S.COPYING]), size_bytes=st.one_of(st.none(), st.integers(0, 1000)),
+        SimpleNamespace,
+        seq=st.integers(1, 10**6),
+        digest=st.sampled_from([f"sha256:{number}" for number in range(20)]),
+        state=st.sampled_from([S.READY, S.WANTED, S.COPYING]),
+        size_bytes=st.one_of(st.none(), st.integers(0, 1000)),
         last_used_at=st.floats(0, 100),
     ),
-    max_size=20, unique_by=lambda image: image.digest,
-)  # fmt: skip
+    max_size=20,
+    unique_by=lambda image: image.digest,
+)
 
 
 @given(_IMAGES, st.frozensets(st.sampled_from([f"sha256:{number}" for number in range(20)])), st.integers(0, 5000))
-def test_room_is_made_by_those_that_were_not_used_for_longest(images: list[SimpleNamespace], in_use: frozenset[str], quota: int) -> None:
+def test_room_is_made_by_those_that_were_not_used_for_longest(
+    images: list[SimpleNamespace], in_use: frozenset[str], quota: int
+) -> None:
     leaving = to_evict(images, in_use, quota)
     ready = [image for image in images if image.state is S.READY]
     staying = [image for image in ready if image not in leaving]
@@ -66,7 +72,14 @@ def test_room_is_made_by_those_that_were_not_used_for_longest(images: list[Simpl
 
 
 def want(**fields: object) -> SimpleNamespace:
-    whole = {"reference": "r.example/lab/tool:1", "site": "cluster", "state": None, "error": None, "done_bytes": 0, "download_bytes": 0}
+    whole = {
+        "reference": "r.example/lab/tool:1",
+        "site": "cluster",
+        "state": None,
+        "error": None,
+        "done_bytes": 0,
+        "download_bytes": 0,
+    }
     return SimpleNamespace(**{**whole, **fields})
 
 

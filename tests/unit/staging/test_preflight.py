@@ -71,7 +71,9 @@ SHELL = [folder("bin"), member("bin/sh", b"elf"), member("usr/bin/env", b"elf"),
 def findings(config: dict[str, Any], *archives: list[Member], **document: Any) -> list[Finding]:
     source = Source(*(gzip.compress(tar_of(archive)) for archive in archives))
     document = {"architecture": "amd64", "os": "linux", "config": config, **document}
-    image = ResolvedImage(REFERENCE, "sha256:x", "", document, sum(layer.size for layer in source.layers), source.layers)
+    image = ResolvedImage(
+        REFERENCE, "sha256:x", "", document, sum(layer.size for layer in source.layers), source.layers
+    )
     found = examine_image(source, image)
     assert all(str(finding.detail).isprintable() for finding in found)
     return found
@@ -92,8 +94,15 @@ def test_a_good_image() -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    levels = [finding.level for finding in findings({"Entrypoint": ["none"], "Volumes": {"/data": {}}}, SHELL, architecture="arm64")]
-    assert levels[0] is Level.PROBLEM and levels == sorted(levels, key=list(Level).index, reverse=True) and levels[-1] is Level.FINE
+    levels = [
+        finding.level
+        for finding in findings({"Entrypoint": ["none"], "Volumes": {"/data": {}}}, SHELL, architecture="arm64")
+    ]
+    assert (
+        levels[0] is Level.PROBLEM
+        and levels == sorted(levels, key=list(Level).index, reverse=True)
+        and levels[-1] is Level.FINE
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,13 +112,33 @@ def test_the_worst_comes_first() -> None:
         ({"User": "1234:1234"}, [], "user", "note: USER 1234:1234 is not used"),
         ({"User": "root"}, [], "user", ""),
         ({"Volumes": {"/data": {}}}, [], "writes", "warning: It declares the VOLUME /data"),
-        ({"Entrypoint": ["/bin/sh", "-x"]}, [], "entrypoint", "note: It has an ENTRYPOINT, /bin/sh -x, which does not run"),
-        ({"Entrypoint": ["/bin/nothing"]}, [], "entrypoint", "warning: ENTRYPOINT starts /bin/nothing, which is not in the image"),
+        (
+            {"Entrypoint": ["/bin/sh", "-x"]},
+            [],
+            "entrypoint",
+            "note: It has an ENTRYPOINT, /bin/sh -x, which does not run",
+        ),
+        (
+            {"Entrypoint": ["/bin/nothing"]},
+            [],
+            "entrypoint",
+            "warning: ENTRYPOINT starts /bin/nothing, which is not in the image",
+        ),
         ({"Cmd": ["nothing"]}, [], "entrypoint", "warning: CMD starts nothing, which is not in the image"),
         ({"Entrypoint": ["sh"], "Cmd": ["nothing"]}, [], "entrypoint", "note: It has an ENTRYPOINT, sh"),
-        ({"Cmd": ["/opt/tool"]}, [member("opt/tool", b"elf", 0o700)], "needs root", "warning: CMD starts /opt/tool, which is closed to"),
+        (
+            {"Cmd": ["/opt/tool"]},
+            [member("opt/tool", b"elf", 0o700)],
+            "needs root",
+            "warning: CMD starts /opt/tool, which is closed to",
+        ),
         ({"Cmd": ["/opt/tool"]}, [member("opt/tool", b"elf", 0o711)], "needs root", "fine: No folder"),
-        ({"Cmd": ["/opt/tool"]}, [member("opt/tool", b"#!/bin/sh", 0o711)], "needs root", "warning: CMD starts /opt/tool"),
+        (
+            {"Cmd": ["/opt/tool"]},
+            [member("opt/tool", b"#!/bin/sh", 0o711)],
+            "needs root",
+            "warning: CMD starts /opt/tool",
+        ),
         (
             {"Env": ["PATH=/root/conda/bin:/bin"]},
             [folder("root", 0o700), folder("root/conda/bin")],
@@ -117,27 +146,55 @@ def test_the_worst_comes_first() -> None:
             "warning: PATH names /root/conda/bin, which is closed to other users (/root has mode 0700)",
         ),
         ({"Env": ["HOME=/root"]}, [folder("root", 0o700)], "needs root", "warning: HOME names /root"),
-        ({"Env": ["HOME=/home/x"]}, [folder("home/x")], "writes", "warning: HOME is /home/x, where only its owner may write (mode 0755)"),
+        (
+            {"Env": ["HOME=/home/x"]},
+            [folder("home/x")],
+            "writes",
+            "warning: HOME is /home/x, where only its owner may write (mode 0755)",
+        ),
         ({"Env": ["HOME=/tmp"]}, [], "writes", ""),
-        ({"WorkingDir": "/root/x"}, [folder("root", 0o700), folder("root/x")], "needs root", "warning: WORKDIR names /root/x"),
+        (
+            {"WorkingDir": "/root/x"},
+            [folder("root", 0o700), folder("root/x")],
+            "needs root",
+            "warning: WORKDIR names /root/x",
+        ),
         ({"WorkingDir": "/app"}, [folder("app")], "writes", "note: WORKDIR is /app, where only its owner may write"),
         ({"WorkingDir": "/app"}, [], "writes", "note: WORKDIR is /app, which is not in the image"),
         ({"WorkingDir": "/app"}, [folder("app", 0o777)], "writes", ""),
         ({"WorkingDir": "/"}, [], "writes", ""),
         ({}, [member("bin/su", b"elf", 0o4755)], "setuid", "note: /bin/su would run as another user"),
         ({}, [folder("var/mail", 0o2775)], "setuid", ""),
-        ({}, [member("kb/module/kbase.yml", b"")], "writes", "warning: It is a KBase module: its ENTRYPOINT writes /kb/module/deploy.cfg"),
-        ({"Entrypoint": ["/bin/sh", "-c", "echo >/etc/x; exec tool"]}, [], "writes", "warning: What it starts seems to write to /etc/x"),
-        ({"Entrypoint": ["/bin/sh", "-c", "chown x /y"]}, [], "needs root", "warning: What it starts seems to call chown"),
+        (
+            {},
+            [member("kb/module/kbase.yml", b"")],
+            "writes",
+            "warning: It is a KBase module: its ENTRYPOINT writes /kb/module/deploy.cfg",
+        ),
+        (
+            {"Entrypoint": ["/bin/sh", "-c", "echo >/etc/x; exec tool"]},
+            [],
+            "writes",
+            "warning: What it starts seems to write to /etc/x",
+        ),
+        (
+            {"Entrypoint": ["/bin/sh", "-c", "chown x /y"]},
+            [],
+            "needs root",
+            "warning: What it starts seems to call chown",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_bites(config: dict[str, Any], more: list[Member], what: str, sentence: str) -> None:
     told = said(findings(config, SHELL, more), what)
     assert told.startswith(sentence) if sentence else told == ""
 
 
 def test_architectures() -> None:
-    assert said(findings({}, SHELL, architecture="arm64"), "architecture") == "problem: It is for arm64, and amd64 is needed."
+    assert (
+        said(findings({}, SHELL, architecture="arm64"), "architecture")
+        == "problem: It is for arm64, and amd64 is needed."
+    )
     assert said(findings({}, SHELL, architecture=None), "architecture").startswith("note: The image does not say")
 
 
@@ -153,7 +210,9 @@ test 1 -gt 0 && gosu app "$@"
 """
 
 
-@pytest.mark.parametrize("entrypoint", [["/run.sh"], ["run.sh"], ["./run.sh"], ["/bin/sh", "/run.sh"], ["/link/run.sh"]])
+@pytest.mark.parametrize(
+    "entrypoint", [["/run.sh"], ["run.sh"], ["./run.sh"], ["/bin/sh", "/run.sh"], ["/link/run.sh"]]
+)
 def test_the_script_that_starts(entrypoint: list[str]) -> None:
     """However it is named; what is said is said as a guess."""
     files = [member("srv/run.sh", SCRIPT), link("run.sh", "srv/run.sh"), link("link", "/srv")]
@@ -169,10 +228,16 @@ def test_the_script_that_starts(entrypoint: list[str]) -> None:
         ([[member("bin/sh")]], "fine: /bin/sh is there."),
         ([[member("./bin/sh")]], "fine: /bin/sh is there."),
         ([[member("/bin/sh")]], "fine: /bin/sh is there."),
-        ([[link("bin", "usr/bin"), link("usr/bin/sh", "dash"), member("usr/bin/dash")]], "fine: /bin/sh is there (it is /usr/bin/dash)."),
+        (
+            [[link("bin", "usr/bin"), link("usr/bin/sh", "dash"), member("usr/bin/dash")]],
+            "fine: /bin/sh is there (it is /usr/bin/dash).",
+        ),
         ([[member("bin/busybox"), hard("bin/sh", "bin/busybox")]], "fine: /bin/sh is there."),
         ([[member("bin/busybox")], [hard("bin/sh", "bin/busybox")]], "fine: /bin/sh is there."),
-        ([[link("bin/sh", "../../../bin/busybox"), member("bin/busybox")]], "fine: /bin/sh is there (it is /bin/busybox)."),
+        (
+            [[link("bin/sh", "../../../bin/busybox"), member("bin/busybox")]],
+            "fine: /bin/sh is there (it is /bin/busybox).",
+        ),
         ([[link("bin/sh", "/etc/alternatives/sh")]], "warning: There is no shell, /bin/sh."),
         ([[link("bin/sh", "sh")]], "warning: There is no shell, /bin/sh."),
         ([[hard("bin/sh", "bin/none")]], "warning: There is no shell, /bin/sh."),
@@ -202,7 +267,9 @@ def test_no_env() -> None:
 
 def test_sizes() -> None:
     """Of what is there in the end; a further name of a file takes no room."""
-    files = merged([member("a", b"x" * 1000), hard("b", "a"), member("c", b"x" * 10)], [member("a", b"x"), member(".wh.c")])
+    files = merged(
+        [member("a", b"x" * 1000), hard("b", "a"), member("c", b"x" * 10)], [member("a", b"x"), member(".wh.c")]
+    )
     assert (files.size_bytes, files.layered_bytes) == (1, 1011)
 
 
@@ -219,7 +286,13 @@ def test_what_was_not_read_is_said_and_nothing_else(monkeypatch: pytest.MonkeyPa
     image = ResolvedImage(REFERENCE, "", "", {"config": {"Cmd": ["none"]}}, 1, source.layers)
     found = examine_image(source, image, max_scan_bytes=len(source.archives[0]))
     assert source.read == [11, 0]
-    assert {finding.what for finding in found} == {"architecture", "size", "entrypoint", "environment", "not looked into"}
+    assert {finding.what for finding in found} == {
+        "architecture",
+        "size",
+        "entrypoint",
+        "environment",
+        "not looked into",
+    }
     assert "files and folders" not in said(found, "size")
     monkeypatch.setattr(module, "MAX_PATHS", 3)
     assert "more than 3 paths" in said(examine_image(source, image), "not looked into")
@@ -292,7 +365,13 @@ def test_no_layers_are_too_odd(archives: list[list[Member]], wanted: str) -> Non
         files.open_to_all(found[0], 1)
 
 
-@given(st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5))
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=5,
+    )
+)
 def test_no_configuration_is_too_odd(value: Any) -> None:
     for config in (value, dict.fromkeys(("Entrypoint", "Cmd", "Env", "Volumes", "User", "WorkingDir"), value)):
         assert findings(config, SHELL)

@@ -1,4 +1,6 @@
-"""What a registry may send that none of the real ones in tests/integration/images does, and where credentials are found."""
+"""What a registry may send that none of the real ones in tests/integration/images does, and where credentials are
+found.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,11 @@ def test_a_good_one() -> None:
         ({"schemaVersion": 1, "fsLayers": []}, "cannot_run", "schema 1"),
         ({**GOOD, "config": descriptor(b"{}", "application/vnd.cncf.helm.config.v1+json")}, "cannot_run", "helm"),
         ({**GOOD, "config": None}, "cannot_run", "manifest is not one of an image"),
-        ({**GOOD, "layers": [{"digest": "sha256:../../etc", "size": 1}]}, "cannot_run", "manifest is not one of an image"),
+        (
+            {**GOOD, "layers": [{"digest": "sha256:../../etc", "size": 1}]},
+            "cannot_run",
+            "manifest is not one of an image",
+        ),
         ({**GOOD, "layers": [{**descriptor(b""), "size": -1}]}, "cannot_run", "manifest is not one of an image"),
         ({**GOOD, "manifests": [descriptor(b"")]}, "cannot_run", "neither a list of images nor an image"),
         ({"schemaVersion": 2, "manifests": []}, "cannot_run", "neither"),
@@ -126,7 +132,10 @@ def test_what_is_no_image(document: Any, kind: str, words: str) -> None:
 
 odd = st.recursive(
     st.none() | st.integers() | st.text(max_size=5) | st.just(digest_of(CONFIG_BLOB)),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*GOOD, "manifests", "platform", "size", "digest"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*GOOD, "manifests", "platform", "size", "digest"]), inner)
+    ),
 )
 
 
@@ -145,13 +154,25 @@ def test_no_manifest_is_too_odd(value: Any, field: str) -> None:
 
 @given(st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=40))
 def test_no_challenge_is_too_odd(text: str) -> None:
-    for challenge in (text, f"Bearer {text}", f'Bearer realm="{text}"', f'Bearer realm="https://hub.org/{text}",scope="{text}"'):
-        hub = Hub({"hub.org/v2/lab/tool/manifests/1": httpx2.Response(401, headers={"WWW-Authenticate": challenge.encode("latin-1")})})
+    for challenge in (
+        text,
+        f"Bearer {text}",
+        f'Bearer realm="{text}"',
+        f'Bearer realm="https://hub.org/{text}",scope="{text}"',
+    ):
+        hub = Hub(
+            {
+                "hub.org/v2/lab/tool/manifests/1": httpx2.Response(
+                    401, headers={"WWW-Authenticate": challenge.encode("latin-1")}
+                )
+            }
+        )
         assert failure(hub).kind in (ImageFailure.DENIED, ImageFailure.REGISTRY_AWAY)
 
 
 @pytest.mark.parametrize(
-    "config", ["x", {"Env": "PATH=/bin"}, {"Cmd": [1]}, {"Cmd": 5}, {"Entrypoint": {"a": 1}}, {"User": 5}, {"Cmd": ["a\0"]}]
+    "config",
+    ["x", {"Env": "PATH=/bin"}, {"Cmd": [1]}, {"Cmd": 5}, {"Entrypoint": {"a": 1}}, {"User": 5}, {"Cmd": ["a\0"]}],
 )
 def test_a_configuration_that_is_none(config: Any) -> None:
     blob = json.dumps({"os": "linux", "architecture": "amd64", "config": config}).encode()
@@ -214,7 +235,12 @@ def test_a_layer_that_arrives_damaged(sent: bytes) -> None:
     ],
 )
 def test_answers_that_are_refusals(status: int, headers: dict[str, str], kind: str, words: str) -> None:
-    hub = Hub({"hub.org/v2/lab/tool/manifests/1": httpx2.Response(status, headers=headers), "hub.org/empty": httpx2.Response(200, json=[])})
+    hub = Hub(
+        {
+            "hub.org/v2/lab/tool/manifests/1": httpx2.Response(status, headers=headers),
+            "hub.org/empty": httpx2.Response(200, json=[]),
+        }
+    )
     error = failure(hub)
     assert error.kind == kind and words in str(error)
     assert error.after_s == (30 if headers.get("Retry-After") == "30" else 0)
@@ -227,7 +253,9 @@ def test_a_missing_tag_where_tags_may_not_be_listed() -> None:
 
 
 def test_credentials_do_not_follow_a_redirect_to_another_host(home: Path) -> None:
-    """Large registries keep their layers elsewhere; who serves them is not to know our password, nor to be asked for another."""
+    """Large registries keep their layers elsewhere; who serves them is not to know our password, nor to be asked for
+    another.
+    """
     write(home / ".docker/config.json", {"hub.org": entry("alice", "secret")})
     layer = Layer(digest_of(b"right"), 5, "")
 
@@ -236,7 +264,9 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(home: Path) -> Non
             return httpx2.Response(401, headers={"WWW-Authenticate": 'Basic realm="x"'})
         return httpx2.Response(307, headers={"Location": "https://store.net/blob"})
 
-    hub = Hub({f"hub.org/v2/lab/tool/blobs/{layer.digest}": guarded, "store.net/blob": httpx2.Response(200, content=b"right")})
+    hub = Hub(
+        {f"hub.org/v2/lab/tool/blobs/{layer.digest}": guarded, "store.net/blob": httpx2.Response(200, content=b"right")}
+    )
     with hub.client() as client:
         assert b"".join(client.iter_layer(IMAGE, layer)) == b"right"
         assert [bool(given) for url, given in hub.asked if "hub.org" in url] == [False, True]
@@ -246,7 +276,9 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(home: Path) -> Non
             list(client.iter_layer(IMAGE, layer))
     assert caught.value.kind is ImageFailure.DENIED
     assert [given for url, given in hub.asked if "store.net" in url] == [None, None]
-    assert not any("secret" in text for text in (str(caught.value), repr(client._http._known), repr(find_login(IMAGE, None))))
+    assert not any(
+        "secret" in text for text in (str(caught.value), repr(client._http._known), repr(find_login(IMAGE, None)))
+    )
 
 
 def test_a_token_that_has_expired_is_renewed() -> None:
@@ -258,7 +290,8 @@ def test_a_token_that_has_expired_is_renewed() -> None:
         if given in ([None, "Bearer one"], [None, "Bearer one", "Bearer one", "Bearer two"]):
             return httpx2.Response(200, json=GOOD)
         return httpx2.Response(
-            401, headers={"WWW-Authenticate": 'Bearer realm="https://auth.org/t?x=1", service="a \\"b\\"",scope="s:x:y,z"'}
+            401,
+            headers={"WWW-Authenticate": 'Bearer realm="https://auth.org/t?x=1", service="a \\"b\\"",scope="s:x:y,z"'},
         )
 
     blob = f"hub.org/v2/lab/tool/blobs/{digest_of(CONFIG_BLOB)}"
@@ -295,7 +328,11 @@ def test_docker_hub_has_another_host_for_its_registry() -> None:
 )
 def test_the_longest_name_counts(home: Path, image: str, user: str | None) -> None:
     auths = {"hub.org": entry("hub", "x"), "hub.org/lab": entry("lab", "x"), "hub.org/lab/tool": entry("tool", "x")}
-    auths |= {"https://index.docker.io/v1/": entry("docker", "x:y"), "https://other.org/v2/": entry("other", ""), "helped.org": {}}
+    auths |= {
+        "https://index.docker.io/v1/": entry("docker", "x:y"),
+        "https://other.org/v2/": entry("other", ""),
+        "helped.org": {},
+    }
     auths |= {"hub.org:443": entry("port", "x")}
     login = find_login(parse_reference(image), write(home / "auth.json", auths))
     assert (login and login.user) == user
@@ -312,7 +349,9 @@ def test_the_usual_places_in_their_order(home: Path, monkeypatch: pytest.MonkeyP
     assert [login and login.user for login in logins] == ["named", "run", "config", "docker"]
     given = write(home / "given.json", {"e.org": entry("given", "x")})
     assert find_login(parse_reference("a.org/x"), given) is None
-    assert authfile_for(RegistryOptions(), ["c.org", "a.org"]) == {"auths": {"a.org": entry("named", "x"), "c.org": entry("config", "x")}}
+    assert authfile_for(RegistryOptions(), ["c.org", "a.org"]) == {
+        "auths": {"a.org": entry("named", "x"), "c.org": entry("config", "x")}
+    }
 
 
 @pytest.mark.parametrize(

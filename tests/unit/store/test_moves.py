@@ -32,7 +32,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 def new_run(connection: sa.Connection, number: int, edges: list[tuple[int, int, bool]] | None = None) -> int:
     waiting = Counter(down for _, down, _ in edges or [])
-    return insert_run(connection, run_values(), [NewTask("row", "{}", waiting_on=waiting[index]) for index in range(number)], edges or [])
+    return insert_run(
+        connection,
+        run_values(),
+        [NewTask("row", "{}", waiting_on=waiting[index]) for index in range(number)],
+        edges or [],
+    )
 
 
 def move(connection: sa.Connection, *wanted: tuple[int, TaskState]) -> int:
@@ -41,7 +46,11 @@ def move(connection: sa.Connection, *wanted: tuple[int, TaskState]) -> int:
 
 
 def states_of(connection: sa.Connection, seq: int) -> list[TaskState]:
-    query = sa.select(tasks.c.state).where(tasks.c.id.between(seq * TASKS_PER_RUN, (seq + 1) * TASKS_PER_RUN - 1)).order_by(tasks.c.id)
+    query = (
+        sa.select(tasks.c.state)
+        .where(tasks.c.id.between(seq * TASKS_PER_RUN, (seq + 1) * TASKS_PER_RUN - 1))
+        .order_by(tasks.c.id)
+    )
     return [S(state) for state in connection.execute(query).scalars()]
 
 
@@ -51,7 +60,9 @@ def ended(connection: sa.Connection, seq: int) -> bool:
 
 @settings(max_examples=60, deadline=None)
 @given(batches=st.lists(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(list(S))), max_size=12), max_size=6))
-def test_whatever_is_asked_the_state_machine_holds(database: Database, batches: list[list[tuple[int, TaskState]]]) -> None:
+def test_whatever_is_asked_the_state_machine_holds(
+    database: Database, batches: list[list[tuple[int, TaskState]]]
+) -> None:
     with database.write() as connection:
         seq = new_run(connection, 5)
         first = seq * TASKS_PER_RUN
@@ -68,7 +79,9 @@ def test_whatever_is_asked_the_state_machine_holds(database: Database, batches: 
             assert states_of(connection, seq) == expected
             assert counts_of(connection, [seq])[seq] == Counter(expected)
             assert ended(connection, seq) == all(state in TERMINAL for state in expected)
-        recorded = connection.execute(sa.select(events).where(events.c.task_id.between(first, first + 4)).order_by(events.c.id)).all()
+        recorded = connection.execute(
+            sa.select(events).where(events.c.task_id.between(first, first + 4)).order_by(events.c.id)
+        ).all()
         assert len(recorded) == 5 + transitions
         last = {row.task_id - first: row.to_state for row in recorded}
         assert last == dict(enumerate(expected))
@@ -77,7 +90,10 @@ def test_whatever_is_asked_the_state_machine_holds(database: Database, batches: 
 def test_one_batch_may_move_a_task_several_steps(database: Database) -> None:
     with database.write() as connection:
         task = new_run(connection, 1) * TASKS_PER_RUN
-        assert move(connection, (task, S.INITIALIZING), (task, S.RUNNING), (task, S.COMPLETE), (task, S.EXECUTOR_ERROR)) == 3
+        assert (
+            move(connection, (task, S.INITIALIZING), (task, S.RUNNING), (task, S.COMPLETE), (task, S.EXECUTOR_ERROR))
+            == 3
+        )
         assert states_of(connection, task // TASKS_PER_RUN) == [S.COMPLETE]
 
 
@@ -135,7 +151,9 @@ def test_whatever_the_graph_every_task_ends_as_those_before_it_say(database: Dat
     with database.write() as connection:
         seq = new_run(connection, size, edges)
         first = seq * TASKS_PER_RUN
-        query = sa.select(tasks.c.id).where(tasks.c.id.between(first, first + size - 1), tasks.c.state == S.QUEUED, tasks.c.waiting_on == 0)
+        query = sa.select(tasks.c.id).where(
+            tasks.c.id.between(first, first + size - 1), tasks.c.state == S.QUEUED, tasks.c.waiting_on == 0
+        )
         while ready := sorted(connection.execute(query).scalars()):
             task = data.draw(st.sampled_from(ready))
             steps = [] if own_end[task - first] is S.CANCELED else [S.INITIALIZING, S.RUNNING]

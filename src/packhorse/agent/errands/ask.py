@@ -1,4 +1,6 @@
-"""One GET of a file: through the proxy that the environment names or directly, redirects followed, every wait with an end."""
+"""One GET of a file: through the proxy that the environment names or directly, redirects followed, every wait with an
+end.
+"""
 
 import http.client
 import os
@@ -31,7 +33,10 @@ _SAFE = "%/:=&?~#+!$,;'@()*[]"
 
 
 class FetchFailed(Exception):
-    """A file that was not fetched. `kind`: `away` (try again), `wrong` (not what was promised) or `refused`; `msg` names no URL."""
+    """A file that was not fetched.
+
+    `kind`: `away` (try again), `wrong` (not what was promised) or `refused`; `msg` names no URL.
+    """
 
     def __init__(self, kind: str, msg: str) -> None:
         Exception.__init__(self, msg)
@@ -69,7 +74,10 @@ class Answer:
 
 
 class Guard:
-    """Ends a connection over which too little comes. A limit for each read alone would let a server send a byte a minute."""
+    """Ends a connection over which too little comes.
+
+    A limit for each read alone would let a server send a byte a minute.
+    """
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
         self.is_late = False
@@ -99,7 +107,10 @@ class Guard:
 
 
 def ask(url: str, headers: "Dict[str, str]", secrets: "Dict[str, str]") -> Answer:
-    """The answer to a GET, after redirects; one that is no success is FetchFailed, but 416. `secrets` are headers for this server alone."""
+    """The answer to a GET, after redirects; one that is no success is FetchFailed, but 416.
+
+    `secrets` are headers for this server alone.
+    """
     for _ in range(TIMES):
         answer = _follow(url, headers, secrets)
         after_s = retry_after(answer)
@@ -111,7 +122,9 @@ def ask(url: str, headers: "Dict[str, str]", secrets: "Dict[str, str]") -> Answe
         answer = _follow(url, headers, secrets)
     if not 200 <= answer.status < 300 and answer.status != 416:
         answer.close()
-        raise FetchFailed("away" if answer.status in _PASSING else "refused", "the server says %d %s" % (answer.status, answer.reason))
+        raise FetchFailed(
+            "away" if answer.status in _PASSING else "refused", "the server says %d %s" % (answer.status, answer.reason)
+        )
     return answer
 
 
@@ -182,15 +195,23 @@ def _get(url: str, headers: "Dict[str, str]") -> Answer:
         _connect(connection, proxy)
         connection.request("GET", target, headers=headers)
         answer = Answer(connection, guard)
-    except (http.client.HTTPException, OSError, ValueError) as error:  # ValueError: a read from what the guard has closed
-        raise FetchFailed("away", "the server does not answer%s" % (" in time" if guard.is_late else _why(error))) from None
+    except (
+        http.client.HTTPException,
+        OSError,
+        ValueError,
+    ) as error:  # ValueError: a read from what the guard has closed
+        raise FetchFailed(
+            "away", "the server does not answer%s" % (" in time" if guard.is_late else _why(error))
+        ) from None
     finally:
         if answer is None:
             guard.end()
             connection.close()
     if answer.status == 407 and proxy is not None:
         answer.close()
-        raise FetchFailed("away", "%s wants a name and a password, or refuses those that it was given (407)" % proxy.shown)
+        raise FetchFailed(
+            "away", "%s wants a name and a password, or refuses those that it was given (407)" % proxy.shown
+        )
     return answer
 
 
@@ -201,7 +222,9 @@ def _connection(url: str, proxy: "Optional[Proxy]") -> "http.client.HTTPConnecti
     if proxy is not None and proxy.scheme in SOCKS:
         raise FetchFailed("away", "%s speaks SOCKS, and here only http:// and https:// proxies are known" % proxy.shown)
     if scheme == "https" and proxy is not None and proxy.scheme == "https":
-        raise FetchFailed("away", "%s is spoken to with TLS, and here https goes through http:// proxies only" % proxy.shown)
+        raise FetchFailed(
+            "away", "%s is spoken to with TLS, and here https goes through http:// proxies only" % proxy.shown
+        )
     place = (host, port) if proxy is None else (proxy.host, proxy.port)
     if not tls:
         return http.client.HTTPConnection(place[0], place[1], timeout=CONNECT_S)
@@ -223,14 +246,18 @@ def _connect(connection: http.client.HTTPConnection, proxy: "Optional[Proxy]") -
     except (ssl.SSLError, ssl.CertificateError) as error:
         said = str(getattr(error, "verify_message", "") or "")
         if said or "CERTIFICATE" in str(error) or isinstance(error, ssl.CertificateError):
-            raise FetchFailed("away", "the server's certificate is not to be trusted (%s)" % (said or "it cannot be verified")) from None
+            raise FetchFailed(
+                "away", "the server's certificate is not to be trusted (%s)" % (said or "it cannot be verified")
+            ) from None
         raise
     except (http.client.HTTPException, OSError) as error:
         if proxy is None:
             raise
         said = str(error)
         if "407" in said:
-            raise FetchFailed("away", "%s wants a name and a password, or refuses those that it was given (407)" % proxy.shown) from None
+            raise FetchFailed(
+                "away", "%s wants a name and a password, or refuses those that it was given (407)" % proxy.shown
+            ) from None
         if said.startswith("Tunnel connection failed: "):
             raise FetchFailed("away", "%s does not let us through (%s)" % (proxy.shown, said[26:90])) from None
         raise FetchFailed("away", "%s does not work%s" % (proxy.shown, _why(error))) from None

@@ -1,4 +1,6 @@
-"""Fetches a file by http(s) at a site: resumed where an earlier try stopped, checked, and in its place only when it is whole."""
+"""Fetches a file by http(s) at a site: resumed where an earlier try stopped, checked, and in its place only when it is
+whole.
+"""
 
 import hashlib
 import http.client
@@ -18,7 +20,8 @@ _PIECE = 1 << 20
 def fetch(step: "Dict[str, Any]", progress: "Callable[[int], None]") -> "Dict[str, Any]":
     """Fetch `url` to `path`; returns size, sha256 and crc64nvme (if it was asked for), in hexadecimal.
 
-    `progress` is told the bytes that are there. `size`, `sha256`, `crc64nvme` are what it must be, `headers` go to this server alone,
+    `progress` is told the bytes that are there. `size`, `sha256`, `crc64nvme` are what it must be, `headers` go to this
+    server alone,
     `etag` is what the source must still be. A URL may hold a secret: it is repeated nowhere.
     """
     path = str(step["path"])
@@ -89,7 +92,9 @@ def _download(step: "Dict[str, Any]", file: "Any", sums: _Sums, progress: "Calla
     if answer is None:
         raise FetchFailed("away", "the server does not give the file")
     try:
-        if have and (answer.status != 206 or not str(answer.headers.get("Content-Range", "")).startswith("bytes %d-" % have)):
+        if have and (
+            answer.status != 206 or not str(answer.headers.get("Content-Range", "")).startswith("bytes %d-" % have)
+        ):
             sums.restart()
             file.truncate(0)
         length = answer.headers.get("Content-Length")
@@ -99,7 +104,9 @@ def _download(step: "Dict[str, Any]", file: "Any", sums: _Sums, progress: "Calla
             try:
                 piece = answer.read(_PIECE)
             except (http.client.HTTPException, OSError, ValueError) as error:
-                raise FetchFailed("away", "the server broke off after %d bytes (%s)" % (sums.size, _short(error))) from None
+                raise FetchFailed(
+                    "away", "the server broke off after %d bytes (%s)" % (sums.size, _short(error))
+                ) from None
             if not piece:
                 break
             file.write(piece)

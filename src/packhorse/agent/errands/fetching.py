@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def start_fetch(wanted: "Dict[str, Any]", progress: "Callable[[int], None]") -> "Tuple[int, int]":
-    """Start fetching; returns the process and a descriptor for its answer: `{"fetched": {...}}`, or `{"failed": kind}` with exit code 1."""
+    """Start fetching; returns the process and a descriptor for its answer:
+
+    `{"fetched": {...}}`, or `{"failed": kind}` with exit code 1.
+    """
     answer, write = os.pipe()
     pid = os.fork()
     if pid:

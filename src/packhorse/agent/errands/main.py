@@ -1,6 +1,8 @@
-"""Errands: long work at a site that survives the engine and its connection. docs/spool.md says how they are asked for and reported.
+"""Errands: long work at a site that survives the engine and its connection. docs/spool.md says how they are asked for
+and reported.
 
-One process in the background works through the steps of one folder. It holds a lock on the folder, and so does whatever it starts: as
+One process in the background works through the steps of one folder. It holds a lock on the folder, and so does whatever
+it starts: as
 long as anything of a killed errand lives, nobody else works there.
 """
 
@@ -148,7 +150,17 @@ class Errand:
             code = None if sig else self.status >> 8
         elif not self.why:
             code = 0  # there were no steps
-        self.tell({"k": "end", "i": index, "exit": code, "sig": sig, "why": self.why, "tail": tail_text(output[-2049:]), "free": free})
+        self.tell(
+            {
+                "k": "end",
+                "i": index,
+                "exit": code,
+                "sig": sig,
+                "why": self.why,
+                "tail": tail_text(output[-2049:]),
+                "free": free,
+            }
+        )
         give_up_at = time.monotonic() + LAST_WORD_S
         while not self.journal.flush() and time.monotonic() < give_up_at:
             time.sleep(0.5)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
-#: By scheme of what is asked for. HTTP_PROXY is left out, as curl does: a web server sets it to what a visitor sent as 'Proxy:'.
+#: By scheme of what is asked for. HTTP_PROXY is left out, as curl does: a web server sets it to what a visitor sent as
+#: 'Proxy:'.
 _VARIABLES = {
     "http": ("http_proxy", "all_proxy", "ALL_PROXY"),
     "https": ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"),
@@ -39,14 +40,28 @@ KNOWN_BUNDLES = (  # of systems whose OpenSSL was built for others
 
 
 #: All variables that have a say here; an errand that fetches needs them.
-VARIABLES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY", "SSL_CERT_DIR") + _BUNDLES
+VARIABLES = (
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "SSL_CERT_DIR",
+) + _BUNDLES
 
 
 class BadSetting(ValueError):
-    """A variable of the environment that cannot be used. The message names it, and never its value, which may hold a password."""
+    """A variable of the environment that cannot be used.
+
+    The message names it, and never its value, which may hold a password.
+    """
 
     def __init__(self, variable: str, why: str) -> None:
-        why = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in why)  # paths may hold anything
+        why = "".join(
+            letter if letter.isprintable() else ascii(letter)[1:-1] for letter in why
+        )  # paths may hold anything
         ValueError.__init__(self, "the setting %s cannot be used: %s" % (variable, why))
         self.variable = variable
 
@@ -54,7 +69,9 @@ class BadSetting(ValueError):
 class Proxy:
     """A proxy, and the variable that names it."""
 
-    def __init__(self, variable: str, scheme: str, host: str, port: int, login: "Optional[Tuple[bytes, bytes]]") -> None:
+    def __init__(
+        self, variable: str, scheme: str, host: str, port: int, login: "Optional[Tuple[bytes, bytes]]"
+    ) -> None:
         self.variable, self.scheme, self.host, self.port, self.login = variable, scheme, host, port, login
 
     @property
@@ -77,7 +94,10 @@ class Proxy:
 
 
 def proxy_for(url: str, environ: "Mapping[str, str]") -> "Optional[Proxy]":
-    """The proxy to ask for `url`; None for a direct connection. Raises BadSetting, or ValueError for what is no URL of the web."""
+    """The proxy to ask for `url`; None for a direct connection.
+
+    Raises BadSetting, or ValueError for what is no URL of the web.
+    """
     scheme, host, port = origin(url)
     if is_loopback(host):
         return None
@@ -106,10 +126,14 @@ def parse_proxy(variable: str, text: str) -> Proxy:
     scheme = scheme.lower()
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
     if "@" in rest[len(authority) :]:
-        raise BadSetting(variable, "'/', '?' and '#' in the name or password of a proxy must be written %2F, %3F and %23")
+        raise BadSetting(
+            variable, "'/', '?' and '#' in the name or password of a proxy must be written %2F, %3F and %23"
+        )
     if scheme not in _PROXY_PORTS:
         named = " of the kind '%s://'" % scheme if _SCHEME.match(scheme) else ""
-        raise BadSetting(variable, "it names a proxy%s, and only http://, https:// and socks5:// are known here" % named)
+        raise BadSetting(
+            variable, "it names a proxy%s, and only http://, https:// and socks5:// are known here" % named
+        )
     userinfo, has_login, place = authority.rpartition("@")
     host, port = _place(place)
     if host is None:
@@ -117,7 +141,9 @@ def parse_proxy(variable: str, text: str) -> Proxy:
     if port is None:
         port = str(_PROXY_PORTS[scheme])
     if not _NUMBER.match(port) or not 0 < int(port) < 65536:
-        raise BadSetting(variable, "its port is no number from 1 to 65535: it is to be like http://proxy.example.org:3128")
+        raise BadSetting(
+            variable, "its port is no number from 1 to 65535: it is to be like http://proxy.example.org:3128"
+        )
     login = None
     if has_login:
         name, _, password = userinfo.partition(":")
@@ -150,7 +176,10 @@ def is_loopback(host: str) -> bool:
 
 
 def is_exempt(host: str, port: int, entries: str) -> bool:
-    """Whether NO_PROXY has this host: `*`, names and all below them, `host:port`, numbers, networks; by commas or blanks."""
+    """Whether NO_PROXY has this host:
+
+    `*`, names and all below them, `host:port`, numbers, networks; by commas or blanks.
+    """
     name, address = _ascii(host), address_of(host)
     return any(_matches(entry, name, address, port) for entry in re.split(r"[\s,]+", entries) if entry)
 
@@ -226,14 +255,18 @@ def tls_context(environ: "Mapping[str, str]") -> "ssl.SSLContext":
 
 
 def named_certificates(environ: "Mapping[str, str]") -> "List[Tuple[str, str]]":
-    """(variable, path) of the bundles and folders that the environment names: the first of the variables for one, and SSL_CERT_DIR."""
+    """(variable, path) of the bundles and folders that the environment names: the first of the variables for one, and
+    SSL_CERT_DIR.
+    """
     found = []  # type: List[Tuple[str, str]]
     for variable in _BUNDLES:
         path = environ.get(variable, "")
         if path:
             if os.path.isdir(path):
                 if variable == "SSL_CERT_FILE":
-                    raise BadSetting(variable, "%s is a folder, and it is to name a file; SSL_CERT_DIR names a folder" % path)
+                    raise BadSetting(
+                        variable, "%s is a folder, and it is to name a file; SSL_CERT_DIR names a folder" % path
+                    )
                 _check_folders(variable, [path])
             elif not os.path.isfile(path):
                 what = "it names no ordinary file:" if os.path.exists(path) else "there is no file"
@@ -258,7 +291,10 @@ def _check_folders(variable: str, folders: "List[str]") -> "List[str]":
         if any(_HASHED.match(name) for name in names):
             good.append(path)
         else:
-            why = "the folder %s has no certificates under the names that OpenSSL looks for ('openssl rehash %s' makes them)" % (path, path)
+            why = (
+                "the folder %s has no certificates under the names that OpenSSL looks for ('openssl rehash %s' makes"
+                " them)" % (path, path)
+            )
     if not good:
         raise BadSetting(variable, why)
     return good

@@ -1,4 +1,6 @@
-"""How much something weighs on disk, while it grows: looked at in small portions, so that a tree of a million files costs no more."""
+"""How much something weighs on disk, while it grows: looked at in small portions, so that a tree of a million files
+costs no more.
+"""
 
 import mmap
 import os
@@ -13,7 +15,9 @@ REST_S = 1.0
 
 
 class Scales:
-    """`bytes` on disk below a path, as of the last look that was completed; without a path, what a fetch says that it has."""
+    """`bytes` on disk below a path, as of the last look that was completed; without a path, what a fetch says that it
+    has.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path

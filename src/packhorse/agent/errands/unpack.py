@@ -1,4 +1,7 @@
-"""Unpacks an archive of reference data into a folder of its own: `agent.pyz --unpack ARCHIVE FOLDER`. No member leaves the folder."""
+"""Unpacks an archive of reference data into a folder of its own:
+
+`agent.pyz --unpack ARCHIVE FOLDER`. No member leaves the folder.
+"""
 
 import json
 import os
@@ -34,7 +37,9 @@ def main(archive: str, folder: str) -> int:
 
 
 def unpack(archive: str, folder: str) -> None:
-    """Unpack files, folders and links that stay inside, readable by all and writable by nobody; Refused for anything else."""
+    """Unpack files, folders and links that stay inside, readable by all and writable by nobody; Refused for anything
+    else.
+    """
     os.makedirs(folder)
     links: "List[str]" = []
     with tarfile.open(archive, "r:*") as tar:

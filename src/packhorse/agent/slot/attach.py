@@ -19,7 +19,10 @@ LOCK_LOOK_S = 0.05
 
 
 def attach(slot: "Slot", image: str, ready: "List[str]", run: "List[List[str]]", locks: str) -> None:
-    """Run the commands unless `ready` says that it has been done; Verdict `image` if one fails. `locks` is a folder on the node."""
+    """Run the commands unless `ready` says that it has been done; Verdict `image` if one fails.
+
+    `locks` is a folder on the node.
+    """
     fd = wait_for_lock(slot, locks, image)
     try:
         if ready and execute(slot, ready)[0] == 0:
@@ -29,7 +32,10 @@ def attach(slot: "Slot", image: str, ready: "List[str]", run: "List[List[str]]",
             if slot.killed:
                 raise Verdict("image", "it was ended while its image was made ready on this node")
             if code != 0:
-                raise Verdict("image", "making %s ready on this node failed: %s exited with %d. %s" % (image, " ".join(argv), code, said))
+                raise Verdict(
+                    "image",
+                    "making %s ready on this node failed: %s exited with %d. %s" % (image, " ".join(argv), code, said),
+                )
     finally:
         os.close(fd)
 

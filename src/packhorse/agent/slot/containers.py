@@ -1,6 +1,9 @@
-"""Tasks in containers. The engine has composed the commands; here they get what only the node knows, and their ends are kept.
+"""Tasks in containers.
 
-What would outlive this slot's process (a container of Podman's, a mount) is `owed`: the commands that end it. The supervisor is
+The engine has composed the commands; here they get what only the node knows, and their ends are kept.
+
+What would outlive this slot's process (a container of Podman's, a mount) is `owed`: the commands that end it. The
+supervisor is
 told of every change, and runs them if this slot is killed.
 """
 
@@ -26,7 +29,10 @@ PASSED = ("PACKHORSE_TASK", "PACKHORSE_ATTEMPT", "PACKHORSE_CORES", "PACKHORSE_M
 
 
 def fill(
-    arguments: "Sequence[str]", tokens: "Mapping[str, str]", values: "Mapping[str, Optional[str]]", binds: "Sequence[str]" = ()
+    arguments: "Sequence[str]",
+    tokens: "Mapping[str, str]",
+    values: "Mapping[str, Optional[str]]",
+    binds: "Sequence[str]" = (),
 ) -> "List[str]":
     """Arguments with the tokens replaced by their values, and the one that stands for `binds` by these.
 
@@ -58,7 +64,10 @@ def containers_of(task: "Mapping[str, Any]") -> "List[Dict[str, Any]]":
 
 
 def make_ready(slot: "Slot", task: "Mapping[str, Any]") -> None:
-    """Make the images of a task ready on this node. That is not limited by what the task may use; Verdict `image` if it fails."""
+    """Make the images of a task ready on this node.
+
+    That is not limited by what the task may use; Verdict `image` if it fails.
+    """
     wanted = containers_of(task)
     if not wanted:
         return
@@ -87,7 +96,9 @@ class Containers:
         self.binds: "List[str]" = []  # options for what the task at hand is given besides
         self.mounted = 0
         self.ready: "Set[str]" = set()
-        self.mounts: "collections.OrderedDict[str, Mount]" = collections.OrderedDict()  # by image, least recently used first
+        self.mounts: "collections.OrderedDict[str, Mount]" = (
+            collections.OrderedDict()
+        )  # by image, least recently used first
         self.end: "List[List[str]]" = []  # of the container that runs
         self.owed: "List[List[str]]" = []
 
@@ -97,7 +108,11 @@ class Containers:
         """Whether something has to be made ready first."""
         for container in wanted:
             mount = self.mounts.get(container["image"])
-            if container["image"] not in self.ready or (container.get("attach") or {}).get("mount") and not (mount and mount.alive()):
+            if (
+                container["image"] not in self.ready
+                or (container.get("attach") or {}).get("mount")
+                and not (mount and mount.alive())
+            ):
                 return True
         return False
 
@@ -105,7 +120,10 @@ class Containers:
         """Attach what this slot has not seen yet, and mount what is not mounted; Verdict `image` if that fails."""
         for container in wanted:
             image, plan = str(container["image"]), container.get("attach") or {}
-            tokens, values = container.get("tokens") or {}, dict(self.values(None), mounted=os.path.join(self.mount_folder, "load"))
+            tokens, values = (
+                container.get("tokens") or {},
+                dict(self.values(None), mounted=os.path.join(self.mount_folder, "load")),
+            )
             if image not in self.ready and plan.get("run"):
                 run = [fill(argv, tokens, values) for argv in plan["run"]]
                 attach(self.slot, image, fill(plan.get("ready") or [], tokens, values), run, self.locks)
@@ -127,7 +145,9 @@ class Containers:
         self.mounted += 1
         folder = os.path.join(self.mount_folder, str(self.mounted))
         self.owe([unmount_command(folder)])  # before it is there
-        mount = Mount(fill(argv, tokens, dict(self.values(None), mounted=folder)), folder, self.slot.env, self.slot.null)
+        mount = Mount(
+            fill(argv, tokens, dict(self.values(None), mounted=folder)), folder, self.slot.env, self.slot.null
+        )
         self.mounts[image] = mount
         self.slot.kept.add(mount.pid)
         self.owe([])
@@ -174,7 +194,12 @@ class Containers:
         self.owe([])
 
     def execute(
-        self, container: "Mapping[str, Any]", argv: "List[str]", env: "Mapping[str, str]", files: "Tuple[int, int, int]", outcome: Outcome
+        self,
+        container: "Mapping[str, Any]",
+        argv: "List[str]",
+        env: "Mapping[str, str]",
+        files: "Tuple[int, int, int]",
+        outcome: Outcome,
     ) -> None:
         """Run one program in a container to its end."""
         outcome.exit, outcome.sig = None, None
@@ -190,7 +215,9 @@ class Containers:
             self.over(not self.slot.killed and outcome.exit is not None and outcome.sig is None)
 
     def host_env(self, env: "Mapping[str, str]") -> "Dict[str, str]":
-        """The environment of the runtime's program: what every task has before its own, and of its own what every task is told."""
+        """The environment of the runtime's program: what every task has before its own, and of its own what every task
+        is told.
+        """
         own = dict(self.slot.base)
         own.update((name, env[name]) for name in PASSED if name in env)
         return own

@@ -23,7 +23,10 @@ class Files:
         self.captures: "Dict[int, Tuple[int, int]]" = {}  # by pair; most slots never use all
 
     def sizes(self, pair: int) -> "Tuple[int, int]":
-        """How much the task wrote to stdout and stderr. Capture files that it deleted (rm -rf $TMPDIR/*) are made again."""
+        """How much the task wrote to stdout and stderr.
+
+        Capture files that it deleted (rm -rf $TMPDIR/*) are made again.
+        """
         out, err = (os.fstat(fd) for fd in self.captures[pair])
         if out.st_nlink and err.st_nlink:
             return out.st_size, err.st_size
@@ -36,7 +39,10 @@ class Files:
         return out.st_size, err.st_size
 
     def take_pair(self, pair: int) -> None:
-        """Capture files for a task. What is still in them is another's, and was not taken because somebody had removed the files."""
+        """Capture files for a task.
+
+        What is still in them is another's, and was not taken because somebody had removed the files.
+        """
         if pair not in self.captures:
             self.captures[pair] = self.open_pair(pair)
             return
@@ -54,7 +60,10 @@ class Files:
         return tail_text(os.pread(self.captures[pair][1], 2049, max(0, size - 2049)))
 
     def clean(self) -> None:
-        """An empty work folder, and the slot in it. Where the old one cannot be emptied, a fresh one takes its place."""
+        """An empty work folder, and the slot in it.
+
+        Where the old one cannot be emptied, a fresh one takes its place.
+        """
         if self.work_ok:
             try:
                 if not os.listdir(".") and identity(self.work) == self.work_was:

@@ -1,7 +1,8 @@
 """The slot process: executes one task at a time and reports each on a line.
 
 fd 0: what to do (`C` configuration, `T` template, `R seq pair task` run, `Q` close the session); EOF: finish.
-fd 1: reports (`E seq out err wall killed oom record` ended, `D seq` dropped before it started, `H` ready, `A` and `B` begin and
+fd 1: reports (`E seq out err wall killed oom record` ended, `D seq` dropped before it started, `H` ready, `A` and `B`
+begin and
 end of making an image ready, which is not the task's time, `X commands` what to run if this slot is killed).
 fd 3: `seq T|K|D`, from the supervisor at any time: terminate or kill what runs, drop what does not run yet. EOF there
 means that the supervisor is dead: everything the slot started dies too. The pipe raises SIGIO, so that the slot may
@@ -187,7 +188,9 @@ class Slot(Files):
         out, err = self.sizes(pair)
         tail = self.tail(pair, err) if (err and (self.killed or outcome.failed)) else None
         record = end_record(task["id"], task.get("n", 1), t0, time.time(), wall, outcome, tail)
-        self.send(b"E %d %d %d %.6f %d %d %s\n" % (seq, out, err, wall, self.killed, getattr(self.leaf, "kills", -1), record))
+        self.send(
+            b"E %d %d %d %.6f %d %d %s\n" % (seq, out, err, wall, self.killed, getattr(self.leaf, "kills", -1), record)
+        )
         if self.work_ok:
             self.clean()
 
@@ -259,7 +262,9 @@ class Slot(Files):
         env["PACKHORSE_MEMORY_MB"] = "%d" % (task.get("memory_mb") or 0)
         return env
 
-    def execute(self, argv: "List[str]", env: "Mapping[str, str]", stdin: int, stdout: int, stderr: int, outcome: Outcome) -> None:
+    def execute(
+        self, argv: "List[str]", env: "Mapping[str, str]", stdin: int, stdout: int, stderr: int, outcome: Outcome
+    ) -> None:
         """Run one program to its end, with everything it leaves behind, and add what it used."""
         try:
             self.child = start(find_program(argv[0], env), argv, env, stdin, stdout, stderr)
@@ -286,7 +291,10 @@ class Slot(Files):
         self.sweep(outcome)
 
     def sweep(self, outcome: Outcome) -> None:
-        """End what a program has left behind, and add what that used. Of Podman it is the process that waited for the container."""
+        """End what a program has left behind, and add what that used.
+
+        Of Podman it is the process that waited for the container.
+        """
         left = [pid for pid in proc.children_of(os.getpid()) if pid not in self.kept]
         for pid in left:
             try:
@@ -300,7 +308,10 @@ class Slot(Files):
             proc.kill_descendants(spare=self.kept, timeout_s=60.0)
 
     def account(self, outcome: Outcome) -> None:
-        """Add what the cgroup knows. A kill for memory inside a task that exits 0 still lost something: it is a failure."""
+        """Add what the cgroup knows.
+
+        A kill for memory inside a task that exits 0 still lost something: it is a failure.
+        """
         peak, out_of_memory = self.leaf.end(self.session is not None)
         if self.leaf.resets_peak:
             # A child's ru_maxrss starts at its parent's: below the slot's own size it means nothing, the cgroup's does.

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 
 def read_result(stdout: int, kind: str, max_bytes: int) -> "Any":
-    """What the task printed, as text or as a JSON value; Verdict if it is too large, not UTF-8, not JSON or cannot be kept."""
+    """What the task printed, as text or as a JSON value; Verdict if it is too large, not UTF-8, not JSON or cannot be
+    kept.
+    """
     size = os.fstat(stdout).st_size
     if size > max_bytes:
         raise Verdict("result", "the result has %d bytes, at most %d are kept" % (size, max_bytes))

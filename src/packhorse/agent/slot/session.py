@@ -1,6 +1,7 @@
 """Sessions: one process that serves many tasks, so that starting and loading it is paid once.
 
-`worker` speaks the JSON form of Bazel's persistent worker protocol: one WorkRequest a line on its stdin, one WorkResponse
+`worker` speaks the JSON form of Bazel's persistent worker protocol: one WorkRequest a line on its stdin, one
+WorkResponse
 a line on its stdout (https://bazel.build/remote/creating). `shell` is a POSIX shell that is fed commands.
 """
 
@@ -30,10 +31,16 @@ GLANCE_MS = 500  # how often a long answer is interrupted for a look whether the
 def serve(slot: "Slot", task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
     """Execute a task in the slot's session; a session of another kind is closed, a dead one is started again."""
     container = task.get("container")
-    key: "Tuple[Any, ...]" = (task["session"], tuple(task.get("start") or ()), tuple(sorted(task.get("env", {}).items())))
+    key: "Tuple[Any, ...]" = (
+        task["session"],
+        tuple(task.get("start") or ()),
+        tuple(sorted(task.get("env", {}).items())),
+    )
     if container:
         if task["session"] == "shell" and not container.get("binds_capture"):
-            raise Verdict("inputs", "its container does not say where it sees the files that capture output (binds_capture)")
+            raise Verdict(
+                "inputs", "its container does not say where it sees the files that capture output (binds_capture)"
+            )
         key = (task["session"], tuple(task.get("start") or ()), json.dumps(container, sort_keys=True), slot.work)
     session = slot.session
     if session and (session.key != key or not session.alive()):
@@ -54,9 +61,13 @@ def serve(slot: "Slot", task: "Dict[str, Any]", env: "Dict[str, str]", pair: int
 
 
 class Session:
-    """A process with pipes to its stdin and stdout; its stderr is a file, moved to the capture of the task it serves."""
+    """A process with pipes to its stdin and stdout; its stderr is a file, moved to the capture of the task it
+    serves.
+    """
 
-    def __init__(self, slot: "Slot", key: "Tuple[Any, ...]", argv: "List[str]", env: "Mapping[str, str]", container: "Any") -> None:
+    def __init__(
+        self, slot: "Slot", key: "Tuple[Any, ...]", argv: "List[str]", env: "Mapping[str, str]", container: "Any"
+    ) -> None:
         self.key = key
         self.slot = slot
         self.container = container
@@ -70,7 +81,11 @@ class Session:
         child_in, self.stdin = os.pipe()
         self.stdout, child_out = os.pipe()
         env = {name: value for name, value in env.items() if name not in ("PACKHORSE_TASK", "PACKHORSE_ATTEMPT")}
-        self.used = (0.0 if container else slot.leaf.cpu_s() or 0.0, 0, 0)  # before it starts: loading is paid by the first task
+        self.used = (
+            0.0 if container else slot.leaf.cpu_s() or 0.0,
+            0,
+            0,
+        )  # before it starts: loading is paid by the first task
         try:
             if container and slot.containers:
                 env = slot.containers.host_env(env)
@@ -81,7 +96,9 @@ class Session:
                 os.close(fd)
             if slot.containers:
                 slot.containers.over(True)
-            raise Verdict("spawn", explain(error, argv) if isinstance(error, OSError) else "no session to start: %s" % error) from None
+            raise Verdict(
+                "spawn", explain(error, argv) if isinstance(error, OSError) else "no session to start: %s" % error
+            ) from None
         finally:
             os.close(child_in)
             os.close(child_out)
@@ -97,7 +114,9 @@ class Session:
             return False
 
     def cpu_s(self) -> float:
-        """CPU seconds so far, of everything in the session: by cgroup, else by the process's clock and the children it reaped."""
+        """CPU seconds so far, of everything in the session: by cgroup, else by the process's clock and the children it
+        reaped.
+        """
         clock = self.slot.leaf.cpu_s()
         if clock is not None:
             return clock
@@ -177,10 +196,16 @@ class Session:
         try:
             info = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if info is not None:
-                how = "exited with %d" % info.si_status if info.si_code == os.CLD_EXITED else "was killed by signal %d" % info.si_status
+                how = (
+                    "exited with %d" % info.si_status
+                    if info.si_code == os.CLD_EXITED
+                    else "was killed by signal %d" % info.si_status
+                )
         except ChildProcessError:
             pass
-        return Verdict("worker", "the session's process %s while it served this task%s" % (how, ": " + said if said else ""))
+        return Verdict(
+            "worker", "the session's process %s while it served this task%s" % (how, ": " + said if said else "")
+        )
 
     def drain_stderr(self, pair: int) -> None:
         """Move what the process wrote to stderr to the task that it serves."""
@@ -231,7 +256,10 @@ class Worker(Session):
         request = encode({"arguments": arguments, "inputs": [], "requestId": 0})
         if "\\ud" in request:
             for word in filter(odd.search, arguments):  # the name of a file
-                raise Verdict("inputs", "the name %r is not UTF-8, and a worker is asked in JSON, which holds only that" % word[:200])
+                raise Verdict(
+                    "inputs",
+                    "the name %r is not UTF-8, and a worker is asked in JSON, which holds only that" % word[:200],
+                )
         if self.buffer:
             raise Verdict("worker", "the worker answered without being asked: %r" % self.buffer[:200])
         line = self.ask(request.encode("ascii") + b"\n", pair)
@@ -245,9 +273,12 @@ class Worker(Session):
 
 
 def parse_response(line: bytes) -> "Tuple[int, bytes]":
-    """A WorkResponse as (exit code, output); Verdict `worker` if it breaks the protocol. As in protobuf, absent fields are zero.
+    """A WorkResponse as (exit code, output); Verdict `worker` if it breaks the protocol.
 
-    A lone surrogate in the output becomes bytes that are not UTF-8: a result with it is refused as if the task had printed them.
+    As in protobuf, absent fields are zero.
+
+    A lone surrogate in the output becomes bytes that are not UTF-8: a result with it is refused as if the task had
+    printed them.
     """
     try:
         response = json.loads(line.decode("utf-8"))
@@ -265,7 +296,9 @@ class Shell(Session):
     count = 0
 
     def speak_directly(self, seen: str, pair: int) -> None:
-        """Go on over named pipes that the shell sees in the folder `seen`: what a runtime passes on takes longer than a short command."""
+        """Go on over named pipes that the shell sees in the folder `seen`: what a runtime passes on takes longer than a
+        short command.
+        """
         from .quote import redirection
 
         base = os.path.basename(self.err_path)
@@ -294,7 +327,10 @@ class Shell(Session):
                     pass  # never made, or removed by the task of another slot
 
     def replace_pipes(self, stdin: int, stdout: int) -> None:
-        """Speak through others from now on. The first ones stay open until the end: to a runtime their end would be the session's."""
+        """Speak through others from now on.
+
+        The first ones stay open until the end: to a runtime their end would be the session's.
+        """
         self.first_pipes = (self.stdin, self.stdout)
         self.poll.unregister(self.stdout)
         self.stdin, self.stdout = stdin, stdout

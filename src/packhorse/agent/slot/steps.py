@@ -24,7 +24,9 @@ def run_steps(slot: "Slot", task: "Dict[str, Any]", env: "Dict[str, str]", pair:
         outcome.exit, outcome.sig = 0, None  # what failed was to be ignored
 
 
-def run_step(slot: "Slot", step: "Dict[str, Any]", container: "Any", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
+def run_step(
+    slot: "Slot", step: "Dict[str, Any]", container: "Any", env: "Dict[str, str]", pair: int, outcome: Outcome
+) -> None:
     """Run one step with its own environment, folder and files, in its own container if it has one."""
     opened: "List[int]" = []
     files = [slot.null, slot.captures[pair][0], slot.captures[pair][1]]

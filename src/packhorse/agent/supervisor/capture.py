@@ -18,7 +18,10 @@ LAST_LOOK_S = 2.0
 
 
 class Follow:
-    """How far the output of one task has been copied. It survives a log that refuses: a retry goes on where it stopped."""
+    """How far the output of one task has been copied.
+
+    It survives a log that refuses: a retry goes on where it stopped.
+    """
 
     def __init__(self, paths: "Tuple[str, str]", keep_all: bool) -> None:
         self.paths = paths
@@ -60,7 +63,10 @@ class Follow:
                     self.lost[stream] += max(0, sizes[stream] - self.copied[stream])
                     self.copied[stream] = sizes[stream]
                     if self.lost[stream]:
-                        note = "\n[packhorse: %d more bytes of std%s were not kept]\n" % (self.lost[stream], STREAMS[stream])
+                        note = "\n[packhorse: %d more bytes of std%s were not kept]\n" % (
+                            self.lost[stream],
+                            STREAMS[stream],
+                        )
                         self._add(stream, log.append(note.encode("ascii")), len(note))
                         self.lost[stream] = 0
                     os.ftruncate(fd, 0)

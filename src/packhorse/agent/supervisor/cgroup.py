@@ -1,4 +1,6 @@
-"""Where this agent may make cgroups, and making and removing them: v1 or v2, always below the cgroup that it was started in."""
+"""Where this agent may make cgroups, and making and removing them: v1 or v2, always below the cgroup that it was
+started in.
+"""
 
 import os
 import time
@@ -25,7 +27,9 @@ def own_paths(text: str) -> "Dict[str, str]":
 
 
 def mounts(text: str) -> "Dict[str, Tuple[str, str]]":
-    """/proc/self/mountinfo as controller -> (mount point, root of the hierarchy seen there); v2 is under the empty name."""
+    """/proc/self/mountinfo as controller -> (mount point, root of the hierarchy seen there); v2 is under the empty
+    name.
+    """
     found: "Dict[str, Tuple[str, str]]" = {}
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
@@ -64,7 +68,8 @@ class Cgroups:
         self.cpu = ""
         self.home = ""  # v2: the leaf that this process moved itself to
         self.path = ""  # of the parent, as /proc/self/cgroup says it
-        self.shadows: "List[str]" = []  # v1: the same path in other hierarchies, where container runtimes make cgroups too
+        # v1: the same path in other hierarchies, where container runtimes make cgroups too
+        self.shadows: "List[str]" = []
         self.shadows_made: "List[str]" = []  # those of them that were not there before, deepest first
         self.made: "List[str]" = []
         if forced != "sampled":
@@ -141,7 +146,9 @@ class Cgroups:
         except OSError:
             return False
         try:
-            return os.access(os.path.join(probe, file), os.W_OK) and os.access(os.path.join(parent, "cgroup.procs"), os.W_OK)
+            return os.access(os.path.join(probe, file), os.W_OK) and os.access(
+                os.path.join(parent, "cgroup.procs"), os.W_OK
+            )
         finally:
             os.rmdir(probe)
 
@@ -197,7 +204,9 @@ class Cgroups:
 
 
 def divide(leaf: str) -> str:
-    """v2: the part of a leaf that its slot is in; containers get others, since a cgroup has processes or hands controllers down."""
+    """v2: the part of a leaf that its slot is in; containers get others, since a cgroup has processes or hands
+    controllers down.
+    """
     part = os.path.join(leaf, "slot")
     try:
         os.mkdir(part)

@@ -45,7 +45,9 @@ def start_tasks(agent: "Agent", now: float) -> "List[SlotHandle]":
     """Start queued tasks for as long as one fits; returns their slots."""
     late, started = [], []
     while agent.queue and agent.free_cores > EPSILON:
-        index = choose(((task.cores, task.memory) for task in agent.queue), agent.free_cores, agent.free_memory, agent.skips)
+        index = choose(
+            ((task.cores, task.memory) for task in agent.queue), agent.free_cores, agent.free_memory, agent.skips
+        )
         if index is None:
             break
         agent.skips = agent.skips + 1 if index else 0
@@ -98,7 +100,10 @@ def new_slot(agent: "Agent") -> SlotHandle:
     """Start a slot process."""
     agent.slots_made += 1
     number = agent.slots_made
-    captures = [[os.path.join(agent.scratch, "%d.%d.%s" % (number, pair, stream)) for stream in ("out", "err")] for pair in range(PAIRS)]
+    captures = [
+        [os.path.join(agent.scratch, "%d.%d.%s" % (number, pair, stream)) for stream in ("out", "err")]
+        for pair in range(PAIRS)
+    ]
     config = {
         "name": "packhorse-%s-%d" % (agent.name, number),
         "work": agent.spool.path("work", "%s.%d" % (agent.name, number)),
@@ -122,10 +127,18 @@ def is_short(agent: "Agent", task: "Task") -> bool:
 
 
 def prefetch(agent: "Agent", slot: SlotHandle, now: float) -> None:
-    """Give a busy slot the next tasks too, if they are short and like its own, so that it does not wait for us between them."""
+    """Give a busy slot the next tasks too, if they are short and like its own, so that it does not wait for us between
+    them.
+    """
     head = slot.sent[0]
     mean = max(1e-4, agent.means.get(head.template, SHORT_S))
-    if agent.draining or slot.unfinished or mean >= SHORT_S or now - head.started > SHORT_S or len(slot.sent) > REFILL_BELOW:
+    if (
+        agent.draining
+        or slot.unfinished
+        or mean >= SHORT_S
+        or now - head.started > SHORT_S
+        or len(slot.sent) > REFILL_BELOW
+    ):
         return
     depth = min(PREFETCH, int(SHORT_S / mean))
     while len(slot.sent) <= depth:

@@ -1,4 +1,5 @@
-"""The supervisor ends what a dead slot has left in a container runtime, one command after the other, without waiting for them.
+"""The supervisor ends what a dead slot has left in a container runtime, one command after the other, without waiting
+for them.
 
 A command that fails is run once more, since the runtime may have been at it itself.
 """

@@ -54,7 +54,9 @@ def read(agent: "Agent", block: str, line: bytes) -> "Optional[Task]":
             agent.journal.add({"k": "bad", "block": block, "msg": str(bad)})
         else:
             t = round(time.time(), 3)
-            agent.journal.add({"k": "end", "id": bad.key[0], "n": bad.key[1], "t0": t, "t1": t, "why": "inputs", "msg": str(bad)})
+            agent.journal.add(
+                {"k": "end", "id": bad.key[0], "n": bad.key[1], "t0": t, "t1": t, "why": "inputs", "msg": str(bad)}
+            )
         return None
 
 

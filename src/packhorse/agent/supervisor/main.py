@@ -76,7 +76,9 @@ class Agent:
         self.closed = False
         self.end_at = float("inf")  # when a drain ends what still runs
         walltime = self.allocation["walltime_s"]
-        self.drain_at = None if walltime is None else self.started + max(0.0, float(walltime) - float(self.allocation["grace_s"]))
+        self.drain_at = (
+            None if walltime is None else self.started + max(0.0, float(walltime) - float(self.allocation["grace_s"]))
+        )
         self.signals = 0
         self.poll = select.poll()
         self.refill = True  # resources or tasks have changed
@@ -107,7 +109,9 @@ class Agent:
                 tick_at = now + self.tick_s(now)
             if self.refill:
                 self.fill(now)
-            if now >= self.journal.flush_at or not self.live and self.journal.healthy:  # nothing is left that would add to it soon
+            if (
+                now >= self.journal.flush_at or not self.live and self.journal.healthy
+            ):  # nothing is left that would add to it soon
                 self.journal.flush()
             reason = self.reason_to_stop(now)
             if reason:

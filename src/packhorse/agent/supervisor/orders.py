@@ -27,7 +27,9 @@ def read_control(agent: "Agent", now: float) -> None:
 
 
 def cancel(agent: "Agent", key: "Key", gone: "Set[Key]", now: float) -> None:
-    """Cancel a task wherever it is: running, waiting in a slot, queued (then it is added to `gone`), or not here yet."""
+    """Cancel a task wherever it is: running, waiting in a slot, queued (then it is added to `gone`), or not here
+    yet.
+    """
     task = agent.live.get(key)
     if task is None:
         agent.canceled.add(key)

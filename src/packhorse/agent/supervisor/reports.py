@@ -50,9 +50,11 @@ def on_report(agent: "Agent", slot: "SlotHandle", line: bytes, now: float) -> No
 
 
 def complete(agent: "Agent", slot: "SlotHandle", task: "Task", line: bytes, now: float) -> bool:
-    """Put a task's output into the log and its `end` into the journal; False if that has to wait (nothing is lost, try again).
+    """Put a task's output into the log and its `end` into the journal; False if that has to wait (nothing is lost, try
+    again).
 
-    It waits while the log refuses, and a moment where a program was terminated by somebody else: a job that is being ended may have its
+    It waits while the log refuses, and a moment where a program was terminated by somebody else: a job that is being
+    ended may have its
     programs signalled before us.
     """
     _, _, out, err, wall_text, killed, oom_kills, record = line.split(b" ", 7)
@@ -86,7 +88,9 @@ def was_terminated(record: bytes) -> bool:
 
 
 def excuse(record: bytes) -> bytes:
-    """A program that fails while its job is being ended was ended with it: batch systems signal the ranks of a task by themselves."""
+    """A program that fails while its job is being ended was ended with it: batch systems signal the ranks of a task by
+    themselves.
+    """
     fields = json.loads(record.decode("ascii"))
     if fields.get("why") is None and fields.get("exit") != 0:
         how = "signal %s" % fields["sig"] if fields.get("sig") else "exit code %s" % fields.get("exit")
@@ -95,7 +99,10 @@ def excuse(record: bytes) -> bytes:
 
 
 def amend(record: bytes, task: "Task", killed: bool, ranges: "List[Any]") -> bytes:
-    """A slot's `end` record with what only the supervisor knows. A verdict stands only if its kill met the task alive."""
+    """A slot's `end` record with what only the supervisor knows.
+
+    A verdict stands only if its kill met the task alive.
+    """
     more: "Dict[str, Any]" = {}
     if ranges:
         more["log"] = ranges

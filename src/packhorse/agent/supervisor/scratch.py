@@ -17,7 +17,10 @@ _held: "List[int]" = []  # the lock on our own folder lives as long as we do
 
 
 def make_scratch(parent: "Optional[str]", agent: str) -> str:
-    """A private folder for this agent. Folders of agents that died are recognised by their lock being free, and removed."""
+    """A private folder for this agent.
+
+    Folders of agents that died are recognised by their lock being free, and removed.
+    """
     root = parent or tempfile.gettempdir()
     os.makedirs(root, exist_ok=True)
     remove_stale(root)
@@ -62,7 +65,9 @@ def remove_stale(root: str) -> None:
 
 
 def is_ours(folder: str) -> bool:
-    """Whether it holds capture files and mounts and nothing else; an empty one may just have been made and is left alone."""
+    """Whether it holds capture files and mounts and nothing else; an empty one may just have been made and is left
+    alone.
+    """
     try:
         names = os.listdir(folder)
     except OSError:

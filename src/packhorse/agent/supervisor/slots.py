@@ -119,10 +119,12 @@ if hasattr(os, "posix_spawn"):
 
     def start_slot(argv: "List[str]", task_read: int, report_write: int, kill_read: int) -> int:
         """Start a slot process on its three pipes; returns its process id."""
-        actions = [(os.POSIX_SPAWN_DUP2, task_read, 0), (os.POSIX_SPAWN_DUP2, report_write, 1), (os.POSIX_SPAWN_DUP2, kill_read, 3)]  # novm
+        dup2 = os.POSIX_SPAWN_DUP2  # novm
+        actions = [(dup2, task_read, 0), (dup2, report_write, 1), (dup2, kill_read, 3)]
         if kill_read == 3:  # dup2 onto itself would leave it close-on-exec
             os.set_inheritable(kill_read, True)
-        return os.posix_spawn(argv[0], argv, os.environ, file_actions=actions, setpgroup=0, setsigdef=[signal.SIGPIPE])  # novm
+        spawn = os.posix_spawn  # novm
+        return spawn(argv[0], argv, os.environ, file_actions=actions, setpgroup=0, setsigdef=[signal.SIGPIPE])
 
 else:
 

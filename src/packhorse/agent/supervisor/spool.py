@@ -1,4 +1,6 @@
-"""The spool folder as an agent sees it: the allocation, templates, blocks to claim, control lines. docs/spool.md is the contract."""
+"""The spool folder as an agent sees it: the allocation, templates, blocks to claim, control lines. docs/spool.md is the
+contract.
+"""
 
 import json
 import os

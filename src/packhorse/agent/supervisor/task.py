@@ -23,7 +23,10 @@ class BadTask(Exception):
 
 
 class Task:
-    """One claimed task. `shape` is equal for tasks that can take each other's place in a slot (cores, memory, session)."""
+    """One claimed task.
+
+    `shape` is equal for tasks that can take each other's place in a slot (cores, memory, session).
+    """
 
     __slots__ = (
         "key",
@@ -109,11 +112,15 @@ def fill_in(task: Task, fields: "Dict[str, Any]", template: "Dict[str, Any]") ->
     task.walltime = None if walltime is None else float(walltime)
     task.result = (wanted.get("result") or "none") != "none"
     if (wanted.get("session") or "none") != "none":
-        task.session = json.dumps([wanted.get(name) for name in ("session", "start", "env", "container", "launches")], sort_keys=True)
+        task.session = json.dumps(
+            [wanted.get(name) for name in ("session", "start", "env", "container", "launches")], sort_keys=True
+        )
     task.shape = (task.cores, task.memory, task.session)
 
 
-OVERRIDES = frozenset(("cores", "memory_mb", "walltime_s", "session", "start", "env", "container", "launches", "result"))
+OVERRIDES = frozenset(
+    ("cores", "memory_mb", "walltime_s", "session", "start", "env", "container", "launches", "result")
+)
 
 
 def is_int(value: "Any") -> bool:

@@ -1,4 +1,6 @@
-"""What happens to running tasks while time passes: walltime, memory, kills that need a second blow, output to be followed."""
+"""What happens to running tasks while time passes: walltime, memory, kills that need a second blow, output to be
+followed.
+"""
 
 import time
 
@@ -21,7 +23,9 @@ OOM_LOOK_S = 1.0
 MAKE_READY_S = 3600.0  # for what is not the task's time, which would otherwise have no end
 
 
-def condemn(agent: "Agent", slot: "SlotHandle", task: "Task", why: str, msg: str, now: float, at_once: bool = False) -> None:
+def condemn(
+    agent: "Agent", slot: "SlotHandle", task: "Task", why: str, msg: str, now: float, at_once: bool = False
+) -> None:
     """Decide that a running task must end: SIGTERM, then SIGKILL after `kill_grace_s`; `at_once` SIGKILL."""
     if task.verdict is None:
         task.verdict, task.msg = why, msg
@@ -42,14 +46,23 @@ def watch(agent: "Agent", now: float) -> None:
         elif task.verdict:  # canceled while it was waiting in the slot, but it had just started
             condemn(agent, slot, task, task.verdict, task.msg or "", now)
         elif task.paused and now - task.paused > MAKE_READY_S:
-            condemn(agent, slot, task, "image", "making its image ready on this node took longer than %g s" % MAKE_READY_S, now)
+            condemn(
+                agent,
+                slot,
+                task,
+                "image",
+                "making its image ready on this node took longer than %g s" % MAKE_READY_S,
+                now,
+            )
         elif task.walltime is not None and age > task.walltime:
             condemn(agent, slot, task, "walltime", "ran longer than its walltime of %g s" % task.walltime, now)
         if age > LONG_S:
             recall(slot)
             if not task.journaled:
                 task.journaled = True
-                agent.journal.add({"k": "start", "id": task.key[0], "n": task.key[1], "t0": round(time.time() - age, 3)})
+                agent.journal.add(
+                    {"k": "start", "id": task.key[0], "n": task.key[1], "t0": round(time.time() - age, 3)}
+                )
             follow(agent, slot, task, now)
     sample(agent, running, now)
 
@@ -94,8 +107,20 @@ def sample(agent: "Agent", running: "List[SlotHandle]", now: float) -> None:
             for slot in running:
                 # The kernel kills one process; a parent that waits for it for ever would not end the task by itself.
                 leaf = slot.leaf
-                if leaf and not slot.sent[0].kill_at and oom_kills(leaf["memory"], leaf["version"]) > max(0, slot.oom_kills):
-                    condemn(agent, slot, slot.sent[0], "memory", "the kernel killed a process of the task at its memory limit", now, True)
+                if (
+                    leaf
+                    and not slot.sent[0].kill_at
+                    and oom_kills(leaf["memory"], leaf["version"]) > max(0, slot.oom_kills)
+                ):
+                    condemn(
+                        agent,
+                        slot,
+                        slot.sent[0],
+                        "memory",
+                        "the kernel killed a process of the task at its memory limit",
+                        now,
+                        True,
+                    )
         if agent.cgroups.version == 1:
             return
     due = [slot for slot in running if is_due(slot.sent[0], now)]
@@ -111,6 +136,8 @@ def sample(agent: "Agent", running: "List[SlotHandle]", now: float) -> None:
         if task.memory and held > task.memory and not task.kill_at:
             held = proc.proportional_memory(tree) or held  # pages that they share count once
             if held > task.memory:
-                condemn(agent, slot, task, "memory", "held %d bytes, over its limit of %d" % (held, task.memory), now, True)
+                condemn(
+                    agent, slot, task, "memory", "held %d bytes, over its limit of %d" % (held, task.memory), now, True
+                )
         task.peak = max(task.peak, held)
     agent.sample_at = now + (time.monotonic() - began) / SAMPLE_SHARE

@@ -1,4 +1,7 @@
-"""Reads journals and applies them. The new offset commits in the transaction of its effects: every record counts exactly once."""
+"""Reads journals and applies them.
+
+The new offset commits in the transaction of its effects: every record counts exactly once.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ class Collector:
         self._stopped: Counter[int] = Counter()  # agents that we saw end, by allocation
 
     def fetch(self, allocation_id: str, offsets: Mapping[str, int]) -> dict[str, bytes]:
-        """The unread bytes of every journal of an allocation, by agent. Talks to the site; no transaction is open meanwhile."""
+        """The unread bytes of every journal of an allocation, by agent.
+
+        Talks to the site; no transaction is open meanwhile.
+        """
         folder = f"{self._site.spool(allocation_id)}/journal"
         found: dict[str, bytes] = {}
         for name in self._site.transport.names(folder):
@@ -74,7 +80,9 @@ class Collector:
         now: float,
         ended_at: float | None = None,
     ) -> None:
-        """Ends what an allocation leaves behind: ``lost`` tasks failed with it, ``unstarted`` ones go back to the queue, with reasons.
+        """Ends what an allocation leaves behind:
+
+        ``lost`` tasks failed with it, ``unstarted`` ones go back to the queue, with reasons.
 
         ``ended_at`` is when the allocation ended, where that is not now: until then it held the cores of the lost ones.
         """
@@ -93,9 +101,16 @@ class Collector:
         self, connection: sa.Connection, tasks: set[int], allocation_seq: int, journal_id: int | None, node: str | None
     ) -> Effects:
         return Effects(
-            connection, tasks, specs=self._specs, durations=self._durations, fits=lambda resources: self._site.why_not(resources) is None,
-            site=self._site, allocation_seq=allocation_seq, journal_id=journal_id, node=node,
-        )  # fmt: skip
+            connection,
+            tasks,
+            specs=self._specs,
+            durations=self._durations,
+            fits=lambda resources: self._site.why_not(resources) is None,
+            site=self._site,
+            allocation_seq=allocation_seq,
+            journal_id=journal_id,
+            node=node,
+        )
 
     def _apply_allocation(self, connection: sa.Connection, allocation: Any, batch: Batch, now: float) -> str | None:
         """What the records say of the allocation itself; returns the node's name if they tell it."""
@@ -107,11 +122,17 @@ class Collector:
                     node = record.get("host") or ""
                     if allocation.started_at is None:
                         started = float(record.get("t") or now)
-                        stored.update_allocation(connection, allocation.seq, started_at=started, state=AllocationState.RUNNING)
+                        stored.update_allocation(
+                            connection, allocation.seq, started_at=started, state=AllocationState.RUNNING
+                        )
                 case "claim":
                     claimed.append(int(record["block"]))
-                case "bad":  # we wrote the block: its file was damaged since. Its tasks are found again when the allocation ends
-                    _log.error("block_damaged", allocation=allocation.id, block=record.get("block"), says=record.get("msg"))
+                case (
+                    "bad"
+                ):  # we wrote the block: its file was damaged since. Its tasks are found again when the allocation ends
+                    _log.error(
+                        "block_damaged", allocation=allocation.id, block=record.get("block"), says=record.get("msg")
+                    )
                 case "stop":
                     stored.add_busy(connection, allocation.seq, float(record.get("busy_core_s") or 0.0))
                     self._stopped[allocation.seq] += 1

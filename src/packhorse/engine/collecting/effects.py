@@ -1,4 +1,6 @@
-"""What journal records do to the store: gathered in memory for one transaction, then written with a few bulk statements."""
+"""What journal records do to the store: gathered in memory for one transaction, then written with a few bulk
+statements.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,10 @@ class Effects:
         self.bad_records = 0
 
     def add(self, record: Record, now: float) -> None:
-        """One record of a journal. One that is JSON but makes no sense is counted and skipped, like a line that is no JSON."""
+        """One record of a journal.
+
+        One that is JSON but makes no sense is counted and skipped, like a line that is no JSON.
+        """
         try:
             match record["k"]:
                 case "end":
@@ -97,7 +102,9 @@ class Effects:
             self._chunk(record["id"], record["n"], record["s"], record["o"], record["l"])
 
     def back(self, record: Record, now: float) -> None:
-        """An agent gives tasks back that it never started: to the queue, with the attempt that did not happen taken off."""
+        """An agent gives tasks back that it never started: to the queue, with the attempt that did not happen taken
+        off.
+        """
         for task, attempt in record["tasks"]:
             if self._row(task, attempt) is not None:
                 self.give_back(task, f"An agent gave it back unstarted ({record.get('why', '')}).", now)
@@ -107,7 +114,9 @@ class Effects:
         row = self._current[task]
         self._over.add(task)
         if row.state is S.CANCELING:
-            self._moves.append(Move(task, S.CANCELED, now, "It had not started.", {"failure": FailureClass.CANCELED, "ended_at": now}))
+            self._moves.append(
+                Move(task, S.CANCELED, now, "It had not started.", {"failure": FailureClass.CANCELED, "ended_at": now})
+            )
         else:
             home = {"allocation_seq": None, "block": None, "attempt": row.attempt - 1, "reason": why}
             self._moves.append(Move(task, S.QUEUED, now, why, home))
@@ -134,14 +143,21 @@ class Effects:
         self._settle(task, row, spec, granted, failure, tried, record.get("result"), now)
 
     def lost(self, task: int, failure: Failure, now: float, ended_at: float | None = None) -> None:
-        """The engine itself ends the current attempt: no agent will report on it. Its cores were held until ``ended_at``."""
+        """The engine itself ends the current attempt: no agent will report on it.
+
+        Its cores were held until ``ended_at``.
+        """
         row = self._current.get(task)
         if row is None or row.state not in AT_SITE or row.allocation_seq != self._allocation_seq:
             return
         spec, granted = self._granted(task, row)
         self._over.add(task)
         began = None if row.state is S.INITIALIZING else row.started_at
-        held_s = None if began is None else min(max(0.0, (now if ended_at is None else ended_at) - began), granted.walltime_s or _LONGEST_S)
+        held_s = (
+            None
+            if began is None
+            else min(max(0.0, (now if ended_at is None else ended_at) - began), granted.walltime_s or _LONGEST_S)
+        )
         tried = self._attempt(task, row, {"wall": held_s}, granted, failure, began, now)
         self._keep(tried, granted)
         if row.state is S.INITIALIZING and TERMINAL_STATE[failure.failure] is not S.SYSTEM_ERROR:
@@ -159,7 +175,9 @@ class Effects:
         return moved
 
     def _row(self, task: int, attempt: int) -> Current | None:
-        """The task's row if the record speaks of its current attempt here; a record that comes late or twice has none."""
+        """The task's row if the record speaks of its current attempt here; a record that comes late or twice has
+        none.
+        """
         row = self._current.get(task)
         if (
             row is None
@@ -172,20 +190,34 @@ class Effects:
         return row
 
     def _settle(
-        self, task: int, row: Current, spec: RunSpec, granted: Resources, failure: Failure | None, tried: Row, result: Any, now: float
+        self,
+        task: int,
+        row: Current,
+        spec: RunSpec,
+        granted: Resources,
+        failure: Failure | None,
+        tried: Row,
+        result: Any,
+        now: float,
     ) -> None:
         """Decides where the task goes: to its terminal state, or back to the queue for another attempt."""
         at = tried["ended_at"]
         end = {"ended_at": at, "exit_code": tried["exit_code"]}
         if row.state is S.CANCELING:
             how = "It was ended." if failure else "It had finished when the cancel arrived; its result is not kept."
-            self._moves.append(Move(task, S.CANCELED, at, how, {**end, "failure": FailureClass.CANCELED, "reason": how}))
+            self._moves.append(
+                Move(task, S.CANCELED, at, how, {**end, "failure": FailureClass.CANCELED, "reason": how})
+            )
             return
         if failure is None:
             done = {**end, "result": _stored(result, spec), "failure": None, "reason": None}
             if spec.may_deliver and (outputs := self._outputs(task, row, spec, tried)):
                 self._outputs_to_deliver += outputs
-                self._held[task] = {**done, "ended_at": None, "reason": f"It has finished; {len(outputs)} of its outputs are delivered."}
+                self._held[task] = {
+                    **done,
+                    "ended_at": None,
+                    "reason": f"It has finished; {len(outputs)} of its outputs are delivered.",
+                }
                 return
             self._moves.append(Move(task, S.COMPLETE, at, None, done))
             return
@@ -202,9 +234,14 @@ class Effects:
             return
         overrides = {**json.loads(row.overrides or "{}"), **(decision.overrides or {})}
         home = {
-            "allocation_seq": None, "block": None, "not_before": now + decision.delay_s, "failure": failure.failure, "reason": why,
-            "overrides": kept_json(overrides) if overrides else None, "started_at": None,
-        }  # fmt: skip
+            "allocation_seq": None,
+            "block": None,
+            "not_before": now + decision.delay_s,
+            "failure": failure.failure,
+            "reason": why,
+            "overrides": kept_json(overrides) if overrides else None,
+            "started_at": None,
+        }
         self._moves.append(Move(task, S.QUEUED, at, why, home))
 
     def _outputs(self, task: int, row: Current, spec: RunSpec, tried: Row) -> list[Row]:
@@ -230,19 +267,41 @@ class Effects:
         return [earlier.failure for earlier in failures_of(self._connection, task) if not progress_in(earlier.evidence)]
 
     def _attempt(
-        self, task: int, row: Current, record: Record, granted: Resources, failure: Failure | None, began: float | None, ended: float
+        self,
+        task: int,
+        row: Current,
+        record: Record,
+        granted: Resources,
+        failure: Failure | None,
+        began: float | None,
+        ended: float,
     ) -> Row:
-        """The row of the attempts table; raises TypeError or ValueError where the record has something else than a number."""
+        """The row of the attempts table; raises TypeError or ValueError where the record has something else than a
+        number.
+        """
         files = record.get("files")
         return {
-            "task_id": task, "attempt": row.attempt, "allocation_seq": self._allocation_seq, "journal_id": self._journal_id,
-            "failure": failure.failure if failure else None, "exit_code": _int(record.get("exit")), "signal": _int(record.get("sig")),
-            "started_at": began, "ended_at": ended, "wall_s": _float(record.get("wall")), "cpu_s": _float(record.get("cpu")),
-            "peak_memory": _int(record.get("peak")), "read_bytes": _int(record.get("rd")), "write_bytes": _int(record.get("wr")),
-            "cores": granted.cpu_cores, "memory_mb": granted.memory_mb, "walltime_s": granted.walltime_s,
-            "evidence": kept_json(failure.evidence.as_dict()) if failure else None, "files": kept_json(files) if files else None,
+            "task_id": task,
+            "attempt": row.attempt,
+            "allocation_seq": self._allocation_seq,
+            "journal_id": self._journal_id,
+            "failure": failure.failure if failure else None,
+            "exit_code": _int(record.get("exit")),
+            "signal": _int(record.get("sig")),
+            "started_at": began,
+            "ended_at": ended,
+            "wall_s": _float(record.get("wall")),
+            "cpu_s": _float(record.get("cpu")),
+            "peak_memory": _int(record.get("peak")),
+            "read_bytes": _int(record.get("rd")),
+            "write_bytes": _int(record.get("wr")),
+            "cores": granted.cpu_cores,
+            "memory_mb": granted.memory_mb,
+            "walltime_s": granted.walltime_s,
+            "evidence": kept_json(failure.evidence.as_dict()) if failure else None,
+            "files": kept_json(files) if files else None,
             "image": self._image(task, row),
-        }  # fmt: skip
+        }
 
     def _image(self, task: int, row: Current) -> str | None:
         """Digest of the image that the task ran in, the first of several."""
@@ -274,7 +333,14 @@ class Effects:
     def _chunk(self, task: int, attempt: int, stream: str, start: int, length: int) -> None:
         if length > 0 and stream in ("out", "err") and self._journal_id is not None:
             self._chunks.append(
-                {"task_id": task, "attempt": attempt, "stream": stream, "start": start, "length": length, "journal_id": self._journal_id}
+                {
+                    "task_id": task,
+                    "attempt": attempt,
+                    "stream": stream,
+                    "start": start,
+                    "length": length,
+                    "journal_id": self._journal_id,
+                }
             )
 
 
@@ -284,7 +350,9 @@ def progress_in(evidence: str | None) -> int:
 
 
 def judged(record: Record, spec: RunSpec) -> Record:
-    """An ``end`` whose result can be kept, or that of a task that failed for its result: what a journal says need not be our agent's."""
+    """An ``end`` whose result can be kept, or that of a task that failed for its result: what a journal says need not
+    be our agent's.
+    """
     result = record.get("result")
     if result is None or (is_plain(result) and (isinstance(result, str) or _is_json(spec))):
         return record

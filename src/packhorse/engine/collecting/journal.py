@@ -1,4 +1,7 @@
-"""Parses journals (docs/spool.md). Pure, and never surprised: whatever the bytes are, what is not a record is counted and skipped."""
+"""Parses journals (docs/spool.md).
+
+Pure, and never surprised: whatever the bytes are, what is not a record is counted and skipped.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from packhorse.domain.text import holdable, holdable_value, is_name, parse_json
 
 Record = dict[str, Any]
 
-#: What the numbers of records must be smaller than: times and durations in seconds, codes, bytes. Others may be anything.
+#: What the numbers of records must be smaller than: times and durations in seconds, codes, bytes. Others may be
+#: anything.
 _SECONDS, _CODE, _BYTES = 1e11, 1 << 31, 1 << 62
 _SMALLER_THAN = {
     **dict.fromkeys(("t", "t0", "t1", "wall", "cpu", "busy_core_s"), _SECONDS),
@@ -33,7 +37,9 @@ class Batch:
 
 
 def parse_journal(data: bytes, longest: int = 1 << 20) -> Batch:
-    """The whole lines at the start of ``data``; the rest is still being written, unless it is longer than any line can be."""
+    """The whole lines at the start of ``data``; the rest is still being written, unless it is longer than any line can
+    be.
+    """
     batch = Batch(length=data.rfind(b"\n") + 1)
     if not batch.length and len(data) >= longest:
         return Batch(bad_lines=1, length=len(data))
@@ -50,7 +56,9 @@ def parse_journal(data: bytes, longest: int = 1 << 20) -> Batch:
 
 
 def _record(line: bytes) -> Any:
-    """The JSON in a line with what the store can hold in place of what it cannot; but a result is as it was, for it is judged."""
+    """The JSON in a line with what the store can hold in place of what it cannot; but a result is as it was, for it is
+    judged.
+    """
     text = line.decode()
     try:
         record = json.loads(text)
@@ -68,11 +76,17 @@ def _file(file: Any) -> dict[str, Any]:
     """An output that an agent kept; its path may be any bytes (``domain.text.is_name``)."""
     path, size = file["path"], file.get("size")
     rest = holdable_value({name: value for name, value in file.items() if name not in ("path", "size")})
-    return {"path": path if is_name(path) else holdable(path), "size": size if type(size) is int and 0 <= size < _BYTES else 0, **rest}
+    return {
+        "path": path if is_name(path) else holdable(path),
+        "size": size if type(size) is int and 0 <= size < _BYTES else 0,
+        **rest,
+    }
 
 
 def _check(record: Any) -> None:
-    """Raises what ``parse_journal`` takes for a bad line where a field is not what whoever applies the record takes it for."""
+    """Raises what ``parse_journal`` takes for a bad line where a field is not what whoever applies the record takes it
+    for.
+    """
     for name, limit in _SMALLER_THAN.items():
         value = record.get(name)
         if value is not None and not (type(value) in (int, float) and -limit < value < limit):  # false of NaN
@@ -83,7 +97,12 @@ def _check(record: Any) -> None:
     if record["k"] == "claim" and not 0 <= int(record["block"]) < _CODE:
         raise ValueError("there is no such block")
     for stream, start, length in record.get("log") or ():
-        if not (isinstance(stream, str) and type(start) is type(length) is int and 0 <= start < _BYTES and 0 <= length < _BYTES):
+        if not (
+            isinstance(stream, str)
+            and type(start) is type(length) is int
+            and 0 <= start < _BYTES
+            and 0 <= length < _BYTES
+        ):
             raise TypeError("that is no part of a log")
 
 

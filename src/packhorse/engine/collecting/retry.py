@@ -28,7 +28,9 @@ _RETRIES: dict[FailureClass, int] = {
     FailureClass.NO_SITE: 0,
     FailureClass.CANCELED: 0,
 }
-_AT_ONCE = frozenset({FailureClass.OUT_OF_MEMORY, FailureClass.OUT_OF_TIME, FailureClass.PREEMPTED})  # waiting would not help
+_AT_ONCE = frozenset(
+    {FailureClass.OUT_OF_MEMORY, FailureClass.OUT_OF_TIME, FailureClass.PREEMPTED}
+)  # waiting would not help
 
 
 #: What a resumable task that got on is started again after, without end: its time was up, and nothing is wrong with it.
@@ -62,7 +64,8 @@ class RetryPolicy:
     def decide(self, failure: FailureClass, earlier: Sequence[str], granted: Resources, fits: bool) -> RetryDecision:
         """What to do after an attempt that failed with ``failure`` and ``granted`` resources.
 
-        ``earlier`` are the classes of the attempts before it; ``fits`` says whether a site can give the escalated resources.
+        ``earlier`` are the classes of the attempts before it; ``fits`` says whether a site can give the escalated
+        resources.
         """
         used = Counter(earlier)[failure]
         allowed = self.retries[failure]

@@ -1,4 +1,7 @@
-"""Turns an agent's ``end`` record (docs/spool.md) into what it means: success, or a failure class with evidence. Pure."""
+"""Turns an agent's ``end`` record (docs/spool.md) into what it means: success, or a failure class with evidence.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,9 @@ def judge(record: dict[str, Any], granted: Resources, node: str | None) -> Failu
 
 
 def _ran_out_elsewhere(record: dict[str, Any]) -> bool:
-    """Whether a rank on a node that the agent does not see was killed for its memory: the launcher's exit code, or Slurm's words."""
+    """Whether a rank on a node that the agent does not see was killed for its memory: the launcher's exit code, or
+    Slurm's words.
+    """
     return record.get("exit") == _KILLED or bool(_OOM_WORDS.search(str(record.get("tail") or "")))
 
 
@@ -67,7 +72,11 @@ def _message(failure: FailureClass, record: dict[str, Any], granted: Resources) 
             limit = f" of {granted.ram_gb:g} GB" if granted.ram_gb else ""
             return f"It went over its memory limit{limit}{peak}."
         case FailureClass.OUT_OF_TIME:
-            return f"It ran into its walltime of {granted.walltime_s:g} s." if granted.walltime_s else "It ran out of time."
+            return (
+                f"It ran into its walltime of {granted.walltime_s:g} s."
+                if granted.walltime_s
+                else "It ran out of time."
+            )
         case FailureClass.PREEMPTED:
             return "Its allocation ended before it could finish."
         case FailureClass.CANCELED:
@@ -78,12 +87,17 @@ def _message(failure: FailureClass, record: dict[str, Any], granted: Resources) 
             return f"It was ended by {_signal_name(record['sig'])}."
         case _:
             said = last_line(record.get("tail"))
-            return f"It ended with exit code {record.get('exit')}{f'; the last line of its stderr: {said}' if said else '.'}"
+            return (
+                "It ended with exit code"
+                f" {record.get('exit')}{f'; the last line of its stderr: {said}' if said else '.'}"
+            )
 
 
 def last_line(tail: Any) -> str:
     """The last line of ``tail`` that says something, shortened; empty when there is none."""
-    lines = [line.strip() for line in str(tail or "").splitlines() if any(map(str.isalnum, line))]  # no frame around a message
+    lines = [
+        line.strip() for line in str(tail or "").splitlines() if any(map(str.isalnum, line))
+    ]  # no frame around a message
     if not lines:
         return ""
     text = lines[-1]

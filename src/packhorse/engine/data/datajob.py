@@ -1,4 +1,7 @@
-"""Brings one URL to a site: looks whether it is what is there already, fetches it, and puts it into the site's cache. Knows no store."""
+"""Brings one URL to a site: looks whether it is what is there already, fetches it, and puts it into the site's cache.
+
+Knows no store.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What is there now. ``kept_bytes`` is what it takes in the cache; ``fetched`` is None where it was there already."""
+    """What is there now.
+
+    ``kept_bytes`` is what it takes in the cache; ``fetched`` is None where it was there already.
+    """
 
     sha256: str
     path: str
@@ -68,7 +74,10 @@ class Job:
 
 
 class Carrier:
-    """Carries jobs out, each in a thread of its own. ``folder`` is for what is on its way to a site that has not our files."""
+    """Carries jobs out, each in a thread of its own.
+
+    ``folder`` is for what is on its way to a site that has not our files.
+    """
 
     def __init__(self, site: Site, config: DataConfig, folder: Path) -> None:
         self._site = site
@@ -92,10 +101,17 @@ class Carrier:
     def deliver(self, path: Path, url: str, mode: int) -> dict[str, Any]:
         """Takes a file of this mode to a URL; returns url, size and sha256 of what is there then. Raises NotFetched."""
         sums = sum_up(path)
-        return {"url": deliver(self._client, self._sources, path, sums, url, mode), "size": sums.size, "sha256": sums.sha256}
+        return {
+            "url": deliver(self._client, self._sources, path, sums, url, mode),
+            "size": sums.size,
+            "sha256": sums.sha256,
+        }
 
     def begin_to_drop(self, sha256: str) -> bool:
-        """Whether content may leave the cache: not while it goes there, or is just being given to somebody. ``forget`` ends that."""
+        """Whether content may leave the cache: not while it goes there, or is just being given to somebody.
+
+        ``forget`` ends that.
+        """
         with self._kept:
             if sha256 in self._keeping:
                 return False
@@ -127,10 +143,14 @@ class Carrier:
         except cache.NotUnpacked as error:
             job.failed = NotFetched(Trouble.WRONG, str(error))
         except OSError as error:
-            job.failed = NotFetched(Trouble.AWAY, f"It cannot be kept at '{self._site.name}': {error.strerror or error}.")
+            job.failed = NotFetched(
+                Trouble.AWAY, f"It cannot be kept at '{self._site.name}': {error.strerror or error}."
+            )
         except Exception as error:  # a bug of ours: said loudly, and the others go on
             _log.exception("fetch_failed", site=self._site.name, data=job.data_id)
-            job.failed = NotFetched(Trouble.AWAY, f"Packhorse failed to fetch it ({type(error).__name__}); its log says more.")
+            job.failed = NotFetched(
+                Trouble.AWAY, f"Packhorse failed to fetch it ({type(error).__name__}); its log says more."
+            )
 
     def _bring(self, job: Job) -> Brought:
         url = parse_url(job.url)

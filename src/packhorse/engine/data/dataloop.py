@@ -1,6 +1,8 @@
-"""Brings the data that tasks name by URL to a site: each URL once, whoever waits for it, and fails those who wait in vain.
+"""Brings the data that tasks name by URL to a site: each URL once, whoever waits for it, and fails those who wait in
+vain.
 
-The store says how far each is. Bytes that came before an engine died are there for the next one, which goes on where it stopped.
+The store says how far each is. Bytes that came before an engine died are there for the next one, which goes on where it
+stopped.
 """
 
 from __future__ import annotations
@@ -44,9 +46,17 @@ class DataLoop(Loop):
     """Drives the data of one site. ``given`` is called when tasks have got what they waited for."""
 
     def __init__(
-        self, site: Site, database: Database, lease: Lease, clock: Clock, pulse: Pulse, tell: threading.Event, config: DataConfig,
-        folder: Path, given: Callable[[], None],
-    ) -> None:  # fmt: skip
+        self,
+        site: Site,
+        database: Database,
+        lease: Lease,
+        clock: Clock,
+        pulse: Pulse,
+        tell: threading.Event,
+        config: DataConfig,
+        folder: Path,
+        given: Callable[[], None],
+    ) -> None:
         super().__init__(f"{site.name} data", clock, tell)
         self._site = site
         self._database = database
@@ -131,7 +141,9 @@ class DataLoop(Loop):
         if job.brought is not None:
             self._ready(row, job, job.brought)
         elif job.failed is not None:
-            _log.warning("not_fetched", site=self._site.name, url=row.url, trouble=job.failed.trouble, reason=job.failed.message)
+            _log.warning(
+                "not_fetched", site=self._site.name, url=row.url, trouble=job.failed.trouble, reason=job.failed.message
+            )
             failed = machine.Failed(job.failed.trouble, job.failed.message, job.failed.after_s)
             fetch = self._save(row.id, *_progress(job), failed, size=job.size)
             if fetch.state is DataState.FAILED:
@@ -155,7 +167,9 @@ class DataLoop(Loop):
             self._apply(connection, row.id, [*_progress(job), machine.Stored()], values)
             stored.remember_cached(connection, self._site.name, brought.sha256, brought.kept_bytes, now)
             stored.give_data(connection, row.id, brought.sha256, brought.path)
-        _log.info("ready", site=self._site.name, url=row.url, sha256=brought.sha256, fetched=brought.fetched is not None)
+        _log.info(
+            "ready", site=self._site.name, url=row.url, sha256=brought.sha256, fetched=brought.fetched is not None
+        )
         self._carrier().forget(brought.sha256)
         self._carrier().clean(row.id)
         self._given()
@@ -167,7 +181,9 @@ class DataLoop(Loop):
         with self._lease.write() as connection:
             return self._apply(connection, data_id, list(events), values)
 
-    def _apply(self, connection: sa.Connection, data_id: int, events: list[machine.Event], values: dict[str, Any]) -> Fetch:
+    def _apply(
+        self, connection: sa.Connection, data_id: int, events: list[machine.Event], values: dict[str, Any]
+    ) -> Fetch:
         row = stored.lock_data(connection, data_id)
         here = {field.name: getattr(row, field.name) for field in fields(Fetch)}
         fetch = before = Fetch(**{**here, "state": DataState(row.state)})

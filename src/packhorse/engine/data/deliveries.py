@@ -1,4 +1,6 @@
-"""Delivers the outputs of tasks that ended well to their URLs. A delivery that fails is tried again by itself: the task is not.
+"""Delivers the outputs of tasks that ended well to their URLs.
+
+A delivery that fails is tried again by itself: the task is not.
 
 A task whose outputs are on their way stays RUNNING, without an allocation, until all are there.
 """
@@ -42,7 +44,10 @@ _log = structlog.get_logger("packhorse.data")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file or folder of a folder of outputs; its name is relative to that, and empty for itself. Links are what they point to."""
+    """A file or folder of a folder of outputs; its name is relative to that, and empty for itself.
+
+    Links are what they point to.
+    """
 
     name: str
     is_file: bool
@@ -62,7 +67,9 @@ class _Sending:
 class Deliveries:
     """Drives the deliveries from one site; ``source`` is where an output of a task lies there."""
 
-    def __init__(self, site: Site, database: Database, lease: Lease, clock: Clock, wake: threading.Event, folder: Path) -> None:
+    def __init__(
+        self, site: Site, database: Database, lease: Lease, clock: Clock, wake: threading.Event, folder: Path
+    ) -> None:
         self._site = site
         self._database = database
         self._lease = lease
@@ -80,7 +87,9 @@ class Deliveries:
         if not rows:
             self._modes.clear()
         moved = False
-        for gone in self._sending.keys() - {row.id for row in rows}:  # its task was canceled, or failed for another output
+        for gone in self._sending.keys() - {
+            row.id for row in rows
+        }:  # its task was canceled, or failed for another output
             if self._sending[gone].over.is_set():
                 del self._sending[gone]
         if canceled:
@@ -92,7 +101,12 @@ class Deliveries:
                 del self._sending[row.id]
                 self._settle(row, sending)
                 moved = True
-            elif sending is None and row.task_state == TaskState.RUNNING and len(self._sending) < _AT_ONCE and self._is_due(row):
+            elif (
+                sending is None
+                and row.task_state == TaskState.RUNNING
+                and len(self._sending) < _AT_ONCE
+                and self._is_due(row)
+            ):
                 self._begin(row, carrier())
                 moved = True
         return moved
@@ -103,7 +117,9 @@ class Deliveries:
             return False
         if not row.path.endswith("/"):
             return True
-        with self._database.read() as connection:  # folders may be closed to writing: they come after all that is in them
+        with (
+            self._database.read() as connection
+        ):  # folders may be closed to writing: they come after all that is in them
             return not stored.are_files_open(connection, row.task_id, row.attempt)
 
     def _begin(self, row: Any, carrier: Carrier) -> None:
@@ -142,12 +158,18 @@ class Deliveries:
         except SiteUnreachable as error:
             sending.failed = NotFetched(Trouble.SITE, error.message)
         except PermissionError:
-            sending.failed = NotFetched(Trouble.REFUSED, f"It cannot be read at '{self._site.name}': its mode does not allow it.")
+            sending.failed = NotFetched(
+                Trouble.REFUSED, f"It cannot be read at '{self._site.name}': its mode does not allow it."
+            )
         except OSError as error:
-            sending.failed = NotFetched(Trouble.AWAY, f"It cannot be read at '{self._site.name}': {error.strerror or error}.")
+            sending.failed = NotFetched(
+                Trouble.AWAY, f"It cannot be read at '{self._site.name}': {error.strerror or error}."
+            )
         except Exception as error:  # a bug of ours: said loudly, and the others go on
             _log.exception("delivery_failed", site=self._site.name, delivery=row.id)
-            sending.failed = NotFetched(Trouble.AWAY, f"Packhorse failed to deliver it ({type(error).__name__}); its log says more.")
+            sending.failed = NotFetched(
+                Trouble.AWAY, f"Packhorse failed to deliver it ({type(error).__name__}); its log says more."
+            )
 
     def _look(self, path: str) -> list[Found]:
         """What is at ``path``: itself, and all that is below it. Raises FileNotFoundError, NotFetched."""
@@ -194,23 +216,40 @@ class Deliveries:
                 stored.add_deliveries(connection, self._site.name, self._rows_of(row, sending.files))
             elif sending.sent is not None:
                 self._advance(connection, row.id, machine.Stored(), **sending.sent)
-                _log.info("delivered", site=self._site.name, task=row.task_id, url=sending.sent["url"], sha256=sending.sent["sha256"])
+                _log.info(
+                    "delivered",
+                    site=self._site.name,
+                    task=row.task_id,
+                    url=sending.sent["url"],
+                    sha256=sending.sent["sha256"],
+                )
             elif sending.failed is not None:
-                _log.warning("not_delivered", site=self._site.name, task=row.task_id, url=row.url, reason=sending.failed.message)
+                _log.warning(
+                    "not_delivered", site=self._site.name, task=row.task_id, url=row.url, reason=sending.failed.message
+                )
                 self._failed(connection, row, sending.failed, now)
             if sending.failed is None and stored.are_all_delivered(connection, row.task_id, row.attempt):
                 stored.note_delivered(connection, row.task_id, row.attempt)
                 self._end(connection, [row.task_id], TaskState.COMPLETE, now, None, {"failure": None, "reason": None})
 
     def _rows_of(self, row: Any, found: Sequence[Found]) -> list[dict[str, Any]]:
-        """The files of a folder, each to be delivered by itself, and, where the target has such, its folders, as one row at the end."""
+        """The files of a folder, each to be delivered by itself, and, where the target has such, its folders, as one
+        row at the end.
+        """
         one = {"task_id": row.task_id, "attempt": row.attempt}
         rows = []
         for entry in found:
             if entry.is_file:
                 source = f"{row.source}/{entry.name}"
                 self._modes[source] = entry.mode
-                rows.append({**one, "path": f"{row.path.rstrip('/')}/{entry.name}", "source": source, "url": below(row.url, entry.name)})
+                rows.append(
+                    {
+                        **one,
+                        "path": f"{row.path.rstrip('/')}/{entry.name}",
+                        "source": source,
+                        "url": below(row.url, entry.name),
+                    }
+                )
         if has_folders(row.url):
             rows.append({**one, "path": f"{row.path.rstrip('/')}/", "source": row.source, "url": row.url})
         return rows
@@ -223,7 +262,14 @@ class Deliveries:
             return
         why = f"It has finished, but its output '{row.path}' could not be delivered to {row.url}: {fetch.error}"
         stored.drop_deliveries(connection, row.task_id)
-        self._end(connection, [row.task_id], TaskState.SYSTEM_ERROR, now, why, {"failure": FailureClass.STAGING, "reason": why})
+        self._end(
+            connection,
+            [row.task_id],
+            TaskState.SYSTEM_ERROR,
+            now,
+            why,
+            {"failure": FailureClass.STAGING, "reason": why},
+        )
 
     def _cancel(self, ids: Sequence[int]) -> None:
         now = self._clock.now()
@@ -234,7 +280,14 @@ class Deliveries:
             self._end(connection, ids, TaskState.CANCELED, now, why, {"failure": FailureClass.CANCELED, "reason": why})
 
     @staticmethod
-    def _end(connection: sa.Connection, ids: Sequence[int], state: TaskState, now: float, why: str | None, changes: dict[str, Any]) -> None:
+    def _end(
+        connection: sa.Connection,
+        ids: Sequence[int],
+        state: TaskState,
+        now: float,
+        why: str | None,
+        changes: dict[str, Any],
+    ) -> None:
         moves = [Move(task, state, now, why, {**changes, "ended_at": now}) for task in ids]
         apply_moves(connection, moves, lock_tasks(connection, ids))
 
@@ -249,7 +302,10 @@ class Deliveries:
 
 
 def of_outputs(urls: Sequence[tuple[str, str]], folder: str, task: int, attempt: int) -> list[dict[str, Any]]:
-    """The rows of what an attempt left in its output ``folder`` and is to go to ``urls``: (path, URL). None is in another."""
+    """The rows of what an attempt left in its output ``folder`` and is to go to ``urls``: (path, URL).
+
+    None is in another.
+    """
     wanted = dict.fromkeys((normal(path), url) for path, url in urls)
     outermost = [(path, url) for path, url in wanted if not any(_goes_along(path, url, *other) for other in wanted)]
     one = {"task_id": task, "attempt": attempt}

@@ -28,7 +28,10 @@ _TROUBLES = {"wrong": Trouble.WRONG, "refused": Trouble.REFUSED}
 
 
 def fetch_at_site(site: Site, url: DataUrl, source: Source, job: Job) -> tuple[str, Sums]:
-    """Fetches ``source`` there; returns the path and what it is. Raises NotFetched, Stopped, SiteUnreachable, OSError."""
+    """Fetches ``source`` there; returns the path and what it is.
+
+    Raises NotFetched, Stopped, SiteUnreachable, OSError.
+    """
     name = f"data-{job.data_id}-{version_tag(source)}"
     path = f"{_folder(site)}/{name}"
     step = errands.Step([], "fetching", fetch=_step(url, source, path))

@@ -1,4 +1,7 @@
-"""Images that Shifter's gateway prepares: it is asked to pull, and asked again how far it is. It needs nothing of ours at the site."""
+"""Images that Shifter's gateway prepares: it is asked to pull, and asked again how far it is.
+
+It needs nothing of ours at the site.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,9 @@ class GatewayPreparer:
     def __init__(self, site: Site, url: str, insecure: Collection[str], client: RegistryClient) -> None:
         self._site = site
         self._client = client
-        self._gateway = ShifterGateway(url, site.gateway_system, lambda: munge_credential(site.transport, site.name), stop=client.stop)
+        self._gateway = ShifterGateway(
+            url, site.gateway_system, lambda: munge_credential(site.transport, site.name), stop=client.stop
+        )
         self._copier = ErrandPreparer(site, insecure, client.options, preparing.copy_steps) if site.registry else None
         self._copied: set[str] = set()
         self._next: dict[str, tuple[float, float]] = {}  # when to ask again, and how long to wait after that
@@ -77,7 +82,9 @@ class GatewayPreparer:
             self._copier.finish(image)
 
     def has(self, image: Any) -> bool | None:
-        """By its tag, which costs little; only one that is not found so is looked for among all, since its tag may be another's by now."""
+        """By its tag, which costs little; only one that is not found so is looked for among all, since its tag may be
+        another's by now.
+        """
         if image.gateway_id is None:
             return False
         try:
@@ -96,8 +103,12 @@ class GatewayPreparer:
         """The id of what the gateway has, once that is known to be what the run resolved. Raises ImageError."""
         if found.id is None:
             message = f"The image gateway of '{self._site.name}' says that {image.reference} is ready, and not as what."
-            raise ImageError(ImageFailure.REGISTRY_AWAY, message, hint="Its operators should look at its record of that image.")
-        if self._site.registry or found.is_digest(image.digest):  # the tag of a copy names its digest, and does not move
+            raise ImageError(
+                ImageFailure.REGISTRY_AWAY, message, hint="Its operators should look at its record of that image."
+            )
+        if self._site.registry or found.is_digest(
+            image.digest
+        ):  # the tag of a copy names its digest, and does not move
             return found.id
         reference = parse_reference(image.reference)
         tagged = ImageReference(reference.registry, reference.repository, reference.tag)
@@ -108,7 +119,9 @@ class GatewayPreparer:
         return found.id
 
     def _meaning(self, reference: ImageReference, gateway_id: str) -> str | None:
-        """The manifest for the site's processors that an id means at the registry, if it is a digest that is known there."""
+        """The manifest for the site's processors that an id means at the registry, if it is a digest that is known
+        there.
+        """
         if len(gateway_id) != 64:
             return None
         try:

@@ -1,6 +1,8 @@
-"""Brings the images that runs want to a site: asks their registries, prepares each digest once, and fails those who wait in vain.
+"""Brings the images that runs want to a site: asks their registries, prepares each digest once, and fails those who
+wait in vain.
 
-The store says how far each image is, and a ``Preparer`` has the work done: an engine that starts again goes on where the last one was.
+The store says how far each image is, and a ``Preparer`` has the work done: an engine that starts again goes on where
+the last one was.
 """
 
 from __future__ import annotations
@@ -56,9 +58,16 @@ class ImageLoop(Loop):
     """Drives the images of one site. ``given`` is called when tasks may have got what they waited for."""
 
     def __init__(
-        self, site: Site, database: Database, lease: Lease, clock: Clock, pulse: Pulse, tell: threading.Event, config: ImagesConfig,
+        self,
+        site: Site,
+        database: Database,
+        lease: Lease,
+        clock: Clock,
+        pulse: Pulse,
+        tell: threading.Event,
+        config: ImagesConfig,
         given: Callable[[], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(f"{site.name} images", clock, tell)
         self._site = site
         self._database = database
@@ -67,7 +76,9 @@ class ImageLoop(Loop):
         self._config = config
         self._given = given
         self._ending = threading.Event()  # nothing that is far away holds up the engine's end
-        self._client = RegistryClient(RegistryOptions(insecure=tuple(config.insecure), auth_file=config.auth_file), stop=self._ending)
+        self._client = RegistryClient(
+            RegistryOptions(insecure=tuple(config.insecure), auth_file=config.auth_file), stop=self._ending
+        )
         self._preparer: Preparer = preparer_for(site, config.insecure, self._client)
         self._specs = Specs()
         self._asked: dict[str, _Asked] = {}
@@ -103,7 +114,7 @@ class ImageLoop(Loop):
             self._given()
         return moved
 
-    # --- what a reference means ---------------------------------------------------------------------------------------------------
+    # --- what a reference means ------------------------------------------------------------
 
     def _resolve(self, text: str, runs: Sequence[int], monotonic: float) -> bool:
         """Asks the registry which digest a reference means: once for all runs that want to know."""
@@ -126,13 +137,21 @@ class ImageLoop(Loop):
         _log.info("resolved", site=self._site.name, image=text, digest=resolved.digest, runs=len(runs))
         return True
 
-    def _not_resolved(self, text: str, runs: Sequence[int], asked: _Asked, error: ImageError | InvalidRequest, monotonic: float) -> None:
+    def _not_resolved(
+        self, text: str, runs: Sequence[int], asked: _Asked, error: ImageError | InvalidRequest, monotonic: float
+    ) -> None:
         kind = error.kind if isinstance(error, ImageError) else ImageFailure.BAD_REFERENCE
         asked.tries += 1
         again = after_failure(
-            kind, f"{error.message} {error.hint}".strip(), asked.tries, monotonic - asked.first, self._site.image_patience_s
+            kind,
+            f"{error.message} {error.hint}".strip(),
+            asked.tries,
+            monotonic - asked.first,
+            self._site.image_patience_s,
         )
-        asked.next = monotonic + min(_LONGEST_WAIT_S, max(again.delay_s, error.after_s if isinstance(error, ImageError) else 0.0))
+        asked.next = monotonic + min(
+            _LONGEST_WAIT_S, max(again.delay_s, error.after_s if isinstance(error, ImageError) else 0.0)
+        )
         failed = again.state is ImageState.FAILED
         if failed:
             del self._asked[text]
@@ -141,14 +160,20 @@ class ImageLoop(Loop):
             stored.note_want(connection, text, runs, again.why, failed=failed)
 
     def _want(self, connection: Any, resolved: ResolvedImage, *, is_gone: bool) -> None:
-        """The image in the store, whichever way it got there; one that had failed, or that the site has removed, is tried again."""
+        """The image in the store, whichever way it got there; one that had failed, or that the site has removed, is
+        tried again.
+        """
         now = self._clock.now()
         image = stored.find_image(connection, self._site.name, resolved.digest)
         if image is None:
             values = {
-                "site": self._site.name, "digest": resolved.digest, "reference": str(resolved.reference), "state": ImageState.WANTED,
-                "download_bytes": resolved.size_bytes, "config": dumps(resolved.config),
-            }  # fmt: skip
+                "site": self._site.name,
+                "digest": resolved.digest,
+                "reference": str(resolved.reference),
+                "state": ImageState.WANTED,
+                "download_bytes": resolved.size_bytes,
+                "config": dumps(resolved.config),
+            }
             stored.insert_image(connection, values, now)
             return
         values = {"reference": str(resolved.reference), "last_used_at": now}
@@ -156,7 +181,7 @@ class ImageLoop(Loop):
             values |= {"state": ImageState.WANTED, "tries": 0, "not_before": 0.0, "failure": None, "error": None}
         stored.update_image(connection, image.seq, **values)
 
-    # --- one image ----------------------------------------------------------------------------------------------------------------
+    # --- one image ------------------------------------------------------------
 
     def _advance(self, image: Any, monotonic: float) -> bool:
         if image.state == ImageState.WANTED:
@@ -172,9 +197,13 @@ class ImageLoop(Loop):
         name = f"image-{image.digest[7:19]}-{image.preparations + 1}"
         first = image.started_at if image.tries else self._clock.now()
         begun = {
-            "state": ImageState.COPYING, "errand": name, "tries": image.tries + 1, "preparations": image.preparations + 1, "done_bytes": 0,
+            "state": ImageState.COPYING,
+            "errand": name,
+            "tries": image.tries + 1,
+            "preparations": image.preparations + 1,
+            "done_bytes": 0,
             "started_at": first,
-        }  # fmt: skip
+        }
         with self._lease.write() as connection:
             stored.update_image(connection, image.seq, **begun)
         _log.info("preparing", site=self._site.name, image=image.reference, digest=image.digest, try_=image.tries + 1)
@@ -208,9 +237,16 @@ class ImageLoop(Loop):
     def _ready(self, image: Any, gateway_id: str | None) -> None:
         now = self._clock.now()
         ready = {
-            "state": ImageState.READY, "ready_at": now, "last_used_at": now, "size_bytes": self._size(image.digest), "tries": 0,
-            "failure": None, "error": None, "errand": None, "gateway_id": gateway_id,
-        }  # fmt: skip
+            "state": ImageState.READY,
+            "ready_at": now,
+            "last_used_at": now,
+            "size_bytes": self._size(image.digest),
+            "tries": 0,
+            "failure": None,
+            "error": None,
+            "errand": None,
+            "gateway_id": gateway_id,
+        }
         with self._lease.write() as connection:
             stored.update_image(connection, image.seq, **ready)
         self._tidy_at = 0.0  # it may be one too many
@@ -219,7 +255,9 @@ class ImageLoop(Loop):
     def _size(self, digest: str) -> int | None:
         if not keeps_files(self._site):
             return None
-        said = self._site.transport.run(["du", "-sk", "--", image_folder(self._site, digest)], timeout_s=600.0).stdout.split()
+        said = self._site.transport.run(
+            ["du", "-sk", "--", image_folder(self._site, digest)], timeout_s=600.0
+        ).stdout.split()
         return int(said[0]) * 1024 if said and said[0].isdigit() else None
 
     def _failed(self, image: Any, error: ImageError, again_s: float = 0.0) -> None:
@@ -227,7 +265,14 @@ class ImageLoop(Loop):
         waited_s = self._clock.now() - (image.started_at or self._clock.now())
         message = f"{error.message} {error.hint}".strip()
         again = after_failure(error.kind, message, image.tries, waited_s, self._site.image_patience_s)
-        _log.warning("not_prepared", site=self._site.name, image=image.reference, kind=error.kind, reason=message, next=again.state)
+        _log.warning(
+            "not_prepared",
+            site=self._site.name,
+            image=image.reference,
+            kind=error.kind,
+            reason=message,
+            next=again.state,
+        )
         wait_s = min(max(again.delay_s, again_s, error.after_s), _LONGEST_WAIT_S)
         values = {"state": again.state, "failure": error.kind, "error": again.why, "errand": None}
         with self._lease.write() as connection:
@@ -235,7 +280,7 @@ class ImageLoop(Loop):
             if again.state is ImageState.FAILED:
                 stored.fail_wants(connection, self._site.name, image.digest, again.why)
 
-    # --- those who wait, and those who have left ------------------------------------------------------------------------------------
+    # --- those who wait, and those who have left ------------------------------------------------------------
 
     def _fail_tasks(self, want: Any) -> bool:
         """Ends the tasks of a run that wait for an image which they will never get."""
@@ -250,7 +295,11 @@ class ImageLoop(Loop):
             with self._lease.write() as connection:
                 current = lock_tasks(connection, waiting[start : start + _TASKS_AT_ONCE])
                 queued = [task for task, row in current.items() if row.state is TaskState.QUEUED]
-                apply_moves(connection, [Move(task, TaskState.SYSTEM_ERROR, now, want.error, dict(end)) for task in queued], current)
+                apply_moves(
+                    connection,
+                    [Move(task, TaskState.SYSTEM_ERROR, now, want.error, dict(end)) for task in queued],
+                    current,
+                )
         return bool(waiting)
 
     @staticmethod
@@ -278,7 +327,9 @@ class ImageLoop(Loop):
                 self._evict(image)
 
     def _evict(self, image: Any) -> None:
-        """Forgotten first, unless a run has wanted it meanwhile; then removed, in a way that never leaves half of it in its place."""
+        """Forgotten first, unless a run has wanted it meanwhile; then removed, in a way that never leaves half of it in
+        its place.
+        """
         with self._lease.write() as connection:
             if image.digest in stored.digests_in_use(connection, self._site.name):
                 return

@@ -1,4 +1,7 @@
-"""Who prepares images for a site: an errand there, or the site's image gateway. Each goes on from what the store's row of an image says."""
+"""Who prepares images for a site: an errand there, or the site's image gateway.
+
+Each goes on from what the store's row of an image says.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ class Progress:
 
 
 class Preparer(Protocol):
-    """Prepares images, rows of the store whose ``errand`` names the preparation. Every method raises SiteUnreachable and OSError."""
+    """Prepares images, rows of the store whose ``errand`` names the preparation.
+
+    Every method raises SiteUnreachable and OSError.
+    """
 
     def begin(self, image: Any, name: str) -> None:
         """Begins a preparation called ``name``. Raises ImageError for an image that cannot be prepared."""
@@ -67,8 +73,12 @@ class ErrandPreparer:
     """Has an errand at the site carry out the steps that ``compose`` says."""
 
     def __init__(
-        self, site: Site, insecure: Collection[str], options: RegistryOptions, compose: Callable[..., list[errands.Step]] = preparing.steps
-    ) -> None:  # fmt: skip
+        self,
+        site: Site,
+        insecure: Collection[str],
+        options: RegistryOptions,
+        compose: Callable[..., list[errands.Step]] = preparing.steps,
+    ) -> None:
         self._site = site
         self._insecure = insecure
         self._options = options
@@ -77,12 +87,19 @@ class ErrandPreparer:
 
     def begin(self, image: Any, name: str) -> None:
         reference = parse_reference(image.reference)
-        auth = preparing.credentials(authfile_for(self._options, preparing.registries(self._site, reference, image.digest)))
+        auth = preparing.credentials(
+            authfile_for(self._options, preparing.registries(self._site, reference, image.digest))
+        )
         tmp = f"{self._site.image_tmp or self._site.root + '/tmp'}/{name}"  # noqa: S108
         errands.start(
-            self._site, name, self._steps(image, name, has_auth=auth is not None), watch=growing_folder(self._site, image.digest),
-            tmp=tmp, credentials=auth, timeout_s=_ERRAND_TIMEOUT_S,
-        )  # fmt: skip
+            self._site,
+            name,
+            self._steps(image, name, has_auth=auth is not None),
+            watch=growing_folder(self._site, image.digest),
+            tmp=tmp,
+            credentials=auth,
+            timeout_s=_ERRAND_TIMEOUT_S,
+        )
 
     def look(self, image: Any, monotonic: float) -> Progress | None:
         heard = self._heard.setdefault(image.errand, _Heard(None, monotonic, float("-inf")))

@@ -1,6 +1,7 @@
 """Gives work to a site: starts allocations, and keeps the bundles of the living ones supplied with blocks.
 
-The store is always written first. A block that is planned there and not at the site (we died in between) is written when we come back; an
+The store is always written first. A block that is planned there and not at the site (we died in between) is written
+when we come back; an
 allocation without a job id is looked for by its token, and submitted again if the scheduler never got it.
 """
 
@@ -61,7 +62,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the store says must happen at the site next: blocks to write, allocations to submit. ``has_demand``: tasks want to be placed."""
+    """What the store says must happen at the site next: blocks to write, allocations to submit.
+
+    ``has_demand``: tasks want to be placed.
+    """
 
     blocks: Sequence[Block]
     unsubmitted: Sequence[Any]
@@ -82,7 +86,9 @@ class Live:
     def of(cls, row: Any, now: float) -> Live:
         """From its row of the store."""
         shape = Shape(**json.loads(row.shape))
-        left_s = None if shape.walltime_s is None else shape.walltime_s - pack.SPARE_S / 2 - (now - (row.started_at or now))
+        left_s = (
+            None if shape.walltime_s is None else shape.walltime_s - pack.SPARE_S / 2 - (now - (row.started_at or now))
+        )
         return cls(row.seq, row.id, shape, row.started_at is not None, left_s)
 
 
@@ -90,7 +96,14 @@ class Dispatcher:
     """Places the tasks of open runs at one site."""
 
     def __init__(
-        self, site: Site, database: Database, lease: Lease, specs: Specs, durations: Durations, collector: Collector, clock: Clock
+        self,
+        site: Site,
+        database: Database,
+        lease: Lease,
+        specs: Specs,
+        durations: Durations,
+        collector: Collector,
+        clock: Clock,
     ) -> None:
         self._site = site
         self._collector = collector
@@ -148,7 +161,10 @@ class Dispatcher:
         self._fresh &= {row.seq for row in live}
 
     def carry_out(self, plan: Plan) -> None:
-        """Submits what has not been submitted and writes blocks to the site. What fails here is found again by ``recover`` and ``plan``."""
+        """Submits what has not been submitted and writes blocks to the site.
+
+        What fails here is found again by ``recover`` and ``plan``.
+        """
         for block in plan.blocks:
             self._write_block(block)
         for allocation in plan.unsubmitted:
@@ -169,14 +185,18 @@ class Dispatcher:
                         self._write_block(Block(allocation.seq, allocation.id, row.number, tasks, spec))
 
     def _fill(self, connection: sa.Connection, live: Sequence[Live], demands: list[pack.Demand]) -> list[Block]:
-        """Plans blocks for the allocations that run, or, where none does, for those that wait, until each has enough unclaimed work."""
+        """Plans blocks for the allocations that run, or, where none does, for those that wait, until each has enough
+        unclaimed work.
+        """
         blocks: list[Block] = []
         for allocation in live:
             if suiting := _suiting(allocation, live, demands):
                 blocks += self._feed(connection, allocation, suiting, demands)
         return blocks
 
-    def _open(self, connection: sa.Connection, live: list[Live], demands: list[pack.Demand], limits: Sequence[Limits]) -> list[Block]:
+    def _open(
+        self, connection: sa.Connection, live: list[Live], demands: list[pack.Demand], limits: Sequence[Limits]
+    ) -> list[Block]:
         """Opens the allocations that ``demands`` are worth, and gives them their first blocks."""
         blocks: list[Block] = []
         for demand in list(demands):
@@ -214,11 +234,15 @@ class Dispatcher:
 
     def _insert(self, connection: sa.Connection, shape: Shape) -> Live:
         allocation_id = new_id("a")
-        seq = stored.insert_allocation(connection, allocation_id, self._site.name, kept_json(asdict(shape)), self._clock.now())
+        seq = stored.insert_allocation(
+            connection, allocation_id, self._site.name, kept_json(asdict(shape)), self._clock.now()
+        )
         self._fresh.add(seq)
         return Live(seq, allocation_id, shape, has_started=False, left_s=None)
 
-    def _feed(self, connection: sa.Connection, allocation: Live, suiting: Sequence[pack.Demand], demands: list[pack.Demand]) -> list[Block]:
+    def _feed(
+        self, connection: sa.Connection, allocation: Live, suiting: Sequence[pack.Demand], demands: list[pack.Demand]
+    ) -> list[Block]:
         """Plans blocks until the allocation has enough unclaimed work, and takes what it took off ``demands``."""
         cores = allocation.shape.all_cores
         quota = pack.quota(cores, _unclaimed_core_s(connection, allocation.seq))
@@ -235,7 +259,9 @@ class Dispatcher:
                 stored.insert_block(connection, allocation.seq, number, len(some), demand.core_s * len(some))
                 why = f"Placed at '{self._site.name}' in block {number} of allocation {allocation.id}."
                 place_tasks(connection, [row.id for row in some], allocation.seq, number, now, why)
-                blocks.append(Block(allocation.seq, allocation.id, number, some, self._specs.of_run(connection, demand.run_seq)))
+                blocks.append(
+                    Block(allocation.seq, allocation.id, number, some, self._specs.of_run(connection, demand.run_seq))
+                )
                 number += 1
             place = demands.index(demand)
             left = demand.tasks - len(rows) if rows else 0
@@ -250,7 +276,9 @@ class Dispatcher:
         lines: list[str] = []
         unfit: dict[int, Failure] = {}
         with self._database.read() as connection:
-            images = self._specs.images_of(connection, block.tasks[0].id // TASKS_PER_RUN, fresh=True) if block.tasks else {}
+            images = (
+                self._specs.images_of(connection, block.tasks[0].id // TASKS_PER_RUN, fresh=True) if block.tasks else {}
+            )
             data = given_data(connection, [row.id for row in block.tasks]) if block.spec.has_data else {}
         for row in block.tasks:
             try:
@@ -259,12 +287,18 @@ class Dispatcher:
                 raise
             except Exception as error:  # one task that cannot be rendered must not hold up the others
                 _log.exception("not_rendered", task=row.id)
-                said = str(error) if isinstance(error, InputNotBrought) else f"It could not be prepared: {type(error).__name__}: {error}."
+                said = (
+                    str(error)
+                    if isinstance(error, InputNotBrought)
+                    else f"It could not be prepared: {type(error).__name__}: {error}."
+                )
                 unfit[row.id] = Failure(FailureClass.STAGING, Evidence(said))
                 continue
             if (block.allocation_id, key) not in self._templates:
                 self._site.transport.make_folder(f"{spool}/templates")
-                self._site.transport.write(f"{spool}/templates/{key}.json", kept_json({"key": key, **template}).encode())
+                self._site.transport.write(
+                    f"{spool}/templates/{key}.json", kept_json({"key": key, **template}).encode()
+                )
                 self._templates.add((block.allocation_id, key))
             lines.append(kept_json(line) + "\n")
         if unfit:
@@ -290,16 +324,26 @@ class Dispatcher:
         return block.spec.render(row.id, row.role, row.params, row.attempt, row.overrides, place, resume=resume)
 
     def _place(self, spec: RunSpec, row: Any, results: str, images: Mapping[str, ReadyImage]) -> Place:
-        """What a task is rendered for. Where containers see all of the root, and no more, the app's folder must lie there too."""
+        """What a task is rendered for.
+
+        Where containers see all of the root, and no more, the app's folder must lie there too.
+        """
         outputs, session = f"{self._site.root}/runs", spec.session_of(row.role)
         if not images:
-            return Place(outputs, self._site.app_folder(spec.app_dir), self._site.bring_input, results, launch=self._site.launch)
+            return Place(
+                outputs, self._site.app_folder(spec.app_dir), self._site.bring_input, results, launch=self._site.launch
+            )
         containers = Containers(self._site, images)
         app_dir = self._site.app_folder(spec.app_dir, below_root=sees_all(self._site, session))
         return Place(
-            outputs, app_dir, lambda path: containers.bring(path, session), results, containers, launch=self._site.launch,
+            outputs,
+            app_dir,
+            lambda path: containers.bring(path, session),
+            results,
+            containers,
+            launch=self._site.launch,
             copy=lambda path: containers.bring(path, session, copies=True),
-        )  # fmt: skip
+        )
 
     def _has_begun(self, spec: RunSpec, task: int) -> bool:
         """Whether an earlier attempt got on: its log said so, or it was lost and its work folder is not empty."""
@@ -308,17 +352,23 @@ class Dispatcher:
         if any(progress_in(attempt.evidence) for attempt in earlier):
             return True
         kept = f"{self._site.output_folder(spec.run_id, task % TASKS_PER_RUN)}.work"
-        return any(attempt.failure == FailureClass.NODE_LOST for attempt in earlier) and bool(self._site.transport.names(kept))
+        return any(attempt.failure == FailureClass.NODE_LOST for attempt in earlier) and bool(
+            self._site.transport.names(kept)
+        )
 
     def _is_at_site(self, allocation_id: str, number: int) -> bool:
         spool, name = self._site.spool(allocation_id), BLOCK.format(number)
-        if self._site.transport.exists(f"{spool}/bundle/{name}") or self._site.transport.exists(f"{spool}/revoked/{name}"):
+        if self._site.transport.exists(f"{spool}/bundle/{name}") or self._site.transport.exists(
+            f"{spool}/revoked/{name}"
+        ):
             return True
         stem = name.removesuffix(".jsonl")
         return any(claimed.startswith(f"{stem}.") for claimed in self._site.transport.names(f"{spool}/claimed"))
 
     def _submit(self, allocation: Any) -> None:
-        """Submits an allocation that has no job id, unless its job is found by token: then we died, or lost the site, just after."""
+        """Submits an allocation that has no job id, unless its job is found by token: then we died, or lost the site,
+        just after.
+        """
         shape = Shape(**json.loads(allocation.shape))
         job = self._site.job(allocation.id, shape)
         job_id = None if allocation.seq in self._fresh else self._site.scheduler.find(self._site.transport, job)
@@ -340,7 +390,9 @@ class Dispatcher:
                 stored.update_allocation(connection, allocation.seq, **values)
             return
         with self._lease.write() as connection:
-            stored.update_allocation(connection, allocation.seq, job_id=job_id, state=AllocationState.PENDING, reason=None)
+            stored.update_allocation(
+                connection, allocation.seq, job_id=job_id, state=AllocationState.PENDING, reason=None
+            )
 
 
 def _unclaimed_core_s(connection: sa.Connection, allocation_seq: int) -> float:

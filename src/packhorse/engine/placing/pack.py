@@ -16,7 +16,9 @@ Item = TypeVar("Item")
 AHEAD_S = 2.0  # unclaimed work that an allocation is kept supplied with; what a newcomer waits behind
 BLOCK_S = 0.5  # work in one block
 MAX_BLOCK_TASKS = 500
-MAX_TASKS_AT_ONCE = 2 * MAX_BLOCK_TASKS  # of one run in one step, so that an agent has the first ones while we plan the next
+MAX_TASKS_AT_ONCE = (
+    2 * MAX_BLOCK_TASKS
+)  # of one run in one step, so that an agent has the first ones while we plan the next
 UNKNOWN_S = 0.5  # a task of which nothing is known yet
 SPREAD_S = 30.0  # work that a node is worth being asked for
 MIN_WALLTIME_S = 900.0
@@ -26,7 +28,10 @@ _MARGIN = 2.0  # predictions may be wrong by that factor
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Tasks of one run that could start now and want the same resources. ``core_s`` is the predicted core-seconds of one of them."""
+    """Tasks of one run that could start now and want the same resources.
+
+    ``core_s`` is the predicted core-seconds of one of them.
+    """
 
     user: str
     run_seq: int
@@ -38,14 +43,17 @@ class Demand:
 
 
 def nodes_wanted(demand: Demand, limits: Limits) -> int:
-    """How many nodes the tasks of ``demand`` are worth: such that each has some work, and no more than have a task to run."""
+    """How many nodes the tasks of ``demand`` are worth: such that each has some work, and no more than have a task to
+    run.
+    """
     at_once = _at_once(demand.resources, limits)
     worth = demand.tasks * demand.core_s / (SPREAD_S * at_once * demand.resources.cpu_cores)
     return max(1, min(limits.nodes, math.ceil(worth), math.ceil(demand.tasks / at_once)))
 
 
 def shape(demand: Demand, limits: Sequence[Limits], nodes: int) -> Shape | None:
-    """An allocation for ``demand`` with at most ``nodes`` nodes, within the first limits that its resources fit; None when they fit none.
+    """An allocation for ``demand`` with at most ``nodes`` nodes, within the first limits that its resources fit; None
+    when they fit none.
 
     A task that spans nodes gets an allocation for itself, of exactly what it asks for.
     """
@@ -58,7 +66,9 @@ def shape(demand: Demand, limits: Sequence[Limits], nodes: int) -> Shape | None:
     if asked.nodes > 1:
         cores = within.cores if within.whole_nodes else math.ceil(asked.cpu_cores)
         memory_mb = asked.memory_mb if asked.memory_mb is not None else _part(within, cores)
-        return Shape(cores, memory_mb, _walltime_s(demand, within, 1.0), asked.nodes, asked.gpus, queue, for_one_task=True)
+        return Shape(
+            cores, memory_mb, _walltime_s(demand, within, 1.0), asked.nodes, asked.gpus, queue, for_one_task=True
+        )
     at_once = _at_once(asked, within)
     slots = min(at_once, demand.tasks)
     number = max(1, min(nodes, within.nodes, math.ceil(demand.tasks / at_once)))
@@ -72,7 +82,9 @@ def shape(demand: Demand, limits: Sequence[Limits], nodes: int) -> Shape | None:
 
 
 def suits(shape: Shape, demand: Demand, left_s: float | None) -> bool:
-    """Whether an allocation of ``shape`` with ``left_s`` of its walltime left (None: no limit) can run the tasks of ``demand``."""
+    """Whether an allocation of ``shape`` with ``left_s`` of its walltime left (None: no limit) can run the tasks of
+    ``demand``.
+    """
     resources = demand.resources
     needed_s = resources.walltime_s or _MARGIN * demand.core_s / resources.cpu_cores
     return (
@@ -122,9 +134,11 @@ def quota(cores: int, unclaimed_core_s: float) -> float:
 
 
 def share(core_s: float, demands: Sequence[Demand]) -> dict[Demand, int]:
-    """Divides ``core_s`` of work among users in equal parts, then among each user's runs, oldest first: demand → number of its tasks.
+    """Divides ``core_s`` of work among users in equal parts, then among each user's runs, oldest first: demand → number
+    of its tasks.
 
-    What a user cannot use goes to the others. While there is any quota, every user with a task gets at least one, so that nobody
+    What a user cannot use goes to the others. While there is any quota, every user with a task gets at least one, so
+    that nobody
     waits behind another's thousands.
     """
     given: dict[Demand, int] = {}
@@ -160,7 +174,9 @@ def _serve(part: float, demands: Sequence[Demand], given: dict[Demand, int]) -> 
 
 
 def split(items: Sequence[Item], core_s: float, cores: int) -> list[Sequence[Item]]:
-    """``items`` of ``core_s`` core-seconds each, in blocks of about ``BLOCK_S`` on ``cores``; never fewer than one to a block."""
+    """``items`` of ``core_s`` core-seconds each, in blocks of about ``BLOCK_S`` on ``cores``; never fewer than one to a
+    block.
+    """
     work = BLOCK_S * cores
     size = MAX_BLOCK_TASKS if MAX_BLOCK_TASKS * core_s <= work else max(1, int(work / core_s))
     return [items[start : start + size] for start in range(0, len(items), size)]

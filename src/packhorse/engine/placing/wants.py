@@ -23,7 +23,13 @@ from packhorse.store.runs import counts_of, open_runs
 from packhorse.store.tasks import ready_tasks
 
 _log = structlog.get_logger("packhorse.dispatch")
-_SENSELESS = (InvalidRequest, ValueError, TypeError, KeyError, AttributeError)  # what a stored run raises that we do not understand
+_SENSELESS = (
+    InvalidRequest,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+)  # what a stored run raises that we do not understand
 _HEAD = 64  # ready tasks of a run that are looked at for what they want; those behind wait until these are placed
 
 

@@ -1,4 +1,7 @@
-"""Turns a request into a run and its tasks, or refuses it with all that is wrong. Nothing is written until everything has been checked."""
+"""Turns a request into a run and its tasks, or refuses it with all that is wrong.
+
+Nothing is written until everything has been checked.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,16 @@ from packhorse.domain.outputpath import plain
 from packhorse.domain.parameters import check_row
 from packhorse.domain.problems import problems_of
 from packhorse.domain.resources import Launch, Resources
-from packhorse.domain.run import MAX_TASKS, AppRun, NamedTask, RunOptions, TaskRun, check_tasks, is_task_url, parse_task_url
+from packhorse.domain.run import (
+    MAX_TASKS,
+    AppRun,
+    NamedTask,
+    RunOptions,
+    TaskRun,
+    check_tasks,
+    is_task_url,
+    parse_task_url,
+)
 from packhorse.domain.task import FileType
 from packhorse.domain.taskpaths import AbsolutePaths
 from packhorse.domain.text import kept_json, value_problem
@@ -90,7 +102,9 @@ def accept_app_run(
         env = spec.app.env
         asked = {"the app": Asked(spec.app.resources, images, spec.app.session, spec.app.network, env)}
         if manifest.gather is not None and request.gather:
-            asked["the gathering task"] = Asked(spec.resources_of("gather", "", None), images, network=spec.app.network, env=env)
+            asked["the gathering task"] = Asked(
+                spec.resources_of("gather", "", None), images, network=spec.app.network, env=env
+            )
         site, problems = choose_site(asked, sites)
     common, wrong = check_row(manifest.parameters, request.params, "common parameters", files.problem, partial=True)
     problems += wrong
@@ -102,10 +116,15 @@ def accept_app_run(
     told: set[str] = set()
     for number, row in enumerate(rows, start=1):
         if number > MAX_TASKS:
-            raise TooLarge(f"The table has more than {MAX_TASKS:,} rows, which is the limit of one run.", hint="Submit it as several runs.")
+            raise TooLarge(
+                f"The table has more than {MAX_TASKS:,} rows, which is the limit of one run.",
+                hint="Submit it as several runs.",
+            )
         if len(problems) >= MAX_PROBLEMS:
             continue
-        values, wrong = check_row(manifest.parameters, row, f"row {number}", files.problem, elsewhere=request.params, told=told)
+        values, wrong = check_row(
+            manifest.parameters, row, f"row {number}", files.problem, elsewhere=request.params, told=told
+        )
         problems += wrong
         if filled is not None and not wrong:
             problems += filled.problems(f"row {number}", {**spec.defaults, **values})
@@ -161,7 +180,9 @@ def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequ
             continue
         params = {"task": document, "upstream": upstream}
         needs = item.needs
-        data = tuple(DataKey(given.url) for given in item.task.inputs or [] if given.url and is_data(given.url, given.content))
+        data = tuple(
+            DataKey(given.url) for given in item.task.inputs or [] if given.url and is_data(given.url, given.content)
+        )
         tasks.append(NewTask("task", kept_json(params), item.name, waiting_on=len(needs), data=data))
         edges += [(index_of[need], index, False) for need in needs]
     site, unfit = choose_site(asked, sites)
@@ -169,14 +190,18 @@ def accept_task_run(request: TaskRun, run_id: str, files: FileRules, sites: Sequ
     if problems:
         raise InvalidRequest("The run was not accepted.", problems=_shortened(problems))
     has_data = any(task.data for task in tasks)
-    return Accepted(_spec(request, run_id, kind="tasks", site=site, has_data=has_data), "", tasks, edges, sorted(images))
+    return Accepted(
+        _spec(request, run_id, kind="tasks", site=site, has_data=has_data), "", tasks, edges, sorted(images)
+    )
 
 
 def _with_image(item: NamedTask, image: str | None) -> NamedTask:
     """A task whose executors run in the image that its run names for all of them, if it does."""
     if image is None:
         return item
-    executors = [executor.model_copy(update={"image": None if image == NO_IMAGE else image}) for executor in item.task.executors]
+    executors = [
+        executor.model_copy(update={"image": None if image == NO_IMAGE else image}) for executor in item.task.executors
+    ]
     return item.model_copy(update={"task": item.task.model_copy(update={"executors": executors})})
 
 
@@ -207,9 +232,15 @@ def request_hash(request: AppRun | TaskRun, accepted: Accepted) -> str:
 def _spec(request: RunOptions, run_id: str, **fields: Any) -> RunSpec:
     session = request.session.value if request.session else None
     return RunSpec(
-        run_id=run_id, resources=request.resources, retry=request.retry, session=session, image=request.image, outputs=request.outputs,
-        tags=request.tags, **fields,
-    )  # fmt: skip
+        run_id=run_id,
+        resources=request.resources,
+        retry=request.retry,
+        session=session,
+        image=request.image,
+        outputs=request.outputs,
+        tags=request.tags,
+        **fields,
+    )
 
 
 def _option_problems(request: RunOptions, files: FileRules) -> list[Problem]:
@@ -220,7 +251,9 @@ def _option_problems(request: RunOptions, files: FileRules) -> list[Problem]:
     classes = set(FailureClass)
     for name, number in request.retry.items():
         if name not in classes:
-            problems.append(Problem(f"retry, '{name}'", "is not a failure class.", f"Classes: {', '.join(sorted(classes))}."))
+            problems.append(
+                Problem(f"retry, '{name}'", "is not a failure class.", f"Classes: {', '.join(sorted(classes))}.")
+            )
         elif not 0 <= number <= 100:
             problems.append(Problem(f"retry, '{name}'", f"expected a number from 0 to 100, found {number}."))
     if request.image not in (None, NO_IMAGE):
@@ -238,7 +271,9 @@ def _input_problems(where: str, item: NamedTask, files: FileRules) -> list[Probl
         if given.url is None or given.content is not None or is_task_url(given.url):
             continue
         if is_url(given.url) and given.type is FileType.DIRECTORY:
-            problems.append(Problem(f"{where}, input '{given.path}'", "is a folder, and by URL only files are fetched."))
+            problems.append(
+                Problem(f"{where}, input '{given.path}'", "is a folder, and by URL only files are fetched.")
+            )
         elif why := files.problem(file_path(given.url)):
             problems.append(Problem(f"{where}, input '{given.path}'", why))
     for output in item.task.outputs or []:
@@ -248,7 +283,8 @@ def _input_problems(where: str, item: NamedTask, files: FileRules) -> list[Probl
 
 
 def choose_site(asked: Mapping[str, Asked], sites: Sequence[Site]) -> tuple[str, list[Problem]]:
-    """The first site that can give what all tasks of a run ask for, since they hand files to each other; or why there is none.
+    """The first site that can give what all tasks of a run ask for, since they hand files to each other; or why there
+    is none.
 
     A site that does not answer now is taken at its word: what asks for it waits.
     """
@@ -267,10 +303,14 @@ def choose_site(asked: Mapping[str, Asked], sites: Sequence[Site]) -> tuple[str,
             return site.name, []
     hint = "Ask for less, or connect a larger site."
     problems = [
-        Problem(where, f"no site can run it: {'; '.join(reasons)}.", hint) for where, reasons in whys.items() if len(reasons) == len(sites)
+        Problem(where, f"no site can run it: {'; '.join(reasons)}.", hint)
+        for where, reasons in whys.items()
+        if len(reasons) == len(sites)
     ]
     return "", problems or [
-        Problem("the run", "no site can run all of its tasks, which pass files to each other.", "Submit it as several runs.")
+        Problem(
+            "the run", "no site can run all of its tasks, which pass files to each other.", "Submit it as several runs."
+        )
     ]
 
 
@@ -285,4 +325,8 @@ def _absolute(manifest: AppManifest, values: Mapping[str, Any]) -> dict[str, Any
 
 
 def _shortened(problems: list[Problem]) -> list[Problem]:
-    return problems if len(problems) < MAX_PROBLEMS else [*problems[:MAX_PROBLEMS], Problem("", "There may be more; these are the first.")]
+    return (
+        problems
+        if len(problems) < MAX_PROBLEMS
+        else [*problems[:MAX_PROBLEMS], Problem("", "There may be more; these are the first.")]
+    )

@@ -23,9 +23,12 @@ _PLACES = {AccountBy.SITE: 0, AccountBy.USER: 1, AccountBy.APP: 2}
 
 
 def share_out(paid: int, granted: Sequence[int]) -> tuple[list[int], int]:
-    """What each part of ``paid`` comes to, and the rest that was idle; together they are exactly ``paid``. None is negative.
+    """What each part of ``paid`` comes to, and the rest that was idle; together they are exactly ``paid``.
 
-    Each gets what it was ``granted``, or, where that is more than was paid for (clocks of several machines), in proportion to it. Then
+    None is negative.
+
+    Each gets what it was ``granted``, or, where that is more than was paid for (clocks of several machines), in
+    proportion to it. Then
     what rounding leaves, less than one unit for each, counts as idle.
     """
     total = sum(granted)
@@ -34,7 +37,9 @@ def share_out(paid: int, granted: Sequence[int]) -> tuple[list[int], int]:
 
 
 def paid_for(allocation: Any, now: float) -> int:
-    """What an allocation cost, in core-microseconds: all cores of all its nodes, from its start to its end, or until now."""
+    """What an allocation cost, in core-microseconds: all cores of all its nodes, from its start to its end, or until
+    now.
+    """
     if allocation.started_at is None:
         return 0
     ended_at = now if allocation.ended_at is None else allocation.ended_at
@@ -84,7 +89,10 @@ _SUMS = tuple(field.name for field in fields(_Line))
 
 
 class _Lines:
-    """The account as it is added up. ``whole``: the rows tell all that allocations were used for, so that the rest was idle."""
+    """The account as it is added up.
+
+    ``whole``: the rows tell all that allocations were used for, so that the rest was idle.
+    """
 
     def __init__(self, *, whole: bool) -> None:
         self._whole = whole
@@ -142,10 +150,13 @@ class _Lines:
         return Account(since=since, until=until, total=total.view("total", whole=self._whole), by=views)
 
 
-def account(rows: Iterable[Any], by: Collection[AccountBy], now: float, *, since: float | None = None, whole: bool) -> Account:
+def account(
+    rows: Iterable[Any], by: Collection[AccountBy], now: float, *, since: float | None = None, whole: bool
+) -> Account:
     """The account of the rows of ``store.shares.iter_shares``, in constant memory.
 
-    ``whole``: they are everybody's. Only then is it known what was idle; to one user the others' part and the idle part are not told.
+    ``whole``: they are everybody's. Only then is it known what was idle; to one user the others' part and the idle part
+    are not told.
     """
     lines = _Lines(whole=whole)
     for _, used in groupby(rows, key=attrgetter("seq")):

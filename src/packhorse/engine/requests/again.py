@@ -1,4 +1,7 @@
-"""A retry asked for by a user: a new run of what failed, was canceled, or waited for those. The old run keeps its history."""
+"""A retry asked for by a user: a new run of what failed, was canceled, or waited for those.
+
+The old run keeps its history.
+"""
 
 from __future__ import annotations
 

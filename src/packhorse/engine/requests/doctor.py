@@ -32,7 +32,11 @@ _NEEDS_PYTHON = "The agent needs Python 3.6 or newer at the site; set 'python' o
 def examine(database: Database, sites: Sequence[Site]) -> list[Check]:
     """One check per thing, in the order in which a task needs them."""
     version = sys.version.split()[0]
-    checks = [Check(name="python", ok=sys.version_info >= (3, 11), detail=version, hint="Packhorse needs Python 3.11 or newer.")]
+    checks = [
+        Check(
+            name="python", ok=sys.version_info >= (3, 11), detail=version, hint="Packhorse needs Python 3.11 or newer."
+        )
+    ]
     checks += _store(database, {site.name for site in sites})
     checks += _network()
     for site in sites:
@@ -41,7 +45,9 @@ def examine(database: Database, sites: Sequence[Site]) -> list[Check]:
 
 
 def examine_site(site: Site, *, with_job: bool) -> list[Check]:
-    """Walks through what a task needs at a site, up to the first thing that is missing; ``with_job`` submits a real, empty job."""
+    """Walks through what a task needs at a site, up to the first thing that is missing; ``with_job`` submits a real,
+    empty job.
+    """
     steps: list[tuple[str, str, Callable[[Site], str]]] = [
         ("connection", "Is the host up, and is what [sites] says of it right?", _connect),
         ("folder", "Choose another 'root', or let this user write there.", _folder),
@@ -61,7 +67,13 @@ def _walk(site: Site, steps: list[tuple[str, str, Callable[[Site], str]]]) -> It
         try:
             yield Check(name=name, ok=True, detail=step(site))
         except (PackhorseError, OSError, SubmitRejected, _Wrong) as error:
-            said = error.message if isinstance(error, PackhorseError) else _words(error) if isinstance(error, OSError) else str(error)
+            said = (
+                error.message
+                if isinstance(error, PackhorseError)
+                else _words(error)
+                if isinstance(error, OSError)
+                else str(error)
+            )
             own_hint = error.hint if isinstance(error, PackhorseError) else ""
             yield Check(name=name, ok=False, detail=str(said or error), hint=own_hint or hint)
             return  # what follows needs this
@@ -83,7 +95,11 @@ def _store(database: Database, sites: Collection[str]) -> list[Check]:
         with database.read() as connection:
             at = Counter(str(json.loads(spec_of_run(connection, run.seq)).get("site")) for run in open_runs(connection))
     except PackhorseError as error:
-        return [Check(name="database", ok=False, detail=error.message, hint="Is the server up, and may this user write there?")]
+        return [
+            Check(
+                name="database", ok=False, detail=error.message, hint="Is the server up, and may this user write there?"
+            )
+        ]
     where = database.url.render_as_string(hide_password=True)
     checks = [Check(name="database", ok=True, detail=f"{where}, {'an engine leads' if holder else 'no engine runs'}")]
     for site in sorted(at.keys() - sites):
@@ -98,7 +114,14 @@ def _network() -> list[Check]:
     try:
         said = describe(os.environ)
     except BadSetting as error:
-        return [Check(name="network", ok=False, detail=f"{error}.", hint=f"Mend or unset {error.variable}, and start Packhorse again.")]
+        return [
+            Check(
+                name="network",
+                ok=False,
+                detail=f"{error}.",
+                hint=f"Mend or unset {error.variable}, and start Packhorse again.",
+            )
+        ]
     return [Check(name="network", ok=True, detail=said)] if said else []
 
 

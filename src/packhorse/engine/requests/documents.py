@@ -24,17 +24,41 @@ from packhorse.staging.images import waits_for as waits_for_image
 from packhorse.store.schema import TASKS_PER_RUN
 
 _COPIED = (
-    "attempt", "site", "allocation", "job_id", "node", "failure", "exit_code", "signal", "started_at", "ended_at", "wall_s", "cpu_s",
-    "peak_memory", "read_bytes", "write_bytes", "cores", "memory_mb", "walltime_s", "image",
-)  # fmt: skip
+    "attempt",
+    "site",
+    "allocation",
+    "job_id",
+    "node",
+    "failure",
+    "exit_code",
+    "signal",
+    "started_at",
+    "ended_at",
+    "wall_s",
+    "cpu_s",
+    "peak_memory",
+    "read_bytes",
+    "write_bytes",
+    "cores",
+    "memory_mb",
+    "walltime_s",
+    "image",
+)
 
 
 def run_view(row: Any, counts: dict[TaskState, int]) -> RunView:
     """A run's row with its counts."""
     return RunView(
-        id=row.id, user=row.user, name=row.name, app=row.app, created_at=row.created_at, ended_at=row.ended_at, retry_of=row.retry_of,
-        tasks=sum(counts.values()), counts=counts,
-    )  # fmt: skip
+        id=row.id,
+        user=row.user,
+        name=row.name,
+        app=row.app,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+        retry_of=row.retry_of,
+        tasks=sum(counts.values()),
+        counts=counts,
+    )
 
 
 def task_view(row: Any, spec: RunSpec, waits: str | None = None) -> TaskView:
@@ -42,10 +66,20 @@ def task_view(row: Any, spec: RunSpec, waits: str | None = None) -> TaskView:
     index = row.id % TASKS_PER_RUN
     reason = waits or row.reason if row.state == TaskState.QUEUED else row.reason
     return TaskView(
-        id=public_task_id(spec.run_id, index), index=index, name=row.name, role=row.role, state=row.state, params=params_of(row, spec),
-        attempt=row.attempt, exit_code=row.exit_code, failure=row.failure, reason=reason, result=result_of(row, spec),
-        started_at=row.started_at, ended_at=row.ended_at,
-    )  # fmt: skip
+        id=public_task_id(spec.run_id, index),
+        index=index,
+        name=row.name,
+        role=row.role,
+        state=row.state,
+        params=params_of(row, spec),
+        attempt=row.attempt,
+        exit_code=row.exit_code,
+        failure=row.failure,
+        reason=reason,
+        result=result_of(row, spec),
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+    )
 
 
 def waits_for_images(wants: Sequence[Any]) -> str | None:
@@ -55,7 +89,9 @@ def waits_for_images(wants: Sequence[Any]) -> str | None:
 
 def waits_for_data(awaited: Mapping[int, Sequence[Any]]) -> dict[int, str]:
     """What tasks are told whose data (``store.data.awaited_data``) is not there: of each, the first."""
-    return {task: waits_for(one.url, one.state, one.bytes_done, one.size, one.error) for task, (one, *_) in awaited.items()}
+    return {
+        task: waits_for(one.url, one.state, one.bytes_done, one.size, one.error) for task, (one, *_) in awaited.items()
+    }
 
 
 def data_view(row: Any) -> DataView:
@@ -151,11 +187,18 @@ def _app_document(row: Any, spec: RunSpec) -> dict[str, Any]:
     plain = spec.app.model_copy(update={"session": Session.NONE})
     refdata = {name: wanted.url for name, wanted in spec.app.refdata.items()}
     template = app_template(plain, spec.app_dir, resources, gather=row.role == "gather", refdata=refdata)
-    values = {**spec.defaults, **json.loads(row.params), "run": spec.run_id, "task": public_task_id(spec.run_id, row.id % TASKS_PER_RUN)}
+    values = {
+        **spec.defaults,
+        **json.loads(row.params),
+        "run": spec.run_id,
+        "task": public_task_id(spec.run_id, row.id % TASKS_PER_RUN),
+    }
     given = resources.model_dump(exclude_none=True)
     return {
         "name": f"{spec.app.name} {row.name or row.id % TASKS_PER_RUN}",
-        "executors": [{"image": spec.app.image, "command": template.arguments(values), "env": template.document["env"]}],
+        "executors": [
+            {"image": spec.app.image, "command": template.arguments(values), "env": template.document["env"]}
+        ],
         "outputs": [{"path": output["path"]} for output in template.outputs_of(values)],
         "resources": {
             **{name: given[name] for name in TES_FIELDS if name in given},
@@ -172,7 +215,8 @@ def _task_log(attempt: AttemptView) -> dict[str, Any]:
         **times,
         "metadata": {name: getattr(attempt, name) or "" for name in ("site", "allocation", "node", "image")},
         "outputs": [
-            {"url": file.get("url", file["path"]), "path": file["path"], "size_bytes": str(file.get("size", 0))} for file in attempt.files
+            {"url": file.get("url", file["path"]), "path": file["path"], "size_bytes": str(file.get("size", 0))}
+            for file in attempt.files
         ],
         "system_logs": [dumps(attempt.evidence)] if attempt.evidence else [],
     }

@@ -12,7 +12,9 @@ from packhorse.domain.outputurl import file_target, has_folders, output_problem
 
 @dataclass(frozen=True, slots=True)
 class FileRules:
-    """Which files may be inputs: any that is readable, or only those below ``roots``; and which URLs: any, or those below ``urls``."""
+    """Which files may be inputs: any that is readable, or only those below ``roots``; and which URLs: any, or those
+    below ``urls``.
+    """
 
     roots: tuple[Path, ...] | None = None
     urls: tuple[str, ...] | None = None
@@ -31,7 +33,10 @@ class FileRules:
         except (OSError, RuntimeError, ValueError):
             return f"the file '{path[:200]}' is not there."
         if self.roots is not None and not any(real.is_relative_to(root) for root in self.roots):
-            return f"the file '{path[:200]}' is outside the folders that this server may read (data_roots in its packhorse.toml)."
+            return (
+                f"the file '{path[:200]}' is outside the folders that this server may read (data_roots in its"
+                " packhorse.toml)."
+            )
         return None if os.access(real, os.R_OK) else f"the file '{path[:200]}' cannot be read."
 
     def output_problem(self, url: str) -> str | None:
@@ -41,14 +46,23 @@ class FileRules:
         if self.output_urls is not None and not any(
             f"{url.rstrip('/')}/".startswith(f"{prefix.rstrip('/')}/") for prefix in self.output_urls
         ):
-            return f"this server delivers no outputs of its users to '{url[:200]}' ([data] output_urls in its packhorse.toml)."
+            return (
+                f"this server delivers no outputs of its users to '{url[:200]}' ([data] output_urls in its"
+                " packhorse.toml)."
+            )
         if has_folders(url) and self.roots is not None:
             target = Path(file_target(url)).resolve()
             if not any(target.is_relative_to(root) for root in self.roots):
-                return f"the folder '{target}' is outside those that this server may use (data_roots in its packhorse.toml)."
+                return (
+                    f"the folder '{target}' is outside those that this server may use (data_roots in its"
+                    " packhorse.toml)."
+                )
         return None
 
     def _forbidden(self, url: str) -> str | None:
         if self.urls is None or any(is_below(url, prefix) for prefix in self.urls):
             return None
-        return f"the URL '{url[:200]}' is not one that this server fetches for its users ([data] urls in its packhorse.toml)."
+        return (
+            f"the URL '{url[:200]}' is not one that this server fetches for its users ([data] urls in its"
+            " packhorse.toml)."
+        )

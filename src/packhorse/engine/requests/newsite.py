@@ -33,7 +33,9 @@ class NewSite:
     def environment(self) -> dict[str, str]:
         """Variables of the user's login there. Raises SiteUnreachable."""
         transport = self._site.transport
-        transport.run(["uname", "-n"], timeout_s=_LOGIN_S)  # the site itself does not answer, rather than a profile of the user's
+        transport.run(
+            ["uname", "-n"], timeout_s=_LOGIN_S
+        )  # the site itself does not answer, rather than a profile of the user's
         for ask in (partial(run_after_login, transport), transport.run):
             try:
                 done = ask(["env", "-0"], timeout_s=_LOGIN_S, purpose=Purpose.LOOK)
@@ -49,7 +51,10 @@ class NewSite:
         return self._description().queues
 
     def checks(self, config: SiteConfig) -> list[Check]:
-        """What a task needs there, up to the first thing that is missing. Raises InvalidRequest for what does not go together."""
+        """What a task needs there, up to the first thing that is missing.
+
+        Raises InvalidRequest for what does not go together.
+        """
         site = site_from(self._site.name, config, self._home)
         return examine_site(replace(site, transport=self._site.transport), with_job=False)
 

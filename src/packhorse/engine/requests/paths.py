@@ -14,7 +14,9 @@ from packhorse.domain.resources import Resources
 
 
 class FilledPaths:
-    """The output paths of one kind of task that have placeholders; most apps have none, and then nothing is looked at for a row."""
+    """The output paths of one kind of task that have placeholders; most apps have none, and then nothing is looked at
+    for a row.
+    """
 
     def __init__(self, outputs: Mapping[str, OutputDeclaration], resources: Resources) -> None:
         self._paths = {name: path for name, path in output_paths(outputs).items() if path.names}
@@ -35,7 +37,10 @@ class FilledPaths:
         given = ", ".join(f"'{name}'" for name in names)
         shown = ", ".join(_short(as_text(filled.get(name))) for name in names)
         columns = f"{where}, parameter{'s' if len(names) > 1 else ''} {given}" if where else f"output '{output}'"
-        what = f"with {shown} the path of the output '{output}' would be '{_short(path_there, quoted=False)}', which {why}."
+        what = (
+            f"with {shown} the path of the output '{output}' would be '{_short(path_there, quoted=False)}', which"
+            f" {why}."
+        )
         return Problem(columns, what)
 
 

@@ -1,4 +1,7 @@
-"""What front doors may ask for. The HTTP API and the embedded client are thin layers over this; permissions are checked here."""
+"""What front doors may ask for.
+
+The HTTP API and the embedded client are thin layers over this; permissions are checked here.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ _APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operat
 
 
 class Service:
-    """Every method checks that ``user`` may do this, and raises the refusals of ``domain.errors``: NotFound also for what is not theirs."""
+    """Every method checks that ``user`` may do this, and raises the refusals of ``domain.errors``:
+
+    NotFound also for what is not theirs.
+    """
 
     def __init__(
         self,
@@ -101,7 +107,7 @@ class Service:
         self._waiting_room = WaitingRoom(database, pulse or Pulse())
         self._downloads = downloads
 
-    # --- runs -------------------------------------------------------------------------------------------------------------------
+    # --- runs ------------------------------------------------------------
 
     def submit(self, user: User, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
         """Accepts a run, or refuses it with all that is wrong. ``rows`` (streamed) stands in for ``AppRun.over``."""
@@ -117,7 +123,8 @@ class Service:
         elif not user.admin:
             # without a container, a command of their own could read the server's database and tokens
             raise NotAllowed(
-                "Tasks with commands of your own are for admins here: they would run as the server's own user.", hint=_APPS_HINT
+                "Tasks with commands of your own are for admins here: they would run as the server's own user.",
+                hint=_APPS_HINT,
             )
         else:
             accepted = accept_task_run(request, run_id, self._files_for(user), sites)
@@ -125,13 +132,21 @@ class Service:
         return self._insert(user, accepted, name, request.client_key, request_hash(request, accepted))
 
     def _files_for(self, user: User) -> FileRules:
-        """Where no folders are configured, only an admin may name files; where no URLs are, only an admin may name URLs."""
+        """Where no folders are configured, only an admin may name files; where no URLs are, only an admin may name
+        URLs.
+        """
         if user.admin:
             return replace(self._files, urls=None, output_urls=None)
         return FileRules(self._files.roots or (), self._files.urls or (), self._files.output_urls or ())
 
     def _insert(
-        self, user: User, accepted: Accepted, name: str, client_key: str | None, digest: str, retry_of: str | None = None
+        self,
+        user: User,
+        accepted: Accepted,
+        name: str,
+        client_key: str | None,
+        digest: str,
+        retry_of: str | None = None,
     ) -> RunView:
         """Writes an accepted run, unless the client key shows that it was written before."""
         if client_key is not None and (why := text_problem(client_key)):
@@ -171,7 +186,9 @@ class Service:
             return run_view(row, counts_of(connection, [row.seq])[row.seq])
 
     def wait(self, user: User, run_id: str, seen_done: int, timeout_s: float) -> RunView:
-        """The run as soon as it has ended or more than ``seen_done`` tasks are done, at the latest after ``timeout_s``."""
+        """The run as soon as it has ended or more than ``seen_done`` tasks are done, at the latest after
+        ``timeout_s``.
+        """
         moved = threading.Event()
         with self.waiting(user, run_id, seen_done, moved.set):
             view = self.run(user, run_id)
@@ -180,8 +197,12 @@ class Service:
             moved.wait(timeout_s)
         return self.run(user, run_id)
 
-    def waiting(self, user: User, run_id: str, seen_done: int, tell: Callable[[], None]) -> AbstractContextManager[None]:
-        """Meanwhile ``tell`` is called once the run has ended or more than ``seen_done`` tasks are done: see ``WaitingRoom.waiting``."""
+    def waiting(
+        self, user: User, run_id: str, seen_done: int, tell: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        """Meanwhile ``tell`` is called once the run has ended or more than ``seen_done`` tasks are done: see
+        ``WaitingRoom.waiting``.
+        """
         with self._database.read() as connection:
             seq = self._run_row(connection, user, run_id).seq
         return self._waiting_room.waiting(seq, seen_done, tell)
@@ -212,7 +233,9 @@ class Service:
         return self._insert(user, accepted, row.name, client_key, f"retry of {run_id}"[:64], retry_of=run_id)
 
     def results(self, user: User, run_id: str) -> Iterator[dict[str, Any]]:
-        """One dict per task but the gathering one, in order: index, task, name, state, params, result, files, reason."""
+        """One dict per task but the gathering one, in order: index, task, name, state, params, result, files,
+        reason.
+        """
         with self._database.read() as connection:
             row = self._run_row(connection, user, run_id)
             ids = ids_in_states(connection, row.seq, list(TaskState))
@@ -220,7 +243,9 @@ class Service:
         return iter_results(self._database, [task for task in ids if task not in gathering])
 
     def gathered(self, user: User, run_id: str) -> dict[str, Path]:
-        """The outputs of the run's gathering task, by name, once it is complete; what a pattern matched is NAME/FILE."""
+        """The outputs of the run's gathering task, by name, once it is complete; what a pattern matched is
+        NAME/FILE.
+        """
         with self._database.read() as connection:
             row = self._run_row(connection, user, run_id)
             spec = RunSpec.from_json(row.spec)
@@ -246,19 +271,30 @@ class Service:
             rows = iter_shares(connection, user=None if user.admin else user.name, since=since)
             return account(rows, by, time.time(), since=since, whole=user.admin)
 
-    # --- tasks ------------------------------------------------------------------------------------------------------------------
+    # --- tasks ------------------------------------------------------------
 
     def tasks(
-        self, user: User, run_id: str, states: list[TaskState] | None = None, cursor: str | None = None, limit: int = 100
+        self,
+        user: User,
+        run_id: str,
+        states: list[TaskState] | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
     ) -> Page[TaskView]:
         """Tasks of a run in order."""
         size = _page_size(limit)
         with self._database.read() as connection:
             row = self._run_row(connection, user, run_id)
             rows = page_of_tasks(connection, row.seq, states, _cursor(cursor), size)
-            waits = waits_for_images(wants_of(connection, row.seq)) if any(task.state == TaskState.QUEUED for task in rows) else None
+            waits = (
+                waits_for_images(wants_of(connection, row.seq))
+                if any(task.state == TaskState.QUEUED for task in rows)
+                else None
+            )
             data = waits_for_data(
-                awaited_data(connection, [task.id for task in rows if task.state == TaskState.QUEUED and task.waiting_on])
+                awaited_data(
+                    connection, [task.id for task in rows if task.state == TaskState.QUEUED and task.waiting_on]
+                )
             )
         spec = RunSpec.from_json(row.spec)
         return Page(
@@ -285,7 +321,9 @@ class Service:
         view = self._explained(view, spec)
         return TaskDetail(**view.model_dump(), document=document, attempts=attempts, events=events, data=data)
 
-    def log(self, user: User, task_id: str, stream: str, offset: int = 0, limit: int = 1 << 20, attempt: int | None = None) -> LogPart:
+    def log(
+        self, user: User, task_id: str, stream: str, offset: int = 0, limit: int = 1 << 20, attempt: int | None = None
+    ) -> LogPart:
         """Bytes from ``offset`` of 'stdout' or 'stderr' of the last attempt (or of ``attempt``)."""
         with self._database.read() as connection:
             _, row = self._task_row(connection, user, task_id)
@@ -320,9 +358,11 @@ class Service:
         except OSError as error:
             if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
                 raise
-        raise NotFound(f"Task {task_id} has no output '{path[:200]}'.", hint=f"'packhorse show {task_id}' lists its outputs.")
+        raise NotFound(
+            f"Task {task_id} has no output '{path[:200]}'.", hint=f"'packhorse show {task_id}' lists its outputs."
+        )
 
-    # --- the rest ---------------------------------------------------------------------------------------------------------------
+    # --- the rest ------------------------------------------------------------
 
     def apps(self, _user: User) -> list[AppView]:
         """The apps that can be run by name."""
@@ -354,7 +394,9 @@ class Service:
         """With the reason why nothing moves, where a task's site was taken out of the configuration."""
         if view.state in TERMINAL or spec.site in self._sites:
             return view
-        return view.model_copy(update={"reason": f"{not_configured(spec.site)} The task goes on when it is there again."})
+        return view.model_copy(
+            update={"reason": f"{not_configured(spec.site)} The task goes on when it is there again."}
+        )
 
     def _output_folder(self, spec: RunSpec, task: int) -> tuple[Site, str]:
         """The site that has a task's outputs, and where."""
@@ -366,7 +408,11 @@ class Service:
         current = lock_tasks(connection, ids)
         ended = {"failure": FailureClass.CANCELED, "reason": why, "ended_at": now}
         moves = [
-            Move(task, TaskState.CANCELED, now, why, ended) if row.state is TaskState.QUEUED else Move(task, TaskState.CANCELING, now, why)
+            (
+                Move(task, TaskState.CANCELED, now, why, ended)
+                if row.state is TaskState.QUEUED
+                else Move(task, TaskState.CANCELING, now, why)
+            )
             for task, row in current.items()
         ]
         apply_moves(connection, moves, current)

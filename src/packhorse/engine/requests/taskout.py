@@ -19,7 +19,10 @@ MAX_PART = 8 << 20
 def read_log(
     database: Database, sites: Mapping[str, Site], task: Any, stream: str, offset: int, limit: int, attempt: int | None
 ) -> LogPart:
-    """At most ``limit`` bytes from ``offset`` of one stream of one attempt (the last one if None). ``task`` is the task's row."""
+    """At most ``limit`` bytes from ``offset`` of one stream of one attempt (the last one if None).
+
+    ``task`` is the task's row.
+    """
     if stream not in _STREAMS:
         raise InvalidRequest(f"'{stream[:60]}' is not a log.", hint="Logs are 'stdout' and 'stderr'.")
     if offset < 0 or limit < 1:

@@ -1,4 +1,6 @@
-"""Tells those who wait for runs when these have moved: one thread, there while anybody waits, looks at the store for all of them."""
+"""Tells those who wait for runs when these have moved: one thread, there while anybody waits, looks at the store for
+all of them.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ class _Waiter:
 
 
 class WaitingRoom:
-    """However many wait, and for however many runs, a look costs one query; nobody who waits holds a thread or a connection for it."""
+    """However many wait, and for however many runs, a look costs one query; nobody who waits holds a thread or a
+    connection for it.
+    """
 
     def __init__(self, database: Database, pulse: Pulse) -> None:
         self._database = database
@@ -37,9 +41,11 @@ class WaitingRoom:
 
     @contextmanager
     def waiting(self, run_seq: int, seen_done: int, tell: Callable[[], None]) -> Iterator[None]:
-        """Meanwhile ``tell`` is called, in some other thread, once the run has ended or more than ``seen_done`` of its tasks are done.
+        """Meanwhile ``tell`` is called, in some other thread, once the run has ended or more than ``seen_done`` of its
+        tasks are done.
 
-        It is called too when the store cannot be asked. What moved before is for the caller to look at, after this has begun.
+        It is called too when the store cannot be asked. What moved before is for the caller to look at, after this has
+        begun.
         """
         waiter = _Waiter(run_seq, seen_done, tell)
         with self._lock:

@@ -1,4 +1,6 @@
-"""Apptainer, and Singularity from 3.10 on: images are SIF files; processes are children of the command, in its cgroup and as the user."""
+"""Apptainer, and Singularity from 3.10 on: images are SIF files; processes are children of the command, in its cgroup
+and as the user.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +55,15 @@ class Apptainer:
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``apptainer exec``.
 
-        Variables travel as APPTAINERENV_..., since the values of ``--env`` are split at commas; ``--no-eval``: or a shell would expand
+        Variables travel as APPTAINERENV_..., since the values of ``--env`` are split at commas; ``--no-eval``: or a
+        shell would expand
         them. It lets in either nothing of the environment it is started in or all of it: so that has little in it.
         """
         check_spec(spec, self.abilities, self.name)
         if "HOME" in spec.env:
-            raise CannotRun(f"{self.name} cannot run this: it sets HOME itself.", hint="Leave HOME out of the task's environment.")
+            raise CannotRun(
+                f"{self.name} cannot run this: it sets HOME itself.", hint="Leave HOME out of the task's environment."
+            )
         given = [f"APPTAINERENV_{name}={value}" for name, value in spec.environment.items() if name != "HOME"]
         cleans = not (spec.pass_env or spec.ranks_on_node)
         return [

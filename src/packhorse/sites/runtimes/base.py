@@ -1,8 +1,11 @@
-"""What a container runtime is asked for, and the protocol that each runtime follows. Pure: values in, lists of arguments out.
+"""What a container runtime is asked for, and the protocol that each runtime follows.
+
+Pure: values in, lists of arguments out.
 
 What of an image counts, after TES 1.1 (tesExecutor) and the OCI image specification:
 
-- TES: "the first argument is the program to execute (i.e. argv)". So a command replaces CMD *and* ENTRYPOINT; the ENTRYPOINT runs only
+- TES: "the first argument is the program to execute (i.e. argv)". So a command replaces CMD *and* ENTRYPOINT; the
+  ENTRYPOINT runs only
   where it is asked for (``uses_entrypoint``), and then before the command. Without a command, the image's own is run.
 - ENV of the image applies, the task's environment over it. WORKDIR is the default folder, as TES says.
 - USER is not used: whatever a task writes must belong to the user who submitted it.
@@ -23,13 +26,19 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class CannotRun(InvalidRequest):
-    """This runtime cannot do what a container needs, or its syntax cannot express it. The message says what, and which runtime."""
+    """This runtime cannot do what a container needs, or its syntax cannot express it.
+
+    The message says what, and which runtime.
+    """
 
     code = "cannot_run_in_container"
 
 
 class Ability(StrEnum):
-    """What not every runtime can do. A spec that asks for more than a runtime can is refused with a sentence, never weakened."""
+    """What not every runtime can do.
+
+    A spec that asks for more than a runtime can is refused with a sentence, never weakened.
+    """
 
     IMAGES = "images"
     """Runs images at all; the host does not."""
@@ -44,17 +53,26 @@ class Ability(StrEnum):
     NO_NETWORK = "no_network"
     """Can take the network away."""
     LIMITS = "limits"
-    """Limits memory and cores itself; elsewhere the processes stay in the cgroup of who starts them, which limits them."""
+    """Limits memory and cores itself; elsewhere the processes stay in the cgroup of who starts them, which limits them.
+    """
     GPUS = "gpus"
     """Gives the node's GPUs to the container."""
     RANKS = "ranks"
-    """A launcher may start it on many nodes, once for each rank of one program: images are the site's, and containers need no name."""
+    """A launcher may start it on many nodes, once for each rank of one program: images are the site's, and containers
+    need no name.
+    """
 
 
 #: Variables by which launchers (srun, mpirun) and MPI tell a rank which one it is, and where the others are.
 LAUNCHER_VARIABLES = ("PMI*", "PMIX*", "OMPI*", "SLURM*", "PALS*", "MPI*")
 #: By which a batch scheduler tells which of the node's GPUs are the job's.
-GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
+GPU_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ZE_AFFINITY_MASK",
+)
 #: What a runtime's own program needs.
 _PROGRAM_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "XDG_RUNTIME_DIR")
 
@@ -82,12 +100,17 @@ class ImageConfig:
 class Image:
     """An image to be prepared at a site.
 
-    ``name`` is registry and repository, ``digest`` that of its manifest (``sha256:...``), ``folder`` where its prepared form goes: a
-    folder of its own that does not exist yet. ``layout`` is the path of an OCI layout at the site that holds it as ``tag``; without one
-    it comes from the registry. ``mount_points`` are folders that shall exist in it, for runtimes without NEW_MOUNT_POINTS, and
+    ``name`` is registry and repository, ``digest`` that of its manifest (``sha256:...``), ``folder`` where its prepared
+    form goes: a
+    folder of its own that does not exist yet. ``layout`` is the path of an OCI layout at the site that holds it as
+    ``tag``; without one
+    it comes from the registry. ``mount_points`` are folders that shall exist in it, for runtimes without
+    NEW_MOUNT_POINTS, and
     ``top_folders`` some of its root that are made where it has nothing of that name.
-    ``mounted`` is where a node mounts it, for a runtime that needs that: a folder on the node's own filesystem. ``authfile`` is a file
-    with credentials of registries at the site (containers-auth.json(5)). ``id`` is what the site's image gateway calls it, if one told.
+    ``mounted`` is where a node mounts it, for a runtime that needs that: a folder on the node's own filesystem.
+    ``authfile`` is a file
+    with credentials of registries at the site (containers-auth.json(5)). ``id`` is what the site's image gateway calls
+    it, if one told.
     """
 
     name: str
@@ -116,11 +139,16 @@ class Bind:
 class ContainerSpec:
     """One command to run in one container.
 
-    ``image`` is what ``Runtime.prepared`` says (empty on the host). ``pass_env`` are names of variables whose values the runtime
-    takes from the environment it is started in, since they are known only there (PACKHORSE_TASK). ``ranks_on_node``: so many ranks of one
-    program are started like this on each node, and take LAUNCHER_VARIABLES along; 0 is a command of its own. ``uid`` and ``gid`` are the
-    submitting user's. ``stdin`` is the file on the host that whoever starts the runtime connects to its standard input, None for none.
-    ``name`` must be unique on a node; ``cgroup_parent`` is the cgroup that the container must stay in, as /proc/self/cgroup says it.
+    ``image`` is what ``Runtime.prepared`` says (empty on the host). ``pass_env`` are names of variables whose values
+    the runtime
+    takes from the environment it is started in, since they are known only there (PACKHORSE_TASK). ``ranks_on_node``: so
+    many ranks of one
+    program are started like this on each node, and take LAUNCHER_VARIABLES along; 0 is a command of its own. ``uid``
+    and ``gid`` are the
+    submitting user's. ``stdin`` is the file on the host that whoever starts the runtime connects to its standard input,
+    None for none.
+    ``name`` must be unique on a node; ``cgroup_parent`` is the cgroup that the container must stay in, as
+    /proc/self/cgroup says it.
     """
 
     argv: tuple[str, ...]
@@ -148,7 +176,10 @@ class ContainerSpec:
     @property
     def command(self) -> tuple[str, ...]:
         """What is executed in the container."""
-        return (*(self.config.entrypoint if self.uses_entrypoint or not self.argv else ()), *(self.argv or self.config.cmd))
+        return (
+            *(self.config.entrypoint if self.uses_entrypoint or not self.argv else ()),
+            *(self.argv or self.config.cmd),
+        )
 
     @property
     def folder(self) -> str:
@@ -163,13 +194,19 @@ class ContainerSpec:
 
     @property
     def from_host(self) -> tuple[str, ...]:
-        """What a runtime may find in the environment that it is started in, where it cannot choose what of that the container sees."""
+        """What a runtime may find in the environment that it is started in, where it cannot choose what of that the
+        container sees.
+        """
         ranks, gpus = LAUNCHER_VARIABLES if self.ranks_on_node else (), GPU_VARIABLES if self.gpus else ()
         return (*_PROGRAM_VARIABLES, *self.pass_env, *ranks, *gpus)
 
     def on_host(self, path: str) -> str | None:
         """The host's path for a path in the container (a TES stdin or stdout); None where no bind has it."""
-        best = max((bind for bind in self.binds if is_below(path, bind.target)), key=lambda bind: len(bind.target), default=None)
+        best = max(
+            (bind for bind in self.binds if is_below(path, bind.target)),
+            key=lambda bind: len(bind.target),
+            default=None,
+        )
         return None if best is None else best.source.rstrip("/") + path[len(best.target.rstrip("/")) :]
 
 
@@ -180,14 +217,22 @@ def is_below(path: str, folder: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RuntimeOptions:
-    """What a site's configuration adds. ``extra`` are further options of the runtime's run command, such as ``--runtime=runc``."""
+    """What a site's configuration adds.
+
+    ``extra`` are further options of the runtime's run command, such as ``--runtime=runc``.
+    """
 
     program: str | None = None
     extra: tuple[str, ...] = ()
     keep_id: bool = False
-    """Podman: the user keeps the own uid inside. It takes subordinate ids; by default the user is root inside, and only there."""
+    """Podman: the user keeps the own uid inside.
+
+    It takes subordinate ids; by default the user is root inside, and only there.
+    """
     squashfs: bool = False
-    """Charliecloud: an image is one SquashFS file, which a parallel filesystem likes better than a tree; nodes mount it (squashfuse)."""
+    """Charliecloud: an image is one SquashFS file, which a parallel filesystem likes better than a tree; nodes mount it
+    (squashfuse).
+    """
 
 
 class Runtime(Protocol):
@@ -213,18 +258,24 @@ class Runtime(Protocol):
         ...
 
     def prepare(self, image: Image) -> list[list[str]]:
-        """The commands, to be run in this order, that bring an image into the form this runtime wants. Raises CannotRun.
+        """The commands, to be run in this order, that bring an image into the form this runtime wants.
+
+        Raises CannotRun.
 
         A path in ``prepared`` appears whole or not at all; a preparation that was interrupted may be repeated.
         """
         ...
 
     def has(self, image: Image) -> list[str] | None:
-        """A command that succeeds on a node where ``prepare`` need not run; None for a runtime whose images are the site's."""
+        """A command that succeeds on a node where ``prepare`` need not run; None for a runtime whose images are the
+        site's.
+        """
         ...
 
     def mount(self, image: Image) -> list[str] | None:
-        """A command that serves a prepared image's files at ``image.mounted`` of its node until it is ended; None where none is needed."""
+        """A command that serves a prepared image's files at ``image.mounted`` of its node until it is ended; None where
+        none is needed.
+        """
         ...
 
     def bind(self, bind: Bind) -> str:
@@ -236,5 +287,8 @@ class Runtime(Protocol):
         ...
 
     def end(self, spec: ContainerSpec) -> list[list[str]]:
-        """Commands that end whatever is left after the process started by ``wrap`` was killed. None where all dies with its group."""
+        """Commands that end whatever is left after the process started by ``wrap`` was killed.
+
+        None where all dies with its group.
+        """
         ...

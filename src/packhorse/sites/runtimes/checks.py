@@ -31,7 +31,11 @@ def check_image(image: Image, runtime: str) -> None:
     elif image.tag is not None and not _TAG.match(image.tag):
         problem = f"{image.tag!r} is not a tag"
     for path in (image.folder, *image.mount_points, *(path for path in (image.layout, image.mounted) if path)):
-        problem = problem or absolute_problem(path) or ("':' in a path is taken for a separator: " + path if ":" in path else None)
+        problem = (
+            problem
+            or absolute_problem(path)
+            or ("':' in a path is taken for a separator: " + path if ":" in path else None)
+        )
     if problem:
         raise CannotRun(f"{runtime} cannot prepare this: {problem}.")
 
@@ -77,7 +81,11 @@ def _need_problem(spec: ContainerSpec, abilities: frozenset[Ability]) -> str | N
         return "without a network its ranks could not reach each other"
     needs = [
         (bool(spec.image), Ability.IMAGES, "it has no images; the task must run on the host's own programs"),
-        (any(bind.read_only for bind in spec.binds), Ability.READ_ONLY_BINDS, "it cannot keep a task from writing to what is bound"),
+        (
+            any(bind.read_only for bind in spec.binds),
+            Ability.READ_ONLY_BINDS,
+            "it cannot keep a task from writing to what is bound",
+        ),
         (spec.writable_root, Ability.WRITABLE_ROOT, "it cannot let a task change the files of the image"),
         (not spec.network, Ability.NO_NETWORK, "it cannot take the network away"),
         (spec.gpus > 0, Ability.GPUS, "it cannot give GPUs to a task"),

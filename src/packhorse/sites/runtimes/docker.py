@@ -21,7 +21,11 @@ class Docker:
     def prepared(self, image: Image) -> str:
         """A name in the daemon's storage."""
         check_image(image, self.name)
-        return f"localhost/packhorse:{image.digest.removeprefix('sha256:')}" if image.layout else f"{image.name}@{image.digest}"
+        return (
+            f"localhost/packhorse:{image.digest.removeprefix('sha256:')}"
+            if image.layout
+            else f"{image.name}@{image.digest}"
+        )
 
     def prepare(self, image: Image) -> list[list[str]]:
         """Pulls, or loads a layout. Whether a registry needs TLS is the daemon's configuration."""

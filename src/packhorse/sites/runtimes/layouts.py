@@ -5,7 +5,8 @@ from __future__ import annotations
 from packhorse.sites.runtimes.base import Image
 
 _TAG = "image"
-#: Makes each of its arguments that is not there, not even as a link. What cannot be made is missed only by who wants it.
+#: Makes each of its arguments that is not there, not even as a link. What cannot be made is missed only by who wants
+#: it.
 _MAKE_MISSING = 'for folder; do [ -e "$folder" ] || [ -L "$folder" ] || mkdir -- "$folder"; done; true'
 
 
@@ -41,13 +42,16 @@ def copy(image: Image, layout: str) -> list[str]:
 def unpack(image: Image) -> list[list[str]]:
     """The image's files, owned by this user, as ``rootfs``.
 
-    Mount points are made by a layer of their own: umoci follows the image's links inside the image only, where mkdir would follow them
+    Mount points are made by a layer of their own: umoci follows the image's links inside the image only, where mkdir
+    would follow them
     on the host.
     """
     growing = partial(image)
     layout = f"{growing}/oci:{_TAG}"
     tops = [f"{growing}/rootfs{path}" for path in image.top_folders]
-    points = [["umoci", "insert", "--rootless", f"--image={layout}", f"{growing}/empty", path] for path in image.mount_points]
+    points = [
+        ["umoci", "insert", "--rootless", f"--image={layout}", f"{growing}/empty", path] for path in image.mount_points
+    ]
     return [
         copy(image, layout),
         *([["mkdir", "--", f"{growing}/empty"]] if points else []),

@@ -10,7 +10,10 @@ from packhorse.sites.runtimes.checks import check_spec
 
 @dataclass(frozen=True, slots=True)
 class NoRuntime:
-    """The host. What lies elsewhere in a container has its own path here: binds are refused unless both paths are the same."""
+    """The host.
+
+    What lies elsewhere in a container has its own path here: binds are refused unless both paths are the same.
+    """
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "none"
@@ -38,11 +41,16 @@ class NoRuntime:
         raise CannotRun(f"{bind.source} cannot be bound: this site runs no containers.")
 
     def wrap(self, spec: ContainerSpec) -> list[str]:
-        """The command itself; where folder or environment are asked for, behind env(1), which would take a program with '=' for one."""
+        """The command itself; where folder or environment are asked for, behind env(1), which would take a program with
+        '=' for one.
+        """
         check_spec(spec, self.abilities, self.name)
         for bind in spec.binds:
             if bind.source != bind.target:
-                raise CannotRun(f"{self.name} cannot run this: without a container, {bind.source!r} cannot be seen as {bind.target!r}.")
+                raise CannotRun(
+                    f"{self.name} cannot run this: without a container, {bind.source!r} cannot be seen as"
+                    f" {bind.target!r}."
+                )
         options = [] if spec.workdir is None else [f"--chdir={spec.workdir}"]
         given = [f"{name}={value}" for name, value in spec.env.items() if name not in spec.pass_env]
         if not options and not given:

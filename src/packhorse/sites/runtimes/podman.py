@@ -1,4 +1,7 @@
-"""Podman, as root or rootless. Its containers are children of conmon, not of the command that starts them: see ``end``."""
+"""Podman, as root or rootless.
+
+Its containers are children of conmon, not of the command that starts them: see ``end``.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from packhorse.sites.runtimes.checks import check_image, check_spec
 
 @dataclass(frozen=True, slots=True)
 class Podman:
-    """``podman run``. Rootless or not, root inside is the submitting user outside, since it is the user who starts it."""
+    """``podman run``.
+
+    Rootless or not, root inside is the submitting user outside, since it is the user who starts it.
+    """
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "podman"
@@ -21,7 +27,11 @@ class Podman:
     def prepared(self, image: Image) -> str:
         """A name in the node's storage."""
         check_image(image, self.name)
-        return f"localhost/packhorse:{image.digest.removeprefix('sha256:')}" if image.layout else f"{image.name}@{image.digest}"
+        return (
+            f"localhost/packhorse:{image.digest.removeprefix('sha256:')}"
+            if image.layout
+            else f"{image.name}@{image.digest}"
+        )
 
     def prepare(self, image: Image) -> list[list[str]]:
         """Pulls into the node's storage; skopeo copies a layout there, without an archive on the way."""
@@ -62,7 +72,9 @@ def run_options(spec: ContainerSpec, options: RuntimeOptions, runtime: str) -> l
     ``--log-driver=none``: output goes to who started it, and is not kept a second time. ``--http-proxy=false``: nor do
     the host's proxies come along.
     """
-    parent = [] if spec.cgroup_parent is None else ["--cgroup-manager=cgroupfs", f"--cgroup-parent={spec.cgroup_parent}"]
+    parent = (
+        [] if spec.cgroup_parent is None else ["--cgroup-manager=cgroupfs", f"--cgroup-parent={spec.cgroup_parent}"]
+    )
     user = ["--userns=keep-id", f"--user={spec.uid}:{spec.gid}"] if options.keep_id and spec.uid else ["--user=0:0"]
     return [
         *parent, *engines.common(spec), *user, "--log-driver=none", "--http-proxy=false",

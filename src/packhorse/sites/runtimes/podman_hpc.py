@@ -23,7 +23,9 @@ class PodmanHpc:
         """A name in the shared storage of squashed images."""
         check_image(image, self.name)
         if image.layout:
-            raise CannotRun(f"{self.name} cannot prepare this: it migrates images that it pulls from a registry, not an OCI layout.")
+            raise CannotRun(
+                f"{self.name} cannot prepare this: it migrates images that it pulls from a registry, not an OCI layout."
+            )
         return f"{image.name}@{image.digest}"
 
     def prepare(self, image: Image) -> list[list[str]]:
@@ -44,10 +46,20 @@ class PodmanHpc:
         return bind_option(bind, self.name)
 
     def wrap(self, spec: ContainerSpec) -> list[str]:
-        """Composes ``podman-hpc run``; ``--``, since it would take --help, --gpu and its other words anywhere on the line."""
+        """Composes ``podman-hpc run``; ``--``, since it would take --help, --gpu and its other words anywhere on the
+        line.
+        """
         check_spec(spec, self.abilities, self.name)
         gpu = ["--gpu"] if spec.gpus else []
-        return [self._program, "run", *gpu, *run_options(spec, self.options, self.name), "--", spec.image, *spec.command]
+        return [
+            self._program,
+            "run",
+            *gpu,
+            *run_options(spec, self.options, self.name),
+            "--",
+            spec.image,
+            *spec.command,
+        ]
 
     def end(self, spec: ContainerSpec) -> list[list[str]]:
         """As with Podman."""

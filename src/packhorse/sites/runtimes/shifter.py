@@ -1,4 +1,6 @@
-"""Shifter (NERSC): images are registered with the site's gateway; the root is read-only, and mount points must exist in the image."""
+"""Shifter (NERSC): images are registered with the site's gateway; the root is read-only, and mount points must exist in
+the image.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from packhorse.sites.script import in_environment
 #: Shifter drops every other character of a path without a word (userInputPathFilter).
 _PATH = re.compile(r"[A-Za-z0-9_.+/-]+\Z")
 _IMAGE = re.compile(r"(docker:[a-z0-9][a-zA-Z0-9._:/-]*:[A-Za-z0-9_][A-Za-z0-9_.-]*|id:[0-9a-f]+)\Z")
-#: Shifter refuses every target that begins with these letters, /variants too, but for /var/tmp (VolumeMap.c); the others it mounts itself.
+#: Shifter refuses every target that begins with these letters, /variants too, but for /var/tmp (VolumeMap.c); the
+#: others it mounts itself.
 _FORBIDDEN = ("/etc", "/var", "/opt/udiImage")
 _MOUNTED = ("/dev", "/proc")
 
@@ -30,7 +33,9 @@ class Shifter:
     per_node: bool = False
 
     def prepared(self, image: Image) -> str:
-        """The id in the gateway, the digest unless it told another, so that a tag that has moved since is not found instead of run."""
+        """The id in the gateway, the digest unless it told another, so that a tag that has moved since is not found
+        instead of run.
+        """
         check_image(image, self.name)
         if image.layout or not image.tag:
             raise CannotRun(f"{self.name} cannot prepare this: its gateway pulls from a registry, by tag.")
@@ -54,7 +59,10 @@ class Shifter:
         return f"--volume={_volume(bind)}"
 
     def wrap(self, spec: ContainerSpec) -> list[str]:
-        """Composes ``shifter``. It lets in all of the environment it is started in, or nothing: so that has little in it."""
+        """Composes ``shifter``.
+
+        It lets in all of the environment it is started in, or nothing: so that has little in it.
+        """
         check_spec(spec, self.abilities, self.name)
         given = {name: value for name, value in spec.environment.items() if spec.config.env.get(name) != value}
         if empty := [name for name, value in given.items() if not value]:
@@ -81,10 +89,14 @@ class Shifter:
 
 
 def shifter_directives(image: str, volumes: Sequence[Bind]) -> list[str]:
-    """Options of sbatch that make Slurm's plugin set up image and volumes before a job starts, which scales best. Raises CannotRun.
+    """Options of sbatch that make Slurm's plugin set up image and volumes before a job starts, which scales best.
 
-    ``image`` is ``docker:NAME:TAG``, looked up when the job is submitted, or ``id:ID``. ``shifter`` must then be started with just these
-    volumes. They must exist when the job is submitted. Of several ``--volume`` the plugin keeps the last: all go into one.
+    Raises CannotRun.
+
+    ``image`` is ``docker:NAME:TAG``, looked up when the job is submitted, or ``id:ID``. ``shifter`` must then be
+    started with just these
+    volumes. They must exist when the job is submitted. Of several ``--volume`` the plugin keeps the last: all go into
+    one.
     """
     if not _IMAGE.match(image):
         raise CannotRun(f"shifter cannot run this: {image!r} is not an image of its gateway, docker:NAME:TAG or id:ID.")
@@ -95,7 +107,10 @@ def shifter_directives(image: str, volumes: Sequence[Bind]) -> list[str]:
 def _volume(bind: Bind) -> str:
     for path in (bind.source, bind.target):
         if not _PATH.match(path):
-            raise CannotRun(f"shifter cannot run this: a path that it binds may have letters, digits and _ . + - only, not {path!r}.")
+            raise CannotRun(
+                "shifter cannot run this: a path that it binds may have letters, digits and _ . + - only, not"
+                f" {path!r}."
+            )
         if problem := absolute_problem(path) or ("it refuses '..' in a path" if ".." in path else None):
             raise CannotRun(f"shifter cannot run this: {problem}.")
     taken = bind.target.startswith(_FORBIDDEN) and bind.target != "/var/tmp"  # noqa: S108

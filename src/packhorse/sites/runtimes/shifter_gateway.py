@@ -1,4 +1,6 @@
-"""A client of Shifter's image gateway (imagegw/shifter_imagegw/api.py): what it says of an image, and how to make it fetch one."""
+"""A client of Shifter's image gateway (imagegw/shifter_imagegw/api.py): what it says of an image, and how to make it
+fetch one.
+"""
 
 from __future__ import annotations
 
@@ -43,15 +45,26 @@ class Step(StrEnum):
 
 #: Other states, such as those of images that are being removed, are those of images that are not there.
 STEPS: Mapping[str, Step] = {
-    "INIT": Step.WAITING, "PENDING": Step.WAITING, "PULLING": Step.COPYING, "EXAMINATION": Step.CONVERTING,
-    "CONVERSION": Step.CONVERTING, "TRANSFER": Step.CONVERTING, "READY": Step.READY, "SUCCESS": Step.READY, "FAILURE": Step.FAILED,
-    "EXPIRING": Step.WAITING, "EXPIRED": Step.WAITING,
-}  # fmt: skip
+    "INIT": Step.WAITING,
+    "PENDING": Step.WAITING,
+    "PULLING": Step.COPYING,
+    "EXAMINATION": Step.CONVERTING,
+    "CONVERSION": Step.CONVERTING,
+    "TRANSFER": Step.CONVERTING,
+    "READY": Step.READY,
+    "SUCCESS": Step.READY,
+    "FAILURE": Step.FAILED,
+    "EXPIRING": Step.WAITING,
+    "EXPIRED": Step.WAITING,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayImage:
-    """What the gateway knows of an image. ``id`` is that of what is there, once it is; ``message`` is its own word on the progress."""
+    """What the gateway knows of an image.
+
+    ``id`` is that of what is there, once it is; ``message`` is its own word on the progress.
+    """
 
     status: str
     step: Step
@@ -70,7 +83,8 @@ class GatewayImage:
     def is_digest(self, digest: str) -> bool:
         """Whether the id is the digest that was asked for.
 
-        It is where the gateway fetches with skopeo, and the tag names one image. Of a tag for several platforms it is the index's, and
+        It is where the gateway fetches with skopeo, and the tag names one image. Of a tag for several platforms it is
+        the index's, and
         gateways with the older fetcher make up ids of their own.
         """
         return self.id is not None and digest == f"sha256:{self.id}"
@@ -84,24 +98,40 @@ def parse_image(document: object) -> GatewayImage:
     found = str(given.get("id", ""))
     words = {name: _strings(given.get(name)) for name in ("tag", "ENV", "ENTRY")}
     return GatewayImage(
-        status, STEPS.get(status, Step.WAITING), found if _ID.match(found) else None, words["tag"],
-        str(given.get("status_message", ""))[:500], words["ENV"], words["ENTRY"], str(given["WORKDIR"]) if given.get("WORKDIR") else None,
-    )  # fmt: skip
+        status,
+        STEPS.get(status, Step.WAITING),
+        found if _ID.match(found) else None,
+        words["tag"],
+        str(given.get("status_message", ""))[:500],
+        words["ENV"],
+        words["ENTRY"],
+        str(given["WORKDIR"]) if given.get("WORKDIR") else None,
+    )
 
 
 class ShifterGateway:
-    """The gateway at ``url`` for one of its systems. ``credential`` makes a fresh MUNGE credential: each is good for one request.
+    """The gateway at ``url`` for one of its systems.
 
-    For a private registry the credential's payload is {"authorized_locations": {LOCATION: "user:password"}}; nothing else carries those.
+    ``credential`` makes a fresh MUNGE credential: each is good for one request.
+
+    For a private registry the credential's payload is {"authorized_locations": {LOCATION: "user:password"}}; nothing
+    else carries those.
     Every failure is an ImageError. ``stop`` ends all waits, with Stopped.
     """
 
     def __init__(
-        self, url: str, system: str, credential: Callable[[], str], timeout_s: float = 30.0, transport: httpx2.BaseTransport | None = None,
+        self,
+        url: str,
+        system: str,
+        credential: Callable[[], str],
+        timeout_s: float = 30.0,
+        transport: httpx2.BaseTransport | None = None,
         stop: threading.Event | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.-]+", system):
-            raise InvalidRequest(f"'{system}' is not the name of a system of an image gateway.", hint="Its operators know the name.")
+            raise InvalidRequest(
+                f"'{system}' is not the name of a system of an image gateway.", hint="Its operators know the name."
+            )
         self._url, self._system, self._credential = url.rstrip("/"), system, credential
         self._http = Http(timeout_s=timeout_s, stop=stop, transport=transport)
 
@@ -110,14 +140,19 @@ class ShifterGateway:
         self._http.close()
 
     def lookup(self, name: str, tag: str) -> GatewayImage | None:
-        """The image if it is ready and this user may use it, else None; the gateway does not tell those apart, nor a refused credential."""
+        """The image if it is ready and this user may use it, else None; the gateway does not tell those apart, nor a
+        refused credential.
+        """
         document = self._ask("GET", f"lookup/{self._system}/docker/{_image(name, tag)}", may_be_missing=True)
         return None if document is None else parse_image(document)
 
     def pull(self, name: str, tag: str, uids: Iterable[int] = (), gids: Iterable[int] = ()) -> GatewayImage:
-        """Asks for an image, and says how far it is: progress is had by asking again. Ids make it private to these, and to who asks.
+        """Asks for an image, and says how far it is: progress is had by asking again.
 
-        One that is ready is compared with its registry again when it was last fetched FAILURE_KEPT_S ago, and goes through the states
+        Ids make it private to these, and to who asks.
+
+        One that is ready is compared with its registry again when it was last fetched FAILURE_KEPT_S ago, and goes
+        through the states
         again; ``lookup`` finds what there was. After a failure, the next try begins once FAILURE_KEPT_S are over.
         """
         wanted = {"allowed_uids": ",".join(map(str, uids)), "allowed_gids": ",".join(map(str, gids))}
@@ -131,14 +166,20 @@ class ShifterGateway:
     def queue(self) -> list[tuple[str, str]]:
         """(image, status) of all pulls that are not ready, anybody's."""
         listed = _records(self._ask("GET", f"queue/{self._system}"))
-        return [(str(record.get("image", "")), str(record.get("status", ""))) for record in listed if isinstance(record, dict)]
+        return [
+            (str(record.get("image", "")), str(record.get("status", "")))
+            for record in listed
+            if isinstance(record, dict)
+        ]
 
     def expire(self, name: str, tag: str) -> bool:
         """Removes an image; only the gateway's admins may, and others are told False."""
         document = self._ask("GET", f"expire/{self._system}/docker/{_image(name, tag)}", may_be_missing=True)
         return isinstance(document, dict) and document.get("status") is True
 
-    def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, may_be_missing: bool = False) -> Any:
+    def _ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, may_be_missing: bool = False
+    ) -> Any:
         headers = {"authentication": self._credential()}
         try:
             response = self._http.ask(method, f"{self._url}/api/{path}/", headers=headers, json=body)
@@ -148,10 +189,16 @@ class ShifterGateway:
             if may_be_missing:
                 return None
             message = f"The image gateway at {self._url} refuses to act for us on its system '{self._system}'."
-            raise ImageError(ImageFailure.DENIED, message, hint="Check the system's name, and that MUNGE works here and is the gateway's.")
+            raise ImageError(
+                ImageFailure.DENIED,
+                message,
+                hint="Check the system's name, and that MUNGE works here and is the gateway's.",
+            )
         if response.status_code != 200:  # on Python 3 its handler of refused credentials fails itself, with 500
             why = (
-                "wants to be asked less often" if response.status_code == 429 else "has a fault of its own, or does not know our credential"
+                "wants to be asked less often"
+                if response.status_code == 429
+                else "has a fault of its own, or does not know our credential"
             )
             after_s = retry_after(response) or 0.0
             raise self._away(f"{why} (HTTP {response.status_code}){through(response.request)}", after_s=after_s)
@@ -162,11 +209,16 @@ class ShifterGateway:
 
     def _away(self, why: str, hint: str = "", after_s: float = 0.0) -> ImageError:
         hint = hint or "Try again later; if it stays so, ask the site."
-        return ImageError(ImageFailure.REGISTRY_AWAY, f"The image gateway at {self._url} {why}.", hint=hint, after_s=after_s)
+        return ImageError(
+            ImageFailure.REGISTRY_AWAY, f"The image gateway at {self._url} {why}.", hint=hint, after_s=after_s
+        )
 
 
 def munge_credential(transport: Transport, site: str) -> str:
-    """A fresh credential of MUNGE, made at the site as our user there; a secret. Raises ImageError and SiteUnreachable."""
+    """A fresh credential of MUNGE, made at the site as our user there; a secret.
+
+    Raises ImageError and SiteUnreachable.
+    """
     try:
         result = transport.run(["munge", "-n"])
     except OSError as error:
@@ -181,21 +233,29 @@ def munge_credential(transport: Transport, site: str) -> str:
 
 
 def pull_failed(name: str, tag: str, image: GatewayImage) -> ImageError:
-    """The error for a pull that ended in FAILURE. Whatever the registry says of the image itself should have been asked before."""
+    """The error for a pull that ended in FAILURE.
+
+    Whatever the registry says of the image itself should have been asked before.
+    """
     word = (
         f" It says: {image.message[:200]}."
         if image.message.isprintable() and image.message not in ("", "FAILED", "FAILURE", "Operation Failed")
         else ""
     )
     message = f"The image gateway could not fetch {name}:{tag}, and does not say why.{word}"
-    hint = f"Can it reach that registry, and is it one of its locations? It tries again in {FAILURE_KEPT_S:g} s at the earliest."
+    hint = (
+        f"Can it reach that registry, and is it one of its locations? It tries again in {FAILURE_KEPT_S:g} s at the"
+        " earliest."
+    )
     return ImageError(ImageFailure.CONVERSION, message, hint=hint)
 
 
 def _image(name: str, tag: str) -> str:
     """As part of a path."""
     if not _NAME.match(name) or any(part in ("", ".", "..") for part in name.split("/")) or not _TAG.match(tag):
-        raise InvalidRequest(f"'{ascii(name)[1:-1]}:{ascii(tag)[1:-1]}' is not an image that a gateway can be asked for.")
+        raise InvalidRequest(
+            f"'{ascii(name)[1:-1]}:{ascii(tag)[1:-1]}' is not an image that a gateway can be asked for."
+        )
     return f"{name}:{tag}"
 
 

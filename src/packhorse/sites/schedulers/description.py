@@ -1,4 +1,7 @@
-"""What a batch scheduler offers: its queues, their limits, and their nodes. Plain values, the same for every scheduler."""
+"""What a batch scheduler offers: its queues, their limits, and their nodes.
+
+Plain values, the same for every scheduler.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NodeKind:
-    """Nodes of a queue that are alike. ``memory_mb`` in MB of 1e6 bytes, as everywhere; ``usable`` are neither down nor draining."""
+    """Nodes of a queue that are alike.
+
+    ``memory_mb`` in MB of 1e6 bytes, as everywhere; ``usable`` are neither down nor draining.
+    """
 
     count: int
     usable: int
@@ -57,4 +63,6 @@ class Description:
 
     def queue(self, name: str | None) -> Queue | None:
         """The queue of that name, or the default one."""
-        return next((queue for queue in self.queues if (queue.is_default if name is None else queue.name == name)), None)
+        return next(
+            (queue for queue in self.queues if (queue.is_default if name is None else queue.name == name)), None
+        )

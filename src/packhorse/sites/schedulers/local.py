@@ -82,7 +82,9 @@ def _runs(transport: Transport, pid: str, script: str) -> bool:
 
 
 def _start_time(transport: Transport, pid: str) -> str | None:
-    """Field 22 of the process's stat, which tells it from a later process of the same pid; None when it is gone or a zombie."""
+    """Field 22 of the process's stat, which tells it from a later process of the same pid; None when it is gone or a
+    zombie.
+    """
     try:
         fields = transport.read(f"/proc/{pid}/stat").decode(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

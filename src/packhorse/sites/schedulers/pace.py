@@ -6,7 +6,10 @@ _SLOWER = 1.15  # a question is then late by about a fifteenth of the time in wh
 
 
 class Pace:
-    """Asks soon after something happened, then ever more rarely. ``first_s`` and ``last_s`` are the shortest and longest wait."""
+    """Asks soon after something happened, then ever more rarely.
+
+    ``first_s`` and ``last_s`` are the shortest and longest wait.
+    """
 
     def __init__(self, first_s: float = 1.0, last_s: float = 60.0) -> None:
         self._first_s = first_s

@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
-from packhorse.sites.base import CommandResult, Job, JobState, JobStatus, Limits, SiteUnreachable, SubmitRejected, Transport
+from packhorse.sites.base import (
+    CommandResult,
+    Job,
+    JobState,
+    JobStatus,
+    Limits,
+    SiteUnreachable,
+    SubmitRejected,
+    Transport,
+)
 from packhorse.sites.schedulers import slurm_commands as commands
 from packhorse.sites.schedulers.description import Description
 from packhorse.sites.schedulers.slurm_commands import SlurmOptions
@@ -16,7 +25,15 @@ from packhorse.sites.schedulers.slurm_describe import describe, limits_of
 from packhorse.sites.schedulers.slurm_reasons import explain_reason
 from packhorse.sites.schedulers.slurm_rows import Row
 from packhorse.sites.schedulers.slurm_states import end_of
-from packhorse.sites.schedulers.slurm_text import errors_in, is_full, own_words, parse_sacct, parse_squeue, parse_submitted, passes
+from packhorse.sites.schedulers.slurm_text import (
+    errors_in,
+    is_full,
+    own_words,
+    parse_sacct,
+    parse_squeue,
+    parse_submitted,
+    passes,
+)
 
 _NO_ACCOUNTING = ("accounting storage is disabled",)
 _GONE = ("invalid job id", "already completing or completed", "already finished")
@@ -76,8 +93,14 @@ class SlurmScheduler:
             _check(transport.run(commands.scancel_command(job_ids)), unless=_GONE)
 
     def describe(self, transport: Transport) -> Description:
-        """Queues, limits and nodes, by three commands. For a person, and for shaping allocations; not for every tick."""
-        results = [transport.run(command) for command in (commands.PARTITIONS_COMMAND, commands.NODES_COMMAND, commands.CONFIG_COMMAND)]
+        """Queues, limits and nodes, by three commands.
+
+        For a person, and for shaping allocations; not for every tick.
+        """
+        results = [
+            transport.run(command)
+            for command in (commands.PARTITIONS_COMMAND, commands.NODES_COMMAND, commands.CONFIG_COMMAND)
+        ]
         for result in results:
             _check(result)
         partitions, nodes, config = (result.stdout for result in results)
@@ -99,7 +122,10 @@ def _squeue(transport: Transport, command: list[str]) -> list[Row]:
 
 
 def _rows(result: CommandResult, parse: Callable[[str], list[Row]], unless: Sequence[str] = ()) -> list[Row]:
-    """What a question was answered with. Errors alone are no answer, whatever the exit code: a wrapper may have lost it."""
+    """What a question was answered with.
+
+    Errors alone are no answer, whatever the exit code: a wrapper may have lost it.
+    """
     _check(result, unless)
     rows = parse(result.stdout)
     errors = "" if rows or result.exit_code else errors_in(f"{result.stderr}\n{result.stdout}")
@@ -117,7 +143,11 @@ def _check(result: CommandResult, unless: Sequence[str] = ()) -> None:
 
 def _words(result: CommandResult) -> str:
     """What a command that failed says; a wrapper of the site's may say it on stdout."""
-    return own_words(result.stderr) or own_words(result.stdout) or f"it ended with exit code {result.exit_code} and said nothing"
+    return (
+        own_words(result.stderr)
+        or own_words(result.stdout)
+        or f"it ended with exit code {result.exit_code} and said nothing"
+    )
 
 
 def _printed(result: CommandResult) -> str:
@@ -143,7 +173,14 @@ def _status(row: Row | None, evidence: str, *, has_left: bool) -> JobStatus:
     if place is not JobState.ENDED:
         return status
     end = end_of(row.says)
-    return replace(status, exit_code=row.exit_code, signal=row.signal, ended_at=row.ended_at, failure=end.failure, message=end.message)
+    return replace(
+        status,
+        exit_code=row.exit_code,
+        signal=row.signal,
+        ended_at=row.ended_at,
+        failure=end.failure,
+        message=end.message,
+    )
 
 
 def _reason(row: Row, place: JobState) -> str:
@@ -156,9 +193,14 @@ def _reason(row: Row, place: JobState) -> str:
 
 
 def _follow_twins(statuses: dict[str, JobStatus], known: dict[str, Row], living: Iterable[Row]) -> dict[str, JobStatus]:
-    """A submission that crashed halfway may have left two jobs of one token, of which the second leaves the spool to the first
+    """A submission that crashed halfway may have left two jobs of one token, of which the second leaves the spool to
+    the first
     and ends at once. The allocation is alive while either is."""
-    twins = {row.name: row for row in sorted(living, key=_liveliest, reverse=True) if row.place in (JobState.PENDING, JobState.RUNNING)}
+    twins = {
+        row.name: row
+        for row in sorted(living, key=_liveliest, reverse=True)
+        if row.place in (JobState.PENDING, JobState.RUNNING)
+    }
     for job_id, status in statuses.items():
         row = known.get(job_id)
         twin = twins.get(row.name) if row is not None and status.state is JobState.ENDED else None

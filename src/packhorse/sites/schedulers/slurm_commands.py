@@ -17,7 +17,10 @@ _LOOK_BACK = "now-14days"  # a token older than this is not looked for
 
 @dataclass(frozen=True, slots=True)
 class SlurmOptions:
-    """What a site's configuration adds to every job. ``extra`` are further arguments of sbatch, such as ``--constraint=cpu``."""
+    """What a site's configuration adds to every job.
+
+    ``extra`` are further arguments of sbatch, such as ``--constraint=cpu``.
+    """
 
     queue: str | None = None
     account: str | None = None
@@ -27,7 +30,9 @@ class SlurmOptions:
     licenses: str | None = None
     extra: tuple[str, ...] = ()
     export: str = "ALL"
-    """What of the transport's environment goes along. With NONE and NIL, Slurm (at least 22.05) has the node run the user's login profile
+    """What of the transport's environment goes along.
+
+    With NONE and NIL, Slurm (at least 22.05) has the node run the user's login profile
     before the job, which holds up or fails every allocation when that profile is slow or broken."""
 
 
@@ -62,7 +67,8 @@ def minutes(walltime_s: float) -> int:
 def squeue_command(name: str | None = None) -> list[str]:
     """All jobs of this user that the controller still knows, ended ones too; or only those of one name.
 
-    Not by job id: the controller gives a single user's jobs more cheaply than a list of ids, and the command's length does not grow.
+    Not by job id: the controller gives a single user's jobs more cheaply than a list of ids, and the command's length
+    does not grow.
     """
     fields = ",".join(f"{field}:{SEPARATOR}" for field in SQUEUE_FIELDS)
     only = [] if name is None else [f"--name={name}"]
@@ -92,22 +98,43 @@ def scancel_command(job_ids: Iterable[str]) -> list[str]:
 def agent_command(nodes: int, cores: int, agent: list[str]) -> list[str]:
     """What a batch script runs so that ``agent`` runs once on every node of its allocation.
 
-    The step shares the allocation with the steps of multi-node tasks (``--overlap``), may use all of it (``--mem=0``, no binding),
+    The step shares the allocation with the steps of multi-node tasks (``--overlap``), may use all of it (``--mem=0``,
+    no binding),
     and outlives agents that fail or nodes that die (``--kill-on-bad-exit=0 --wait=0 --no-kill``).
     """
     if nodes == 1:
         return agent
     return [
-        "srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", f"--cpus-per-task={cores}", "--mem=0", "--overlap",
-        "--export=ALL", "--kill-on-bad-exit=0", "--wait=0", "--no-kill", "--mpi=none", "--cpu-bind=none", "--input=none", *agent,
-    ]  # fmt: skip
+        "srun",
+        f"--nodes={nodes}",
+        f"--ntasks={nodes}",
+        "--ntasks-per-node=1",
+        f"--cpus-per-task={cores}",
+        "--mem=0",
+        "--overlap",
+        "--export=ALL",
+        "--kill-on-bad-exit=0",
+        "--wait=0",
+        "--no-kill",
+        "--mpi=none",
+        "--cpu-bind=none",
+        "--input=none",
+        *agent,
+    ]
 
 
-#: Starts a task's ranks in its allocation, beside the step of an agent (``--overlap``) and with all of the memory (``--mem=0``).
+#: Starts a task's ranks in its allocation, beside the step of an agent (``--overlap``) and with all of the memory
+#: (``--mem=0``).
 LAUNCHER = (
-    "srun", "--nodes={nodes}", "--ntasks={ranks}", "--ntasks-per-node={ranks_per_node}", "--cpus-per-task={cores_per_rank}",
-    "--overlap", "--mem=0", "--kill-on-bad-exit=1",
-)  # fmt: skip
+    "srun",
+    "--nodes={nodes}",
+    "--ntasks={ranks}",
+    "--ntasks-per-node={ranks_per_node}",
+    "--cpus-per-task={cores_per_rank}",
+    "--overlap",
+    "--mem=0",
+    "--kill-on-bad-exit=1",
+)
 PARTITIONS_COMMAND = ["env", "LC_ALL=C", "scontrol", "--oneliner", "show", "partition"]
 CONFIG_COMMAND = ["env", "LC_ALL=C", "scontrol", "show", "config"]
 NODES_COMMAND = ["env", "LC_ALL=C", "sinfo", "--noheader", "--exact", "--format=%R|%t|%D|%c|%m|%G|%f"]

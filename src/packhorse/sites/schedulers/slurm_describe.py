@@ -1,4 +1,7 @@
-"""Reads partitions, nodes and configuration as scontrol and sinfo print them. What it does not understand takes its default."""
+"""Reads partitions, nodes and configuration as scontrol and sinfo print them.
+
+What it does not understand takes its default.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +123,9 @@ def describe(partitions: str, nodes: str, config: str) -> Description:
 
 
 def limits_of(description: Description, queue: str | None) -> tuple[Limits, ...]:
-    """What an allocation can have: in ``queue`` (None: the default one), then in the others that are up; more nodes first."""
+    """What an allocation can have: in ``queue`` (None: the default one), then in the others that are up; more nodes
+    first.
+    """
     own = description.queue(queue)
     others = [other for other in description.queues if other.is_up and other is not own]
     found = []

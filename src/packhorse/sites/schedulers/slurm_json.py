@@ -1,6 +1,9 @@
-"""Reads ``squeue --json`` and ``sacct --json`` of Slurm 21.08 to 25.05. Never raises: what it does not understand is left out.
+"""Reads ``squeue --json`` and ``sacct --json`` of Slurm 21.08 to 25.05.
 
-Their shapes differ: a number may be a number, ``{"set", "infinite", "number"}`` or an object of its own, a state a word or a list.
+Never raises: what it does not understand is left out.
+
+Their shapes differ: a number may be a number, ``{"set", "infinite", "number"}`` or an object of its own, a state a word
+or a list.
 """
 
 from __future__ import annotations
@@ -52,7 +55,9 @@ def _row(job: dict[str, Any], state: Any, reason: Any, start: Any, end: Any) -> 
         exit_code = None  # sacct --json of 22.05 says 0 of every exit code
     times = parse_time(str(_number(start))), parse_time(str(_number(end)))
     says, nodes = "+".join(states), _text(job.get("nodes"))
-    return without_forecasts(Row(str(job_id), _text(job.get("name")), states, says, _text(reason), exit_code, signal, nodes, *times))
+    return without_forecasts(
+        Row(str(job_id), _text(job.get("name")), states, says, _text(reason), exit_code, signal, nodes, *times)
+    )
 
 
 def _exit(value: Any) -> tuple[int | None, int | None]:

@@ -55,10 +55,20 @@ _BLOCKS: dict[str, str] = {
 _HELD = "Its last start failed, and it is held; 'scontrol release' lets it go."
 _OF = {"Assoc": "its user's or account's association", "QOS": "its quality of service (QOS)"}
 _WHAT = [
-    ("submitjob", "jobs in the queue"), ("job", "jobs at once"), ("runmin", "minutes of running jobs"), ("minutes", "minutes"),
-    ("wall", "time"), ("cpu", "cores"), ("node", "nodes"), ("mem", "memory"), ("gres", "GPUs or other devices"), ("bb", "burst buffer"),
-    ("license", "licences"), ("energy", "energy"), ("billing", "billing units"),
-]  # fmt: skip
+    ("submitjob", "jobs in the queue"),
+    ("job", "jobs at once"),
+    ("runmin", "minutes of running jobs"),
+    ("minutes", "minutes"),
+    ("wall", "time"),
+    ("cpu", "cores"),
+    ("node", "nodes"),
+    ("mem", "memory"),
+    ("gres", "GPUs or other devices"),
+    ("bb", "burst buffer"),
+    ("license", "licences"),
+    ("energy", "energy"),
+    ("billing", "billing units"),
+]
 _LIMIT = re.compile(r"(Assoc|QOS)(Grp|Max|Min)(\w*)")
 _PER_ACCOUNT = re.compile(r"Max(\w+)PerAccount")
 _CODE = re.compile(r"[A-Za-z]+")

@@ -41,12 +41,17 @@ def split_wait_status(status: int) -> tuple[int | None, int | None]:
 
 
 def as_signal(number: int) -> int | None:
-    """A signal's number; None for 125, with which Slurm marks a job that ran out of memory, and others that are none."""
+    """A signal's number; None for 125, with which Slurm marks a job that ran out of memory, and others that are
+    none.
+    """
     return number if 0 < number <= 64 else None
 
 
 def without_forecasts(row: Row) -> Row:
-    """Only times that were: Slurm also foresees starts and ends, and has a start for jobs that were cancelled before they had nodes."""
+    """Only times that were:
+
+    Slurm also foresees starts and ends, and has a start for jobs that were cancelled before they had nodes.
+    """
     return replace(
         row,
         started_at=row.started_at if row.nodes and row.place is not JobState.PENDING else None,

@@ -1,6 +1,9 @@
-"""What Slurm's job states mean: where a job is, and what the end of an allocation means for tasks that it had running. Pure tables.
+"""What Slurm's job states mean: where a job is, and what the end of an allocation means for tasks that it had running.
 
-States and flags of Slurm 22.05 to 25.11 (https://slurm.schedmd.com/job_state_codes.html). A state that is not here is UNKNOWN, with
+Pure tables.
+
+States and flags of Slurm 22.05 to 25.11 (https://slurm.schedmd.com/job_state_codes.html). A state that is not here is
+UNKNOWN, with
 its name as evidence; it is never taken for an end, let alone for a success.
 """
 
@@ -30,7 +33,8 @@ BASE_STATES: dict[str, JobState] = {
     "OUT_OF_MEMORY": _E,
 }
 
-#: A job may have some of these as well; what they say wins, in this order. Text forms show one of them instead of the base state.
+#: A job may have some of these as well; what they say wins, in this order. Text forms show one of them instead of the
+#: base state.
 FLAGS: dict[str, JobState] = {
     "REQUEUED": _P,  # in accounting: the row of an earlier try
     "REQUEUE_FED": _P,
@@ -58,7 +62,10 @@ _STATES = BASE_STATES.keys() | FLAGS.keys() | SILENT_FLAGS
 
 
 def parse_state(text: str) -> tuple[str, ...]:
-    """The state names in a field of squeue or sacct: ``CANCELLED by 0`` → CANCELLED; ``OUT_OF_ME+`` was cut; ``A,B`` are several."""
+    """The state names in a field of squeue or sacct:
+
+    ``CANCELLED by 0`` → CANCELLED; ``OUT_OF_ME+`` was cut; ``A,B`` are several.
+    """
     said, cut = text.strip().upper().split(" BY ")[0], ""
     if said.endswith("+"):  # for want of room; of a word that could be several, nobody knows which
         said, _, cut = f",{said[:-1]}".replace("+", ",").rpartition(",")
@@ -78,7 +85,9 @@ def place(states: Sequence[str]) -> JobState:
 
 @dataclass(frozen=True, slots=True)
 class AllocationEnd:
-    """What the end of an allocation means for a task that it was running: a failure class, and a sentence for its user."""
+    """What the end of an allocation means for a task that it was running: a failure class, and a sentence for its
+    user.
+    """
 
     failure: FailureClass
     message: str
@@ -96,7 +105,9 @@ _ENDS: dict[str, AllocationEnd] = {
     "OUT_OF_MEMORY": AllocationEnd(FailureClass.OUT_OF_MEMORY, "Its allocation went over the memory that the job had."),
     "TIMEOUT": AllocationEnd(FailureClass.PREEMPTED, "Its allocation reached its time limit."),
     "DEADLINE": AllocationEnd(FailureClass.PREEMPTED, "Its allocation reached its deadline."),
-    "PREEMPTED": AllocationEnd(FailureClass.PREEMPTED, "The site took its allocation away for a job of higher priority."),
+    "PREEMPTED": AllocationEnd(
+        FailureClass.PREEMPTED, "The site took its allocation away for a job of higher priority."
+    ),
     "CANCELLED": AllocationEnd(FailureClass.PREEMPTED, "Somebody cancelled its allocation at the site."),
     "REQUEUED": AllocationEnd(FailureClass.PREEMPTED, "The site requeued its allocation."),
     "REVOKED": AllocationEnd(FailureClass.SCHEDULER, "The batch scheduler gave its allocation to another cluster."),
@@ -109,4 +120,6 @@ def end_of(native_state: str) -> AllocationEnd:
     for name, end in _ENDS.items():
         if name in states:
             return end
-    return AllocationEnd(FailureClass.NODE_LOST, f"Its allocation is gone, and nobody knows how it ended ({native_state or 'no state'}).")
+    return AllocationEnd(
+        FailureClass.NODE_LOST, f"Its allocation is gone, and nobody knows how it ended ({native_state or 'no state'})."
+    )

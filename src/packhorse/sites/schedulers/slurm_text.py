@@ -1,6 +1,7 @@
 """Reads what Slurm's commands print in the formats that slurm_commands asks for, among whatever else is printed.
 
-A site may have wrapped a command, and plug-ins, filters and start files say things of their own, before and after. Never raises: what
+A site may have wrapped a command, and plug-ins, filters and start files say things of their own, before and after.
+Never raises: what
 is not understood is skipped here, and refused by the scheduler where nothing is left.
 """
 
@@ -13,7 +14,8 @@ from packhorse.sites.schedulers.slurm_rows import Row, as_signal, split_wait_sta
 from packhorse.sites.schedulers.slurm_states import parse_state
 
 SEPARATOR = "|"
-#: The fields that we ask squeue for, in order; the name comes last, because it is the only one that could hold a separator.
+#: The fields that we ask squeue for, in order; the name comes last, because it is the only one that could hold a
+#: separator.
 SQUEUE_FIELDS = ("JobID", "State", "exit_code", "StartTime", "EndTime", "NodeList", "Reason", "Name")
 SACCT_FIELDS = ("JobIDRaw", "State", "ExitCode", "Start", "End", "NodeList", "Reason", "JobName")
 
@@ -43,9 +45,17 @@ def _rows(text: str, fields: int) -> list[Row]:
         exit_code, signal = parse_exit_code(code)
         states = parse_state(state)
         row = Row(
-            job_id, name.removesuffix(SEPARATOR), states, state, "" if reason in _NO_REASON else reason, exit_code, signal,
-            "" if nodes in _NO_NODES else nodes, parse_time(start), parse_time(end),
-        )  # fmt: skip
+            job_id,
+            name.removesuffix(SEPARATOR),
+            states,
+            state,
+            "" if reason in _NO_REASON else reason,
+            exit_code,
+            signal,
+            "" if nodes in _NO_NODES else nodes,
+            parse_time(start),
+            parse_time(end),
+        )
         rows.append(without_forecasts(row))
     return rows
 
@@ -62,7 +72,9 @@ def parse_exit_code(text: str) -> tuple[int | None, int | None]:
 
 
 def parse_time(text: str) -> float | None:
-    """Seconds since the epoch, as SLURM_TIME_FORMAT=%s prints them, or a date that tells its time zone; else None (``Unknown``, 0)."""
+    """Seconds since the epoch, as SLURM_TIME_FORMAT=%s prints them, or a date that tells its time zone; else None
+    (``Unknown``, 0).
+    """
     if re.fullmatch(r"[1-9][0-9]{0,11}", text):
         return float(text)
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(Z|[+-][0-9:]{4,5})", text):
@@ -80,7 +92,8 @@ _PARSABLE = re.compile(r"([1-9][0-9]{0,9})(;\S+)?")
 def parse_submitted(stdout: str, stderr: str = "", *, failed: bool = False) -> str | None:
     """The job id that sbatch printed: ``123`` or ``123;cluster``, or the sentence that it has without ``--parsable``.
 
-    None when there is none, and when there are several of a kind, so that nobody can tell. ``failed``: it has an exit code that says
+    None when there is none, and when there are several of a kind, so that nobody can tell. ``failed``: it has an exit
+    code that says
     so, and only a line that begins as Slurm's sentence counts.
     """
     said = [line.strip() for line in lines_of(stdout)]
@@ -107,7 +120,9 @@ def lines_of(printed: str) -> list[str]:
     return re.split(r"[\r\n]+", _NO_TEXT.sub("\ufffd", _COLOURS.sub("", printed)))
 
 
-_PREFIX = re.compile(r"^(sbatch|squeue|sacct|scancel|scontrol|sinfo|srun|slurm_load_\w+)?:? ?(error|fatal|warning)?: ", re.IGNORECASE)
+_PREFIX = re.compile(
+    r"^(sbatch|squeue|sacct|scancel|scontrol|sinfo|srun|slurm_load_\w+)?:? ?(error|fatal|warning)?: ", re.IGNORECASE
+)
 
 
 def own_words(stderr: str) -> str:
@@ -124,10 +139,14 @@ def own_words(stderr: str) -> str:
 
 #: Words of commands that failed for a reason that passes: the controller, the database or munge is away or overloaded.
 _PASSING = re.compile(
-    r"unable to contact slurm|socket timed out|connection (refused|failure|timed out|reset)|communication connection|zero bytes"
-    r"|temporarily|try again|transport endpoint|connect failure|standby|failed to open persistent connection|failed to fetch config"
-    r"|could not establish a configuration source|dns srv|munge|protocol authentication|controller.*(down|not respond)|no route to host"
-    r"|database.*(down|not respond)|problem talking to the database|resource is busy|resource temporarily unavailable|broken pipe",
+    r"unable to contact slurm|socket timed out|connection (refused|failure|timed out|reset)|communication"
+    r" connection|zero bytes"
+    r"|temporarily|try again|transport endpoint|connect failure|standby|failed to open persistent connection|failed to"
+    r" fetch config"
+    r"|could not establish a configuration source|dns srv|munge|protocol authentication|controller.*(down|not"
+    r" respond)|no route to host"
+    r"|database.*(down|not respond)|problem talking to the database|resource is busy|resource temporarily"
+    r" unavailable|broken pipe",
     re.IGNORECASE,
 )
 
@@ -138,12 +157,15 @@ _VERDICT = re.compile(r"submission failed: ([^;]*)")
 def passes(words: str) -> bool:
     """Whether what a command complained about says that Slurm does not answer, rather than that it refuses.
 
-    Of a submission, Slurm's verdict counts alone: a site's own words before it may well ask to try again with another account.
+    Of a submission, Slurm's verdict counts alone: a site's own words before it may well ask to try again with another
+    account.
     """
     return any(_PASSING.search(verdict) for verdict in _VERDICT.findall(words) or [words])
 
 
-_ERROR = re.compile(r"\s*((sbatch|squeue|sacct|scancel|scontrol|sinfo|srun|slurm\w*):? ?)?(error|fatal): ", re.IGNORECASE)
+_ERROR = re.compile(
+    r"\s*((sbatch|squeue|sacct|scancel|scontrol|sinfo|srun|slurm\w*):? ?)?(error|fatal): ", re.IGNORECASE
+)
 
 
 def errors_in(printed: str) -> str:
@@ -161,7 +183,9 @@ def is_full(words: str) -> bool:
 
 
 def parse_minutes(text: str) -> float | None:
-    """Seconds of a time limit (``D-HH:MM:SS``, ``D-HH``, ``HH:MM:SS``, ``MM:SS``, ``MM``); None for UNLIMITED and what is not a limit."""
+    """Seconds of a time limit (``D-HH:MM:SS``, ``D-HH``, ``HH:MM:SS``, ``MM:SS``, ``MM``); None for UNLIMITED and what
+    is not a limit.
+    """
     match = re.fullmatch(r"(?:([0-9]{1,9})-)?([0-9]{1,9})(?::([0-9]{1,9}))?(?::([0-9]{1,9}))?", text.strip())
     if match is None:
         return None

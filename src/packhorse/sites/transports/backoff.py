@@ -13,7 +13,10 @@ class BackOff:
         self._due_at = float("-inf")
 
     def failed(self, monotonic: float, *, patience: float = 1.0) -> None:
-        """It failed. ``patience`` stretches the waits: where each try costs the other side, or is counted against us."""
+        """It failed.
+
+        ``patience`` stretches the waits: where each try costs the other side, or is counted against us.
+        """
         self._due_at = monotonic + patience * min(self._last_s, self._first_s * 2.0 ** min(self._failures, 30))
         self._failures += 1
 

@@ -1,6 +1,7 @@
 """What a command at a site printed, told apart from what its login shell printed before and after it.
 
-The command runs between marks that nobody can guess (``sites.script``), on both of its streams. What is between them is its own, byte
+The command runs between marks that nobody can guess (``sites.script``), on both of its streams. What is between them is
+its own, byte
 for byte; an end mark that is missing means that the end is not known, never that it went well. Pure.
 """
 
@@ -86,8 +87,13 @@ class Framed:
         return for_people(b" ".join((self.stderr.noise, self.stdout.noise)))
 
 
-def run_after_login(transport: Transport, argv: list[str], *, timeout_s: float, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
-    """Runs a command as after a login by hand, with what the user's profile sets, without what that prints. SiteUnreachable, OSError."""
+def run_after_login(
+    transport: Transport, argv: list[str], *, timeout_s: float, purpose: Purpose = Purpose.COMMAND
+) -> CommandResult:
+    """Runs a command as after a login by hand, with what the user's profile sets, without what that prints.
+
+    SiteUnreachable, OSError.
+    """
     command = Framed(argv)
     done = transport.run(["bash", "-l", "-c", command.text], timeout_s=timeout_s, purpose=purpose)
     command.stdout.take(os.fsencode(done.stdout))

@@ -19,7 +19,9 @@ _FOLDER, _PRIVATE, _FILE = 0o755, 0o700, 0o644
 
 
 class LocalTransport:
-    """Files by the operating system, commands by subprocess, in an environment that ``composer`` makes of this process's."""
+    """Files by the operating system, commands by subprocess, in an environment that ``composer`` makes of this
+    process's.
+    """
 
     is_local = True
     _composer = Composer(own=True, here=True)
@@ -30,10 +32,14 @@ class LocalTransport:
     def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
         environment = environment_here(self._composer, purpose)
         try:
-            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False, env=environment)
+            done = subprocess.run(
+                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False, env=environment
+            )
         except subprocess.TimeoutExpired:
             raise SiteUnreachable(f"'{argv[0]}' did not end within {timeout_s:g} s.") from None
-        return CommandResult(done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode(errors="replace"))
+        return CommandResult(
+            done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode(errors="replace")
+        )
 
     def make_folder(self, path: str, *, private: bool = False) -> None:
         if os.path.isdir(path):
@@ -89,7 +95,10 @@ class LocalTransport:
 
 
 def environment_here(composer: Composer, purpose: Purpose = Purpose.COMMAND) -> dict[str, str]:
-    """What something that this process starts sees. A folder for temporary files that is not there is of use to nobody."""
+    """What something that this process starts sees.
+
+    A folder for temporary files that is not there is of use to nobody.
+    """
     prefix = sys.prefix if sys.prefix != sys.base_prefix else None
     environment = composer.compose(os.environ, purpose, prefix=prefix)
     if not os.path.isdir(environment.get("TMPDIR", "/")):

@@ -35,7 +35,8 @@ _ANSWER_S = 60.0
 _REMOVE_S = 600.0
 _READ_BYTES = 1 << 18
 _LINGER_S = 1.0
-"""How long the login shell may go on when the command has ended; then its channel is closed, whatever still holds it."""
+"""How long the login shell may go on when the command has ended; then its channel is closed, whatever still holds it.
+"""
 _CHANNEL_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """OpenSSH counts a channel that has just been closed for a moment longer; and MaxSessions may be fewer than ours."""
 
@@ -45,7 +46,9 @@ class SshTransport:
 
     is_local = False
 
-    def __init__(self, options: SshOptions, composer: Composer | None = None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, options: SshOptions, composer: Composer | None = None, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._options = options
         self._composer = composer or Composer()
         self._link = SshLink(options, monotonic)
@@ -55,7 +58,8 @@ class SshTransport:
         self._link.wait_for(self._link.close())
 
     def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
-        """A program that is not there is exit code 127, since the shell at the site looks for it; a signal is its negative number.
+        """A program that is not there is exit code 127, since the shell at the site looks for it; a signal is its
+        negative number.
 
         What the login shell prints by itself, before or after, is left out.
         """
@@ -77,7 +81,9 @@ class SshTransport:
         """Takes the file's permissions and times along."""
         with open(source, "rb") as file:
             was = os.fstat(file.fileno())
-            attributes = asyncssh.SFTPAttrs(permissions=stat.S_IMODE(was.st_mode), atime=int(was.st_atime), mtime=int(was.st_mtime))
+            attributes = asyncssh.SFTPAttrs(
+                permissions=stat.S_IMODE(was.st_mode), atime=int(was.st_atime), mtime=int(was.st_mtime)
+            )
             self._upload(file, target, attributes)
 
     def read(self, path: str, offset: int = 0, limit: int = 1 << 20) -> bytes:
@@ -163,18 +169,27 @@ class SshTransport:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path) from None
             raise
 
-    def _ask(self, path: str, action: Callable[[asyncssh.SFTPClient], Awaitable[T]], session: Session | None = None) -> T:
-        """A request for files, or a few that belong together. OSError is the site's refusal, SiteUnreachable all else."""
+    def _ask(
+        self, path: str, action: Callable[[asyncssh.SFTPClient], Awaitable[T]], session: Session | None = None
+    ) -> T:
+        """A request for files, or a few that belong together.
+
+        OSError is the site's refusal, SiteUnreachable all else.
+        """
         return self._link.wait_for(self._answer(path, action, session))
 
-    async def _answer(self, path: str, action: Callable[[asyncssh.SFTPClient], Awaitable[T]], session: Session | None) -> T:
+    async def _answer(
+        self, path: str, action: Callable[[asyncssh.SFTPClient], Awaitable[T]], session: Session | None
+    ) -> T:
         session = session or await self._link.session()
         try:
             async with asyncio.timeout(_ANSWER_S):
                 return await action(session.sftp)
         except TimeoutError:
             what = f"{session.way.place} keeps the connection but does not answer within {_ANSWER_S:g} s for {path}."
-            raise self._link.lose(session, Reason(what, "Its file system may hang; ask the site."), is_sick=True) from None
+            raise self._link.lose(
+                session, Reason(what, "Its file system may hang; ask the site."), is_sick=True
+            ) from None
         except (asyncssh.Error, OSError) as error:
             if (refusal := file_error(error, path)) is not None:
                 raise refusal from None
@@ -195,7 +210,9 @@ class SshTransport:
             if not session.is_up:
                 raise self._lost(session, error) from None
             hint = f"It may allow fewer than max_channels ({self._options.max_channels}) at once."
-            raise SiteUnreachable(f"{session.way.place} opens no channel for '{program}': {error}.", hint=hint) from None
+            raise SiteUnreachable(
+                f"{session.way.place} opens no channel for '{program}': {error}.", hint=hint
+            ) from None
         except (asyncssh.Error, OSError) as error:
             raise self._lost(session, error) from None
         if (result := command.result()) is not None:
@@ -233,7 +250,10 @@ async def _start(connection: asyncssh.SSHClientConnection, command: str) -> Proc
 
 
 async def _read(process: Process, command: Framed) -> None:
-    """Until both streams of the command have ended. What start files left running may hold them longer, and is not waited for."""
+    """Until both streams of the command have ended.
+
+    What start files left running may hold them longer, and is not waited for.
+    """
     complaints = asyncio.ensure_future(_take(process.stderr, command.stderr))
     try:
         await _take(process.stdout, command.stdout)
@@ -260,7 +280,9 @@ def _kill_late(opening: asyncio.Future[Process]) -> None:
 
 
 def _kill(process: Process) -> None:
-    """As well as the server allows; a command that it does not signal ends by itself, with nobody to read its output."""
+    """As well as the server allows; a command that it does not signal ends by itself, with nobody to read its
+    output.
+    """
     try:
         process.kill()
     except OSError:

@@ -1,4 +1,6 @@
-"""Files by SFTP in few round trips: requests that do not need each other's answers go out together, and are served in order."""
+"""Files by SFTP in few round trips: requests that do not need each other's answers go out together, and are served in
+order.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ _FIRST_BYTES = 9
 
 
 class _AfterNoise:
-    """The answers of a file service. Where the user's shell starts it, what start files print comes before the first of them."""
+    """The answers of a file service.
+
+    Where the user's shell starts it, what start files print comes before the first of them.
+    """
 
     def __init__(self, reader: asyncssh.SSHReader[bytes]) -> None:
         self._reader = reader
@@ -57,12 +62,22 @@ class _AfterNoise:
 
 
 async def open_files(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
-    """The file service of a site, whatever is printed there before it starts. Raises SaysElse, and what asyncssh raises."""
+    """The file service of a site, whatever is printed there before it starts.
+
+    Raises SaysElse, and what asyncssh raises.
+    """
     # as SSHClientConnection.start_sftp_client does
     writer, reader, _ = await connection.open_session(subsystem="sftp", env=None, send_env=None, encoding=None)
     quiet = cast("asyncssh.SSHReader[bytes]", _AfterNoise(cast("asyncssh.SSHReader[bytes]", reader)))
     return await start_sftp_client(
-        connection, asyncio.get_running_loop(), "replace", quiet, cast("asyncssh.SSHWriter[bytes]", writer), "utf-8", "strict", 3
+        connection,
+        asyncio.get_running_loop(),
+        "replace",
+        quiet,
+        cast("asyncssh.SSHWriter[bytes]", writer),
+        "utf-8",
+        "strict",
+        3,
     )
 
 
@@ -93,7 +108,9 @@ async def read_file(sftp: asyncssh.SFTPClient, path: bytes, offset: int, limit: 
     file = await open_file(sftp, path, "rb")
     block = _block_bytes(sftp.limits.max_read_len)
     sizes = [min(block, limit - start) for start in range(0, limit, block)]
-    requests: Requests = [file.read(size, start) for size, start in zip(sizes, range(offset, offset + limit, block), strict=True)]
+    requests: Requests = [
+        file.read(size, start) for size, start in zip(sizes, range(offset, offset + limit, block), strict=True)
+    ]
     parts: list[bytes] = (await together([*requests, file.close()]))[:-1]
     for index, (part, size) in enumerate(zip(parts, sizes, strict=True)):
         if len(part) < size:  # the end, as it was then; what was written meanwhile may follow in later parts
@@ -112,7 +129,9 @@ async def discard(sftp: asyncssh.SFTPClient, file: asyncssh.SFTPClientFile, path
     await asyncio.gather(file.close(), sftp.remove(path), return_exceptions=True)
 
 
-async def make_folder(sftp: asyncssh.SFTPClient, path: bytes, *, private: bool = False, has_parent: bool = False) -> None:
+async def make_folder(
+    sftp: asyncssh.SFTPClient, path: bytes, *, private: bool = False, has_parent: bool = False
+) -> None:
     """From below: mostly the parents are there, and one request does it."""
     try:
         await sftp.mkdir(path, _PRIVATE if private else _FOLDER)
@@ -131,7 +150,8 @@ async def make_folder(sftp: asyncssh.SFTPClient, path: bytes, *, private: bool =
 
 async def names_in(sftp: asyncssh.SFTPClient, folder: bytes) -> list[bytes]:
     """The names in a folder, in two round trips unless there are hundreds."""
-    # SFTPClient.scandir asks for a packet of names, waits, asks again to learn that there are no more, waits, closes, waits
+    # SFTPClient.scandir asks for a packet of names, waits, asks again to learn that there are no more, waits, closes,
+    # waits
     handler = sftp._handler
     handle = await handler.opendir(folder)
     names: list[bytes] = []

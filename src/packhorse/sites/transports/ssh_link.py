@@ -1,4 +1,6 @@
-"""Keeps one SSH connection to a site: opened when needed, opened again when lost, left alone for a while when that fails."""
+"""Keeps one SSH connection to a site: opened when needed, opened again when lost, left alone for a while when that
+fails.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from packhorse.sites.transports.ssh_way import Place, Way
 T = TypeVar("T")
 
 _CLOSE_S = 2.0
-#: A connection that ends sooner counts as a failed try, or a site that takes us in and throws us out would be asked without end.
+#: A connection that ends sooner counts as a failed try, or a site that takes us in and throws us out would be asked
+#: without end.
 _PROVEN_S = 10.0
 
 _starting = threading.Lock()
@@ -113,7 +116,10 @@ class SshLink:
         return Session(way, connection, sftp, self._monotonic())
 
     def lose(self, session: Session, reason: Reason, *, is_sick: bool = False) -> SiteUnreachable:
-        """Gives ``session`` up; the error to raise. Another thread may have done so before. ``is_sick``: a new one may be no better."""
+        """Gives ``session`` up; the error to raise.
+
+        Another thread may have done so before. ``is_sick``: a new one may be no better.
+        """
         session.way.abort()
         if self._session is session:
             self._session = None
@@ -126,7 +132,9 @@ class SshLink:
         return SiteUnreachable(reason.what, hint=reason.hint)
 
     def _unreachable(self, wait_s: float) -> SiteUnreachable:
-        return SiteUnreachable(f"{self._reason.what} It is tried again in {max(1, round(wait_s))} s.", hint=self._reason.hint)
+        return SiteUnreachable(
+            f"{self._reason.what} It is tried again in {max(1, round(wait_s))} s.", hint=self._reason.hint
+        )
 
     async def close(self) -> None:
         """Ends the connection for good."""

@@ -19,13 +19,19 @@ class SshOptions:
     port: int | None = None
     user: str | None = None
     key_file: Path | None = None
-    """The private key for ``host``, with a certificate beside it if there is one. Encrypted keys belong into an agent."""
+    """The private key for ``host``, with a certificate beside it if there is one.
+
+    Encrypted keys belong into an agent.
+    """
     known_hosts: Path | None = None
     """The host keys that are trusted, for ``host`` and for jump hosts."""
     config_file: Path | None = None
     """None is ~/.ssh/config, if it is there."""
     max_channels: int = 8
-    """How many of the connection's channels are used at once: one for files, the others for commands. OpenSSH allows 10."""
+    """How many of the connection's channels are used at once: one for files, the others for commands.
+
+    OpenSSH allows 10.
+    """
     connect_timeout_s: float = 10.0
     """How long connecting may take, jump hosts and login included."""
     dead_after_s: float = 28.0
@@ -39,9 +45,16 @@ class SshOptions:
 def ssh_options(name: str, site: SiteConfig) -> SshOptions:
     """The options of ``[sites.NAME]``. Raises InvalidRequest when they do not say where the site is."""
     if site.host is None:
-        raise InvalidRequest(f"Site '{name}' is reached by SSH and has no host.", hint=f"Set 'host' in [sites.{name}] of packhorse.toml.")
+        raise InvalidRequest(
+            f"Site '{name}' is reached by SSH and has no host.", hint=f"Set 'host' in [sites.{name}] of packhorse.toml."
+        )
     return SshOptions(
-        site.host, site.port, site.user, _home(site.key_file), known_hosts=_home(site.known_hosts), config_file=_home(site.ssh_config)
+        site.host,
+        site.port,
+        site.user,
+        _home(site.key_file),
+        known_hosts=_home(site.known_hosts),
+        config_file=_home(site.ssh_config),
     )
 
 

@@ -36,28 +36,46 @@ def why_unreachable(error: BaseException, place: Place, timeout_s: float) -> Rea
         case asyncssh.DisconnectError() if "authentication failures" in str(error):
             return _refused(place)
         case asyncssh.ChannelOpenError() if place.via:
-            return Reason(f"The jump host {place.via} does not get to {place}: {error}.", "See whether that name and port are right there.")
+            return Reason(
+                f"The jump host {place.via} does not get to {place}: {error}.",
+                "See whether that name and port are right there.",
+            )
         case asyncssh.KeyImportError() | asyncssh.KeyEncryptionError():
             return Reason(
-                f"The key file {place.key_files or 'for ' + str(place)} cannot be used: {error}.", "Name a private key in key_file."
+                f"The key file {place.key_files or 'for ' + str(place)} cannot be used: {error}.",
+                "Name a private key in key_file.",
             )
         case asyncssh.ConfigParseError() | TooManyHops():
             return Reason(
-                f"The SSH configuration file does not lead to {place}: {error}.", "Correct it; 'ssh -v' tells how OpenSSH reads it."
+                f"The SSH configuration file does not lead to {place}: {error}.",
+                "Correct it; 'ssh -v' tells how OpenSSH reads it.",
             )
         case asyncssh.KeyExchangeFailed():
-            hint = f"If host keys of {place} are known, the site may show one of another kind now: compare with what it publishes."
+            hint = (
+                f"If host keys of {place} are known, the site may show one of another kind now: compare with what it"
+                " publishes."
+            )
             return Reason(f"{place} and we have no method in common: {error}.", hint)
         case socket.gaierror():
             return Reason(f"The name '{place.host}' does not resolve.", "Check 'host' of the site, and the network.")
         case TimeoutError():
-            return Reason(f"{place} does not answer within {timeout_s:g} s.", "Is a VPN off, or a firewall between? 'ssh' by hand tells.")
+            return Reason(
+                f"{place} does not answer within {timeout_s:g} s.",
+                "Is a VPN off, or a firewall between? 'ssh' by hand tells.",
+            )
         case ConnectionRefusedError():
-            return Reason(f"{place} refuses connections.", "Check 'port' of the site, and whether its SSH server is up.")
+            return Reason(
+                f"{place} refuses connections.", "Check 'port' of the site, and whether its SSH server is up."
+            )
         case FileNotFoundError() | PermissionError() if error.filename:
-            return Reason(f"{error.filename} cannot be read: {error.strerror}.", "Check the files that the site's section names.")
+            return Reason(
+                f"{error.filename} cannot be read: {error.strerror}.", "Check the files that the site's section names."
+            )
         case asyncssh.SFTPError() | SaysElse():
-            hint = f"See what 'sftp {place.host}' by hand says: an account, a quota or a start file of the shell there may stop it."
+            hint = (
+                f"See what 'sftp {place.host}' by hand says: an account, a quota or a start file of the shell there may"
+                " stop it."
+            )
             return Reason(f"{place} lets us in but serves no files by SFTP: {_words(error)}.", hint)
         case _:
             return Reason(f"{place} is not reached: {_words(error)}.", "'ssh' by hand may tell more.")
@@ -73,16 +91,24 @@ def why_no_result(program: str, command: Framed, place: Place) -> Reason:
         hint = "The site may end what is long or large on login nodes, or allow no more processes there."
         return Reason(f"'{program}' was ended at {place} before it had said all.", hint)
     words = f", and says: {said}" if said else ""
-    hint = f"See what 'ssh {place.host} true' by hand says: an account, a quota or a start file of the shell may stop it."
+    hint = (
+        f"See what 'ssh {place.host} true' by hand says: an account, a quota or a start file of the shell may stop it."
+    )
     return Reason(f"{place} lets us in but does not run '{program}'{words}.", hint)
 
 
 def _host_key(error: BaseException, place: Place) -> Reason:
     name = place.host if place.port == 22 else f"[{place.host}]:{place.port}"
     if not place.shown_key:
-        return Reason(f"The host key of {place} is not to be trusted: {_words(error)}.", "Ask the site which key is the right one.")
+        return Reason(
+            f"The host key of {place} is not to be trusted: {_words(error)}.",
+            "Ask the site which key is the right one.",
+        )
     if place.has_other_key:
-        what = f"{place} shows another host key than the one in {place.host_keys}: {place.shown_key}. Somebody may be in between."
+        what = (
+            f"{place} shows another host key than the one in {place.host_keys}: {place.shown_key}. Somebody may be in"
+            " between."
+        )
         return Reason(what, f"Ask the site. If its key is new, remove the old one: ssh-keygen -R '{name}' -f the file.")
     what = f"{place} shows a host key that is not in {place.host_keys}: {place.shown_key}."
     port = "" if place.port == 22 else f"-p {place.port} "
@@ -91,7 +117,9 @@ def _host_key(error: BaseException, place: Place) -> Reason:
 
 def _refused(place: Place) -> Reason:
     key = f"the key in {place.key_files}" if place.key_files else "every key that we have"
-    hint = "Is the key registered at the site, and an encrypted one in the agent (ssh-add -l)? Passwords are never used."
+    hint = (
+        "Is the key registered at the site, and an encrypted one in the agent (ssh-add -l)? Passwords are never used."
+    )
     return Reason(f"{place} refuses {key} for the user '{place.user}'.", hint, _REFUSAL_PATIENCE)
 
 
@@ -100,19 +128,33 @@ def _words(error: BaseException) -> str:
 
 
 _ERRNO = {
-    asyncssh.SFTPNoSuchFile: errno.ENOENT, asyncssh.SFTPNoSuchPath: errno.ENOENT, asyncssh.SFTPPermissionDenied: errno.EACCES,
-    asyncssh.SFTPWriteProtect: errno.EROFS, asyncssh.SFTPNoSpaceOnFilesystem: errno.ENOSPC, asyncssh.SFTPQuotaExceeded: errno.EDQUOT,
-    asyncssh.SFTPFileAlreadyExists: errno.EEXIST, asyncssh.SFTPNotADirectory: errno.ENOTDIR,
-    asyncssh.SFTPFileIsADirectory: errno.EISDIR, asyncssh.SFTPOpUnsupported: errno.ENOTSUP, asyncssh.SFTPFailure: errno.EIO,
-}  # fmt: skip
+    asyncssh.SFTPNoSuchFile: errno.ENOENT,
+    asyncssh.SFTPNoSuchPath: errno.ENOENT,
+    asyncssh.SFTPPermissionDenied: errno.EACCES,
+    asyncssh.SFTPWriteProtect: errno.EROFS,
+    asyncssh.SFTPNoSpaceOnFilesystem: errno.ENOSPC,
+    asyncssh.SFTPQuotaExceeded: errno.EDQUOT,
+    asyncssh.SFTPFileAlreadyExists: errno.EEXIST,
+    asyncssh.SFTPNotADirectory: errno.ENOTDIR,
+    asyncssh.SFTPFileIsADirectory: errno.EISDIR,
+    asyncssh.SFTPOpUnsupported: errno.ENOTSUP,
+    asyncssh.SFTPFailure: errno.EIO,
+}
 #: These say that the session is over; everything else is the file system's answer.
-_SESSION_OVER = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.SFTPBadMessage, asyncssh.SFTPInvalidHandle)
+_SESSION_OVER = (
+    asyncssh.SFTPConnectionLost,
+    asyncssh.SFTPNoConnection,
+    asyncssh.SFTPBadMessage,
+    asyncssh.SFTPInvalidHandle,
+)
 
 
 def file_error(error: BaseException, path: str) -> OSError | None:
-    """The refusal of an SFTP server as the OSError that the same refusal is here; None when ``error`` is about the connection.
+    """The refusal of an SFTP server as the OSError that the same refusal is here; None when ``error`` is about the
+    connection.
 
-    Version 3 of SFTP, which OpenSSH speaks, has one word, 'Failure', for whatever is not a missing file or a permission.
+    Version 3 of SFTP, which OpenSSH speaks, has one word, 'Failure', for whatever is not a missing file or a
+    permission.
     """
     if not isinstance(error, asyncssh.SFTPError) or isinstance(error, _SESSION_OVER):
         return None

@@ -1,4 +1,6 @@
-"""The way to a site: each SSH connection from here to it, one through the other, every host key checked and no password ever used."""
+"""The way to a site: each SSH connection from here to it, one through the other, every host key checked and no password
+ever used.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,10 @@ class TooManyHops(Exception):
 
 @dataclass(slots=True)
 class Way:
-    """``await open()`` once; ``close`` whatever came of it. ``place`` is then the host that was being connected to last."""
+    """``await open()`` once; ``close`` whatever came of it.
+
+    ``place`` is then the host that was being connected to last.
+    """
 
     options: SshOptions
     place: Place
@@ -64,7 +69,13 @@ class Way:
             connection.abort()
 
     async def _reach(
-        self, host: str, port: int | None, user: str | None, key_file: Path | None, via: asyncssh.SSHClientConnection | None, depth: int
+        self,
+        host: str,
+        port: int | None,
+        user: str | None,
+        key_file: Path | None,
+        via: asyncssh.SSHClientConnection | None,
+        depth: int,
     ) -> asyncssh.SSHClientConnection:
         self.place = Place(host, port or 22, user or "", str(key_file or ""), via=str(self.place) if via else "")
         if depth > _MAX_HOPS:
@@ -81,7 +92,9 @@ class Way:
         if plan.config.get("Ciphers") is None:
             given["encryption_algs"] = _CIPHERS
         files = self._host_key_files(plan)
-        self.place = Place(plan.host, plan.port, plan.username, str(key_file or ""), " or ".join(map(str, files)), via=before)
+        self.place = Place(
+            plan.host, plan.port, plan.username, str(key_file or ""), " or ".join(map(str, files)), via=before
+        )
         known = await asyncio.to_thread(_read_host_keys, files)
         checker = _Checker(known, self.place)
         connection = await asyncssh.connect(**given, tunnel=via, known_hosts=known, client_factory=lambda: checker)
@@ -92,13 +105,24 @@ class Way:
         options = self.options
         given: dict[str, Any] = {
             "host": host,
-            "keepalive_interval": options.dead_after_s / (_KEEPALIVES + 1), "keepalive_count_max": _KEEPALIVES,
-            "connect_timeout": None, "login_timeout": options.connect_timeout_s,
-            "preferred_auth": "publickey", "password_auth": False, "kbdint_auth": False, "host_based_auth": False, "gss_host": None,
+            "keepalive_interval": options.dead_after_s / (_KEEPALIVES + 1),
+            "keepalive_count_max": _KEEPALIVES,
+            "connect_timeout": None,
+            "login_timeout": options.connect_timeout_s,
+            "preferred_auth": "publickey",
+            "password_auth": False,
+            "kbdint_auth": False,
+            "host_based_auth": False,
+            "gss_host": None,
             # nothing of ours goes to the site, whatever the configuration file says of people's own sessions
-            "agent_forwarding": False, "x11_forwarding": False, "send_env": None, "command": None, "request_pty": False,
-            "ignore_encrypted": True, "utf8_decode_errors": "replace",
-        }  # fmt: skip
+            "agent_forwarding": False,
+            "x11_forwarding": False,
+            "send_env": None,
+            "command": None,
+            "request_pty": False,
+            "ignore_encrypted": True,
+            "utf8_decode_errors": "replace",
+        }
         if port is not None:
             given["port"] = port
         if user is not None:

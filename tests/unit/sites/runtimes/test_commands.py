@@ -26,10 +26,26 @@ SPEC = ContainerSpec(
     env={"THREADS": "4"}, pass_env=("PACKHORSE_TASK",), workdir="/data", uid=1001, gid=100, name="packhorse-1",
 )  # fmt: skip
 PLAIN = ContainerSpec(
-    ("tool", "-x", "a b"), "IMAGE", CONFIG, binds=(Bind("/site/work/1", "/data"),), env={"THREADS": "4"}, workdir="/data", uid=1001, gid=100
+    ("tool", "-x", "a b"),
+    "IMAGE",
+    CONFIG,
+    binds=(Bind("/site/work/1", "/data"),),
+    env={"THREADS": "4"},
+    workdir="/data",
+    uid=1001,
+    gid=100,
 )
 
-ENGINE = ["--rm", "--init", "--pull=never", "--entrypoint=", "--workdir=/data", "--network=host", "--read-only", "--name=packhorse-1"]
+ENGINE = [
+    "--rm",
+    "--init",
+    "--pull=never",
+    "--entrypoint=",
+    "--workdir=/data",
+    "--network=host",
+    "--read-only",
+    "--name=packhorse-1",
+]
 MOUNTS = ["--mount=type=bind,source=/site/work/1,target=/data", "--mount=type=bind,source=/ref,target=/ref,readonly"]
 ENV = ["--env=HOME=/data", "--env=THREADS=4", "--env=PACKHORSE_TASK"]
 PODMAN = ["--log-driver=none", "--http-proxy=false"]
@@ -39,22 +55,71 @@ TAIL = ["tool", "-x", "a b"]
 TABLE = [
     ("podman", SPEC, ["podman", "run", *ENGINE, "--user=0:0", *PODMAN, *MOUNTS, *ENV, "IMAGE"]),
     ("podman_hpc", SPEC, ["podman-hpc", "run", *ENGINE, "--user=0:0", *PODMAN, *MOUNTS, *ENV, "--", "IMAGE"]),
-    ("docker", SPEC, ["docker", "run", *ENGINE, "--user=1001:100", "--log-driver=none", "--tmpfs=/tmp", *MOUNTS, *ENV, "IMAGE"]),
-    ("apptainer", SPEC, [
-        *FILTER, "env", "APPTAINERENV_PATH=/opt/bin:/bin", "APPTAINERENV_LANG=C", "APPTAINERENV_THREADS=4", "apptainer", "exec",
-        "--contain", "--no-eval", "--pwd=/data", *MOUNTS, "IMAGE",
-    ]),
-    ("charliecloud", PLAIN, [
-        "env", "USER=1001", "ch-run", "--unset-env=*", "--env-no-expand", "--set-env=PATH='/opt/bin:/bin'", "--set-env=HOME='/data'",
-        "--set-env=LANG='C'", "--set-env=THREADS='4'", "--cd=/data", "--private-tmp", "--bind=/site/work/1:/data", "IMAGE", "--",
-    ]),
-    ("shifter", SPEC, [
-        *FILTER, "shifter", "--image=IMAGE", "--workdir=/data", "--volume=/site/work/1:/data", "--volume=/ref:/ref:ro", "--env=HOME=/data",
-        "--env=THREADS=4", "--",
-    ]),
+    (
+        "docker",
+        SPEC,
+        ["docker", "run", *ENGINE, "--user=1001:100", "--log-driver=none", "--tmpfs=/tmp", *MOUNTS, *ENV, "IMAGE"],
+    ),
+    (
+        "apptainer",
+        SPEC,
+        [
+            *FILTER,
+            "env",
+            "APPTAINERENV_PATH=/opt/bin:/bin",
+            "APPTAINERENV_LANG=C",
+            "APPTAINERENV_THREADS=4",
+            "apptainer",
+            "exec",
+            "--contain",
+            "--no-eval",
+            "--pwd=/data",
+            *MOUNTS,
+            "IMAGE",
+        ],
+    ),
+    (
+        "charliecloud",
+        PLAIN,
+        [
+            "env",
+            "USER=1001",
+            "ch-run",
+            "--unset-env=*",
+            "--env-no-expand",
+            "--set-env=PATH='/opt/bin:/bin'",
+            "--set-env=HOME='/data'",
+            "--set-env=LANG='C'",
+            "--set-env=THREADS='4'",
+            "--cd=/data",
+            "--private-tmp",
+            "--bind=/site/work/1:/data",
+            "IMAGE",
+            "--",
+        ],
+    ),
+    (
+        "shifter",
+        SPEC,
+        [
+            *FILTER,
+            "shifter",
+            "--image=IMAGE",
+            "--workdir=/data",
+            "--volume=/site/work/1:/data",
+            "--volume=/ref:/ref:ro",
+            "--env=HOME=/data",
+            "--env=THREADS=4",
+            "--",
+        ],
+    ),
     ("none", ContainerSpec(tuple(TAIL)), []),
-    ("none", ContainerSpec(tuple(TAIL), env={"THREADS": "4"}, workdir="/data"), ["env", "--chdir=/data", "--", "THREADS=4"]),
-]  # fmt: skip
+    (
+        "none",
+        ContainerSpec(tuple(TAIL), env={"THREADS": "4"}, workdir="/data"),
+        ["env", "--chdir=/data", "--", "THREADS=4"],
+    ),
+]
 
 
 @pytest.mark.parametrize(("name", "spec", "before"), TABLE)
@@ -227,9 +292,23 @@ def test_a_runtime_that_lets_in_all_finds_little(tmp_path: Path, name: str) -> N
     program.write_text("#!/bin/sh\nenv\n")
     program.chmod(0o755)
     spec = replace(SPEC, ranks_on_node=2, gpus=1, pass_env=("PACKHORSE_TASK", "ABSENT"))
-    passed = {"PACKHORSE_TASK": "7", "PMI_RANK": "1", "SLURM_JOB_ID": "3", "CUDA_VISIBLE_DEVICES": "0", "PATH": os.environ["PATH"]}
-    ours = {**passed, "AWS_SECRET_ACCESS_KEY": "s", "APPTAINERENV_X": "s", "APPTAINER_BIND": "/s", "https_proxy": "http://s"}
-    done = subprocess.run(runtime(name, RuntimeOptions(str(program))).wrap(spec), env=ours, capture_output=True, text=True, check=True)
+    passed = {
+        "PACKHORSE_TASK": "7",
+        "PMI_RANK": "1",
+        "SLURM_JOB_ID": "3",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "PATH": os.environ["PATH"],
+    }
+    ours = {
+        **passed,
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "APPTAINERENV_X": "s",
+        "APPTAINER_BIND": "/s",
+        "https_proxy": "http://s",
+    }
+    done = subprocess.run(
+        runtime(name, RuntimeOptions(str(program))).wrap(spec), env=ours, capture_output=True, text=True, check=True
+    )
     found = dict(line.split("=", 1) for line in done.stdout.splitlines())
     assert {value: found.get(value) for value in passed} == passed
     assert not {"AWS_SECRET_ACCESS_KEY", "APPTAINERENV_X", "APPTAINER_BIND", "https_proxy", "ABSENT"} & found.keys()
@@ -252,10 +331,21 @@ def test_credentials_are_a_file_for_whoever_pulls() -> None:
         assert [word for word in words if word.endswith("authfile=/site/auth.json")]
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("name", "--help"), ("name", "a b"), ("digest", "sha256:xyz"), ("digest", "latest"), ("folder", "images"), ("folder", "/a:b"),
-    ("tag", "-x"), ("layout", "/a/../b"), ("mount_points", ("data",)), ("mounted", "/a:b"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "--help"),
+        ("name", "a b"),
+        ("digest", "sha256:xyz"),
+        ("digest", "latest"),
+        ("folder", "images"),
+        ("folder", "/a:b"),
+        ("tag", "-x"),
+        ("layout", "/a/../b"),
+        ("mount_points", ("data",)),
+        ("mounted", "/a:b"),
+    ],
+)
 @pytest.mark.parametrize("name", sorted(PREPARED))
 def test_images_that_are_refused(name: str, field: str, value: object) -> None:
     image = Image(**{key: getattr(IMAGE, key) for key in Image.__slots__} | {field: value})
@@ -264,7 +354,9 @@ def test_images_that_are_refused(name: str, field: str, value: object) -> None:
 
 
 text = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=12)
-words = st.lists(text | st.sampled_from(["--", "-", "--help", "--privileged", "-v", "--gpu", "a=b", "--image=x"]), max_size=5)
+words = st.lists(
+    text | st.sampled_from(["--", "-", "--help", "--privileged", "-v", "--gpu", "a=b", "--image=x"]), max_size=5
+)
 
 
 @given(name=st.sampled_from(sorted(RUNTIMES)), program=text, arguments=words)
@@ -272,7 +364,11 @@ def test_a_tasks_command_is_always_the_tail(name: str, program: str, arguments: 
     """Nothing in it moves an option: what comes before it is the same as for any other command."""
     assume(program)
     spec = _changed(
-        PLAIN, {"argv": (program, *arguments), **({"image": "", "binds": (), "workdir": None, "env": {}} if name == "none" else {})}
+        PLAIN,
+        {
+            "argv": (program, *arguments),
+            **({"image": "", "binds": (), "workdir": None, "env": {}} if name == "none" else {}),
+        },
     )
     composed = runtime(name).wrap(spec)
     other = runtime(name).wrap(_changed(spec, {"argv": ("true",)}))
@@ -292,12 +388,19 @@ def test_a_value_of_the_environment_is_one_word(name: str, value: str) -> None:
     except CannotRun as refusal:
         assert (name, value) == ("shifter", ""), refusal
         return
-    held = {"apptainer": f"APPTAINERENV_X={value}", "charliecloud": f"--set-env=X='{value}'"}.get(name, f"--env=X={value}")
+    held = {"apptainer": f"APPTAINERENV_X={value}", "charliecloud": f"--set-env=X='{value}'"}.get(
+        name, f"--env=X={value}"
+    )
     assert composed.count(held) == 1
     assert len(composed) == len(runtime(name).wrap(PLAIN))
 
 
-@given(name=st.sampled_from(["podman", "podman_hpc", "docker", "apptainer"]), source=text, target=text, read_only=st.booleans())
+@given(
+    name=st.sampled_from(["podman", "podman_hpc", "docker", "apptainer"]),
+    source=text,
+    target=text,
+    read_only=st.booleans(),
+)
 def test_a_bind_is_read_as_it_was_meant(name: str, source: str, target: str, read_only: bool) -> None:
     """By a reader of CSV, as these programs have."""
     bind = Bind(f"/s/{source}", f"/t/{target}", read_only)
@@ -308,7 +411,12 @@ def test_a_bind_is_read_as_it_was_meant(name: str, source: str, target: str, rea
         return
     (mount,) = (word.removeprefix("--mount=") for word in composed if word.startswith("--mount="))
     (fields,) = csv.reader(io.StringIO(mount, newline=""))
-    assert fields == ["type=bind", f"source={bind.source}", f"target={bind.target}", *(["readonly"] if read_only else [])]
+    assert fields == [
+        "type=bind",
+        f"source={bind.source}",
+        f"target={bind.target}",
+        *(["readonly"] if read_only else []),
+    ]
 
 
 @given(source=text, target=text)

@@ -19,12 +19,19 @@ IMAGE = "docker:lab/tool:1"
 def test_directives() -> None:
     """One option for all volumes: of several, Slurm's plugin would keep the last."""
     volumes = [Bind("/scratch/a", "/data", read_only=True), Bind("/scratch/b", "/var/tmp")]
-    assert shifter_directives(IMAGE, volumes) == [f"--image={IMAGE}", "--volume=/scratch/a:/data:ro;/scratch/b:/var/tmp"]
+    assert shifter_directives(IMAGE, volumes) == [
+        f"--image={IMAGE}",
+        "--volume=/scratch/a:/data:ro;/scratch/b:/var/tmp",
+    ]
     assert shifter_directives("id:0123ab", []) == ["--image=id:0123ab"]
-    assert shifter_directives("docker:host:5000/lab/tool:sha256-0a", []) == ["--image=docker:host:5000/lab/tool:sha256-0a"]
+    assert shifter_directives("docker:host:5000/lab/tool:sha256-0a", []) == [
+        "--image=docker:host:5000/lab/tool:sha256-0a"
+    ]
 
 
-@pytest.mark.parametrize("image", ["", "lab/tool:1", "docker:lab/tool", "docker:--x:1", "docker:a b:1", "id:x", "id:0 --uid=0", "local:/"])
+@pytest.mark.parametrize(
+    "image", ["", "lab/tool:1", "docker:lab/tool", "docker:--x:1", "docker:a b:1", "id:x", "id:0 --uid=0", "local:/"]
+)
 def test_images_that_the_gateway_cannot_have(image: str) -> None:
     with pytest.raises(CannotRun, match="is not an image of its gateway"):
         shifter_directives(image, [])
@@ -65,14 +72,30 @@ def test_other_targets_are_fine() -> None:
 
 
 RECORD = {
-    "id": "a1" * 32, "system": "perl", "itype": "docker", "tag": ["lab/tool:1"], "status": "READY", "userACL": [], "groupACL": [],
-    "ENV": ["A=b"], "ENTRY": None, "WORKDIR": "/app", "LABELS": "MISSING", "last_pull": 1.5, "status_message": "Image ready",
-}  # fmt: skip
+    "id": "a1" * 32,
+    "system": "perl",
+    "itype": "docker",
+    "tag": ["lab/tool:1"],
+    "status": "READY",
+    "userACL": [],
+    "groupACL": [],
+    "ENV": ["A=b"],
+    "ENTRY": None,
+    "WORKDIR": "/app",
+    "LABELS": "MISSING",
+    "last_pull": 1.5,
+    "status_message": "Image ready",
+}
 
 
 def test_a_record() -> None:
     image = parse_image(RECORD)
-    assert (image.step, image.reference, image.tags, image.env) == (Step.READY, "id:" + "a1" * 32, ("lab/tool:1",), ("A=b",))
+    assert (image.step, image.reference, image.tags, image.env) == (
+        Step.READY,
+        "id:" + "a1" * 32,
+        ("lab/tool:1",),
+        ("A=b",),
+    )
     assert (image.entrypoint, image.workdir, image.is_digest("sha256:" + "a1" * 32)) == ((), "/app", True)
 
 
@@ -83,7 +106,10 @@ def test_what_is_not_there_is_waited_for(status: str) -> None:
 
 
 @given(
-    st.recursive(st.none() | st.booleans() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*RECORD]), inner))
+    st.recursive(
+        st.none() | st.booleans() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*RECORD]), inner),
+    )
 )
 def test_no_record_is_too_odd(document: object) -> None:
     """And what would be an option of shifter is none."""
@@ -101,7 +127,10 @@ def answering(response: httpx2.Response) -> ShifterGateway:
     ("response", "words"),
     [
         (httpx2.Response(500), "does not know our credential (HTTP 500)"),
-        (httpx2.Response(302, headers={"Location": "http://elsewhere/"}), "sends us on to http://elsewhere, and a POST is not sent"),
+        (
+            httpx2.Response(302, headers={"Location": "http://elsewhere/"}),
+            "sends us on to http://elsewhere, and a POST is not sent",
+        ),
         (httpx2.Response(200, text="<html>"), "something else than JSON"),
         (httpx2.Response(404), "refuses to act for us"),
     ],
@@ -113,7 +142,8 @@ def test_answers_that_help_nobody(response: httpx2.Response, words: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "tag"), [("lab/../tool", "1"), ("/lab", "1"), ("lab", "a/b"), ("lab?x", "1"), ("lab", ""), ("", "1"), ("a\n", "1")]
+    ("name", "tag"),
+    [("lab/../tool", "1"), ("/lab", "1"), ("lab", "a/b"), ("lab?x", "1"), ("lab", ""), ("", "1"), ("a\n", "1")],
 )
 def test_names_that_would_be_another_request(name: str, tag: str) -> None:
     with pytest.raises(InvalidRequest, match="is not an image that a gateway can be asked for"):

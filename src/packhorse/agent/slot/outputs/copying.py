@@ -15,7 +15,9 @@ FICLONE = 0x40049409  # of <linux/fs.h>: the copy shares its blocks, where the f
 PIECE = 1 << 26
 
 
-def copy_tree(folder: WorkFolder, source: bytes, target: bytes, left_out: "Collection[bytes]" = ()) -> "List[Tuple[bytes, int]]":
+def copy_tree(
+    folder: WorkFolder, source: bytes, target: bytes, left_out: "Collection[bytes]" = ()
+) -> "List[Tuple[bytes, int]]":
     """Copy a file or a folder to a name that is free. `left_out` are paths in it that are not copied. OSError: it is
     not complete.
 
@@ -33,7 +35,9 @@ def copy_tree(folder: WorkFolder, source: bytes, target: bytes, left_out: "Colle
             continue
         os.mkdir(to, 0o700)
         done.append((at, to, status))
-        waiting += [(entry.path, os.path.join(to, entry.name)) for entry in folder.entries(at) if entry.path not in left_out]
+        waiting += [
+            (entry.path, os.path.join(to, entry.name)) for entry in folder.entries(at) if entry.path not in left_out
+        ]
     late = []
     for at, to, status in done:
         mode = folder.mode_of(at, status)
@@ -43,7 +47,9 @@ def copy_tree(folder: WorkFolder, source: bytes, target: bytes, left_out: "Colle
     return late
 
 
-def copy_one(folder: WorkFolder, source: bytes, target: bytes, status: os.stat_result, linked: "Dict[Tuple[int, int], bytes]") -> None:
+def copy_one(
+    folder: WorkFolder, source: bytes, target: bytes, status: os.stat_result, linked: "Dict[Tuple[int, int], bytes]"
+) -> None:
     """Copy what is no folder. Names of one file stay names of one file."""
     if stat.S_ISLNK(status.st_mode):
         os.symlink(os.readlink(source), target)

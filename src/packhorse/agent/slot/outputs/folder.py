@@ -82,7 +82,9 @@ class WorkFolder:
         if root is not None:
             self.root = os.path.normpath(self.path + b"/" + to_bytes(root, "outputs"))
             if not is_in(self.root, self.path):
-                raise Verdict("outputs", "the folder for absolute paths, %s, is none of the work folder" % shown_text(root))
+                raise Verdict(
+                    "outputs", "the folder for absolute paths, %s, is none of the work folder" % shown_text(root)
+                )
         self._sources = [to_bytes(source, "outputs") for source in sources]
         self._inputs: "Optional[List[bytes]]" = None
         self.opened: "Dict[bytes, os.stat_result]" = {}  # in the order in which they were: a parent before its children

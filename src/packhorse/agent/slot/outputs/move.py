@@ -1,4 +1,6 @@
-"""Carries out a plan: all outputs come to the out folder at once, or the work folder is as it was. Beside <out> there are
+"""Carries out a plan: all outputs come to the out folder at once, or the work folder is as it was.
+
+Beside <out> there are
 
 <out>.part     what will be <out>, while it is filled
 <out>.copies   copies of what links lead to, until all has moved
@@ -194,7 +196,9 @@ def take_back(base: bytes, moves: "Moves", links: "Moves") -> None:
 
 
 def with_write(folder: bytes, function: "Callable[..., Any]", *arguments: bytes) -> None:
-    """Call a function; where that fails, or is said to have (False), once more while the owner may write to `folder`."""
+    """Call a function; where that fails, or is said to have (False), once more while the owner may write to
+    `folder`.
+    """
     try:
         if function(*arguments) is not False:
             return
@@ -221,7 +225,9 @@ def rename_closed(source: bytes, target: bytes) -> None:
 
 def note(out: bytes, moves: "Moves", links: "Moves") -> None:
     """Write down what is going to move."""
-    text = json.dumps([[[part.decode("utf-8", "surrogateescape") for part in pair] for pair in pairs] for pairs in (moves, links)])
+    text = json.dumps(
+        [[[part.decode("utf-8", "surrogateescape") for part in pair] for pair in pairs] for pairs in (moves, links)]
+    )
     with open(out + b".moves.tmp", "w", encoding="ascii") as file:
         file.write(text)
     os.replace(out + b".moves.tmp", out + b".moves")
@@ -232,7 +238,10 @@ def recover(out: str) -> None:
     raw = to_bytes(out, "inputs")
     try:
         with open(raw + b".moves", encoding="ascii") as file:
-            moves, links = ([(to_bytes(one, "inputs"), to_bytes(other, "inputs")) for one, other in pairs] for pairs in json.load(file))
+            moves, links = (
+                [(to_bytes(one, "inputs"), to_bytes(other, "inputs")) for one, other in pairs]
+                for pairs in json.load(file)
+            )
     except (OSError, ValueError):
         return
     take_back(raw + b".part" if os.path.lexists(raw + b".part") else raw, moves, links)

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 else:
     Link = collections.namedtuple("Link", "path name tree owners")
 
-LINK, SAME, COPY = "link", "same", "copy"  # a symbolic link with a text; the same file as another name; copy number such and such
+LINK, SAME, COPY = (
+    "link",
+    "same",
+    "copy",
+)  # a symbolic link with a text; the same file as another name; copy number such and such
 
 
 class Fix:
@@ -32,7 +36,9 @@ class Fix:
 
     __slots__ = ("name", "how", "what", "link", "text")
 
-    def __init__(self, name: bytes, how: str, what: bytes, link: "Optional[bytes]" = None, text: "Optional[bytes]" = None) -> None:
+    def __init__(
+        self, name: bytes, how: str, what: bytes, link: "Optional[bytes]" = None, text: "Optional[bytes]" = None
+    ) -> None:
         self.name = name
         self.how = how
         self.what = what
@@ -65,7 +71,9 @@ class Plan:
         for output in outputs:
             name = self.outermost(output.name)
             if output.source != first[name].source + output.name[len(name) :]:
-                self.problems.append("%s and %s would be kept in one place" % (shown_text(first[name].path), shown_text(output.path)))
+                self.problems.append(
+                    "%s and %s would be kept in one place" % (shown_text(first[name].path), shown_text(output.path))
+                )
             elif name == output.name and first[name] is output:
                 outer.append(output)
         scans = self.place(sorted(outer, key=lambda output: (len(output.real), output.source != output.real)))
@@ -138,7 +146,9 @@ class Plan:
 
     # -- what is in them
 
-    def scan(self, path: bytes, name: bytes, status: os.stat_result, owners: "Owners", left_out: "Optional[Set[bytes]]") -> None:
+    def scan(
+        self, path: bytes, name: bytes, status: os.stat_result, owners: "Owners", left_out: "Optional[Set[bytes]]"
+    ) -> None:
         """Look at all that is kept with one file or folder. `owners` are the declared names that it counts for."""
         if name in self.wanted:
             owners += (name,)
@@ -153,7 +163,9 @@ class Plan:
             try:
                 entries = self.folder.entries(at)
             except OSError as error:
-                self.problems.append("%s cannot be read: %s%s" % (self.folder.name_of(at), error.strerror, self.owner_of(at)))
+                self.problems.append(
+                    "%s cannot be read: %s%s" % (self.folder.name_of(at), error.strerror, self.owner_of(at))
+                )
                 continue
             waiting += self.scan_folder(entries, below, path, owners, left_out)
 
@@ -166,7 +178,12 @@ class Plan:
         return "" if user == os.geteuid() else " (it belongs to user %d)" % user
 
     def scan_folder(
-        self, entries: "Iterable[os.DirEntry[bytes]]", below: bytes, tree: bytes, owners: "Owners", left_out: "Optional[Set[bytes]]"
+        self,
+        entries: "Iterable[os.DirEntry[bytes]]",
+        below: bytes,
+        tree: bytes,
+        owners: "Owners",
+        left_out: "Optional[Set[bytes]]",
     ) -> "List[Tuple[bytes, bytes, Owners]]":
         """Look at what is in one folder, without a call of the system for more than the sizes; returns the folders in
         it.
@@ -190,7 +207,9 @@ class Plan:
             elif entry.is_symlink():
                 self.links.append(Link(entry.path, name, tree, owners))
             else:
-                self.problems.append("%s is a %s" % (self.folder.name_of(entry.path), kind_of(self.folder.look(entry.path))))
+                self.problems.append(
+                    "%s is a %s" % (self.folder.name_of(entry.path), kind_of(self.folder.look(entry.path)))
+                )
         self.count(owners, total)
         return folders
 
@@ -241,7 +260,9 @@ class Plan:
         if name is not None:
             if text.startswith(b"/") or not all(is_in(place, link.tree) for place in passed):
                 is_copy = self.kept_with(real) in self.copied and stat.S_ISREG(status.st_mode)
-                self.fixes.append(Fix(link.name, SAME if is_copy else LINK, name if is_copy else way(name, link.name), link.path, own))
+                self.fixes.append(
+                    Fix(link.name, SAME if is_copy else LINK, name if is_copy else way(name, link.name), link.path, own)
+                )
         elif real == self.folder.path:
             self.problems.append("%s is a link to the work folder itself" % said)
         elif not self.folder.has(real) and not self.folder.is_input(real):

@@ -70,7 +70,9 @@ def why_not(folder: WorkFolder, path: str) -> "Optional[str]":
     return None
 
 
-def resolve_one(folder: WorkFolder, path: str, pattern: "Optional[str]", optional: bool, problems: "List[str]") -> "List[Output]":
+def resolve_one(
+    folder: WorkFolder, path: str, pattern: "Optional[str]", optional: bool, problems: "List[str]"
+) -> "List[Output]":
     """One path: a list of the one output that it is, or of none."""
     name = os.path.normpath(to_bytes(path, "outputs")).lstrip(b"/")
     source = (folder.root if path.startswith("/") and folder.root else folder.path) + b"/" + name

@@ -52,7 +52,9 @@ def take_outputs(work: str, task: "Mapping[str, Any]") -> "List[Dict[str, Any]]"
 
 
 def decide(folder: WorkFolder, declared: "Sequence[Mapping[str, Any]]") -> "Tuple[Plan, List[Output]]":
-    """What is to be done, and for which outputs; Verdict if that cannot be done, OSError if something cannot be read."""
+    """What is to be done, and for which outputs; Verdict if that cannot be done, OSError if something cannot be
+    read.
+    """
     plan = Plan(folder)
     outputs = resolve(folder, declared, plan.problems)
     plan.make(outputs)

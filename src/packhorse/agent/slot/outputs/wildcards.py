@@ -89,7 +89,9 @@ def compiled(part: str) -> "Pattern[str]":
 
 
 def bracket(part: str, at: int) -> "Optional[Tuple[str, int]]":
-    """The expression for what follows a `[`, and where it ends; None if nothing closes it: then it stands for itself."""
+    """The expression for what follows a `[`, and where it ends; None if nothing closes it: then it stands for
+    itself.
+    """
     negated = part[at : at + 1] in ("!", "^")
     at += negated
     first = at

@@ -20,7 +20,9 @@ _ADD_UP = """
            coalesce(sum(cpu_s), 0)
     FROM attempts WHERE allocation_seq IS NOT NULL GROUP BY allocation_seq, task_id / 1048576
 """
-_SPANNED = "UPDATE shares SET core_s = core_s * :nodes, failed_core_s = failed_core_s * :nodes WHERE allocation_seq = :seq"
+_SPANNED = (
+    "UPDATE shares SET core_s = core_s * :nodes, failed_core_s = failed_core_s * :nodes WHERE allocation_seq = :seq"
+)
 
 
 def upgrade() -> None:

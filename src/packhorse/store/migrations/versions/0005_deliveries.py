@@ -35,4 +35,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_deliveries_task", "deliveries", ["task_id", "id"], unique=False)
-    op.create_index("ix_deliveries_open", "deliveries", ["site", "id"], unique=False, sqlite_where=_OPEN, postgresql_where=_OPEN)
+    op.create_index(
+        "ix_deliveries_open", "deliveries", ["site", "id"], unique=False, sqlite_where=_OPEN, postgresql_where=_OPEN
+    )
