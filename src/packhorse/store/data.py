@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.domain.states import ACTIVE, DataState, TaskState
-from packhorse.store.moves import chunks
+from packhorse.store.chunks import chunks
 from packhorse.store.schema import cached, data, data_edges, tasks
 
 _OVER = (DataState.READY, DataState.FAILED)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.states import AT_SITE, TaskState
 from packhorse.store.database import Database
-from packhorse.store.moves import chunks
+from packhorse.store.chunks import chunks
 from packhorse.store.schema import (
     TASKS_PER_RUN,
     allocations,
