@@ -100,6 +100,7 @@ class Client:
         gather: bool = True,
         image: str | None = None,
         outputs: str | None = None,
+        priority: int = 0,
         client_key: str | None = None,
     ) -> RunHandle:
         """Submits one task per row of ``over`` (a file, a list of dicts, a DataFrame), or a single one, and returns at
@@ -108,6 +109,7 @@ class Client:
         ``app`` is a name, or the path of an app.yaml or of its folder. ``params`` are common to all rows. ``image`` is
         used instead of
         the app's own ('none': the host's programs). Output files are delivered below the URL ``outputs``.
+        Of one's own runs, those of a higher ``priority`` (-100 to 100) are placed first.
         ``client_key`` makes the call
         idempotent. Raises the refusals of ``packhorse.domain.errors``.
         """
@@ -122,6 +124,7 @@ class Client:
             "gather": gather,
             "image": image,
             "outputs": outputs,
+            "priority": priority,
             "client_key": client_key,
         }
         return self.submit(validated(AppRun, document, _REFUSED, kind="argument"), rows_of(over))

@@ -97,6 +97,7 @@ class RunSpec:
     session: str | None = None
     image: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    priority: int = 0
     outputs: str | None = None
     """The URL that outputs are delivered below."""
     has_data: bool = False

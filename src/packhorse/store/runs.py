@@ -163,6 +163,14 @@ def open_runs(connection: sa.Connection) -> Sequence[Any]:
     ).all()
 
 
+def queued_by_user(connection: sa.Connection) -> dict[str, int]:
+    """How many open runs of each user have tasks that are queued."""
+    query = sa.select(runs.c.user, sa.func.count()).join(run_counts, run_counts.c.run_seq == runs.c.seq)
+    queued = sa.and_(runs.c.ended_at.is_(None), run_counts.c.state == TaskState.QUEUED, run_counts.c.tasks > 0)
+    rows = connection.execute(query.where(queued).group_by(runs.c.user))
+    return {row[0]: row[1] for row in rows}
+
+
 def spec_of_run(connection: sa.Connection, run_seq: int) -> str:
     """The run's spec as JSON text."""
     return str(connection.execute(sa.select(runs.c.spec).where(runs.c.seq == run_seq)).scalar_one())

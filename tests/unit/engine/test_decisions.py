@@ -212,6 +212,30 @@ def test_an_equal_part_for_many_users() -> None:
     assert set(parts.values()) == {100}
 
 
+def test_parts_go_by_the_weights_of_users() -> None:
+    given_tasks = pack.share(
+        30.0, [pack.Demand("alice", 1, 5000, 0.1), pack.Demand("bob", 2, 5000, 0.1)], {"alice": 2.0}
+    )
+    assert {demand.user: number for demand, number in given_tasks.items()} == {"alice": 200, "bob": 100}
+
+
+def test_what_a_heavy_user_cannot_use_goes_to_the_others() -> None:
+    alice, bob = pack.Demand("alice", 1, 10, 0.1), pack.Demand("bob", 2, 5000, 0.1)
+    assert pack.share(10.0, [alice, bob], {"alice": 9.0}) == {alice: 10, bob: 90}
+
+
+def test_a_user_s_runs_go_by_priority_and_then_by_age() -> None:
+    old, young = pack.Demand("u", 1, 100, 0.1), pack.Demand("u", 2, 100, 0.1)
+    urgent = pack.Demand("u", 3, 100, 0.1, priority=5)
+    given_tasks = pack.share(15.0, [old, young, urgent])
+    assert given_tasks == {urgent: 100, old: 50}
+
+
+def test_the_priority_of_one_user_is_nothing_to_another() -> None:
+    pushy, modest = pack.Demand("pushy", 1, 1000, 0.1, priority=100), pack.Demand("modest", 2, 1000, 0.1)
+    assert pack.share(10.0, [pushy, modest]) == {pushy: 50, modest: 50}
+
+
 def test_the_frame_around_a_message_is_not_what_was_said() -> None:
     """mpirun draws one around what it has to say."""
     assert (
