@@ -117,13 +117,13 @@ def submit_table(
         objects = {"params": params, "tags": tags, "resources": resources, "retry": retry}
         document: dict[str, Any] = {field: parse_object(field, text) for field, text in objects.items()}
         plain: dict[str, Any] = {
-            "priority": priority,
             "app": app,
             "name": name,
             "session": session,
             "gather": gather,
             "image": image,
             "outputs": outputs,
+            "priority": priority,
         }
         run = validated(AppRun, {**plain, **document}, "The run was not accepted.")
         rows = read_rows(request.headers.get("content-type", ""), body, request.headers.get("content-encoding", ""))

@@ -68,7 +68,7 @@ def ready_tasks(
 
 
 def ready_before(connection: sa.Connection, run_seq: int, task: int) -> int:
-    """How many tasks of a run that wait for nothing come before one of them."""
+    """How many queued tasks of a run that wait for no other task and no data come before one of them."""
     earlier = sa.and_(in_run(run_seq), sa.text("state = 'QUEUED' AND waiting_on = 0"), tasks.c.id < task)
     return int(connection.execute(sa.select(sa.func.count()).select_from(tasks).where(earlier)).scalar_one())
 

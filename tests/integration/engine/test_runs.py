@@ -17,7 +17,8 @@ from packhorse.domain.run import AppRun, NamedTask, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView, User
 from packhorse.engine.embedded import Embedded
-from packhorse.sites.site import local_site
+from packhorse.sites.base import SiteUnreachable
+from packhorse.sites.site import Site, local_site
 from packhorse.store.schema import runs
 from tests.fixtures.room import make_app, submit, wait_for
 from tests.fixtures.truth import assert_each_ended_once
@@ -243,11 +244,29 @@ def test_a_queued_task_says_its_place_in_line_and_who_else_waits(embedded: Embed
     run = submit(embedded, app, 30)
     reason = embedded.service.task(embedded.user, f"{run.id}.7").reason
     assert reason == "It is number 8 in the line of 30 queued tasks of its run."
-    submit(embedded, app, 1)
-    embedded.service.submit(User("eve", admin=True), AppRun(app=app), [{"i": 1}])
-    reason = embedded.service.task(embedded.user, f"{run.id}.0").reason or ""
-    own = f"one other run of {embedded.user.name} and one other user wait at the same time."
-    assert reason.lower().endswith(own.lower())
+    eve = User("Eve", admin=True)
+    of_eve = embedded.service.submit(eve, AppRun(app=app), [{"i": 1}])
+    embedded.service.submit(eve, AppRun(app=app), [{"i": 2}])
+    reason = embedded.service.task(eve, f"{of_eve.id}.0").reason
+    assert reason == (
+        "It is number 1 in the line of one queued task of its run, beside one other run of Eve and one other user."
+    )
+    assert reason == embedded.service.task(embedded.user, f"{of_eve.id}.0").reason
+
+
+def test_the_store_is_not_held_while_a_site_is_asked(
+    embedded: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submit(embedded, make_app(tmp_path / "app", command="['true']"), 1)
+    held: list[int] = []
+
+    def unreachable(*_: object) -> str | None:
+        held.append(embedded.database.engine.pool.checkedout())  # type: ignore[attr-defined]
+        raise SiteUnreachable("Nobody answers.")
+
+    monkeypatch.setattr(Site, "why_not", unreachable)
+    reason = embedded.service.task(embedded.user, f"{run.id}.0").reason
+    assert (reason, held) == ("Its site 'local' does not answer now: Nobody answers.", [0])
 
 
 def test_a_task_that_waits_for_others_says_so(embedded: Embedded) -> None:
