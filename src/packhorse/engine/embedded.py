@@ -31,9 +31,8 @@ class Embedded:
     """Everything on ``home``: the database (unless ``database_url`` names another), kept apps, and the local site's
     folder.
 
-    Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given.
-    ``serves``: several users, whose tasks see nothing of this process's environment but what is listed
-    (sites/environment.py).
+    Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given. ``serves``: several
+    users, whose tasks see nothing of this process's environment but what is listed (sites/environment.py).
     ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one to an admin,
     none to others.
     """

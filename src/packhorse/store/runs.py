@@ -45,8 +45,8 @@ def insert_run(
     """Inserts a run with its tasks in order, whose data goes to ``site``, and returns its ``seq``.
 
     ``edge_list`` holds (upstream, downstream, accept_failure): ``downstream`` is an index in this run, ``upstream`` an
-    index here or,
-    negated and less one, the id of a task of an earlier run (a retry's gathering task reads what has completed before).
+    index here or, negated and less one, the id of a task of an earlier run (a retry's gathering task reads what has
+    completed before).
     """
     seq = int(connection.execute(sa.insert(runs).values(values).returning(runs.c.seq)).scalar_one())
     first, number = seq * TASKS_PER_RUN, 0

@@ -1,8 +1,8 @@
 """Gives work to a site: starts allocations, and keeps the bundles of the living ones supplied with blocks.
 
 The store is always written first. A block that is planned there and not at the site (we died in between) is written
-when we come back; an
-allocation without a job id is looked for by its token, and submitted again if the scheduler never got it.
+when we come back; an allocation without a job id is looked for by its token, and submitted again if the scheduler never
+got it.
 """
 
 from __future__ import annotations
