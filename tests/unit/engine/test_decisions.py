@@ -219,6 +219,24 @@ def test_parts_go_by_the_weights_of_users() -> None:
     assert {demand.user: number for demand, number in given_tasks.items()} == {"alice": 200, "bob": 100}
 
 
+@given(
+    st.floats(0.01, 1000),
+    demands,
+    st.dictionaries(st.sampled_from("abcd"), st.one_of(st.floats(1e-12, 1e6), st.sampled_from([1e-300, 1e6]))),
+)
+def test_no_weights_give_more_than_asked_or_leave_anybody_out(
+    core_s: float, wanted: list[pack.Demand], weights: dict[str, float]
+) -> None:
+    given_tasks = pack.share(core_s, wanted, weights)
+    assert all(0 < number <= demand.tasks for demand, number in given_tasks.items())
+    assert {demand.user for demand in given_tasks} == {demand.user for demand in wanted if demand.tasks}
+
+
+def test_a_user_of_next_to_no_weight_does_not_stop_the_others() -> None:
+    light, heavy = pack.Demand("light", 1, 5000, 0.1), pack.Demand("heavy", 2, 10, 0.1)
+    assert pack.share(10.0, [light, heavy], {"light": 1e-12, "heavy": 1e6}) == {heavy: 10, light: 90}
+
+
 def test_what_a_heavy_user_cannot_use_goes_to_the_others() -> None:
     alice, bob = pack.Demand("alice", 1, 10, 0.1), pack.Demand("bob", 2, 5000, 0.1)
     assert pack.share(10.0, [alice, bob], {"alice": 9.0}) == {alice: 10, bob: 90}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TypeVar
 
 from packhorse.domain.resources import Resources
@@ -155,11 +156,13 @@ def share(core_s: float, demands: Sequence[Demand], weights: Mapping[str, float]
     wants = {
         user: sum(demand.tasks * demand.core_s for demand in mine) / weight[user] for user, mine in by_user.items()
     }
-    left, weight_left = core_s, sum(weight.values())
-    for user in sorted(wants, key=lambda user: (wants[user], user)):
-        part = left * weight[user] / weight_left
+    left = core_s
+    waiting = sorted(wants, key=lambda user: (wants[user], user))
+    # summed from the last: what is left of a sum after a large weight is taken off it may be nothing
+    sums = list(accumulate(weight[user] for user in reversed(waiting)))[::-1]
+    for user, weights_left in zip(waiting, sums, strict=True):
+        part = left * weight[user] / weights_left
         left = max(left - _serve(part, by_user[user], given), 0.0)
-        weight_left -= weight[user]
     return given
 
 
