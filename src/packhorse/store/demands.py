@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.store.chunks import chunks
-from packhorse.store.schema import READY, demands, runs, step_demands, steps, tasks
+from packhorse.store.schema import BACKS_OFF, READY, demands, runs, step_demands, steps, tasks
 
 #: How many tasks of a step became ready for a demand (minus: are no longer).
 Delta = Counter[tuple[int, int]]
@@ -72,52 +72,55 @@ def demands_of(connection: sa.Connection, seqs: Collection[int]) -> dict[int, An
 def add_ready(connection: sa.Connection, delta: Mapping[tuple[int, int], int]) -> None:
     """Counts tasks that became ready, or are no longer, by (step, demand)."""
     changes = {pair: more for pair, more in sorted(delta.items()) if more}
-    known: dict[tuple[int, int], int] = {}
-    for some in chunks({step for step, _ in changes}):
-        columns = (step_demands.c.step_seq, step_demands.c.demand_seq, step_demands.c.held)
-        for row in connection.execute(sa.select(*columns).where(step_demands.c.step_seq.in_(some))):
-            known[row.step_seq, row.demand_seq] = row.held
-    values = [
-        {"of_step": step, "of_demand": demand, "more": more}
-        for (step, demand), more in changes.items()
-        if (step, demand) in known
-    ]
-    if values:
-        pair = sa.and_(
-            step_demands.c.step_seq == sa.bindparam("of_step"), step_demands.c.demand_seq == sa.bindparam("of_demand")
-        )
-        update = sa.update(step_demands).where(pair)
-        connection.execute(update.values(ready=step_demands.c.ready + sa.bindparam("more")), values)
-    if len(values) < len(changes):  # the first tasks of their steps that ask for this
-        known |= insert_step_demands(connection, {pair: more for pair, more in changes.items() if pair not in known})
+    if not changes:
+        return
+    held = _held(connection, {step for step, _ in changes})
+    new = [pair for pair in changes if pair not in held]
+    if new:  # the first tasks of their steps that ask for this
+        _insert_pairs(connection, new)
+        held = _held(connection, {step for step, _ in changes})
+    pair = sa.and_(
+        step_demands.c.step_seq == sa.bindparam("of_step"), step_demands.c.demand_seq == sa.bindparam("of_demand")
+    )
+    update = sa.update(step_demands).where(pair).values(ready=step_demands.c.ready + sa.bindparam("more"))
+    values = [{"of_step": step, "of_demand": demand, "more": more} for (step, demand), more in changes.items()]
+    connection.execute(update, values)
     by_demand: Counter[int] = Counter()
-    for pair, more in changes.items():
-        if not known[pair]:
-            by_demand[pair[1]] += more
+    for (step, demand), more in changes.items():
+        if not held[step, demand]:
+            by_demand[demand] += more
     _count(connection, by_demand)
 
 
-def insert_step_demands(
-    connection: sa.Connection, ready: Mapping[tuple[int, int], int]
-) -> dict[tuple[int, int], int]:
-    """New rows by (step, demand); returns which are held. Demands are not counted up."""
+def _held(connection: sa.Connection, of_steps: Collection[int]) -> dict[tuple[int, int], int]:
+    """Whether steps are held, by (step, demand); locked, since who holds a step counts what was ready."""
+    found: dict[tuple[int, int], int] = {}
+    for some in chunks(of_steps):
+        columns = (step_demands.c.step_seq, step_demands.c.demand_seq, step_demands.c.held)
+        query = sa.select(*columns).where(step_demands.c.step_seq.in_(some))
+        ordered = query.order_by(step_demands.c.step_seq, step_demands.c.demand_seq).with_for_update()
+        found |= {(row.step_seq, row.demand_seq): row.held for row in connection.execute(ordered)}
+    return found
+
+
+def _insert_pairs(connection: sa.Connection, pairs: Collection[tuple[int, int]]) -> None:
     about: dict[int, Any] = {}
-    for some in chunks({step for step, _ in ready}):
+    for some in chunks({step for step, _ in pairs}):
         query = sa.select(steps.c.seq, steps.c.held, runs.c.priority).join(runs, runs.c.seq == steps.c.run_seq)
-        about |= {row.seq: row for row in connection.execute(query.where(steps.c.seq.in_(some)))}
+        locked = query.where(steps.c.seq.in_(some)).order_by(steps.c.seq).with_for_update(of=steps)
+        about |= {row.seq: row for row in connection.execute(locked)}
     rows = [
         {
             "step_seq": step,
             "demand_seq": demand,
             "rank": -about[step].priority,
-            "ready": number,
+            "ready": 0,
             "held": int(about[step].held),
         }
-        for (step, demand), number in sorted(ready.items())
+        for step, demand in pairs
     ]
-    if rows:
-        connection.execute(sa.insert(step_demands), rows)
-    return {(row["step_seq"], row["demand_seq"]): row["held"] for row in rows}
+    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(step_demands)
+    connection.execute(insert.on_conflict_do_nothing(), rows)
 
 
 def _count(connection: sa.Connection, by_demand: Mapping[int, int]) -> None:
@@ -195,12 +198,14 @@ def _ready_of(demand_seq: int, of_steps: sa.ColumnElement[bool]) -> sa.Select[An
 def hold_steps(connection: sa.Connection, seqs: Collection[int], *, held: bool) -> None:
     """Holds steps, whose tasks are then no longer offered; or lets them go. What holds already, or not, stays so."""
     for some in chunks(seqs):
+        connection.execute(sa.update(steps).where(steps.c.seq.in_(some)).values(held=held))
         changing = sa.and_(step_demands.c.step_seq.in_(some), step_demands.c.held == int(not held))
         by_demand: Counter[int] = Counter()
-        for row in connection.execute(sa.select(step_demands).where(changing)):
+        query = sa.select(step_demands).where(changing)
+        ordered = query.order_by(step_demands.c.step_seq, step_demands.c.demand_seq).with_for_update()
+        for row in connection.execute(ordered):
             by_demand[row.demand_seq] += -row.ready if held else row.ready
         connection.execute(sa.update(step_demands).where(changing).values(held=int(held)))
-        connection.execute(sa.update(steps).where(steps.c.seq.in_(some)).values(held=held))
         _count(connection, by_demand)
 
 
@@ -210,8 +215,7 @@ def end_back_offs(connection: sa.Connection, now: float, latest: float, limit: i
     A back-off that ends after ``latest`` was set by a clock that has jumped since: it is over.
     """
     over = sa.or_(tasks.c.not_before <= now, tasks.c.not_before > latest)
-    backs_off = sa.and_(sa.text("state = 'QUEUED' AND not_before > 0"), over)
-    query = sa.select(tasks.c.id).where(backs_off).order_by(tasks.c.not_before).limit(limit)
+    query = sa.select(tasks.c.id).where(sa.text(BACKS_OFF), over).order_by(tasks.c.not_before).limit(limit)
     ids = connection.execute(query.with_for_update()).scalars().all()
     for some in chunks(ids):
         connection.execute(sa.update(tasks).where(tasks.c.id.in_(some)).values(not_before=0.0))
@@ -222,10 +226,7 @@ def end_back_offs(connection: sa.Connection, now: float, latest: float, limit: i
 def next_back_off(connection: sa.Connection) -> float | None:
     """When the first back-off ends; None where none is under way."""
     return connection.execute(
-        sa.select(tasks.c.not_before)
-        .where(sa.text("state = 'QUEUED' AND not_before > 0"))
-        .order_by(tasks.c.not_before)
-        .limit(1)
+        sa.select(tasks.c.not_before).where(sa.text(BACKS_OFF)).order_by(tasks.c.not_before).limit(1)
     ).scalar()
 
 
@@ -260,4 +261,6 @@ def place_in_line(connection: sa.Connection, task: Any) -> PlaceInLine | None:
     others = sa.select(sa.func.count(sa.distinct(demands.c.user))).where(
         demands.c.site == mine.site, sa.text("demands.ready > 0")
     )
-    return PlaceInLine(int(before or 0) + int(within or 0), mine.all_ready, int(connection.execute(others).scalar_one()))
+    return PlaceInLine(
+        int(before or 0) + int(within or 0), mine.all_ready, int(connection.execute(others).scalar_one())
+    )

@@ -13,14 +13,16 @@ import sqlalchemy as sa
 
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.states import ACTIVE, TERMINAL, TaskState, may_move
+from packhorse.domain.states import TERMINAL, TaskState, may_move
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import Delta, add_ready
-from packhorse.store.schema import TASKS_PER_RUN, events, in_run, runs, step_counts, tasks
+from packhorse.store.runs import close_runs
+from packhorse.store.schema import TASKS_PER_RUN, events, in_run, runs, tasks
 from packhorse.store.settling import Grow, InVain, settle_edges
 from packhorse.store.steps import add_counts
 
 S = TaskState
+
 
 @dataclass(slots=True)
 class Move:
@@ -79,7 +81,8 @@ def apply_moves(
         in_vain = settle_edges(connection, ended, step_of, grow)
         waiting = {task: row for task, row in lock_tasks(connection, in_vain.ends).items() if row.state not in TERMINAL}
         _, further = _apply(connection, _ends_in_vain(connection, in_vain, at), waiting)
-        _end_runs(connection, {task // TASKS_PER_RUN for task in (*ended, *further)}, at)
+        for some in chunks({task // TASKS_PER_RUN for task in (*ended, *further)}):
+            close_runs(connection, some, at)
     return len(applied)
 
 
@@ -156,9 +159,7 @@ def place_tasks(
         ready[row.step_seq, row.demand_seq] -= 1
     for some in chunks([row.id for row in rows]):
         values = {"state": S.INITIALIZING, "allocation_seq": allocation_seq, "block": block, "reason": None}
-        connection.execute(
-            sa.update(tasks).where(tasks.c.id.in_(some)).values(attempt=tasks.c.attempt + 1, **values)
-        )
+        connection.execute(sa.update(tasks).where(tasks.c.id.in_(some)).values(attempt=tasks.c.attempt + 1, **values))
         _record_events(connection, tasks.c.id.in_(some), at, S.QUEUED, S.INITIALIZING, why)
     add_counts(connection, counts)
     add_ready(connection, ready)
@@ -187,7 +188,7 @@ def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) 
             ready[step, demand] -= number * is_ready
         add_counts(connection, counts)
         add_ready(connection, ready)
-        _end_runs(connection, {run_seq}, at)
+        close_runs(connection, [run_seq], at)
     return canceled
 
 
@@ -240,15 +241,3 @@ def _public_names(connection: sa.Connection, ids: Collection[int]) -> dict[int, 
             run_seq, index = divmod(row.id, TASKS_PER_RUN)
             names[row.id] = f"task {public_task_id(run_ids[run_seq], index)}" + (f" ({row.name})" if row.name else "")
     return names
-
-
-def _end_runs(connection: sa.Connection, run_seqs: Collection[int], at: float) -> None:
-    """Closes the runs that have no active task left."""
-    c = step_counts.c
-    for some in chunks(run_seqs):
-        active = sa.select(c.run_seq).where(c.run_seq.in_(some), c.state.in_(ACTIVE), c.tasks > 0)
-        open_runs = set(connection.execute(active).scalars())
-        done = [seq for seq in some if seq not in open_runs]
-        if done:
-            over = sa.update(runs).where(runs.c.seq.in_(done), runs.c.ended_at.is_(None))
-            connection.execute(over.values(ended_at=at))

@@ -1,7 +1,8 @@
-"""Runs: written once in one transaction, listed by cursor, counted without counting."""
+"""Runs: written whole or not at all, listed by cursor, counted without counting."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,12 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packhorse.domain.states import TERMINAL, TaskState
+from packhorse.domain.states import ACTIVE, TERMINAL, TaskState
 from packhorse.store.data import DataKey, Link, add_data_edges, edges_for, link_data
-from packhorse.store.demands import DemandKey, count_ready, demand_seqs, insert_step_demands
+from packhorse.store.demands import Delta, DemandKey, add_ready, demand_seqs, hold_steps
 from packhorse.store.schema import (
     TASKS_PER_RUN,
-    demands,
+    data_edges,
     edges,
     events,
     in_run,
@@ -33,9 +34,7 @@ INSERT_CHUNK = 5000
 @dataclass(frozen=True, slots=True)
 class NewTask:
     """One task to insert. ``params`` is JSON text; ``waiting_on`` the number of upstream tasks and steps that have not
-    ended yet.
-
-    ``data`` is what else it waits for.
+    ended yet; ``data`` is what else it waits for.
     """
 
     params: str
@@ -57,9 +56,24 @@ class NewStep:
 
 
 @dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to insert: a row of the table, its steps, and edges between steps and between tasks.
+
+    ``task_edges`` holds (upstream, downstream, accept_failure): ``downstream`` is an index in this run, ``upstream`` an
+    index here or, negated and less one, the id of a task of an earlier run.
+    """
+
+    values: Mapping[str, Any]
+    steps: Sequence[NewStep]
+    step_edges: Sequence[StepEdge] = ()
+    task_edges: Sequence[tuple[int, int, bool]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
     """A run that is being written: its ``seq``, and those of its steps, in order, with the indexes where they begin."""
 
+    run: NewRun
     seq: int
     steps: Sequence[int]
     firsts: Sequence[int]
@@ -67,60 +81,49 @@ class Begun:
 
 def find_by_client_key(connection: sa.Connection, user: str, client_key: str) -> Any | None:
     """The run that this user submitted under this key."""
-    mine = (runs.c.user == user, runs.c.client_key == client_key, runs.c.visible)
+    mine = (runs.c.user == user, runs.c.client_key == client_key)
     return connection.execute(sa.select(runs).where(*mine)).one_or_none()
 
 
-def insert_run(
-    connection: sa.Connection,
-    values: Mapping[str, Any],
-    new_steps: Sequence[tuple[NewStep, Iterable[NewTask]]],
-    step_edge_list: Sequence[StepEdge] = (),
-    edge_list: Sequence[tuple[int, int, bool]] = (),
-) -> int:
-    """Inserts a run in this transaction and returns its ``seq``: see ``begin_run``, ``add_tasks``, ``publish_run``."""
-    begun = begin_run(connection, values, [step for step, _ in new_steps], step_edge_list, edge_list)
-    for number, (step, new_tasks) in enumerate(new_steps):
+def insert_run(connection: sa.Connection, run: NewRun, new_tasks: Sequence[Iterable[NewTask]]) -> int:
+    """Inserts a run with the tasks of each of its steps in this transaction, and returns its ``seq``.
+
+    One that is too large for a transaction takes ``begin_run``, ``add_tasks`` and ``publish_run``, one each.
+    """
+    begun = begin_run(connection, run, visible=True)
+    for number, of_step in enumerate(new_tasks):
         done = 0
-        for some in batches(new_tasks):
-            add_tasks(connection, begun, number, some, done, values["user"], step.site)
+        for some in batches(of_step):
+            add_tasks(connection, begun, number, some, done)
             done += len(some)
-    publish_run(connection, begun, values["created_at"])
+    if not any(step.tasks for step in run.steps):  # all of its lists are empty
+        close_runs(connection, [begun.seq], run.values["created_at"])
     return begun.seq
 
 
-def begin_run(
-    connection: sa.Connection,
-    values: Mapping[str, Any],
-    new_steps: Sequence[NewStep],
-    step_edge_list: Sequence[StepEdge] = (),
-    edge_list: Sequence[tuple[int, int, bool]] = (),
-) -> Begun:
-    """Inserts a run that nobody sees yet, with its steps and edges.
-
-    ``edge_list`` holds (upstream, downstream, accept_failure): ``downstream`` is an index in this run, ``upstream`` an
-    index here or, negated and less one, the id of a task of an earlier run.
-    """
-    seq = int(connection.execute(sa.insert(runs).values({**values, "visible": False}).returning(runs.c.seq)).scalar_one())
+def begin_run(connection: sa.Connection, run: NewRun, *, visible: bool = False) -> Begun:
+    """Inserts a run with its steps and edges. Until it is visible, nobody is shown it, and its steps are held."""
+    values = {**run.values, "visible": visible}
+    seq = int(connection.execute(sa.insert(runs).values(values).returning(runs.c.seq)).scalar_one())
     seqs: list[int] = []
     firsts: list[int] = []
     first = 0
-    for number, step in enumerate(new_steps):
+    for number, step in enumerate(run.steps):
         row = {"run_seq": seq, "number": number, "name": step.name, "site": step.site, "spec": step.spec}
-        row |= {"first": first, "tasks": step.tasks, "held": step.held}
+        row |= {"first": first, "tasks": step.tasks, "held": step.held or not visible}
         seqs.append(int(connection.execute(sa.insert(steps).values(row).returning(steps.c.seq)).scalar_one()))
         firsts.append(first)
         first += step.tasks or 0
-    if step_edge_list:
-        connection.execute(sa.insert(step_edges), [_edge_row(edge, seqs, new_steps) for edge in step_edge_list])
-    if edge_list:
+    if run.step_edges:
+        connection.execute(sa.insert(step_edges), [_edge_row(edge, seqs, run.steps) for edge in run.step_edges])
+    if run.task_edges:
         start = seq * TASKS_PER_RUN
         rows = [
             {"upstream": start + up if up >= 0 else -up - 1, "downstream": start + down, "accept_failure": accept}
-            for up, down, accept in edge_list
+            for up, down, accept in run.task_edges
         ]
         connection.execute(sa.insert(edges), rows)
-    return Begun(seq, seqs, firsts)
+    return Begun(run, seq, seqs, firsts)
 
 
 def _edge_row(edge: StepEdge, seqs: Sequence[int], new_steps: Sequence[NewStep]) -> dict[str, Any]:
@@ -138,65 +141,79 @@ def _edge_row(edge: StepEdge, seqs: Sequence[int], new_steps: Sequence[NewStep])
     }
 
 
-def add_tasks(
+def add_tasks(connection: sa.Connection, begun: Begun, number: int, some: Sequence[NewTask], done: int) -> None:
+    """Adds tasks to the step of this ``number``, of which ``done`` were added before."""
+    step, values = begun.run.steps[number], begun.run.values
+    first = begun.firsts[number] + done
+    insert_tasks(
+        connection, begun.seq, begun.steps[number], first, some, values["user"], step.site, values["created_at"]
+    )
+
+
+def insert_tasks(
     connection: sa.Connection,
-    begun: Begun,
-    number: int,
+    run_seq: int,
+    step_seq: int,
+    first: int,
     some: Sequence[NewTask],
-    done: int,
     user: str,
     site: str,
+    at: float,
 ) -> None:
-    """Adds tasks to the step of this ``number``, of which ``done`` were added before; their data goes to ``site``."""
-    step = begun.steps[number]
-    first = begun.seq * TASKS_PER_RUN + begun.firsts[number] + done
+    """Inserts tasks of a step from index ``first`` of the run on; their data goes to ``site``."""
     links: dict[DataKey, Link] = {}
     if needed := {key for task in some for key in task.data}:
         links = link_data(connection, site, needed)
     seqs = demand_seqs(connection, site, user, {task.demand for task in some})
-    rows = [
-        {
-            "id": first + index,
-            "step_seq": step,
-            "demand_seq": seqs[task.demand],
-            "name": task.name,
-            "params": task.params,
-            "state": TaskState.QUEUED,
-            "attempt": 0,
-            "not_before": 0.0,
-            "waiting_on": task.waiting_on + sum(links[key].sha256 is None for key in set(task.data)),
-        }
-        for index, task in enumerate(some)
-    ]
+    begin = run_seq * TASKS_PER_RUN + first
+    rows = []
+    ready: Delta = Counter()
+    for index, task in enumerate(some, start=begin):
+        waiting_on = task.waiting_on
+        if task.data:
+            waiting_on += sum(links[key].sha256 is None for key in set(task.data))
+        demand = seqs[task.demand]
+        rows.append(
+            {
+                "id": index,
+                "step_seq": step_seq,
+                "demand_seq": demand,
+                "name": task.name,
+                "params": task.params,
+                "state": TaskState.QUEUED,
+                "attempt": 0,
+                "not_before": 0.0,
+                "waiting_on": waiting_on,
+            }
+        )
+        if not waiting_on:
+            ready[step_seq, demand] += 1
     connection.execute(sa.insert(tasks), rows)
-    add_data_edges(connection, edges_for(first, ((index, task.data) for index, task in enumerate(some)), links))
+    if links:
+        add_data_edges(connection, edges_for(begin, ((index, task.data) for index, task in enumerate(some)), links))
+    told = {"at": at, "attempt": 0, "to_state": TaskState.QUEUED}
+    connection.execute(sa.insert(events), [{"task_id": row["id"], **told} for row in rows])
+    add_counts(connection, {(run_seq, step_seq, TaskState.QUEUED): len(rows)})
+    add_ready(connection, ready)
 
 
-def publish_run(connection: sa.Connection, begun: Begun, at: float) -> None:
+def publish_run(connection: sa.Connection, begun: Begun) -> None:
     """Shows a run that was written: from now on its tasks are wanted."""
-    by_step = {step: 0 for step in begun.steps}
-    query = sa.select(tasks.c.step_seq, sa.func.count()).where(in_run(begun.seq)).group_by(tasks.c.step_seq)
-    by_step |= {step: number for step, number in connection.execute(query)}
-    add_counts(connection, {(begun.seq, step, TaskState.QUEUED): number for step, number in by_step.items()})
-    accepted = (tasks.c.id, sa.literal(at, sa.Float), sa.literal(0), sa.literal(TaskState.QUEUED.value))
-    told = sa.select(*accepted).where(in_run(begun.seq)).order_by(tasks.c.id)
-    connection.execute(sa.insert(events).from_select(["task_id", "at", "attempt", "to_state"], told))
-    over = {} if any(by_step.values()) else {"ended_at": at}
-    connection.execute(sa.update(runs).where(runs.c.seq == begun.seq).values(visible=True, **over))
-    offer(connection, in_run(begun.seq))
+    connection.execute(sa.update(runs).where(runs.c.seq == begun.seq).values(visible=True, ended_at=None))
+    held = [step.held for step in begun.run.steps]
+    hold_steps(connection, [seq for seq, one in zip(begun.steps, held, strict=True) if not one], held=False)
+    close_runs(connection, [begun.seq], begun.run.values["created_at"])  # all of its data may have failed meanwhile
 
 
-def offer(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
-    """Counts the ready ones of new tasks, whose steps have no others."""
-    ready = count_ready(connection, which)
-    held = insert_step_demands(connection, ready)
-    by_demand: dict[int, int] = {}
-    for (step, demand), number in ready.items():
-        if not held[step, demand]:
-            by_demand[demand] = by_demand.get(demand, 0) + number
-    for demand, number in sorted(by_demand.items()):
-        more = sa.update(demands).where(demands.c.seq == demand).values(ready=demands.c.ready + number)
-        connection.execute(more)
+def close_runs(connection: sa.Connection, seqs: Collection[int], at: float) -> None:
+    """Ends those of the runs that have no active task left."""
+    c = step_counts.c
+    active = sa.select(c.run_seq).where(c.run_seq.in_(seqs), c.state.in_(ACTIVE), c.tasks > 0)
+    still_open = set(connection.execute(active).scalars())
+    done = [seq for seq in seqs if seq not in still_open]
+    if done:
+        over = sa.update(runs).where(runs.c.seq.in_(done), runs.c.ended_at.is_(None))
+        connection.execute(over.values(ended_at=at))
 
 
 def sweep_unfinished(connection: sa.Connection, created_before: float, limit: int = 10) -> int:
@@ -204,14 +221,20 @@ def sweep_unfinished(connection: sa.Connection, created_before: float, limit: in
     query = sa.select(runs.c.seq).where(sa.not_(runs.c.visible), runs.c.created_at < created_before)
     gone = connection.execute(query.limit(limit)).scalars().all()
     for seq in gone:
+        first = seq * TASKS_PER_RUN
         mine = sa.select(steps.c.seq).where(steps.c.run_seq == seq)
-        connection.execute(sa.delete(tasks).where(in_run(seq)))
-        for table, column in (
-            (step_edges, step_edges.c.downstream), (step_demands, step_demands.c.step_seq)
-        ):  # fmt: skip
-            connection.execute(sa.delete(table).where(column.in_(mine)))
-        connection.execute(sa.delete(steps).where(steps.c.run_seq == seq))
-        connection.execute(sa.delete(runs).where(runs.c.seq == seq))
+        for statement in (
+            sa.delete(tasks).where(in_run(seq)),
+            sa.delete(events).where(events.c.task_id.between(first, first + TASKS_PER_RUN - 1)),
+            sa.delete(data_edges).where(data_edges.c.task_id.between(first, first + TASKS_PER_RUN - 1)),
+            sa.delete(edges).where(edges.c.downstream.between(first, first + TASKS_PER_RUN - 1)),
+            sa.delete(step_edges).where(step_edges.c.downstream.in_(mine)),
+            sa.delete(step_demands).where(step_demands.c.step_seq.in_(mine)),
+            sa.delete(step_counts).where(step_counts.c.run_seq == seq),
+            sa.delete(steps).where(steps.c.run_seq == seq),
+            sa.delete(runs).where(runs.c.seq == seq),
+        ):
+            connection.execute(statement)
     return len(gone)
 
 

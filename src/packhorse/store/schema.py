@@ -60,6 +60,7 @@ steps = sa.Table(
     sa.Column("tasks", sa.Integer),  # None until the list is known that they come from
     sa.Column("held", sa.Boolean, nullable=False),  # an image that its tasks run in is not there
     sa.UniqueConstraint("run_seq", "number"),
+    sa.Index("ix_steps_held", "site", "seq", sqlite_where=sa.text("held"), postgresql_where=sa.text("held")),
     sqlite_autoincrement=True,
 )
 
@@ -146,15 +147,17 @@ step_demands = sa.Table(
 #: A task may be placed: nothing that it waits for is missing, and no back-off is under way.
 READY = "state = 'QUEUED' AND waiting_on = 0 AND not_before = 0"
 _READY = sa.text(READY)
-_BACKS_OFF = sa.text("state = 'QUEUED' AND not_before > 0")
+#: One that failed is tried again at its time.
+BACKS_OFF = "state = 'QUEUED' AND not_before > 0"
+_BACKS_OFF = sa.text(BACKS_OFF)
 _AT_SITE = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(AT_SITE))))
 
 tasks = sa.Table(
     "tasks",
     metadata,
     sa.Column("id", _BigKey, primary_key=True, autoincrement=False),
-    sa.Column("step_seq", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("demand_seq", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("step_seq", sa.BigInteger, nullable=False),
+    sa.Column("demand_seq", sa.BigInteger, nullable=False),
     sa.Column("name", sa.String(100)),
     sa.Column("state", sa.String(16), nullable=False, default=TaskState.QUEUED),
     sa.Column("params", sa.Text, nullable=False),  # JSON: its own values, or its TES document

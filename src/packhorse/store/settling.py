@@ -9,11 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packhorse.domain.states import TaskState
+from packhorse.domain.states import TERMINAL, TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import count_made_ready
-from packhorse.store.schema import TASKS_PER_RUN, edges, step_edges, steps, tasks
-from packhorse.store.steps import edges_out_of, load_steps
+from packhorse.store.schema import TASKS_PER_RUN, edges, in_run, step_edges, steps, tasks
+from packhorse.store.steps import edges_into_step, edges_out_of, load_steps
 
 #: Makes the tasks of a step (a row of ``load_steps``), and of the steps with a task for each of them, from the list
 #: that the task of this id left; returns how many tasks each of these steps got, by ``seq``.
@@ -94,9 +94,7 @@ class _Settling:
         if self._freed:
             statement = sa.update(tasks).where(tasks.c.id == sa.bindparam("of"))
             values = [{"of": task, "less": number} for task, number in sorted(self._freed.items())]
-            self._connection.execute(
-                statement.values(waiting_on=tasks.c.waiting_on - sa.bindparam("less")), values
-            )
+            self._connection.execute(statement.values(waiting_on=tasks.c.waiting_on - sa.bindparam("less")), values)
             count_made_ready(self._connection, set(self._freed) - set(self.in_vain.ends))
 
     def _tasks(self, ended: Sequence[int]) -> None:
@@ -141,12 +139,27 @@ class _Settling:
         if self.in_vain.over[upstream] is not TaskState.COMPLETE:
             self._never(downstream.seq, upstream)
             return
+        if (cause := self._stopped_before(downstream.seq)) is not None:
+            self._never(downstream.seq, cause)
+            return
         if self._grow is None:
             raise RuntimeError("who completes tasks says how steps grow")
         grown = self._grow(self._connection, downstream, upstream)
         for edge in edges_out_of(self._connection, grown):
             if edge.kind == "gather":
                 self._gather(edge, grown[edge.upstream] - 1, [])  # the list itself is no longer waited for
+
+    def _stopped_before(self, step_seq: int) -> int | None:
+        """A task without which a step cannot start, and which ended badly before the tasks of the step came to be."""
+        for edge in edges_into_step(self._connection, step_seq):
+            if edge.kind == "gather" and edge.failed and not edge.accept_failure:
+                bad = sa.and_(tasks.c.step_seq == edge.upstream, tasks.c.state.in_(TERMINAL - {TaskState.COMPLETE}))
+                about = load_steps(self._connection, [edge.upstream])[edge.upstream]
+                query = sa.select(tasks.c.id, tasks.c.state).where(in_run(about.run_seq), bad).limit(1)
+                if (found := self._connection.execute(query).first()) is not None:
+                    self.in_vain.over[found.id] = TaskState(found.state)
+                    return int(found.id)
+        return None
 
     def _never(self, step_seq: int, cause: int) -> None:
         """The list of a step will never be known: it has no tasks, nor have those with one for each of them."""

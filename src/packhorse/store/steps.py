@@ -64,6 +64,11 @@ def edges_into_step(connection: sa.Connection, seq: int) -> Sequence[Any]:
     return connection.execute(query.order_by(step_edges.c.upstream)).all()
 
 
+def place_step(connection: sa.Connection, seq: int, first: int, number: int) -> None:
+    """Where the tasks of a step lie whose list is known now."""
+    connection.execute(sa.update(steps).where(steps.c.seq == seq).values(first=first, tasks=number))
+
+
 def counts_of_steps(connection: sa.Connection, run_seq: int) -> dict[int, dict[TaskState, int]]:
     """Tasks by state for each step of a run."""
     found: dict[int, dict[TaskState, int]] = {}

@@ -13,7 +13,7 @@ from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.resources import Resources
 from packhorse.domain.states import TaskState
 from packhorse.engine.clock import Clock
-from packhorse.engine.collecting.retry import MAX_BACKOFF_S
+from packhorse.engine.retry import MAX_BACKOFF_S
 from packhorse.engine.placing import pack
 from packhorse.engine.specs import Specs, duration_key
 from packhorse.estimate.durations import Durations

@@ -8,15 +8,16 @@ from functools import cached_property
 from typing import Any
 
 from packhorse.domain.app import AppManifest, Session
+from packhorse.domain.dataurl import is_data
+from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.outputpath import kept_as
 from packhorse.domain.outputurl import file_target
-from packhorse.domain.render import app_template
+from packhorse.domain.render import app_template, granted
 from packhorse.domain.resources import BACKEND_FIELDS, TES_FIELDS, Resources
 from packhorse.domain.text import holdable_value, shown_json
 from packhorse.engine.steps.base import Line, Locations, StepBase, StepRow, StepSpec
 from packhorse.engine.steps.outputs import delivered_below, own_binds
 from packhorse.engine.steps.program import Program
-from packhorse.domain.dataurl import is_data
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
 
@@ -43,7 +44,7 @@ class AppStep(StepBase):
 
     @property
     def is_gathering(self) -> bool:
-        return self.program.gathers or bool(self.spec.results_of)
+        return self.program.gathers or bool(self.spec.results_to)
 
     @property
     def session(self) -> Session:
@@ -84,11 +85,9 @@ class AppStep(StepBase):
         template = self.program.template(overrides, where, resume=resume)
         document, index = template.document, self.row.index(task)
         values = {**self.defaults, **json.loads(params)}
-        files = {
-            name: _file(values[name], where) for name in self.program.files if values.get(name) is not None
-        }
-        if self.spec.results_of:
-            files[self.spec.results_of] = where.results
+        files = {name: _file(values[name], where) for name in self.program.files if values.get(name) is not None}
+        if self.spec.results_to:
+            files[self.spec.results_to] = where.results
         values |= files
         values["run"], values["task"] = self.row.run_id, self.row.public_id(task)
         values["results"] = where.results
@@ -106,11 +105,20 @@ class AppStep(StepBase):
             line["out"] = folder
         return template.key, document, line
 
+    def output(self, name: str, index: int, params: str) -> dict[str, Any]:
+        """As the value of a file parameter: the output of this name of the task with this index."""
+        given = {"run": self.row.run_id, "task": public_task_id(self.row.run_id, index)}
+        values = {**granted(self.program.resources(None)), **self.defaults, **json.loads(params), **given}
+        return upstream_file(self.row.run_id, index, self.program.outputs[name].render(values)["path"])
+
     def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         return delivered_below(self.spec.outputs, self.row.run_id, index, files)
 
     def shown_params(self, params: str) -> dict[str, Any] | None:
-        return None if self.program.gathers else {**self._shown_defaults, **shown_json(params)}
+        if self.program.gathers:
+            return None
+        values = {**self._shown_defaults, **shown_json(params)}
+        return values | {name: _shown(values[name]) for name in self.program.files if name in values}
 
     def document(self, task: Any) -> dict[str, Any]:
         asked, app = self.resources(task.params, task.overrides), self.app
@@ -120,6 +128,7 @@ class AppStep(StepBase):
         template = app_template(plain, folder, asked, gather=self.program.gathers, refdata=refdata)
         given = {"run": self.row.run_id, "task": self.row.public_id(task.id)}
         values = {**self.defaults, **json.loads(task.params), **given}
+        values |= {name: _shown(values[name]) for name in self.program.files if name in values}
         said = asked.model_dump(exclude_none=True)
         command = {"command": template.arguments(values), "env": template.document["env"]}
         return {
@@ -131,6 +140,14 @@ class AppStep(StepBase):
                 "backend_parameters": {name: str(said[name]) for name in BACKEND_FIELDS if name in said},
             },
         }
+
+
+def _shown(value: Any) -> Any:
+    """The value of a file parameter, as it is shown."""
+    if not isinstance(value, dict):
+        return value
+    run_id, index, path = value["output"]
+    return f"task://{public_task_id(run_id, index)}/{path}"
 
 
 def _file(value: Any, where: Locations) -> str:

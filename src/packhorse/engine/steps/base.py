@@ -13,8 +13,8 @@ from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.resources import Resources
 from packhorse.domain.text import kept_json
-from packhorse.engine.collecting.retry import RetryPolicy
 from packhorse.engine.containers import Containers
+from packhorse.engine.retry import RetryPolicy
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
 from packhorse.store.schema import TASKS_PER_RUN
@@ -58,10 +58,10 @@ def with_data(where: Locations, data: Mapping[DataKey, str]) -> Locations:
 class StepSpec:
     """What the store keeps of a step besides its tasks. ``app`` is a digest; ``params`` are common to all tasks.
 
-    ``results_of`` is a parameter that is given the file with the results of the tasks that the step gathers.
+    ``kind``: the tasks of an app, its gathering task, or TES documents.
     """
 
-    kind: Literal["app", "gather", "tasks"]
+    kind: Literal["app", "gather", "documents"]
     app: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
@@ -73,11 +73,16 @@ class StepSpec:
     """The URL that outputs are delivered below."""
     has_data: bool = False
     """Whether any of its tasks needs data by URL."""
-    results_of: str = ""
+    results_to: str = ""
+    """Of a step that gathers: the parameter that is given the file with the results of the tasks that it waits for."""
+    leaves_list: bool = False
+    """Whether the result of its only task is the list that the tasks of another step come from."""
     item: str = ""
-    """The parameter that an item of its list is, where the items are no objects."""
-    upstream: dict[str, list[Any]] = field(default_factory=dict)
-    """Of a step whose list is not known yet: parameters that are outputs of other steps, as (step, output)."""
+    """Of a step that comes from a list: the parameter that an item is; empty where items are objects of values."""
+    takes: dict[str, list[str]] = field(default_factory=dict)
+    """Of a step whose tasks come from a list, or from those of another: parameters that are outputs of the task that
+    theirs comes from, as [step, output].
+    """
 
     def to_json(self) -> str:
         return kept_json({name: value for name, value in asdict(self).items() if value or name == "kind"})
@@ -102,9 +107,7 @@ class StepRow:
 
     @classmethod
     def of(cls, row: Any) -> StepRow:
-        return cls(
-            row.seq, row.run_seq, row.run_id, row.user, row.priority, row.site, row.name, row.first
-        )
+        return cls(row.seq, row.run_seq, row.run_id, row.user, row.priority, row.site, row.name, row.first)
 
     def index(self, task: int) -> int:
         """The index in its run of a task's id."""

@@ -147,7 +147,9 @@ def _source(where: Locations, path: str, wanted: str, paths: AbsolutePaths | Non
     return where.copy(path) if hidden and where.copy is not None and not is_data(path) else source
 
 
-def _step(executor: Executor, where: Locations, env: dict[str, str], resources: Resources, root: RootPaths | None) -> Line:
+def _step(
+    executor: Executor, where: Locations, env: dict[str, str], resources: Resources, root: RootPaths | None
+) -> Line:
     """A TES executor as a step of a line; in a container, its environment and an absolute folder are the
     container's.
     """

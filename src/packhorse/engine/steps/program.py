@@ -12,7 +12,7 @@ from typing import Any
 
 from packhorse.domain.app import AppManifest, ParameterType, Session
 from packhorse.domain.outputpath import below_prefix, fixed_folder, matching
-from packhorse.domain.render import Renderer, Template, app_template, granted, output_paths, template_key
+from packhorse.domain.render import OutputPath, Renderer, Template, app_template, granted, output_paths, template_key
 from packhorse.domain.resources import Resources
 from packhorse.engine.steps.base import NO_IMAGE, Locations, StepSpec, demand_key, overridden
 from packhorse.store.data import DataKey
@@ -90,9 +90,7 @@ class Program:
             self._templates[key] = self._compile(overrides, where, resume, refdata)
         return self._templates[key]
 
-    def _compile(
-        self, overrides: str | None, where: Locations, resume: bool, refdata: Mapping[str, str]
-    ) -> Template:
+    def _compile(self, overrides: str | None, where: Locations, resume: bool, refdata: Mapping[str, str]) -> Template:
         app, asked = self.manifest, self.resources(overrides)
         template = app_template(app, where.app_dir, asked, gather=self.gathers, resume=resume, refdata=refdata)
         if app.image is not None and where.containers is not None:
@@ -105,13 +103,17 @@ class Program:
             return replace(template, arguments=_after(launcher, template.arguments))
         return template
 
+    @cached_property
+    def outputs(self) -> dict[str, OutputPath]:
+        """The paths of its outputs that are files or folders, by name."""
+        gather = self.manifest.gather
+        return output_paths(gather.outputs if self.gathers and gather is not None else self.manifest.outputs)
+
     def gathered(self, run_id: str, task_id: str, kept: Sequence[str]) -> dict[str, str]:
         """Where the outputs of a gathering task are below its folder, by name; ``kept`` is what it left, by path."""
-        if self.manifest.gather is None:
-            return {}
         values = {**granted(self.resources(None)), "run": run_id, "task": task_id}
         found: dict[str, str] = {}
-        for name, output in output_paths(self.manifest.gather.outputs).items():
+        for name, output in self.outputs.items():
             path = output.render(values)["path"]
             if output.glob:
                 folder = fixed_folder(path)
