@@ -145,6 +145,27 @@ def count_made_ready(connection: sa.Connection, ids: Iterable[int]) -> None:
     add_ready(connection, delta)
 
 
+def recount(connection: sa.Connection, site: str) -> int:
+    """Counts what is ready at a site anew, as an engine does that starts; returns how many demands were off."""
+    here = sa.select(demands.c.seq).where(demands.c.site == site)
+    ready = count_ready(connection, tasks.c.demand_seq.in_(here))
+    pairs = sa.select(step_demands).join(demands, demands.c.seq == step_demands.c.demand_seq)
+    told = sa.or_(step_demands.c.ready != 0, demands.c.ready != 0)
+    off: Delta = Counter(ready)
+    for row in connection.execute(pairs.where(demands.c.site == site, told)):
+        off[row.step_seq, row.demand_seq] -= row.ready
+    add_ready(connection, off)
+    offered: Counter[int] = Counter()
+    for row in connection.execute(pairs.where(demands.c.site == site, sa.text("step_demands.ready > 0 AND held = 0"))):
+        offered[row.demand_seq] += row.ready
+    wrong = 0
+    for seq, said in connection.execute(sa.select(demands.c.seq, demands.c.ready).where(demands.c.site == site)):
+        if said != offered[seq]:
+            connection.execute(sa.update(demands).where(demands.c.seq == seq).values(ready=offered[seq]))
+            wrong += 1
+    return wrong + sum(1 for more in off.values() if more)
+
+
 def waiting_demands(connection: sa.Connection, site: str) -> Sequence[Any]:
     """The demands of a site that have ready tasks, with the ``rank`` and ``step_seq`` of the step that is first."""
     ours = sa.and_(step_demands.c.demand_seq == demands.c.seq, sa.text("step_demands.ready > 0 AND held = 0"))

@@ -129,7 +129,8 @@ def settle_holds(connection: sa.Connection, site: str) -> int:
     query = sa.select(run_images.c.run_seq).select_from(_WANTS.join(images, _AT_SITE, isouter=True))
     missing = sa.and_(_OPEN, run_images.c.site == site, sa.or_(images.c.state.is_(None), images.c.state != READY))
     waiting = set(connection.execute(query.where(missing)).scalars())
-    held_steps = sa.select(steps.c.seq, steps.c.run_seq).where(steps.c.site == site, sa.text("held"))
+    held_steps = sa.select(steps.c.seq, steps.c.run_seq).join(runs, runs.c.seq == steps.c.run_seq)
+    held_steps = held_steps.where(steps.c.site == site, sa.text("held"), runs.c.visible)
     free = [row.seq for row in connection.execute(held_steps) if row.run_seq not in waiting]
     hold_steps(connection, free, held=False)
     changed = len(free)
@@ -141,15 +142,20 @@ def settle_holds(connection: sa.Connection, site: str) -> int:
     return changed
 
 
-def wants_of(connection: sa.Connection, run_seq: int) -> Sequence[Any]:
-    """What a run wants, and how far that is.
+def wants_of(connection: sa.Connection, run_seqs: Collection[int]) -> dict[int, list[Any]]:
+    """What runs want, and how far that is, by run.
 
     Rows have reference, site, digest, failed, error; of the image: full_reference, state, done_bytes, download_bytes,
     config, gateway_id.
     """
-    error = sa.func.coalesce(images.c.error, run_images.c.error).label("error")
-    columns = (run_images.c.reference, run_images.c.site, run_images.c.digest, run_images.c.failed, error)
+    c = run_images.c
+    error = sa.func.coalesce(images.c.error, c.error).label("error")
+    columns = (c.run_seq, c.reference, c.site, c.digest, c.failed, error)
     progress = (images.c.state, images.c.done_bytes, images.c.download_bytes)
     prepared = (images.c.config, images.c.gateway_id, images.c.reference.label("full_reference"))
     query = sa.select(*columns, *progress, *prepared).select_from(run_images.join(images, _AT_SITE, isouter=True))
-    return connection.execute(query.where(run_images.c.run_seq == run_seq).order_by(run_images.c.reference)).all()
+    found: dict[int, list[Any]] = {seq: [] for seq in run_seqs}
+    for some in chunks(run_seqs):
+        for row in connection.execute(query.where(c.run_seq.in_(some)).order_by(c.run_seq, c.reference)):
+            found[row.run_seq].append(row)
+    return found

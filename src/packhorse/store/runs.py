@@ -304,4 +304,4 @@ def open_runs_by_site(connection: sa.Connection) -> dict[str, int]:
     """How many runs have active tasks at each site."""
     query = sa.select(steps.c.site, sa.func.count(sa.distinct(runs.c.seq))).join(runs, runs.c.seq == steps.c.run_seq)
     still = query.where(runs.c.ended_at.is_(None), runs.c.visible).group_by(steps.c.site)
-    return {site: number for site, number in connection.execute(still)}
+    return {row[0]: row[1] for row in connection.execute(still)}

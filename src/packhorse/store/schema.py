@@ -65,8 +65,8 @@ steps = sa.Table(
 )
 
 #: ``downstream`` waits for ``upstream``. 'gather': for all of its tasks, of which ``left`` have not ended, and
-#: ``failed`` did not complete; 'each': its task i for task i; 'items': its tasks are the list that the only task leaves;
-#: 'tasks': tasks of a step have edges of their own, to others of that step or of ``upstream``.
+#: ``failed`` did not complete; 'each': its task i for task i; 'items': its tasks are the list that the only task
+#: leaves; 'tasks': tasks of a step have edges of their own, to others of that step or of ``upstream``.
 step_edges = sa.Table(
     "step_edges",
     metadata,

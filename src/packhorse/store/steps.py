@@ -113,7 +113,6 @@ def app_manifest(connection: sa.Connection, digest: str) -> str:
     return str(connection.execute(sa.select(apps.c.manifest).where(apps.c.digest == digest)).scalar_one())
 
 
-def app_archive(connection: sa.Connection, digest: str) -> Any:
-    """The row of an app: digest, name, archive."""
-    columns = (apps.c.digest, apps.c.name, apps.c.archive)
-    return connection.execute(sa.select(*columns).where(apps.c.digest == digest)).one_or_none()
+def app_archive(connection: sa.Connection, digest: str) -> bytes:
+    """The folder of an app, as ``domain.apparchive`` packs it; empty where there is no such app."""
+    return bytes(connection.execute(sa.select(apps.c.archive).where(apps.c.digest == digest)).scalar() or b"")

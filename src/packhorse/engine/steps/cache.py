@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -55,9 +57,22 @@ class Steps:
 
     def of(self, connection: sa.Connection, seq: int) -> Step:
         """The step. Raises one of ``SENSELESS`` where it cannot be understood."""
-        return self._keep(
-            self._steps, _STEPS, seq, lambda: self.made_of(connection, load_steps(connection, [seq])[seq])
-        )
+
+        def load() -> Step:
+            return self.made_of(connection, load_steps(connection, [seq])[seq])
+
+        return self._keep(self._steps, _STEPS, seq, load)
+
+    def many(self, connection: sa.Connection, seqs: Collection[int]) -> dict[int, Step]:
+        """Those steps that can be understood, in one query."""
+        found: dict[int, Step] = {}
+        with self._turn:
+            known = {seq: self._steps[seq] for seq in seqs if seq in self._steps}
+        rows = load_steps(connection, [seq for seq in seqs if seq not in known])
+        for seq, row in rows.items():
+            with suppress(*SENSELESS):
+                found[seq] = self._keep(self._steps, _STEPS, seq, partial(self.made_of, connection, row))
+        return found | known
 
     def made_of(self, connection: sa.Connection, row: Any) -> Step:
         """The step of a row of ``store.steps.load_steps``."""
@@ -73,32 +88,38 @@ class Steps:
 
     def asked(self, connection: sa.Connection, demand_seq: int) -> Asked:
         """What the tasks of a demand ask for: of one that was placed, what it was granted."""
+        return self._keep(
+            self._demands,
+            _DEMANDS,
+            demand_seq,
+            lambda: _asked(demands_of(connection, [demand_seq])[demand_seq]),
+        )
 
-        def read() -> Asked:
-            row = demands_of(connection, [demand_seq])[demand_seq]
-            return Asked(row.label, row.image, Resources.model_validate(json.loads(row.resources)))
+    def asked_of(self, row: Any) -> Asked:
+        """The same, of a row of demands."""
+        return self._keep(self._demands, _DEMANDS, row.seq, lambda: _asked(row))
 
-        return self._keep(self._demands, _DEMANDS, demand_seq, read)
+    def images_of(self, connection: sa.Connection, run_seq: int) -> dict[str, ReadyImage]:
+        """The images of a run whose tasks may be placed, by reference: what they mean does not change any more."""
+        with self._turn:
+            images = self._images.get(run_seq)
+        return self.fresh_images(connection, [run_seq])[run_seq] if images is None else images
 
-    def images_of(self, connection: sa.Connection, run_seq: int, *, fresh: bool = False) -> dict[str, ReadyImage]:
-        """The images of a run whose tasks may be placed, by reference: what they mean does not change any more.
-
-        ``fresh``: whoever runs them asks again, since what a site's gateway calls one may change.
-        """
-        images = None if fresh else self._images.get(run_seq)
-        if images is not None:
-            return images
-        wants = wants_of(connection, run_seq)
-        images = {
-            want.reference: ReadyImage(want.full_reference, want.digest, json.loads(want.config), want.gateway_id)
-            for want in wants
-            if want.config
-        }
-        if len(images) == len(wants):
-            with self._turn:
-                self._images.pop(run_seq, None)
-            self._keep(self._images, _IMAGES, run_seq, lambda: images)
-        return images
+    def fresh_images(self, connection: sa.Connection, run_seqs: Collection[int]) -> dict[int, dict[str, ReadyImage]]:
+        """The same for whoever runs them, by run: what a site's gateway calls one may change."""
+        found: dict[int, dict[str, ReadyImage]] = {}
+        for run_seq, wants in wants_of(connection, run_seqs).items():
+            images = {
+                want.reference: ReadyImage(want.full_reference, want.digest, json.loads(want.config), want.gateway_id)
+                for want in wants
+                if want.config
+            }
+            if len(images) == len(wants):
+                with self._turn:
+                    self._images.pop(run_seq, None)
+                images = self._keep(self._images, _IMAGES, run_seq, partial(dict, images))
+            found[run_seq] = images
+        return found
 
     def _keep(self, kept: OrderedDict[Key, Value], number: int, key: Key, make: Callable[[], Value]) -> Value:
         with self._turn:
@@ -112,3 +133,7 @@ class Steps:
             while len(kept) > number:
                 kept.popitem(last=False)
         return value
+
+
+def _asked(row: Any) -> Asked:
+    return Asked(row.label, row.image, Resources.model_validate(json.loads(row.resources)))

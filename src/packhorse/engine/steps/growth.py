@@ -1,4 +1,4 @@
-"""Tasks that come to be when a list is known: one for each item that an upstream task left, and one for each of those."""
+"""Tasks that come to be when a list is known: one for each item that a task left, and one for each of those."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Growth:
 
 def _end(connection: sa.Connection, run_seq: int) -> int:
     """The first index of a run that no task has."""
-    return max(row.first + (row.tasks or 0) for row in steps_of_run(connection, run_seq))
+    return max(int(row.first + (row.tasks or 0)) for row in steps_of_run(connection, run_seq))
 
 
 def _values(step: AppStep, item: Any) -> tuple[Values, str | None]:
@@ -117,11 +117,11 @@ def _values(step: AppStep, item: Any) -> tuple[Values, str | None]:
     row = {step.spec.item: item} if step.spec.item else item
     if not isinstance(row, dict):
         return {}, f"it is {_kind(row)}, where values of parameters were expected"
-    given = {*step.spec.params, *step.spec.takes}
+    given = {*step.spec.params, *step.spec.takes, step.spec.results_to}
     values, problems = check_row(step.app.parameters, row, "", _no_file, elsewhere=given)
     if problems:
         found = problems[0]
-        return {}, f"{found.where.lstrip(', ')} {found.message}".strip().rstrip(".")
+        return {}, f"{found.where.lstrip(', ')} {found.what}".strip().rstrip(".")
     return values, None
 
 
