@@ -20,7 +20,7 @@ from packhorse.domain.errors import InvalidRequest, NotFound
 from packhorse.domain.images import refuse_image_beside
 from packhorse.domain.jsontext import read_json
 from packhorse.domain.numbers import number
-from packhorse.domain.run import AppRun, TaskRun
+from packhorse.domain.run import SubmittedRun
 from packhorse.domain.states import TERMINAL, TaskState
 from packhorse.domain.submitted import run_of, task_run
 from packhorse.domain.utf8 import utf8_text
@@ -159,7 +159,7 @@ def _rate(per_s: float) -> str:
     return f"{per_s * 3600:.1f} an hour"
 
 
-def _request(arguments: RunArguments) -> AppRun | TaskRun:
+def _request(arguments: RunArguments) -> SubmittedRun:
     resources: dict[str, Any] = {}
     if arguments.cores is not None:
         resources["cpu_cores"] = arguments.cores

@@ -18,7 +18,7 @@ from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig, load_c
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.ourselves import make_private_folder
-from packhorse.domain.run import AppRun, TaskRun
+from packhorse.domain.run import AppRun, SubmittedRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, value_problem
 from packhorse.domain.views import (
@@ -55,7 +55,7 @@ _OWN_HINT = ("proxy", "cut", "certificate", "tls", "garbled")  # faults whose hi
 class Backend(Protocol):
     """What the client needs; see ``engine.requests.service.Service`` for what each method does."""
 
-    def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView: ...
+    def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView: ...
     def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]: ...
     def run(self, run_id: str) -> RunView: ...
     def wait(self, run_id: str, seen_done: int, timeout_s: float) -> RunView: ...
@@ -106,7 +106,7 @@ class EmbeddedBackend:
         )
         self._service, self._user = self._embedded.service, self._embedded.user
 
-    def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
+    def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView:
         return self._service.submit(self._user, request, rows)
 
     def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
@@ -187,7 +187,7 @@ class HttpBackend:
         self._token = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = Http(headers={"Accept-Encoding": "gzip, deflate"}, check=only_at(self._url))
 
-    def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
+    def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView:
         if rows is None or not isinstance(request, AppRun):
             body = request.model_dump(mode="json", exclude_defaults=True)
             headers = {"Content-Type": "application/json"}

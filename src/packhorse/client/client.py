@@ -17,7 +17,7 @@ from packhorse.domain.config import load_config
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.numbers import shown
 from packhorse.domain.problems import validated
-from packhorse.domain.run import AppRun, NamedTask, TaskRun
+from packhorse.domain.run import AppRun, NamedTask, SubmittedRun
 from packhorse.domain.submitted import task_run
 from packhorse.domain.tables import Table
 from packhorse.domain.views import Account, AccountBy, AppView, ImageView, RunView
@@ -140,7 +140,7 @@ class Client:
         document = tasks if isinstance(tasks, Mapping) else list(tasks)
         return self.submit(task_run(document, {key: value for key, value in said.items() if value}))
 
-    def submit(self, request: AppRun | TaskRun, rows: Iterable[Mapping[str, Any]] | None = None) -> RunHandle:
+    def submit(self, request: SubmittedRun, rows: Iterable[Mapping[str, Any]] | None = None) -> RunHandle:
         """Submits what was made elsewhere; ``rows`` as ``packhorse.client.tables`` makes them."""
         view = self._backend.submit(request, rows)
         if isinstance(rows, Table):  # a server has not seen what was left out here

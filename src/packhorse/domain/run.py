@@ -150,6 +150,9 @@ class StepRun(RunOptions):
     steps: list[RunStep] = Field(min_length=1, max_length=MAX_STEPS)
 
 
+SubmittedRun = AppRun | TaskRun | StepRun
+
+
 class RunRequest(RootModel[AppRun | TaskRun | StepRun | Task]):
     """What the front doors take: an app over a table, tasks with edges, steps with edges, or a TES task by itself."""
 

@@ -29,8 +29,8 @@ def is_tes_task(document: Any) -> bool:
 
 
 def run_of(document: Any, name: str = "The run") -> AppRun | TaskRun | StepRun:
-    """The run that a document asks for: with ``steps`` a StepRun; with ``tasks``, or of a TES task by itself, a TaskRun;
-    else an AppRun.
+    """The run that a document asks for: with ``steps`` a StepRun; with ``tasks``, or of a TES task by itself, a
+    TaskRun; else an AppRun.
 
     Raises InvalidRequest with all that is wrong.
     """

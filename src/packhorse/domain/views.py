@@ -36,6 +36,15 @@ class Page(BaseModel, Generic[Item]):
     next_cursor: str | None = None
 
 
+class StepView(BaseModel):
+    """A step of a run and how far it is; ``tasks`` is None until the list is known that they come from."""
+
+    name: str
+    site: str
+    tasks: int | None
+    counts: dict[TaskState, int]
+
+
 class RunView(BaseModel):
     """A run and how far it is."""
 
@@ -48,6 +57,8 @@ class RunView(BaseModel):
     retry_of: str | None
     tasks: int
     counts: dict[TaskState, int]
+    steps: list[StepView] = []
+    """Of a run that is looked at by itself."""
     notes: list[str] = []
     """What its user should know of how its table was read; in the answer to a submission only."""
 
@@ -70,7 +81,8 @@ class TaskView(BaseModel):
     id: str
     index: int
     name: str | None
-    role: str
+    step: str
+    """The step of its run that it belongs to."""
     state: TaskState
     params: dict[str, Any] | None
     attempt: int

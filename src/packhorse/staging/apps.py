@@ -39,6 +39,7 @@ class AppCatalog:
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = list(folders)
         self._digests: OrderedDict[_Look, str] = OrderedDict()
+        self._loaded: OrderedDict[Path, tuple[tuple[int, ...], AppFolder]] = OrderedDict()
 
     def all(self) -> list[AppFolder]:
         """Every readable app of the catalogue, by name. A broken manifest does not hide the others."""
@@ -57,19 +58,33 @@ class AppCatalog:
         Raises NotFound with what there is.
         """
         if paths_allowed and ("/" in name or name.endswith((".yaml", ".yml"))):
-            return load_app(Path(name))
+            return self._load(Path(name))
         for folder in self._folders:
             path = folder / name / MANIFEST
             if "/" not in name and name not in ("", ".", "..") and _is_file(path):
-                return load_app(path)
+                return self._load(path)
         for app in self.all():
             if app.manifest.name == name:
                 return app
         if paths_allowed and _is_file(Path(name) / MANIFEST):
-            return load_app(Path(name))
+            return self._load(Path(name))
         known = ", ".join(app.manifest.name for app in self.all()) or "none"
         hint = "Give the path of its app.yaml, or one of these." if paths_allowed else "See 'packhorse apps'."
         raise NotFound(f"There is no app '{name[:100]}'. Known apps: {known}.", hint=hint)
+
+    def _load(self, path: Path) -> AppFolder:
+        """``load_app``; a manifest that is as it was is not read again."""
+        try:
+            status = (path if path.name == MANIFEST else path / MANIFEST).stat()
+        except (OSError, ValueError):
+            return load_app(path)
+        look = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        known = self._loaded.get(path)
+        if known is None or known[0] != look:
+            known = self._loaded[path] = look, load_app(path)
+            while len(self._loaded) > _REMEMBERED:
+                self._loaded.popitem(last=False)
+        return known[1]
 
     def digest(self, app: AppFolder) -> str:
         """The digest of what an app's folder holds; files are read again where size, mode or time have changed."""

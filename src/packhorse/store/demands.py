@@ -22,6 +22,7 @@ from packhorse.store.schema import BACKS_OFF, READY, demands, runs, step_demands
 Delta = Counter[tuple[int, int]]
 
 _STEPS_AT_ONCE = 500
+_CAN_GIVE = "ready > 0 AND held = 0"  # as the index of step_demands says it
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ def take_ready(connection: sa.Connection, demand_seq: int, limit: int) -> Sequen
 
 def _first_steps(connection: sa.Connection, demand_seq: int, limit: int) -> tuple[list[int], int | None]:
     """The steps of which all ready tasks are taken when ``limit`` are, and the one of which only some are."""
-    ours = sa.and_(step_demands.c.demand_seq == demand_seq, sa.text("ready > 0 AND held = 0"))
+    ours = sa.and_(step_demands.c.demand_seq == demand_seq, sa.text(_CAN_GIVE))
     query = sa.select(step_demands.c.step_seq, step_demands.c.ready).where(ours)
     ordered = query.order_by(step_demands.c.rank, step_demands.c.step_seq).limit(min(limit, _STEPS_AT_ONCE))
     whole: list[int] = []
@@ -253,19 +254,23 @@ def next_back_off(connection: sa.Connection) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class PlaceInLine:
-    """How many ready tasks of its user are before a task, of how many; ``users`` have ready tasks at its site."""
+    """How many ready tasks of its user that are like it are before a task, of how many; how many ``others`` that user
+    has ready at its site; and how many users have some there.
+    """
 
     before: int
     of: int
+    others: int
     users: int
 
 
 def place_in_line(connection: sa.Connection, task: Any) -> PlaceInLine | None:
     """Of a task's row (store.tasks.get_task); None when it is not ready, or its step is held."""
+    query = sa.select(step_demands, demands.c.site, demands.c.user, demands.c.ready.label("all_ready"))
     mine = connection.execute(
-        sa.select(step_demands, demands.c.site, demands.c.user, demands.c.ready.label("all_ready"))
-        .join(demands, demands.c.seq == step_demands.c.demand_seq)
-        .where(step_demands.c.step_seq == task.step_seq, step_demands.c.demand_seq == task.demand_seq)
+        query.join(demands, demands.c.seq == step_demands.c.demand_seq).where(
+            step_demands.c.step_seq == task.step_seq, step_demands.c.demand_seq == task.demand_seq
+        )
     ).one_or_none()
     if mine is None or mine.held or task.state != "QUEUED" or task.waiting_on or task.not_before:
         return None
@@ -273,15 +278,17 @@ def place_in_line(connection: sa.Connection, task: Any) -> PlaceInLine | None:
         step_demands.c.rank < mine.rank,
         sa.and_(step_demands.c.rank == mine.rank, step_demands.c.step_seq < task.step_seq),
     )
-    ours = sa.and_(step_demands.c.demand_seq == task.demand_seq, sa.text("ready > 0 AND held = 0"), earlier)
-    before = connection.execute(sa.select(sa.func.coalesce(sa.func.sum(step_demands.c.ready), 0)).where(ours)).scalar()
+    ours = sa.and_(step_demands.c.demand_seq == task.demand_seq, sa.text(_CAN_GIVE), earlier)
+    before = _sum(connection, step_demands.c.ready, ours)
     of_step = sa.and_(
         sa.text(READY), tasks.c.step_seq == task.step_seq, tasks.c.demand_seq == task.demand_seq, tasks.c.id < task.id
     )
-    within = connection.execute(sa.select(sa.func.count()).select_from(tasks).where(of_step)).scalar()
-    others = sa.select(sa.func.count(sa.distinct(demands.c.user))).where(
-        demands.c.site == mine.site, sa.text("demands.ready > 0")
-    )
-    return PlaceInLine(
-        int(before or 0) + int(within or 0), mine.all_ready, int(connection.execute(others).scalar_one())
-    )
+    before += connection.execute(sa.select(sa.func.count()).select_from(tasks).where(of_step)).scalar_one()
+    here = sa.and_(demands.c.site == mine.site, sa.text("demands.ready > 0"))
+    others = _sum(connection, demands.c.ready, sa.and_(here, demands.c.user == mine.user)) - mine.all_ready
+    users = connection.execute(sa.select(sa.func.count(sa.distinct(demands.c.user))).where(here)).scalar_one()
+    return PlaceInLine(before, mine.all_ready, others, users)
+
+
+def _sum(connection: sa.Connection, column: sa.Column[int], which: sa.ColumnElement[bool]) -> int:
+    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(column), 0)).where(which)).scalar_one())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +11,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from packhorse.domain.errors import Unavailable
 from packhorse.domain.states import ACTIVE, TERMINAL, TaskState
 from packhorse.store.data import DataKey, Link, add_data_edges, edges_for, link_data
 from packhorse.store.demands import Delta, DemandKey, add_ready, demand_seqs, hold_steps
 from packhorse.store.schema import (
     TASKS_PER_RUN,
+    UNFINISHED,
     data_edges,
     edges,
     events,
-    in_run,
     runs,
     step_counts,
     step_demands,
@@ -29,6 +31,7 @@ from packhorse.store.schema import (
 from packhorse.store.steps import StepEdge, add_counts
 
 INSERT_CHUNK = 5000
+_AGAIN = "Nothing of it was accepted; submit it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Begun:
     seq: int
     steps: Sequence[int]
     firsts: Sequence[int]
+    visible: bool
 
 
 def find_by_client_key(connection: sa.Connection, user: str, client_key: str) -> Any | None:
@@ -123,7 +127,7 @@ def begin_run(connection: sa.Connection, run: NewRun, *, visible: bool = False) 
             for up, down, accept in run.task_edges
         ]
         connection.execute(sa.insert(edges), rows)
-    return Begun(run, seq, seqs, firsts)
+    return Begun(run, seq, seqs, firsts, visible)
 
 
 def _edge_row(edge: StepEdge, seqs: Sequence[int], new_steps: Sequence[NewStep]) -> dict[str, Any]:
@@ -142,8 +146,15 @@ def _edge_row(edge: StepEdge, seqs: Sequence[int], new_steps: Sequence[NewStep])
 
 
 def add_tasks(connection: sa.Connection, begun: Begun, number: int, some: Sequence[NewTask], done: int) -> None:
-    """Adds tasks to the step of this ``number``, of which ``done`` were added before."""
+    """Adds tasks to the step of this ``number``, of which ``done`` were added before.
+
+    Raises Unavailable where the run was given up meanwhile: nothing of it had been written for too long.
+    """
     step, values = begun.run.steps[number], begun.run.values
+    if not begun.visible:
+        alive = sa.update(runs).where(runs.c.seq == begun.seq, sa.not_(runs.c.visible)).values(created_at=time.time())
+        if not connection.execute(alive).rowcount:
+            raise Unavailable("The run was given up while it was written: the database was too slow.", hint=_AGAIN)
     first = begun.firsts[number] + done
     insert_tasks(
         connection, begun.seq, begun.steps[number], first, some, values["user"], step.site, values["created_at"]
@@ -199,7 +210,8 @@ def insert_tasks(
 
 def publish_run(connection: sa.Connection, begun: Begun) -> None:
     """Shows a run that was written: from now on its tasks are wanted."""
-    connection.execute(sa.update(runs).where(runs.c.seq == begun.seq).values(visible=True, ended_at=None))
+    created = {"created_at": begun.run.values["created_at"]}
+    connection.execute(sa.update(runs).where(runs.c.seq == begun.seq).values(visible=True, ended_at=None, **created))
     held = [step.held for step in begun.run.steps]
     hold_steps(connection, [seq for seq, one in zip(begun.steps, held, strict=True) if not one], held=False)
     close_runs(connection, [begun.seq], begun.run.values["created_at"])  # all of its data may have failed meanwhile
@@ -216,26 +228,26 @@ def close_runs(connection: sa.Connection, seqs: Collection[int], at: float) -> N
         connection.execute(over.values(ended_at=at))
 
 
-def sweep_unfinished(connection: sa.Connection, created_before: float, limit: int = 10) -> int:
-    """Removes runs whose writing was begun before then and never finished; returns how many."""
-    query = sa.select(runs.c.seq).where(sa.not_(runs.c.visible), runs.c.created_at < created_before)
-    gone = connection.execute(query.limit(limit)).scalars().all()
-    for seq in gone:
-        first = seq * TASKS_PER_RUN
-        mine = sa.select(steps.c.seq).where(steps.c.run_seq == seq)
-        for statement in (
-            sa.delete(tasks).where(in_run(seq)),
-            sa.delete(events).where(events.c.task_id.between(first, first + TASKS_PER_RUN - 1)),
-            sa.delete(data_edges).where(data_edges.c.task_id.between(first, first + TASKS_PER_RUN - 1)),
-            sa.delete(edges).where(edges.c.downstream.between(first, first + TASKS_PER_RUN - 1)),
-            sa.delete(step_edges).where(step_edges.c.downstream.in_(mine)),
-            sa.delete(step_demands).where(step_demands.c.step_seq.in_(mine)),
-            sa.delete(step_counts).where(step_counts.c.run_seq == seq),
-            sa.delete(steps).where(steps.c.run_seq == seq),
-            sa.delete(runs).where(runs.c.seq == seq),
-        ):
-            connection.execute(statement)
-    return len(gone)
+def unfinished_runs(connection: sa.Connection, before: float, limit: int = 100) -> Sequence[int]:
+    """Runs that somebody began to write, and of which nothing was written since ``before``."""
+    left = sa.select(runs.c.seq).where(sa.text(UNFINISHED), runs.c.created_at < before)
+    return connection.execute(left.order_by(runs.c.seq).limit(limit)).scalars().all()
+
+
+def remove_run(connection: sa.Connection, seq: int) -> None:
+    """Removes a run whose writing was not finished. One that is visible stays."""
+    gone = sa.delete(runs).where(runs.c.seq == seq, sa.not_(runs.c.visible))
+    if not connection.execute(gone).rowcount:
+        return
+    first = seq * TASKS_PER_RUN
+    mine = sa.select(steps.c.seq).where(steps.c.run_seq == seq)
+    for column in (events.c.task_id, data_edges.c.task_id, edges.c.downstream, tasks.c.id):
+        of_run = column.between(first, first + TASKS_PER_RUN - 1)
+        connection.execute(sa.delete(column.table).where(of_run))
+    connection.execute(sa.delete(step_edges).where(step_edges.c.downstream.in_(mine)))
+    connection.execute(sa.delete(step_demands).where(step_demands.c.step_seq.in_(mine)))
+    connection.execute(sa.delete(step_counts).where(step_counts.c.run_seq == seq))
+    connection.execute(sa.delete(steps).where(steps.c.run_seq == seq))
 
 
 def batches(new_tasks: Iterable[NewTask]) -> Iterator[Sequence[NewTask]]:

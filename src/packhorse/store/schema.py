@@ -19,6 +19,9 @@ TASKS_PER_RUN = 1 << 20
 
 _BigKey = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER is SQLite's rowid
 
+#: Of a run that is being written.
+UNFINISHED = "NOT visible"
+
 runs = sa.Table(
     "runs",
     metadata,
@@ -43,6 +46,7 @@ runs = sa.Table(
         sqlite_where=sa.text("ended_at IS NULL"),
         postgresql_where=sa.text("ended_at IS NULL"),
     ),
+    sa.Index("ix_runs_unfinished", "seq", sqlite_where=sa.text(UNFINISHED), postgresql_where=sa.text(UNFINISHED)),
     sqlite_autoincrement=True,
 )
 

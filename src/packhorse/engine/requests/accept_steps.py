@@ -159,9 +159,9 @@ def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester, site: s
             hint = f"Say 'each: {upstream}' for a task for each of them, or 'gather' and 'results' for one over all."
             problems.append(Problem(f"{one.where}, input '{name[:60]}'", f"'{upstream}' has many tasks.", hint))
     one.edges = [StepEdge(planned[name].place, one.place, "gather", accept) for name, accept in waits.items()]
-    kind, upstream = ("each", asked.each) if asked.each else ("items", asked.items)
-    if upstream:
-        one.edges.append(StepEdge(planned[upstream].place, one.place, kind))
+    for kind, needed in (("each", asked.each), ("items", asked.items)):
+        if needed is not None:
+            one.edges.append(StepEdge(planned[needed].place, one.place, kind))
     spec = replace(one.step.spec, params=params, takes=takes, results_to=asked.results, item=asked.item)
     one.step = app_step(spec, one.app, by, asked.name, site)
     return problems + _fill(one, planned, by, problems)
