@@ -147,24 +147,32 @@ def count_made_ready(connection: sa.Connection, ids: Iterable[int]) -> None:
 
 
 def recount(connection: sa.Connection, site: str) -> int:
-    """Counts what is ready at a site anew, as an engine does that starts; returns how many demands were off."""
-    here = sa.select(demands.c.seq).where(demands.c.site == site)
-    ready = count_ready(connection, tasks.c.demand_seq.in_(here))
-    pairs = sa.select(step_demands).join(demands, demands.c.seq == step_demands.c.demand_seq)
-    told = sa.or_(step_demands.c.ready != 0, demands.c.ready != 0)
-    off: Delta = Counter(ready)
-    for row in connection.execute(pairs.where(demands.c.site == site, told)):
-        off[row.step_seq, row.demand_seq] -= row.ready
+    """Counts what is ready at a site anew, as an engine does that starts; returns how many counts were off.
+
+    One statement sees one state of the store, and what is off is added: whoever moves tasks meanwhile is not disturbed.
+    """
+    here = sa.select(demands.c.seq).where(demands.c.site == site).scalar_subquery()
+    t, p, d = tasks.c, step_demands.c, demands.c
+    none = sa.literal(0)
+    of_tasks = sa.select(t.step_seq, t.demand_seq, sa.func.count(), none, none)
+    of_tasks = of_tasks.where(sa.text(READY), t.demand_seq.in_(here)).group_by(t.step_seq, t.demand_seq)
+    of_pairs = sa.select(p.step_seq, p.demand_seq, none, p.ready, p.held).where(p.demand_seq.in_(here))
+    of_demands = sa.select(none, d.seq, none, d.ready, none).where(d.site == site)
+    real: Delta = Counter()
+    told: Delta = Counter()
+    held: set[tuple[int, int]] = set()
+    for step, demand, counted, said, is_held in connection.execute(sa.union_all(of_tasks, of_pairs, of_demands)):
+        real[step, demand] += counted
+        told[step, demand] += said
+        if is_held:
+            held.add((step, demand))
+    off = {pair: real[pair] - told[pair] for pair in real if pair[0] and real[pair] != told[pair]}
     add_ready(connection, off)
-    offered: Counter[int] = Counter()
-    for row in connection.execute(pairs.where(demands.c.site == site, sa.text("step_demands.ready > 0 AND held = 0"))):
-        offered[row.demand_seq] += row.ready
-    wrong = 0
-    for seq, said in connection.execute(sa.select(demands.c.seq, demands.c.ready).where(demands.c.site == site)):
-        if said != offered[seq]:
-            connection.execute(sa.update(demands).where(demands.c.seq == seq).values(ready=offered[seq]))
-            wrong += 1
-    return wrong + sum(1 for more in off.values() if more)
+    by_demand: Counter[int] = Counter()
+    for (step, demand), number in told.items():
+        by_demand[demand] += -number if not step else number if (step, demand) not in held else 0
+    _count(connection, by_demand)
+    return len(off) + sum(1 for more in by_demand.values() if more)
 
 
 def waiting_demands(connection: sa.Connection, site: str) -> Sequence[Any]:

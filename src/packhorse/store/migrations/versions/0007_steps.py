@@ -2,13 +2,20 @@
 
 Revision ID: 0007
 """
+
 from alembic import op
 import sqlalchemy as sa
+
 revision = "0007"
 down_revision = "0006"
+
+
 def upgrade():
     from packhorse.store.schema import metadata
-    old = sa.MetaData(); old.reflect(op.get_bind())
+
+    old = sa.MetaData()
+    old.reflect(op.get_bind())
     for t in old.sorted_tables:
-        if t.name != "alembic_version": t.drop(op.get_bind())
+        if t.name != "alembic_version":
+            t.drop(op.get_bind())
     metadata.create_all(op.get_bind())
