@@ -23,8 +23,9 @@ from packhorse.sites.base import Job, Limits, Scheduler, Shape, Transport
 from packhorse.sites.environment import Composer
 from packhorse.sites.runtimes.base import Ability, Bind, Runtime, is_below
 from packhorse.sites.runtimes.none import NoRuntime
-from packhorse.sites.runtimes.shifter import Shifter, shifter_directives
-from packhorse.sites.schedulers.local import LocalScheduler
+from packhorse.sites.schedulers.limits import limits_of
+from packhorse.sites.schedulers.options import SchedulerOptions
+from packhorse.sites.schedulers.registry import scheduler as scheduler_named
 from packhorse.sites.script import batch_script
 from packhorse.sites.transports.local import LocalTransport, environment_here
 
@@ -100,7 +101,7 @@ class Site:
     @property
     def sets_up_images(self) -> bool:
         """Whether the batch scheduler sets up the image of a job on its nodes (Shifter's plugin of Slurm)."""
-        return isinstance(self.runtime, Shifter)
+        return Ability.SET_UP_BY_JOB in self.runtime.abilities
 
     @property
     def job_binds(self) -> tuple[Bind, ...]:
@@ -133,7 +134,7 @@ class Site:
         Raises SiteUnreachable where that is not known.
         """
         if self._limits is None or time.monotonic() - self._limits[0] > _LIMITS_KEPT_S:
-            found = self.scheduler.limits(self.transport)
+            found = limits_of(self.scheduler.describe(self.transport), self.scheduler.queue)
             if self.max_nodes is not None:
                 found = tuple(replace(limits, nodes=min(limits.nodes, self.max_nodes)) for limits in found)
             if self.usual_walltime_s is not None:
@@ -168,7 +169,7 @@ class Site:
             shape.nodes,
             shape.gpus,
             shape.queue,
-            tuple(shifter_directives(shape.image, self.job_binds)) if shape.image and self.sets_up_images else (),
+            tuple(self.runtime.directives(shape.image, self.job_binds)) if shape.image else (),
         )
 
     def make_spool(self, allocation_id: str) -> None:
@@ -350,15 +351,15 @@ def local_site(
     python: str | None = None,
     name: str = "local",
     composer: Composer | None = None,
+    scheduler: Scheduler | None = None,
 ) -> Site:
-    """This machine as a site: the cores this process may use, nine tenths of the memory, one's own environment unless
-    ``composer`` says.
+    """This machine as a site, with one's own environment unless ``composer`` says otherwise.
+
+    ``scheduler`` knows ``cores`` and ``memory_mb`` already; by default it is the one that starts processes.
 
     Agents run under ``python``, by default the one that Packhorse runs under: a ``python3`` on the path may be missing,
     or a wrapper that chooses one at every start.
     """
-    has_cores = cores or len(os.sched_getaffinity(0))
-    has_memory_mb = memory_mb or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.9 / 1e6)
     composer = composer or Composer(own=True, here=True)
     path = environment_here(composer).get("PATH") or os.defpath
     interpreter = (shutil.which(python) or python) if python else sys.executable or "python3"
@@ -366,7 +367,7 @@ def local_site(
         name,
         root,
         LocalTransport(composer),
-        LocalScheduler(Limits(has_cores, has_memory_mb)),
+        scheduler or scheduler_named("local", SchedulerOptions(cores=cores, memory_mb=memory_mb)),
         python=interpreter,
         linger_s=linger_s,
         env={"PATH": path},

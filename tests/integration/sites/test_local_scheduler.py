@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from packhorse.sites.base import Job, JobState, JobStatus, Limits
+from packhorse.sites.base import Job, JobState, JobStatus
 from packhorse.sites.schedulers.local import LocalScheduler
 from packhorse.sites.script import batch_script
 from packhorse.sites.transports.local import LocalTransport
 
 TRANSPORT = LocalTransport()
-SCHEDULER = LocalScheduler(Limits(2, 1000))
+SCHEDULER = LocalScheduler()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from packhorse.sites.base import CommandResult, Job
 from packhorse.sites.schedulers import slurm_commands as commands
-from packhorse.sites.schedulers.slurm_commands import SlurmOptions
+from packhorse.sites.schedulers.options import SchedulerOptions
 from packhorse.sites.schedulers.slurm_text import parse_submitted
 from packhorse.sites.transports.local import LocalTransport
 
@@ -87,7 +87,7 @@ def sbatch(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.sh").write_text(f"#!/bin/sh\n{script}\n")
     job = Job(name, str(folder), str(folder / "job.sh"), cores, memory_mb, walltime_s, nodes=nodes, queue=queue)
-    result = TRANSPORT.run(commands.sbatch_command(job, SlurmOptions(extra=extra)))
+    result = TRANSPORT.run(commands.sbatch_command(job, SchedulerOptions(extra=extra)))
     jobs[name] = parse_submitted(result.stdout) or ""
     return result
 
@@ -120,7 +120,7 @@ def though_asked() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.sh").write_text("#!/bin/sh\nsrun true\n")
     job = Job("ph-asked", str(folder), str(folder / "job.sh"), 1, 100, 60)
-    sentence = less(commands.sbatch_command(job, SlurmOptions()), "--parsable")
+    sentence = less(commands.sbatch_command(job, SchedulerOptions()), "--parsable")
     keep("sbatch-sentence", sentence)
     job_id = parse_submitted(sentence.stdout) or ""
     for _ in range(100):
@@ -141,7 +141,7 @@ def without(service: str, *, seconds: float) -> None:
     (folder / "job.sh").write_text("#!/bin/sh\n")
     if service != "slurmdbd":
         job = Job("ph-away", str(folder), str(folder / "job.sh"), 1, 100, 60)
-        keep(f"sbatch-without-{service}", TRANSPORT.run(commands.sbatch_command(job, SlurmOptions())))
+        keep(f"sbatch-without-{service}", TRANSPORT.run(commands.sbatch_command(job, SchedulerOptions())))
         keep(f"squeue-without-{service}", TRANSPORT.run(commands.squeue_command()))
         keep(f"scancel-without-{service}", TRANSPORT.run(commands.scancel_command(["1"])))
     else:

@@ -25,7 +25,7 @@ from packhorse.domain.toml import toml_table
 from packhorse.engine.requests.newsite import likely_queue
 from packhorse.sites.schedulers.description import Queue
 from tests.fixtures.commandline import packhorse_here
-from tests.unit.sites.recorded import FOLDER as RECORDED
+from tests.unit.sites.schedulers.recorded import FOLDER as RECORDED
 
 SITE = '[sites.new]\nroot = "/x"\n'
 
@@ -149,7 +149,7 @@ def test_a_person_is_asked(home: Path) -> None:
         (["local", "--yes"], 4, "The site 'local' is this machine."),
         (["old", "--yes"], 4, "has a site 'old' already."),
         (["hpc", "--yes", "--profile", "cori"], 2, "There are: slurm, perlmutter."),
-        (["hpc", "--yes", "--transport", "pigeon"], 2, "key 'transport': expected 'local' or 'ssh' (found: 'pigeon')."),
+        (["hpc", "--yes", "--transport", "pigeon"], 2, "There is no transport 'pigeon'. There are: local, ssh."),
         (["hpc", "--yes", "--transport", "ssh"], 2, "Say it with --host."),
         (["hpc", "--yes", "--queue", "long"], 2, "There are: debug, short, preemptible, closed."),
         (["hpc", "--yes", "--root", "here"], 2, "'here' is not an absolute path there."),

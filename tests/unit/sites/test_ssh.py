@@ -44,14 +44,12 @@ def test_the_section_of_a_site_as_options(monkeypatch: pytest.MonkeyPatch) -> No
             "known_hosts": "/etc/known",
         }
     )
-    assert ssh_options("hpc", site) == SshOptions(
-        "login", 2222, "al", Path("/home/alice/.ssh/hpc"), Path("/etc/known"), None
-    )
+    assert ssh_options(site) == SshOptions("login", 2222, "al", Path("/home/alice/.ssh/hpc"), Path("/etc/known"), None)
 
 
 def test_a_site_without_a_host_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="Site 'hpc' is reached by SSH and has no host"):
-        ssh_options("hpc", SiteConfig(transport="ssh"))
+    with pytest.raises(InvalidRequest, match="reached by SSH and has no host"):
+        ssh_options(SiteConfig(transport="ssh"))
 
 
 def test_options_need_a_channel_for_commands() -> None:

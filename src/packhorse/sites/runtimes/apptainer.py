@@ -4,6 +4,7 @@ and as the user.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes import engines, layouts
@@ -11,7 +12,11 @@ from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpe
 from packhorse.sites.runtimes.checks import check_image, check_spec
 from packhorse.sites.script import in_environment
 
-_ABILITIES = frozenset(Ability) - {Ability.LIMITS}  # its own limits take cgroups v2 and systemd on the node
+_ABILITIES = frozenset(Ability) - {
+    Ability.LIMITS,  # its own limits take cgroups v2 and systemd on the node
+    Ability.SET_UP_BY_JOB,
+    Ability.OWN_STORE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,10 @@ class Apptainer:
     def bind(self, bind: Bind) -> str:
         """Composes one option."""
         return f"--mount={engines.mount(bind, self.name)}"
+
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """None: a job has no image of its own."""
+        return []
 
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``apptainer exec``.

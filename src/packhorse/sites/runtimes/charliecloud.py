@@ -4,6 +4,7 @@ its cgroup.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes import layouts
@@ -77,6 +78,10 @@ class Charliecloud:
                     f"{self.name} cannot run this: ':' separates the two paths of a bind, and {path!r} contains one."
                 )
         return f"--bind={bind.source}:{bind.target}"
+
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """None: a job has no image of its own."""
+        return []
 
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``ch-run``.

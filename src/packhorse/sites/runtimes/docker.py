@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes import engines
@@ -45,6 +46,10 @@ class Docker:
     def bind(self, bind: Bind) -> str:
         """Composes one option."""
         return f"--mount={engines.mount(bind, self.name)}"
+
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """None: a job has no image of its own."""
+        return []
 
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``docker run``."""

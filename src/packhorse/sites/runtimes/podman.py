@@ -5,6 +5,7 @@ Its containers are children of conmon, not of the command that starts them: see 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes import engines, layouts
@@ -51,6 +52,10 @@ class Podman:
     def bind(self, bind: Bind) -> str:
         """Composes one option."""
         return bind_option(bind, self.name)
+
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """None: a job has no image of its own."""
+        return []
 
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``podman run``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes import engines
@@ -16,7 +17,7 @@ class PodmanHpc:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "podman_hpc"
-    abilities: frozenset[Ability] = engines.ABILITIES
+    abilities: frozenset[Ability] = engines.ABILITIES | {Ability.OWN_STORE}
     per_node: bool = False
 
     def prepared(self, image: Image) -> str:
@@ -44,6 +45,10 @@ class PodmanHpc:
     def bind(self, bind: Bind) -> str:
         """Composes one option."""
         return bind_option(bind, self.name)
+
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """None: a job has no image of its own."""
+        return []
 
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``podman-hpc run``; ``--``, since it would take --help, --gpu and its other words anywhere on the
