@@ -91,6 +91,10 @@ class Transport(Protocol):
         """Removes a file or a whole folder; one that is not there is fine."""
         ...
 
+    def close(self) -> None:
+        """Gives up what it holds open, for good. May be repeated."""
+        ...
+
 
 class JobState(StrEnum):
     """What a batch scheduler says of a job, in words that all of them share."""

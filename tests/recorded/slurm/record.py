@@ -7,7 +7,6 @@ and mends it, and takes about 5 minutes.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
@@ -39,17 +38,6 @@ REFUSED = {
     "gpus": "--gres=gpu:7",
     "option": "--nonsense",
 }
-#: Of the JSON, which is long, only these are kept.
-IN_JSON = {
-    "ph-exit7",
-    "ph-signal",
-    "ph-memory",
-    "ph-qos",
-    "ph-timeout",
-    "ph-busy",
-    "ph-preempted",
-    "ph-preempted-requeue",
-}
 jobs: dict[str, str] = {}
 
 
@@ -64,13 +52,6 @@ def keep(name: str, result: CommandResult) -> None:
     else:
         (HERE / f"{name}.txt").write_text(f"{result.exit_code}\n{result.stderr}")
     print(f"{name}: {result.exit_code} {result.stderr.strip()[:150]}")
-
-
-def keep_json(name: str, result: CommandResult) -> None:
-    """Keeps a few jobs of a document, without their steps."""
-    document = json.loads(result.stdout)
-    document["jobs"] = [{**job, "steps": []} for job in document["jobs"] if job["name"] in IN_JSON]
-    (HERE / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 def sbatch(
@@ -220,13 +201,11 @@ def main() -> None:
             break
         time.sleep(1)
     keep("squeue-4", TRANSPORT.run(commands.squeue_command()))
-    keep_json("squeue-22.05", run("squeue", "--me", "--states=all", "--json"))
     run("scancel", "--me")
     time.sleep(3)
     mine = [value for value in jobs.values() if value]
     keep("sacct-2", TRANSPORT.run(commands.sacct_command(mine)))
     keep("sacct-name", TRANSPORT.run(commands.sacct_by_name_command("ph-node-lost-requeue")))
-    keep_json("sacct-22.05", run("sacct", "--json", "-D", "-j", ",".join(mine)))
     keep("sacct-unknown", TRANSPORT.run(commands.sacct_command(["999999"])))
     subprocess.run([SERVICE, "start", "n3"], check=True)
     though_asked()
