@@ -130,10 +130,6 @@ class Forgetful(CountingTransport):
         return CommandResult(result.exit_code, "\n".join(kept), result.stderr)
 
 
-def test_no_job_of_a_token_is_none(transport: CountingTransport) -> None:
-    assert SCHEDULER.find(transport, Job("never-submitted", "/x", "/x/job.sh", 1, None, None)) is None
-
-
 def test_a_job_that_nobody_knows_is_unknown(transport: CountingTransport) -> None:
     status = SCHEDULER.poll(transport, ["99999999"])["99999999"]
     assert status.state is JobState.UNKNOWN
