@@ -13,11 +13,11 @@ from packhorse.engine.requests.doctor import examine_site
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.configure import site_from
 from packhorse.sites.environment import Purpose
-from packhorse.sites.profiles import PROFILES, Profile, expand, profile
+from packhorse.sites.profiles import PROFILES, Profile, Value, expand, profile
 from packhorse.sites.schedulers.description import Queue
 from packhorse.sites.transports.framing import run_after_login
 
-__all__ = ["PROFILES", "NewSite", "Profile", "Queue", "expand", "likely_queue", "profile", "root_there"]
+__all__ = ["PROFILES", "NewSite", "Profile", "Queue", "Value", "expand", "likely_queue", "profile", "root_there"]
 
 _LOGIN_S = 20.0  # a login profile that takes longer is done without
 
