@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 
-from packhorse.domain.config import SiteConfig
+from packhorse.domain.config import SiteConfig, load_config
 from packhorse.domain.errors import InvalidRequest
+from packhorse.sites.base import Transport
 from packhorse.sites.configure import site_from
+from packhorse.sites.schedulers.description import Description, NodeKind, Queue
+from packhorse.sites.schedulers.local import LocalScheduler
+from packhorse.sites.schedulers.registry import SCHEDULERS
 from packhorse.sites.site import Site
+from packhorse.sites.transports.local import LocalTransport
+from packhorse.sites.transports.registry import TRANSPORTS
 
 
 def made(home: Path, **given: Any) -> Site:
@@ -61,3 +67,34 @@ def test_our_files_are_there_only_where_jobs_are_ours(tmp_path: Path) -> None:
 
 def test_the_queue_of_the_configuration_is_the_schedulers(tmp_path: Path) -> None:
     assert made(tmp_path, scheduler="slurm", queue="short").scheduler.queue == "short"
+
+
+class Toy(LocalScheduler):
+    """A batch scheduler that Packhorse has not."""
+
+    name = "toy"
+    is_this_machine = False
+
+    def describe(self, transport: Transport) -> Description:
+        nodes = NodeKind(4, 4, 8, 16_000)
+        queue = Queue("main", True, True, 600.0, None, 2, 1, False, False, 1, None, (nodes,))
+        return Description("Toy", "1", (queue,), has_accounting=False, remembers_s=None)
+
+
+class Pigeon(LocalTransport):
+    """A transport that Packhorse has not."""
+
+    is_local = False
+
+
+def test_a_new_scheduler_or_transport_needs_its_registry_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCHEDULERS, "toy", Toy)
+    monkeypatch.setitem(TRANSPORTS, "pigeon", lambda config, composer: Pigeon(composer))
+    file = tmp_path / "packhorse.toml"
+    file.write_text('[sites.x]\nscheduler = "toy"\ntransport = "pigeon"\nroot = "/r"\nmax_nodes = 1\n')
+    site = site_from("x", load_config(file).sites["x"], tmp_path)
+    assert not site.shares_our_files
+    (limits,) = site.limits()
+    assert (limits.cores, limits.nodes, limits.walltime_s, limits.queue) == (8, 1, 600.0, "main")
