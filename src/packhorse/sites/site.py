@@ -159,18 +159,11 @@ class Site:
     def job(self, allocation_id: str, shape: Shape) -> Job:
         """The job of an allocation, as it is submitted and found again."""
         spool = self.spool(allocation_id)
+        options = self.runtime.directives(shape.image, self.job_binds) if shape.image else []
         return Job(
-            allocation_id,
-            spool,
-            f"{spool}/job.sh",
-            shape.cores,
-            shape.memory_mb,
-            shape.walltime_s,
-            shape.nodes,
-            shape.gpus,
-            shape.queue,
-            tuple(self.runtime.directives(shape.image, self.job_binds)) if shape.image else (),
-        )
+            allocation_id, spool, f"{spool}/job.sh", shape.cores, shape.memory_mb, shape.walltime_s, shape.nodes,
+            shape.gpus, shape.queue, tuple(options),
+        )  # fmt: skip
 
     def make_spool(self, allocation_id: str) -> None:
         """The folder of an allocation, for its user alone: what tasks are given, and what they print.
@@ -363,18 +356,11 @@ def local_site(
     composer = composer or Composer(own=True, here=True)
     path = environment_here(composer).get("PATH") or os.defpath
     interpreter = (shutil.which(python) or python) if python else sys.executable or "python3"
+    batch = scheduler or scheduler_named("local", SchedulerOptions(cores=cores, memory_mb=memory_mb))
     return Site(
-        name,
-        root,
-        LocalTransport(composer),
-        scheduler or scheduler_named("local", SchedulerOptions(cores=cores, memory_mb=memory_mb)),
-        python=interpreter,
-        linger_s=linger_s,
-        env={"PATH": path},
-        composer=composer,
-        poll_s=(0.25, 0.25),
-        shares_our_files=True,
-    )
+        name, root, LocalTransport(composer), batch, python=interpreter, linger_s=linger_s, env={"PATH": path},
+        composer=composer, poll_s=(0.25, 0.25), shares_our_files=True,
+    )  # fmt: skip
 
 
 def site_named(sites: Mapping[str, Site], name: str) -> Site:

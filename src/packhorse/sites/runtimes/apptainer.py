@@ -37,7 +37,7 @@ class Apptainer:
         """Builds the SIF file; from a registry without skopeo."""
         self.prepared(image)
         build = [
-            self._program,
+            self.program,
             "build",
             *([] if image.tls else ["--no-https"]),
             f"{layouts.partial(image)}/image.sif",
@@ -77,7 +77,7 @@ class Apptainer:
         cleans = not (spec.pass_env or spec.ranks_on_node)
         return [
             *([] if cleans else in_environment([], spec.from_host)),
-            "env", *given, self._program, "exec", "--contain", "--no-eval",
+            "env", *given, self.program, "exec", "--contain", "--no-eval",
             *(["--cleanenv"] if cleans else []),
             f"--pwd={spec.folder}",
             *([] if spec.network else ["--net", "--network=none"]),
@@ -92,5 +92,6 @@ class Apptainer:
         return []
 
     @property
-    def _program(self) -> str:
+    def program(self) -> str:
+        """Its own name, unless the configuration says otherwise."""
         return self.options.program or "apptainer"

@@ -240,6 +240,11 @@ class Runtime(Protocol):
         ...
 
     @property
+    def program(self) -> str:
+        """Its program, by which a node tells whether it has this runtime; empty where there is none."""
+        ...
+
+    @property
     def abilities(self) -> frozenset[Ability]:
         """What it can do beyond running a command."""
         ...

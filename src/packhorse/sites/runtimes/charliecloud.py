@@ -102,7 +102,7 @@ class Charliecloud:
             *([] if spec.network else _WITHOUT_NETWORK),
             "env",
             f"USER={spec.uid}",
-            self._program,
+            self.program,
             *([] if spec.network else [f"--uid={spec.uid}", f"--gid={spec.gid}"]),
             f"--unset-env={'!(' + '|'.join(kept) + ')' if kept else '*'}",
             "--env-no-expand",
@@ -125,7 +125,8 @@ class Charliecloud:
         return []
 
     @property
-    def _program(self) -> str:
+    def program(self) -> str:
+        """Its own name, unless the configuration says otherwise."""
         return self.options.program or "ch-run"
 
 

@@ -18,6 +18,7 @@ class NoRuntime:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "none"
+    program: str = ""
     abilities: frozenset[Ability] = frozenset()
     per_node: bool = False
 

@@ -32,7 +32,7 @@ class PodmanHpc:
     def prepare(self, image: Image) -> list[list[str]]:
         """Pulls, and squashes into the user's shared folder: its ``pull`` does both."""
         target = self.prepared(image)
-        return [[self._program, "pull", *engines.pull_options(image), target]]
+        return [[self.program, "pull", *engines.pull_options(image), target]]
 
     def has(self, image: Image) -> list[str] | None:
         """None: its images are the site's."""
@@ -57,7 +57,7 @@ class PodmanHpc:
         check_spec(spec, self.abilities, self.name)
         gpu = ["--gpu"] if spec.gpus else []
         return [
-            self._program,
+            self.program,
             "run",
             *gpu,
             *run_options(spec, self.options, self.name),
@@ -68,8 +68,9 @@ class PodmanHpc:
 
     def end(self, spec: ContainerSpec) -> list[list[str]]:
         """As with Podman."""
-        return [] if spec.name is None else [[self._program, "rm", "--force", "--ignore", "--time=0", spec.name]]
+        return [] if spec.name is None else [[self.program, "rm", "--force", "--ignore", "--time=0", spec.name]]
 
     @property
-    def _program(self) -> str:
+    def program(self) -> str:
+        """Its own name, unless the configuration says otherwise."""
         return self.options.program or "podman-hpc"

@@ -52,7 +52,7 @@ class Shifter:
     def prepare(self, image: Image) -> list[list[str]]:
         """Asks the gateway, and waits until the image is ready."""
         self.prepared(image)
-        return [[f"{self._program}img", "pull", f"docker:{image.name}:{image.tag}"]]
+        return [[f"{self.program}img", "pull", f"docker:{image.name}:{image.tag}"]]
 
     def has(self, image: Image) -> list[str] | None:
         """None: its images are the site's."""
@@ -92,7 +92,7 @@ class Shifter:
         cleans = not (spec.pass_env or spec.ranks_on_node)
         return [
             *([] if cleans else in_environment([], spec.from_host)),
-            self._program, f"--image={spec.image}",
+            self.program, f"--image={spec.image}",
             *(["--clearenv"] if cleans else []),
             f"--workdir={spec.folder}",
             *(["--module=gpu"] if spec.gpus else []),
@@ -106,7 +106,8 @@ class Shifter:
         return []
 
     @property
-    def _program(self) -> str:
+    def program(self) -> str:
+        """Its own name, unless the configuration says otherwise."""
         return self.options.program or "shifter"
 
 
