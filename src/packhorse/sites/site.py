@@ -22,7 +22,7 @@ from packhorse.sites.agentfile import agent_file
 from packhorse.sites.base import Job, Limits, Scheduler, Shape, Transport
 from packhorse.sites.environment import Composer
 from packhorse.sites.runtimes.base import Ability, Bind, Runtime, is_below
-from packhorse.sites.runtimes.none import NoRuntime
+from packhorse.sites.runtimes.registry import runtime as runtime_named
 from packhorse.sites.schedulers.limits import limits_of
 from packhorse.sites.schedulers.options import SchedulerOptions
 from packhorse.sites.schedulers.registry import scheduler as scheduler_named
@@ -64,7 +64,7 @@ class Site:
     """Between two questions to the scheduler: shortest and longest."""
     launcher: tuple[str, ...] = ()
     """In place of the scheduler's own ``launcher``."""
-    runtime: Runtime = field(default_factory=NoRuntime)
+    runtime: Runtime = field(default_factory=lambda: runtime_named("none"))
     binds: tuple[str, ...] = ()
     """Folders of the site that containers see beside ``root``, under the same paths."""
     registry: str | None = None
