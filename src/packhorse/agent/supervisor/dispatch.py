@@ -4,7 +4,7 @@ import os
 import select
 
 from .intake import give_back
-from .pack import EPSILON, LOOK_AHEAD, choose, fits_in_time
+from .pack import EPSILON, LOOK_AHEAD, choose, fits_in_time, is_reserved
 from .slots import PAIRS, PREFETCH, PREFETCH_MAX_LINE, SlotHandle
 
 TYPE_CHECKING = False
@@ -37,25 +37,36 @@ def has_room(agent: "Agent", now: float) -> bool:
     if agent.closed or not agent.journal.healthy or agent.log_refuses(now) or len(agent.queue) >= LOOK_AHEAD:
         return False
     if agent.free_cores > EPSILON:
-        return True
+        return not (agent.queue and has_reserved(agent.queue[0], now))
     return not agent.queue and any(is_short(agent, slot.sent[0]) for slot in agent.slots.values() if slot.sent)
+
+
+def has_reserved(task: "Task", now: float) -> bool:
+    """Whether the node drains for this task, which is first in line."""
+    return bool(task.blocked_at) and is_reserved(task.passed, now - task.blocked_at)
 
 
 def start_tasks(agent: "Agent", now: float) -> "List[SlotHandle]":
     """Start queued tasks for as long as one fits; returns their slots."""
     late, started = [], []
     while agent.queue and agent.free_cores > EPSILON:
-        index = choose(
-            ((task.cores, task.memory) for task in agent.queue), agent.free_cores, agent.free_memory, agent.skips
-        )
+        head = agent.queue[0]
+        if not fits_in_time(head.walltime, now, agent.drain_at):  # the node must not drain for it in vain
+            late.append(agent.queue.popleft())
+            continue
+        wants = ((task.cores, task.memory) for task in agent.queue)
+        index = choose(wants, agent.free_cores, agent.free_memory, has_reserved(head, now))
+        if index != 0 and not head.blocked_at:
+            head.blocked_at = now
         if index is None:
             break
-        agent.skips = agent.skips + 1 if index else 0
         task = agent.queue[index]
         del agent.queue[index]
-        if not fits_in_time(task.walltime, now, agent.drain_at):
-            late.append(task)
-            continue
+        if index:
+            if not fits_in_time(task.walltime, now, agent.drain_at):
+                late.append(task)
+                continue
+            head.passed += 1
         agent.free_cores -= task.cores
         agent.free_memory -= task.memory
         slot = slot_for(agent, task)

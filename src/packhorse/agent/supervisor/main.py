@@ -64,7 +64,6 @@ class Agent:
         self.ends = Ends()
         self.failed_starts = 0
         self.seq = 0
-        self.skips = 0
         self.means: "Dict[str, float]" = {}  # seconds, by template
         self.busy_core_s = 0.0
         self.oom_look_at = self.sample_at = 0.0
