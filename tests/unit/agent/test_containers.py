@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from packhorse.agent.errands.fetching import start_fetch
 from packhorse.agent.errands.main import has_ended, open_journal
 from packhorse.agent.errands.scales import Scales, free_bytes
-from packhorse.agent.leaf import oom_kills, remove_tree
+from packhorse.agent.leaf import NoLeaf, oom_kills, remove_tree
 from packhorse.agent.mounts import mounts_below, unescape
 from packhorse.agent.outcome import Outcome, Verdict
+from packhorse.agent.processes import Programs
 from packhorse.agent.slot.attach import wait_for_lock
 from packhorse.agent.slot.containers import Containers, containers_of, fill
-from packhorse.agent.slot.session import serve
+from packhorse.agent.slot.sessions import Sessions
 from packhorse.agent.supervisor.cgroup import divide
 from packhorse.agent.supervisor.ends import Ends
 from packhorse.agent.supervisor.task import Task, read_task
@@ -77,28 +78,27 @@ def refusal(action: Any, *arguments: Any) -> tuple[str, str]:
 
 
 def test_locks_are_in_a_folder_of_the_users_own(tmp_path: Path) -> None:
-    slot = SimpleNamespace(killed=0)
-    os.close(wait_for_lock(slot, str(tmp_path / "own"), "sha256:1/../x"))  # type: ignore[arg-type]
+    programs = Programs()
+    os.close(wait_for_lock(programs, str(tmp_path / "own"), "sha256:1/../x"))
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["sha256-1----x.lock"]
     (tmp_path / "open").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to("own")
     (tmp_path / "file").touch()
     for name in ("open", "link", "file"):
-        why, msg = refusal(wait_for_lock, slot, str(tmp_path / name), "i")
+        why, msg = refusal(wait_for_lock, programs, str(tmp_path / name), "i")
         assert why == "image" and "must be a folder of this user's own" in msg
-    assert refusal(wait_for_lock, slot, str(tmp_path / "no" / "such"), "i")[0] == "image"
-    assert refusal(wait_for_lock, SimpleNamespace(killed=15), str(tmp_path / "own"), "i")[0] == "image"
+    assert refusal(wait_for_lock, programs, str(tmp_path / "no" / "such"), "i")[0] == "image"
+    programs.signaled = 15
+    assert refusal(wait_for_lock, programs, str(tmp_path / "own"), "i")[0] == "image"
 
 
 def test_a_container_that_makes_no_sense() -> None:
-    slot = SimpleNamespace(
-        session=None, work="/w", capture_paths=[("/c/0.out", "/c/0.err")], leaf=SimpleNamespace(path=None)
-    )
-    containers = Containers(slot, {"name": "n", "mounts": "/m", "locks": "/l"})  # type: ignore[arg-type]
+    context = SimpleNamespace(work="/w", capture_paths=[("/c/0.out", "/c/0.err")], leaf=NoLeaf())
+    containers = Containers(context, {"name": "n", "mounts": "/m", "locks": "/l"})  # type: ignore[arg-type]
     why, msg = refusal(containers.begin, {"image": "i", "head": ["@x@"], "tokens": {"other": "@x@"}})
     assert why == "inputs" and "'other'" in msg
     task = {"session": "shell", "start": ["sh"], "container": {"image": "i", "head": [], "binds_capture": None}}
-    why, msg = refusal(serve, slot, task, {}, 0, Outcome())
+    why, msg = refusal(Sessions(context).serve, task, {}, 0, Outcome(), containers)  # type: ignore[arg-type]
     assert why == "inputs" and "binds_capture" in msg
 
 

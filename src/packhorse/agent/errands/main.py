@@ -16,6 +16,7 @@ import time
 from .. import proc
 from ..journal import Journal
 from ..outcome import tail_text
+from ..processes import become_subreaper, kill_descendants, signal_all
 from ..removal import remove
 from ..spawn import explain, find_program, start
 from .scales import Scales, free_bytes
@@ -109,13 +110,13 @@ class Errand:
             pause = min(TICK_S[1], pause * 1.5)
         if self.why:
             below = proc.descendants(os.getpid(), proc.processes())
-            proc.signal_all(below, signal.SIGTERM)
+            signal_all(below, signal.SIGTERM)
             give_up_at = time.monotonic() + GRACE_S
             while time.monotonic() < give_up_at and proc.descendants(os.getpid(), proc.processes()):
                 time.sleep(0.02)
-            proc.signal_all([pid], signal.SIGKILL)
+            signal_all([pid], signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-        proc.kill_descendants()
+        kill_descendants()
         return status
 
     def is_over(self, since_s: float) -> bool:
@@ -139,7 +140,7 @@ class Errand:
         if failed and (self.is_full() or any(words in output for words in SAYS_FULL)):
             self.why = "disk"
         free = free_bytes(self.watch or ".")
-        proc.kill_descendants()
+        kill_descendants()
         remove("auth.json")
         if self.tmp:
             remove(self.tmp)
@@ -227,7 +228,7 @@ def work(wanted: "Dict[str, Any]", lock: int) -> None:
             except OSError:
                 pass  # the listing's own
     os.set_inheritable(lock, True)
-    proc.become_subreaper()
+    become_subreaper()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         errand = Errand(wanted)

@@ -9,6 +9,7 @@ import time
 
 from .. import PROTOCOL, proc
 from ..journal import Appender, Journal, complain, sync_forever
+from ..processes import become_subreaper, kill_descendants, reap
 from .cgroup import Cgroups, node_cores, node_memory
 from .dispatch import has_room, nap_s, prefetch, start_tasks
 from .ends import Ends
@@ -279,7 +280,7 @@ class Agent:
             self.free_cores += slot.sent[0].cores
             self.free_memory += slot.sent[0].memory
         slot.close()
-        proc.kill_descendants(spare=[other.pid for other in self.slots.values()] + [self.ends.pid])
+        kill_descendants(spare=[other.pid for other in self.slots.values()] + [self.ends.pid])
         self.ends.add(slot.owed)
         lost(self, slot, now)
         self.cgroups.remove(slot.leaf)
@@ -323,9 +324,9 @@ class Agent:
         patience = time.monotonic() + (END_S if any(slot.owed for slot in self.slots.values()) else 2.0)
         while proc.children_of(os.getpid()) and time.monotonic() < patience:
             self.ends.poll(time.monotonic())
-            proc.reap(spare=[self.ends.pid])
+            reap(spare=[self.ends.pid])
             time.sleep(0.002)
-        proc.kill_descendants()
+        kill_descendants()
         for slot in self.slots.values():
             for line in slot.read():
                 if line.startswith(b"X"):
@@ -358,7 +359,7 @@ def main(root: str) -> int:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
-    proc.become_subreaper()
+    become_subreaper()
     agent = Agent(root)
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
@@ -375,7 +376,7 @@ def main(root: str) -> int:
 
         complain(traceback.format_exc())
         agent.journal.flush()
-        proc.kill_descendants()
+        kill_descendants()
         agent.end_slots()
         return 1
     agent.stop(why)
