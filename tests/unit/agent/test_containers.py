@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import deque
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -24,7 +25,8 @@ from packhorse.agent.slot.attach import wait_for_lock
 from packhorse.agent.slot.containers import Containers, containers_of, fill
 from packhorse.agent.slot.sessions import Sessions
 from packhorse.agent.supervisor.cgroup import divide
-from packhorse.agent.supervisor.ends import Ends
+from packhorse.agent.supervisor.cleanup import Cleanup
+from packhorse.agent.supervisor.handle import SlotHandle
 from packhorse.agent.supervisor.task import Task, read_task
 from packhorse.agent.supervisor.watch import MAKE_READY_S, watch
 
@@ -105,18 +107,17 @@ def test_a_container_that_makes_no_sense() -> None:
 def test_walltime_waits_while_an_image_is_made_ready_but_not_for_ever() -> None:
     task, told = Task((1, 1), b"", "t"), []
     task.started, task.paused, task.walltime = 100.0, 101.0, 5.0
-    slot = SimpleNamespace(sent=[task], leaf=None, signal=lambda task, how: told.append(how), paths=[("/o", "/e")])
-    agent = SimpleNamespace(
-        slots={1: slot},
-        cgroups=SimpleNamespace(version=1),
-        oom_look_at=1e9,
-        kill_grace_s=1.0,
-        journal=SimpleNamespace(add=told.append),
-        log_refuses=lambda now: True,
+    slot = SlotHandle.__new__(SlotHandle)
+    slot.sent, slot.paths = deque([task]), [("/o", "/e")]
+    slot.signal = lambda task, how: told.append(how)  # type: ignore[method-assign]
+    node = SimpleNamespace(
+        slots=SimpleNamespace(busy=lambda: [slot]),
+        drain=SimpleNamespace(kill_grace_s=1.0),
+        ledger=SimpleNamespace(journal=SimpleNamespace(add=told.append), log_refuses=lambda now: True),
     )
-    watch(agent, 101.0 + MAKE_READY_S)  # type: ignore[arg-type]
+    watch(node, 101.0 + MAKE_READY_S)  # type: ignore[arg-type]
     assert task.verdict is None and "T" not in told
-    watch(agent, 102.0 + MAKE_READY_S)  # type: ignore[arg-type]
+    watch(node, 102.0 + MAKE_READY_S)  # type: ignore[arg-type]
     assert task.verdict == "image" and "took longer than 3600 s" in str(task.msg) and told[-1] == "T"
 
 
@@ -139,13 +140,13 @@ def test_paths_in_the_kernels_tables(path: str) -> None:
     assert unescape(written) == path
 
 
-def test_ends_run_one_after_the_other_and_twice_if_they_fail(tmp_path: Path) -> None:
-    ends, log = Ends(), tmp_path / "log"
+def test_cleanup_runs_one_after_the_other_and_twice_if_they_fail(tmp_path: Path) -> None:
+    cleanup, log = Cleanup(), tmp_path / "log"
     note = ["sh", "-c", f'echo "$1" >> {log}; exit "$2"', "sh"]
-    ends.add([[*note, "1", "0"], [*note, "2", "3"], ["/no/such/program"], [*note, "3", "0"]])
-    ends.finish(20.0)
+    cleanup.add([[*note, "1", "0"], [*note, "2", "3"], ["/no/such/program"], [*note, "3", "0"]])
+    cleanup.finish(20.0)
     assert log.read_text().split() == ["1", "2", "2", "3"]
-    assert not ends.pid and not ends.waiting
+    assert not cleanup.pid and not cleanup.waiting
 
 
 def test_cgroups_with_cgroups_of_containers(tmp_path: Path) -> None:
