@@ -33,7 +33,8 @@ from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 
 if TYPE_CHECKING:
-    from packhorse.engine.data.datajob import Brought, Carrier, Job
+    from packhorse.engine.data.datajob import Carrier
+    from packhorse.engine.data.job import Brought, Job
 
 _AT_ONCE = 4
 _NOTE_S = 1.0  # between two notes of how far a fetch is
@@ -105,7 +106,7 @@ class DataLoop(Loop):
         return bool(row.not_before <= now or row.not_before > now + 2 * machine.MAX_BACKOFF_S)
 
     def _begin(self, row: Any) -> None:
-        from packhorse.engine.data.datajob import Job, Known
+        from packhorse.engine.data.job import Job, Known
 
         known = None
         if row.sha256 is not None and row.path is not None:

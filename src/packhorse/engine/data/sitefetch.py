@@ -6,9 +6,10 @@ What it is given needs no credential of ours: a plain URL, or one of S3 that is 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from packhorse.domain.dataurl import DataUrl
+from packhorse.engine.data.job import Job
 from packhorse.http.errors import Stopped
 from packhorse.sites import errands
 from packhorse.sites.site import Site
@@ -16,9 +17,6 @@ from packhorse.staging.checksums import Sums
 from packhorse.staging.data import NotFetched, Trouble
 from packhorse.staging.fetch import version_tag
 from packhorse.staging.sources import Source
-
-if TYPE_CHECKING:
-    from packhorse.engine.data.datajob import Job
 
 _LOOK_S = 1.0
 _SILENT_S = 15.0  # an errand that says nothing for that long is started again; if it lives, that changes nothing
