@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from packhorse.agent.errands.diskusage import DiskUsage, free_bytes
 from packhorse.agent.errands.fetching import start_fetch
 from packhorse.agent.errands.main import has_ended, open_journal
-from packhorse.agent.errands.scales import Scales, free_bytes
 from packhorse.agent.leaf import NoLeaf, oom_kills, remove_tree
 from packhorse.agent.mounts import mounts_below, unescape
 from packhorse.agent.outcome import Outcome, Verdict
@@ -169,26 +169,26 @@ def test_a_leaf_of_cgroups_v2_is_divided(tmp_path: Path) -> None:
     assert divide(str(tmp_path)) == str(tmp_path), "what cannot be divided is used whole"
 
 
-def test_scales_look_little_by_little(tmp_path: Path) -> None:
+def test_disk_usage_is_looked_at_little_by_little(tmp_path: Path) -> None:
     for number in range(300):
         (tmp_path / str(number)).write_bytes(bytes(5000))
-    scales, now, looks = Scales(str(tmp_path)), 0.0, 0
-    while not scales.bytes:
+    usage, now, looks = DiskUsage(str(tmp_path)), 0.0, 0
+    while not usage.bytes:
         now, looks = now + 0.002, looks + 1
-        scales.look(now, 0.002)
+        usage.look(now, 0.002)
     assert looks > 1, "300 files are more than 2 % of 2 ms"
-    assert 300 * 5000 <= scales.bytes < 300 * 9000
+    assert 300 * 5000 <= usage.bytes < 300 * 9000
     (tmp_path / "0").write_bytes(bytes(5_000_000))
-    scales.look(now + 0.5, 10)
-    assert scales.bytes < 4_000_000, "not more often than once a second"
-    scales.look(now + 1.5, 10)
-    assert scales.bytes > 5_000_000
+    usage.look(now + 0.5, 10)
+    assert usage.bytes < 4_000_000, "not more often than once a second"
+    usage.look(now + 1.5, 10)
+    assert usage.bytes > 5_000_000
 
 
-def test_scales_without_anything(tmp_path: Path) -> None:
-    scales = Scales(str(tmp_path / "not yet"))
-    scales.look(0.0, 10)
-    assert scales.bytes == 0
+def test_disk_usage_of_nothing(tmp_path: Path) -> None:
+    usage = DiskUsage(str(tmp_path / "not yet"))
+    usage.look(0.0, 10)
+    assert usage.bytes == 0
     assert free_bytes(str(tmp_path / "not" / "yet")) > 0
 
 
@@ -236,12 +236,12 @@ def test_a_fetch_answers(
     module = ModuleType("packhorse.agent.errands.fetch")
     module.__dict__.update(fetch=fetch, FetchFailed=FetchFailed)
     monkeypatch.setitem(sys.modules, "packhorse.agent.errands.fetch", module)
-    scales = Scales("")
-    pid, reader = start_fetch({"url": url}, scales.count)
+    usage = DiskUsage("")
+    pid, reader = start_fetch({"url": url}, usage.count)
     with os.fdopen(reader) as file:
         text = file.read()
     assert os.waitpid(pid, 0)[1] >> 8 == code
     assert (json.loads(text) if text else None) == answer
     assert said in capfd.readouterr().err
-    scales.look(0.0, 1)
-    assert scales.bytes == 17
+    usage.look(0.0, 1)
+    assert usage.bytes == 17

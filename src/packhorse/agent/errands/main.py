@@ -19,7 +19,7 @@ from ..outcome import tail_text
 from ..processes import become_subreaper, kill_descendants, signal_all
 from ..removal import remove
 from ..spawn import explain, find_program, start
-from .scales import Scales, free_bytes
+from .diskusage import DiskUsage, free_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Errand:
         self.least_free = max(LEAST_FREE, int(wanted.get("min_free_bytes") or 0))
         timeout_s = wanted.get("timeout_s")
         self.deadline = float("inf") if timeout_s is None else time.monotonic() + float(timeout_s)
-        self.scales = Scales(self.watch)
+        self.usage = DiskUsage(self.watch)
         self.beat_at = 0.0
         self.told_to_stop = False
         self.why: "Optional[str]" = None
@@ -79,7 +79,7 @@ class Errand:
         if "fetch" in step:
             from .fetching import start_fetch
 
-            pid, answer = start_fetch(step["fetch"], self.scales.count)
+            pid, answer = start_fetch(step["fetch"], self.usage.count)
         else:
             argv, pid, answer = step["argv"], 0, -1
             env = dict(self.env, **(step.get("env") or {}))
@@ -122,10 +122,10 @@ class Errand:
     def is_over(self, since_s: float) -> bool:
         """A tick, `since_s` after the last: beats, and whether the errand must stop."""
         now = time.monotonic()
-        self.scales.look(now, since_s)
+        self.usage.look(now, since_s)
         if now >= self.beat_at:
             self.beat_at = now + BEAT_S
-            self.tell({"k": "beat", "bytes": self.scales.bytes})
+            self.tell({"k": "beat", "bytes": self.usage.bytes})
         self.journal.flush()
         if self.told_to_stop or os.path.lexists("stop"):
             self.why = "stopped"

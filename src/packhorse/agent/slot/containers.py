@@ -2,7 +2,7 @@
 
 The engine has composed the commands; here they get what only the node knows, and their ends are kept.
 
-What would outlive this slot's process (a container of Podman's, a mount) is `owed`: the commands that end it. The
+What would outlive this slot's process (a container of Podman's, a mount) has commands that end it: the `cleanup`. The
 supervisor is told of every change, and runs them if this slot is killed.
 """
 
@@ -79,7 +79,7 @@ class Containers:
             collections.OrderedDict()
         )  # by image, least recently used first
         self.end: "List[List[str]]" = []  # of the container that runs
-        self.owed: "List[List[str]]" = []
+        self.cleanup: "List[List[str]]" = []
 
     # -- before a task
 
@@ -137,13 +137,13 @@ class Containers:
                 gone.close(self.context.env)
         self.mounted += 1
         folder = os.path.join(self.mount_folder, str(self.mounted))
-        self.owe([unmount_command(folder)])  # before it is there
+        self.set_cleanup([unmount_command(folder)])  # before it is there
         mount = Mount(
             fill(argv, tokens, dict(self.values(None), mounted=folder)), folder, self.context.env, self.context.null
         )
         self.mounts[image] = mount
         self.context.programs.kept.add(mount.pid)
-        self.owe([])
+        self.set_cleanup([])
 
     # -- a container
 
@@ -172,7 +172,7 @@ class Containers:
             self.end = [fill(argv, tokens, values) for argv in container.get("end") or ()]
         except KeyError as error:
             raise Verdict("inputs", "its container has a token that this agent does not know: %s" % error) from None
-        self.owe(self.end)
+        self.set_cleanup(self.end)
         return head
 
     def over(self, by_itself: bool) -> None:
@@ -181,10 +181,10 @@ class Containers:
             return
         if not by_itself:
             self.context.programs.shielded = True
-            self.pay(self.end)
+            self.run_commands(self.end)
             self.context.programs.shielded = False
         self.end = []
-        self.owe([])
+        self.set_cleanup([])
 
     def execute(
         self,
@@ -215,27 +215,27 @@ class Containers:
         own.update((name, env[name]) for name in PASSED if name in env)
         return own
 
-    # -- debts
+    # -- cleanup
 
-    def owe(self, more: "List[List[str]]") -> None:
+    def set_cleanup(self, more: "List[List[str]]") -> None:
         """Have the supervisor know what is to be done if this slot is killed: for all mounts, and what comes on top."""
-        owed = more + [unmount_command(mount.folder) for mount in self.mounts.values()]
-        if owed != self.owed:
-            self.owed = owed
-            self.context.reporter.send(b"X %s\n" % json.dumps(owed).encode("ascii"))
+        cleanup = more + [unmount_command(mount.folder) for mount in self.mounts.values()]
+        if cleanup != self.cleanup:
+            self.cleanup = cleanup
+            self.context.reporter.send(b"X %s\n" % json.dumps(cleanup).encode("ascii"))
 
-    def pay(self, owed: "List[List[str]]") -> None:
+    def run_commands(self, commands: "List[List[str]]") -> None:
         """Run commands that end things; once more where one fails, since the runtime may have been at it itself."""
-        for argv in owed:
+        for argv in commands:
             run_quietly(argv, self.context.env, END_S) or run_quietly(argv, self.context.env, END_S)
 
     def die(self) -> None:
         """The supervisor is dead, and all processes below are too."""
-        self.pay(self.owed)
+        self.run_commands(self.cleanup)
 
     def close(self) -> None:
-        """The slot ends in peace."""
+        """The slot ends by itself."""
         for mount in self.mounts.values():
             mount.close(self.context.env)
         self.mounts.clear()
-        self.owe([])
+        self.set_cleanup([])

@@ -1,4 +1,4 @@
-"""What the parts of a slot share: its files, its environment, its cgroup leaf, its programs, its supervisor's ear."""
+"""What the parts of a slot share: its files, its environment, its cgroup leaf, its programs, its reporter."""
 
 import os
 
