@@ -74,6 +74,22 @@ def test_a_part_of_the_engine_imports_only_what_it_may_know(part: str) -> None:
     assert {path: parts for path, parts in wrong.items() if parts} == {}
 
 
+def test_the_parts_of_the_agent_know_what_is_for_all_of_them_and_not_each_other() -> None:
+    """Its folders are parts: slots, supervisor, work in the background. The modules beside them are for all, and know
+    no part; but the entry, which starts one of them.
+    """
+    modules = {_module_of(path): path for path in ROOT.rglob("*.py")}
+    agent = {name: path for name, path in modules.items() if name.startswith("packhorse.agent.")}
+    part_of = {name: "/".join(path.relative_to(ROOT / "agent").parts[:-1][:1]) for name, path in agent.items()}
+    wrong = {
+        name: others
+        for name, path in agent.items()
+        if name != "packhorse.agent.__main__"
+        and (others := {part_of.get(each, "") for each in _files_imported(name, path, modules)} - {"", part_of[name]})
+    }
+    assert wrong == {}
+
+
 def test_every_room_has_a_rule() -> None:
     rooms = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert rooms == set(ALLOWED)
