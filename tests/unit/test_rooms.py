@@ -104,7 +104,7 @@ def test_of_the_agent_only_the_rules_of_the_network_are_imported() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("packhorse.agent")
     }
-    assert found == {"packhorse.agent.errands.network"}
+    assert found == {"packhorse.agent.background.network"}
 
 
 def test_no_two_files_import_each_other_around_a_circle() -> None:

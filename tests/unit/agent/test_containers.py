@@ -1,4 +1,4 @@
-"""What the agent decides about containers and errands without running any."""
+"""What the agent decides about containers and background jobs without running any."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.agent.errands.diskusage import DiskUsage, free_bytes
-from packhorse.agent.errands.fetching import start_fetch
-from packhorse.agent.errands.main import has_ended, open_journal
+from packhorse.agent.background.diskusage import DiskUsage, free_bytes
+from packhorse.agent.background.fetching import start_fetch
+from packhorse.agent.background.main import has_ended, open_journal
 from packhorse.agent.leaf import NoLeaf, oom_kills, remove_tree
 from packhorse.agent.mounts import mounts_below, unescape
 from packhorse.agent.outcome import Outcome, Verdict
@@ -192,7 +192,7 @@ def test_disk_usage_of_nothing(tmp_path: Path) -> None:
     assert free_bytes(str(tmp_path / "not" / "yet")) > 0
 
 
-def test_journals_of_errands(tmp_path: Path) -> None:
+def test_journals_of_background_jobs(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     assert not has_ended(str(path))
     path.write_bytes(b'{"k":"errand"}\n{"k":"end","i"')
@@ -233,9 +233,9 @@ def test_a_fetch_answers(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    module = ModuleType("packhorse.agent.errands.fetch")
+    module = ModuleType("packhorse.agent.background.fetch")
     module.__dict__.update(fetch=fetch, FetchFailed=FetchFailed)
-    monkeypatch.setitem(sys.modules, "packhorse.agent.errands.fetch", module)
+    monkeypatch.setitem(sys.modules, "packhorse.agent.background.fetch", module)
     usage = DiskUsage("")
     pid, reader = start_fetch({"url": url}, usage.count)
     with os.fdopen(reader) as file:

@@ -23,7 +23,7 @@ from packhorse.engine.clock import Clock
 from packhorse.engine.data.deliveries import Deliveries
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.sites import cache
 from packhorse.sites.site import Site
 from packhorse.staging import data as machine
@@ -52,7 +52,7 @@ class DataLoop(Loop):
         database: Database,
         lease: Lease,
         clock: Clock,
-        pulse: Pulse,
+        notifier: Notifier,
         tell: threading.Event,
         config: DataConfig,
         folder: Path,
@@ -62,7 +62,7 @@ class DataLoop(Loop):
         self._site = site
         self._database = database
         self._lease = lease
-        self._pulse = pulse
+        self._notifier = notifier
         self._config = config
         self._folder = folder
         self._given = given
@@ -89,7 +89,7 @@ class DataLoop(Loop):
                 self._begin(row)
                 moved = True
         if moved:
-            self._pulse.beat()
+            self._notifier.notify()
         return moved
 
     def leave(self) -> None:

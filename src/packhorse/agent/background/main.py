@@ -1,8 +1,8 @@
-"""Errands: long work at a site that survives the engine and its connection. docs/spool.md says how they are asked for
-and reported.
+"""Background jobs: long work at a site that survives the engine and its connection. docs/spool.md says how they are
+asked for and reported; the names of their files and of their first record are older than what they are called here.
 
 One process in the background works through the steps of one folder. It holds a lock on the folder, and so does whatever
-it starts: as long as anything of a killed errand lives, nobody else works there.
+it starts: as long as anything of a killed background job lives, nobody else works there.
 """
 
 import fcntl
@@ -33,8 +33,8 @@ LEAST_FREE = 1 << 20
 SAYS_FULL = (b"No space left on device", b"Disk quota exceeded")
 
 
-class Errand:
-    """An errand at work. Times are monotonic seconds unless they go into a record."""
+class BackgroundJob:
+    """A background job at work. Times are monotonic seconds unless they go into a record."""
 
     def __init__(self, wanted: "Dict[str, Any]") -> None:
         self.steps = list(wanted["steps"])
@@ -70,7 +70,7 @@ class Errand:
                 if self.why or self.status != 0:
                     break
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            say("the errand cannot be done: %r" % error)
+            say("the background job cannot be done: %r" % error)
             self.why = self.why or "spawn"
         self.end(index, begin)
 
@@ -120,7 +120,7 @@ class Errand:
         return status
 
     def is_over(self, since_s: float) -> bool:
-        """A tick, `since_s` after the last: beats, and whether the errand must stop."""
+        """A tick, `since_s` after the last: beats, and whether the background job must stop."""
         now = time.monotonic()
         self.usage.look(now, since_s)
         if now >= self.beat_at:
@@ -167,7 +167,7 @@ class Errand:
         self.journal.file.sync()
 
     def is_full(self) -> bool:
-        """Whether a disk that the errand writes to is."""
+        """Whether a disk that the background job writes to is."""
         return any(folder and free_bytes(folder) < self.least_free for folder in (self.watch, self.tmp))
 
     def tell(self, record: "Dict[str, Any]") -> None:
@@ -181,12 +181,12 @@ class Errand:
 
 
 def main(folder: str) -> int:
-    """Start the errand of a folder in the background, unless one is at work there or has ended; returns at once."""
+    """Start the job of a folder in the background, unless one is at work there or has ended; returns at once."""
     try:
         os.chdir(folder)
         lock = os.open("lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        sys.stderr.write("packhorse agent: there is no errand: %s\n" % error)
+        sys.stderr.write("packhorse agent: there is no background job: %s\n" % error)
         return 2
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -201,7 +201,7 @@ def main(folder: str) -> int:
             raise ValueError("its version is not 1, or its steps are no list")
     except (OSError, ValueError, TypeError, KeyError) as error:
         remove("auth.json")
-        sys.stderr.write("packhorse agent: %s/errand.json is no errand: %r\n" % (folder, error))
+        sys.stderr.write("packhorse agent: %s/errand.json is no background job: %r\n" % (folder, error))
         return 2
     child = os.fork()
     if child:
@@ -231,10 +231,10 @@ def work(wanted: "Dict[str, Any]", lock: int) -> None:
     become_subreaper()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        errand = Errand(wanted)
+        job = BackgroundJob(wanted)
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, errand.on_signal)
-        errand.run()
+            signal.signal(signum, job.on_signal)
+        job.run()
     except BaseException:
         import traceback
 
@@ -253,7 +253,7 @@ def has_ended(path: str) -> bool:
 
 
 def open_journal(path: str) -> Journal:
-    """The journal; what a killed errand wrote half is made a line of its own."""
+    """The journal; what a killed background job wrote half is made a line of its own."""
     journal = Journal(path)
     if journal.file.end:
         with open(path, "rb") as file:
@@ -264,7 +264,7 @@ def open_journal(path: str) -> Journal:
 
 
 def say(text: str) -> None:
-    """Write to the errand's output, as its steps do."""
+    """Write to the background job's output, as its steps do."""
     try:
         os.write(1, (text.rstrip("\n") + "\n").encode("utf-8", "replace"))
     except OSError:
