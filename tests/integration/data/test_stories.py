@@ -16,7 +16,7 @@ from packhorse.engine.clock import SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.lease import Lease
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.staging.data import Unwanted
 from packhorse.store.data import open_data
 from tests.fixtures.room import EngineProcess, wait_for
@@ -185,7 +185,7 @@ def test_who_comes_while_an_unwanted_fetch_ends_is_served(home: Path, web: WebSe
         room.database,
         lease,
         SystemClock(),
-        Pulse(),
+        Notifier(),
         threading.Event(),
         DataConfig(),
         home / "f",
