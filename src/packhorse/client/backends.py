@@ -14,11 +14,9 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from packhorse.client.answers import other_server, refusal, server_url
-from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig, load_config
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.ourselves import make_private_folder
-from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, value_problem
 from packhorse.domain.views import (
@@ -36,7 +34,9 @@ from packhorse.domain.views import (
     UsageView,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # models that are slow to build, and most commands do without
+    from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
+    from packhorse.domain.run import AppRun, TaskRun
     from packhorse.http.errors import NotReached
 
 Rows = Iterable[Mapping[str, Any]]
@@ -188,6 +188,8 @@ class HttpBackend:
         self._http = Http(headers={"Accept-Encoding": "gzip, deflate"}, check=only_at(self._url))
 
     def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
+        from packhorse.domain.run import AppRun
+
         if rows is None or not isinstance(request, AppRun):
             body = request.model_dump(mode="json", exclude_defaults=True)
             headers = {"Content-Type": "application/json"}
@@ -250,6 +252,8 @@ class HttpBackend:
 
     def gathered(self, run_id: str) -> dict[str, Path]:
         """Downloads the outputs of the gathering task to below the home folder, which nobody else can write."""
+        from packhorse.domain.config import load_config
+
         folder = load_config().home_folder().absolute() / "downloads" / run_id
         found: dict[str, Path] = {}
         for file in self._one(list[dict[str, Any]], "GET", f"/runs/{_part(run_id)}/files"):
