@@ -101,8 +101,7 @@ class Bare:
         """Runs it so often, as many at a time as there are cores, with what we ask of a container as well.
 
         That is a work folder (where that takes mount points, those of the image, which hold it), variables, a name,
-        and, where
-        containers leave the cgroup of who starts them, a cgroup to stay in.
+        and, where containers leave the cgroup of who starts them, a cgroup to stay in.
         """
         numbers = "\n".join(str(index) for index in range(number))
         with _cgroup() as parent, folder() as work:

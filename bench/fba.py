@@ -1,6 +1,5 @@
 """FBA on iJO1366: workers against one process per task, against COBRApy's own double_gene_deletion on two processes,
-and
-against the leanest loop that anyone could write."""
+and against the leanest loop that anyone could write."""
 
 from __future__ import annotations
 

@@ -30,12 +30,10 @@ Seen = tuple[float, float, float]
 
 def ends(folder: Path, jobs: int) -> dict[str, list[Seen]]:
     """By ending, for each of ``jobs`` jobs, seconds from the cause until Slurm says that it ends, until it has ended
-    with its last process
-    (it is no longer COMPLETING), and until the API says that its run has ended with its task.
+    with its last process (it is no longer COMPLETING), and until the API says that its run has ended with its task.
 
     Each job runs one task that sleeps, at a site of its own, so that no end lets the engine look after another one
-    sooner. squeue and the
-    API are asked in turn, some ten times a second.
+    sooner. squeue and the API are asked in turn, some ten times a second.
     """
     names = [f"cluster{number}" for number in range(jobs)]
     config = folder / "packhorse.toml"

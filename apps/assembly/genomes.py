@@ -3,8 +3,8 @@
 The same file lies in each app that needs it: an app's folder is copied alone.
 
 The genomes are real: complete bacterial chromosomes that Debian's package ``ragout-examples`` ships (see the README).
-Reads are
-simulated by ART (Huang et al. 2012, doi:10.1093/bioinformatics/btr708), from Debian's ``art-nextgen-simulation-tools``.
+Reads are simulated by ART (Huang et al. 2012, doi:10.1093/bioinformatics/btr708), from Debian's
+``art-nextgen-simulation-tools``.
 """
 
 from __future__ import annotations

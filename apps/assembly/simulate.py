@@ -4,10 +4,8 @@
     packhorse run apps/assembly --over samples/table.csv
 
 Sample after sample takes the next real genome, species by turns: the whole of it, or with ``--part-bp`` a piece that no
-other sample
-has. When there is nothing new left, copies follow with random substitutions at ``--mutation``, and their names say so
-(``_mut``).
-The same arguments give the same files.
+other sample has. When there is nothing new left, copies follow with random substitutions at ``--mutation``, and their
+names say so (``_mut``). The same arguments give the same files.
 """
 
 from __future__ import annotations

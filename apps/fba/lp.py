@@ -1,15 +1,12 @@
 """The linear programme behind a metabolic model: built by COBRApy once, kept in a cache, solved by GLPK.
 
 COBRApy reads the model and composes its LP (4 s and 400 MB for iJO1366, after 2 s of imports). What a deletion or a
-change
-of medium needs of it is small: the LP's columns, rows and coefficients, the wild type's optimal basis, the gene rules
-and the
-exchange reactions. These are taken out of the COBRApy model as they are and written to a cache as JSON, so that every
-worker but the first starts in 0.1 s.
+change of medium needs of it is small: the LP's columns, rows and coefficients, the wild type's optimal basis, the gene
+rules and the exchange reactions. These are taken out of the COBRApy model as they are and written to a cache as JSON,
+so that every worker but the first starts in 0.1 s.
 
 Each problem is solved on a fresh copy of the wild type's LP, so nothing has to be undone afterwards and an answer does
-not
-depend on what the worker solved before it. From the wild type's basis the dual simplex needs a few iterations.
+not depend on what the worker solved before it. From the wild type's basis the dual simplex needs a few iterations.
 """
 
 from __future__ import annotations
@@ -60,9 +57,8 @@ class Model:
         """The growth rate (h⁻¹) with ``genes`` deleted and the uptake bounds of ``medium`` laid over the model's own.
 
         ``growth`` is None where there is no optimum; ``status`` says why, in COBRApy's words (``infeasible``: the cell
-        cannot
-        even meet its maintenance). ``reactions_off`` counts the reactions that the deletion disables.
-        Raises FbaError for a gene or an exchange that the model does not have.
+        cannot even meet its maintenance). ``reactions_off`` counts the reactions that the deletion disables. Raises
+        FbaError for a gene or an exchange that the model does not have.
         """
         off = self._disabled(genes)
         bounds: dict[int, tuple[float, float]] = {}

@@ -3,8 +3,7 @@
     python3 make_table.py --rows 5000 --output table.csv
 
 The same arguments give the same table. The double deletions are first all pairs of a sample of genes of the central
-carbon
-metabolism (where the model has them), as a block that can be read as a map, then random pairs of all genes.
+carbon metabolism (where the model has them), as a block that can be read as a map, then random pairs of all genes.
 """
 
 from __future__ import annotations

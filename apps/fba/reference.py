@@ -1,14 +1,11 @@
 """The same growth rates by COBRApy's own functions, in one process: what the app has to agree with to 1e-6.
 
 COBRApy starts each problem where the one before it ended, and goes through deletions in the order of a set, which
-differs from
-process to process. So its answers are not quite a function of the question. In one of five passes over 5000 rows of
-iJO1366 a
-single row (b0875+b2283) came out 2.4e-6 below its optimum, which exact arithmetic (``glp_exact``) puts where the app
-has it; in
-the other four passes all rows were within 6e-8 of the app's. A tolerance of 1e-9 is no cure: three such passes differed
-from
-each other by up to 3e-7. ``alone`` asks for one row with nothing before it.
+differs from process to process. So its answers are not quite a function of the question. In one of five passes over
+5000 rows of iJO1366 a single row (b0875+b2283) came out 2.4e-6 below its optimum, which exact arithmetic
+(``glp_exact``) puts where the app has it; in the other four passes all rows were within 6e-8 of the app's. A tolerance
+of 1e-9 is no cure: three such passes differed from each other by up to 3e-7. ``alone`` asks for one row with nothing
+before it.
 """
 
 from __future__ import annotations

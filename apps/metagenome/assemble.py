@@ -3,13 +3,10 @@
     python3 assemble.py --reads1 reads_1.fq --reads2 reads_2.fq --k 31,51 --ranks 2 [--genomes genomes.fasta] [--resume]
 
 Runs once, on the first node of its allocation, and starts the ranks itself. A round of ABySS has two steps: ``unitigs``
-(ABYSS-P on all
-ranks: Simpson et al. 2009, doi:10.1101/gr.089532.108) and ``contigs`` (the rest of ABySS, on this node). A round of Ray
-(Boisvert et al.
-2012, doi:10.1186/gb-2012-13-12-r122) has one, on all ranks. A finished step leaves a mark and is not repeated with
-``--resume``; an
-unfinished one starts anew, whatever files it left. Leaves ``contigs.fasta``, and prints a report as JSON; everything
-else goes to stderr.
+(ABYSS-P on all ranks: Simpson et al. 2009, doi:10.1101/gr.089532.108) and ``contigs`` (the rest of ABySS, on this
+node). A round of Ray (Boisvert et al. 2012, doi:10.1186/gb-2012-13-12-r122) has one, on all ranks. A finished step
+leaves a mark and is not repeated with ``--resume``; an unfinished one starts anew, whatever files it left. Leaves
+``contigs.fasta``, and prints a report as JSON; everything else goes to stderr.
 """
 
 from __future__ import annotations

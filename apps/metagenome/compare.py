@@ -5,10 +5,9 @@ The same file lies in each app that needs it: an app's folder is copied alone.
     python3 compare.py contigs.fasta genomes.fasta > report.json
 
 Contigs are aligned by minimap2 (Li 2018, doi:10.1093/bioinformatics/bty191). Genome fraction and misassemblies are
-meant as QUAST
-defines them (Gurevich et al. 2013, doi:10.1093/bioinformatics/btt086), with one difference: each piece of a contig
-counts at one
-place only, so the further copies of a repeat that was assembled once are missing from the fraction.
+meant as QUAST defines them (Gurevich et al. 2013, doi:10.1093/bioinformatics/btt086), with one difference: each piece
+of a contig counts at one place only, so the further copies of a repeat that was assembled once are missing from the
+fraction.
 """
 
 from __future__ import annotations

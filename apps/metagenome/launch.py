@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 EAGER_BYTES = 65536
 """ABYSS-P's ranks send each other some kB by MPI_Send and count on not having to wait for the receiver.
 
-Above Open MPI's eager limit
-(4 kB through shared memory) two that send at once wait for ever: github.com/BirolLab/abyss issues 20 and 155."""
+Above Open MPI's eager limit (4 kB through shared memory) two that send at once wait for ever:
+github.com/BirolLab/abyss issues 20 and 155."""
 
 MEMORY_SIGNS = (
     "std::bad_alloc",

@@ -3,9 +3,8 @@
     python3 simulate.py --folder community --part-bp 40000 --coverages 60,30,15
 
 Writes ``reads_1.fq``, ``reads_2.fq``, ``genomes.fasta`` and ``abundances.csv``. The community has as many members as
-there are coverages:
-the first real genomes there are, species by turns, whole or (``--part-bp``) their first bases. The same arguments give
-the same files.
+there are coverages: the first real genomes there are, species by turns, whole or (``--part-bp``) their first bases. The
+same arguments give the same files.
 """
 
 from __future__ import annotations

@@ -45,9 +45,8 @@ def nodes_for(reads_gb: float, node_memory_gb: float = NODE_MEMORY_GB) -> int:
     """Nodes for ``reads_gb`` GB (1e9 bytes) of unpacked reads: round(reads × 40 / 30 + 1), made even.
 
     The rule, and that HipMer seemed to fail with odd numbers of nodes, are from KBase's own module
-    (github.com/kbaseapps/kbase_hipmer,
-    lib/hipmer/hipmerUtils.py, ``generate_submit``). 1 TB of reads is 1,334 nodes. Raises ValueError for sizes that are
-    not above 0.
+    (github.com/kbaseapps/kbase_hipmer, lib/hipmer/hipmerUtils.py, ``generate_submit``). 1 TB of reads is 1,334 nodes.
+    Raises ValueError for sizes that are not above 0.
     """
     if not (0 < reads_gb < math.inf and 0 < node_memory_gb < math.inf):
         raise ValueError("Sizes of reads and memory have to be above 0 GB.")
@@ -96,10 +95,8 @@ def next_attempt(ending: Ending, before: frozenset[tuple[str, int]], log: str, n
     """What follows an attempt on ``nodes`` nodes, given the rounds completed before it and its own log.
 
     Timeout, preemption and lost nodes: again with ``--restart`` as long as a new round was completed. Memory
-    exhaustion: with twice the
-    nodes, and ``--restart`` if there is any checkpoint (mhm2 allows another number of nodes then). Without a checkpoint
-    ``--restart``
-    has nothing to start from and is left out.
+    exhaustion: with twice the nodes, and ``--restart`` if there is any checkpoint (mhm2 allows another number of nodes
+    then). Without a checkpoint ``--restart`` has nothing to start from and is left out.
     """
     new = rounds(log) - before
     checkpoint = bool(before or new)

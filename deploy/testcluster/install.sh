@@ -14,6 +14,9 @@ for program in $programs; do command -v $program >/dev/null || missing="$missing
 [ "${1:-}" = sshd ] || ls /usr/lib/*/libpmix.so >/dev/null 2>&1 || missing="$missing libpmix.so"
 [ -n "$missing" ] || exit 0
 command -v apt-get >/dev/null || fail "these are missing, and there is no apt-get to install them:$missing"
+# both scripts may be started at the same moment: apt-get does not wait for another, and each removes its policy
+exec 9>/var/cache/packhorse-packages.lock
+flock --wait 600 9 || true
 export DEBIAN_FRONTEND=noninteractive
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then # asked before a service starts: 101 says no

@@ -88,8 +88,7 @@ class StatusLine:
     ``show`` needs text of one line that is narrower than the terminal.
 
     Spaces and a carriage return are all that it needs: so it works on every terminal and in a notebook, and nothing is
-    left to be
-    restored when the program is killed.
+    left to be restored when the program is killed.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -2,8 +2,7 @@
 (docs/spool.md).
 
 Tasks that start ranks need to know the job that they are in; the others must not, since a program that is built with
-MPI would take
-itself for one of its ranks.
+MPI would take itself for one of its ranks.
 """
 
 TYPE_CHECKING = False

@@ -92,8 +92,7 @@ def kill_descendants(spare: "Iterable[int]" = (), timeout_s: float = 10.0, keep:
     """SIGKILL and reap everything below this (subreaper) process; False if some would not die in time.
 
     `spare` live on with all that is below them, `keep` alone. Repeats until a look finds nobody, because what is being
-    killed may be
-    forking.
+    killed may be forking.
     """
     spared, kept = set(spare), set(keep)
     pause, waited = 0.001, 0.0

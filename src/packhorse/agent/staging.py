@@ -13,8 +13,7 @@ def inside(folder: str, path: str, why: str, root: "Optional[str]" = None) -> st
     """The absolute path of `path` in `folder`, as written (not resolved); Verdict if it would leave the folder.
 
     What its parents resolve to counts: a symbolic link may not carry it outside either. With `root`, an absolute path
-    is looked for
-    in that folder of `folder`.
+    is looked for in that folder of `folder`.
     """
     if root is not None and os.path.isabs(path):
         return inside(folder, root.rstrip("/") + "/" + path.strip("/"), why)

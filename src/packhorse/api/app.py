@@ -25,8 +25,8 @@ def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bo
 
     Long answers (a wait, a log that is followed) end early once ``stopping`` says that the server wants to.
     """
-    # no pages of FastAPI's own: they would answer without a token
-    # nor its redirects, which name the host that the client named
+    # no pages of FastAPI's own: they would answer without a token nor its redirects, which name the host that the
+    # client named
     app = FastAPI(
         title="Packhorse", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )

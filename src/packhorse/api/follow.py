@@ -1,9 +1,8 @@
 """A task's log as server-sent events, while the task runs.
 
 Each event's id is ``ATTEMPT:OFFSET``, the place where the next byte will be; a client that sends it back as
-``Last-Event-ID`` misses and
-repeats nothing. Data is one JSON string: base64 of the bytes, or text with what is not UTF-8 replaced. The last event
-is ``end``.
+``Last-Event-ID`` misses and repeats nothing. Data is one JSON string: base64 of the bytes, or text with what is not
+UTF-8 replaced. The last event is ``end``.
 """
 
 from __future__ import annotations

@@ -98,6 +98,7 @@ def submit_table(
     gather: Truth = True,
     image: str | None = None,
     outputs: str | None = None,
+    priority: int = 0,
     params: Annotated[str, Query(description="JSON object: values common to all rows")] = "{}",
     tags: Annotated[str, Query(description="JSON object")] = "{}",
     resources: Annotated[str, Query(description="JSON object, laid over the app's own")] = "{}",
@@ -115,7 +116,15 @@ def submit_table(
             )
         objects = {"params": params, "tags": tags, "resources": resources, "retry": retry}
         document: dict[str, Any] = {field: parse_object(field, text) for field, text in objects.items()}
-        plain = {"app": app, "name": name, "session": session, "gather": gather, "image": image, "outputs": outputs}
+        plain: dict[str, Any] = {
+            "app": app,
+            "name": name,
+            "session": session,
+            "gather": gather,
+            "image": image,
+            "outputs": outputs,
+            "priority": priority,
+        }
         run = validated(AppRun, {**plain, **document}, "The run was not accepted.")
         rows = read_rows(request.headers.get("content-type", ""), body, request.headers.get("content-encoding", ""))
         return _submit(service, user, run, key, response, rows)

@@ -23,10 +23,8 @@ def replacing(target: Path, *, mode: int | None = None, what: str = "") -> Itera
     was.
 
     A link is followed. A file that is there keeps its mode and owner; a new one has ``mode``, without it that of any
-    new file. What is
-    no plain file (a device, a pipe), or may be written while its folder may not, is written as it is. To write that
-    fails is an
-    OutputFailed that names ``what``, or else ``target``; all else is an OSError.
+    new file. What is no plain file (a device, a pipe), or may be written while its folder may not, is written as it is.
+    To write that fails is an OutputFailed that names ``what``, or else ``target``; all else is an OSError.
     """
     named = str(target)
     what = what or named

@@ -104,6 +104,10 @@ def run(
     outputs: Annotated[
         str | None, typer.Option(help="A URL to deliver output files below: s3://bucket/prefix, file:///folder.")
     ] = None,
+    priority: Annotated[
+        int,
+        typer.Option(parser=_whole, metavar="INTEGER", help="Among your runs: tasks of a higher one start first."),
+    ] = 0,
     no_gather: Annotated[bool, typer.Option("--no-gather", help="Leave the gathering task out.")] = False,
     key: Annotated[str | None, typer.Option(help="Client key: the same key returns the same run.")] = None,
     detach: Annotated[
@@ -132,6 +136,7 @@ def run(
         nodes,
         image,
         outputs,
+        priority,
     )
     run_app(arguments, detach=detach, as_json=as_json)
 
@@ -167,6 +172,17 @@ def show(target: RunOrTask, as_json: AsJson = False) -> None:
     from packhorse.cli.showing import show as show_target
 
     show_target(target, as_json=as_json)
+
+
+@app.command()
+def why(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task, such as r-0123456789abcdef.17.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say in one sentence what a task waits for, or why it ended as it did."""
+    from packhorse.cli.showing import explain
+
+    explain(task, as_json=as_json)
 
 
 @app.command()

@@ -174,10 +174,9 @@ def _row_lines(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
 
 
 def narrowed(widths: list[int], words: list[int], available: int) -> list[int] | None:
-    """Widths of columns whose longest words are ``words``, the widest made narrower until all fit in ``available``; the
-    first stays, as it
-    names what one may copy. Words are broken only where a terminal has the usual width. None where too little would be
-    left."""
+    """Widths of columns whose longest words are ``words``, the widest made narrower until all fit in ``available``;
+    the first stays, as it names what one may copy. Words are broken only where a terminal has the usual width. None
+    where too little would be left."""
     floors = [widths[0], *(min(word, _WORD) for word in words[1:])]
     gaps = len(_GAP) * (len(widths) - 1)
     if sum(floors) + gaps > available:

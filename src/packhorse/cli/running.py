@@ -53,6 +53,7 @@ class RunArguments:
     nodes: int | None = None
     image: str | None = None
     outputs: str | None = None
+    priority: int = 0
 
 
 def run_app(arguments: RunArguments, *, detach: bool, as_json: bool) -> None:
@@ -176,6 +177,7 @@ def _request(arguments: RunArguments) -> AppRun | TaskRun:
         "session": _session(arguments.session),
         "image": arguments.image,
         "outputs": arguments.outputs,
+        "priority": arguments.priority,
     }
     if arguments.image not in (None, "none", ""):
         refuse_image_beside(arguments.image or "", "this folder", lambda name: Path(name).exists())
@@ -190,7 +192,7 @@ def _request(arguments: RunArguments) -> AppRun | TaskRun:
         raise InvalidRequest(
             "--over and --set are for an app, and --tasks has none.", hint="See 'packhorse run --help'."
         )
-    said = {name: value for name, value in common.items() if value not in (None, "", {})}
+    said = {name: value for name, value in common.items() if value not in (None, "", {}, 0)}
     return task_run(_read_tasks(Path(arguments.tasks or "")), said)
 
 

@@ -103,6 +103,7 @@ def _open(config: Config, database: str | None, *, serving: bool = False) -> Emb
         data=config.data,
         linger_s=_LINGER_S if serving else 2.0,
         serves=serving,
+        weights=config.weights,
     )
 
 

@@ -100,6 +100,25 @@ def show(target: str, *, as_json: bool) -> None:
         summarise(handle)
 
 
+def explain(task_id: str, *, as_json: bool) -> None:
+    """``packhorse why``."""
+    with Client() as client:
+        task = client.backend.task(task_id)
+    reason = task.reason or _USUAL_REASONS.get(task.state, "")
+    if as_json:
+        print_json({"task": task.id, "state": task.state, "reason": reason})
+    else:
+        say(f"{task.state}: {reason}")
+
+
+_USUAL_REASONS = {
+    TaskState.INITIALIZING: "It is in a block of an allocation, and starts when an agent has a slot for it.",
+    TaskState.RUNNING: "It runs.",
+    TaskState.CANCELING: "A cancel is on its way to where it runs.",
+    TaskState.COMPLETE: "It ended well.",
+}
+
+
 def _show_task(task: TaskDetail) -> None:
     print_facts(
         [

@@ -25,9 +25,8 @@ _REFUSED = "The run was not accepted."
 
 
 def find_token(url: str, token: str | None = None) -> str | None:
-    """A token given, or ``$PACKHORSE_TOKEN``, or the content of ``$PACKHORSE_TOKEN_FILE``; for a server on this machine
-    also of the file
-    that it left. That one is an admin's: it is never sent to another machine."""
+    """A token given, or ``$PACKHORSE_TOKEN``, or the content of ``$PACKHORSE_TOKEN_FILE``; for a server on this
+    machine also of the file that it left. That one is an admin's: it is never sent to another machine."""
     if token or (token := os.environ.get("PACKHORSE_TOKEN")):
         return token
     if named := os.environ.get("PACKHORSE_TOKEN_FILE"):
@@ -103,16 +102,16 @@ class Client:
         gather: bool = True,
         image: str | None = None,
         outputs: str | None = None,
+        priority: int = 0,
         client_key: str | None = None,
     ) -> RunHandle:
         """Submits one task per row of ``over`` (a file, a list of dicts, a DataFrame), or a single one, and returns at
         once.
 
         ``app`` is a name, or the path of an app.yaml or of its folder. ``params`` are common to all rows. ``image`` is
-        used instead of
-        the app's own ('none': the host's programs). Output files are delivered below the URL ``outputs``.
-        ``client_key`` makes the call
-        idempotent. Raises the refusals of ``packhorse.domain.errors``.
+        used instead of the app's own ('none': the host's programs). Output files are delivered below the URL
+        ``outputs``. Of one's own runs, those of a higher ``priority`` (-100 to 100) are placed first. ``client_key``
+        makes the call idempotent. Raises the refusals of ``packhorse.domain.errors``.
         """
         from packhorse.domain.problems import validated
         from packhorse.domain.run import AppRun
@@ -128,6 +127,7 @@ class Client:
             "gather": gather,
             "image": image,
             "outputs": outputs,
+            "priority": priority,
             "client_key": client_key,
         }
         return self.submit(validated(AppRun, document, _REFUSED, kind="argument"), rows_of(over))

@@ -151,9 +151,8 @@ class RunHandle:
 def follow_log(
     backend: Backend, task: str, stream: str, *, follow: bool, attempt: int | None = None
 ) -> Iterator[bytes]:
-    """Pieces of a log until its end as it is now, or, with ``follow``, until the task's end; an empty one when there is
-    nothing new, for
-    a caller to see whether anybody still wants it."""
+    """Pieces of a log until its end as it is now, or, with ``follow``, until the task's end; an empty one when there
+    is nothing new, for a caller to see whether anybody still wants it."""
     offset, step_s = 0, _LOG_STEP_S[0]
     while True:
         try:

@@ -198,6 +198,9 @@ class Config(_Section):
     server: ServerConfig = ServerConfig()
     images: ImagesConfig = ImagesConfig()
     data: DataConfig = DataConfig()
+    weights: dict[str, Annotated[Number, Field(gt=0, le=1e6)]] = {}
+    """Users' parts of each site while several have tasks: one of weight 2 gets twice as much as one of 1, the default.
+    """
     sites: dict[Annotated[str, Field(pattern=SITE_NAME)], SiteConfig] = {}
     """Beside 'local', which is this machine.
 

@@ -12,8 +12,7 @@ class Problem:
     """One thing wrong with a request.
 
     ``where`` locates it (``row 3, parameter 'genes'``; ``app.yaml, line 7, field 'resources.cpu_cores'``), ``what``
-    says what is
-    wrong, ``hint`` what to do next (may be empty).
+    says what is wrong, ``hint`` what to do next (may be empty).
     """
 
     where: str

@@ -127,8 +127,7 @@ def parse_reference(text: str, default_registry: str = DOCKER_HUB) -> ImageRefer
 def _file_named(text: str) -> str | None:
     """What of a file system ``text`` names, if not an image: a path, or a file in a format of images.
 
-    Some repositories end like those
-    files; with a tag or digest they are taken for what they are."""
+    Some repositories end like those files; with a tag or digest they are taken for what they are."""
     kind = text.rpartition(".")[2].lower()
     if kind in _IMAGE_FILES:
         return f"a file of {_IMAGE_FILES[kind]}"

@@ -26,8 +26,8 @@ def check_row(
     """The typed values of ``row`` (only those given, defaults left out) and what is wrong with it.
 
     A required parameter may be missing when it is named in ``elsewhere`` (given for all rows), or when the row is
-    ``partial``; never may
-    it be given as nothing. Unknown names that were ``told`` of are not told again: a wrong column is wrong in each row.
+    ``partial``; never may it be given as nothing. Unknown names that were ``told`` of are not told again: a wrong
+    column is wrong in each row.
     """
     values: dict[str, ParameterValue] = {}
     problems: list[Problem] = []

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 # Unicode's categories Cc, Cf, Cs, Zl and Zp, and what else has no looks of its own (Default_Ignorable_Code_Point):
-# control characters,
-# directions, what joins or separates words unseen, variants, halves of a surrogate pair. As ranges, for to look them up
-# takes a second.
+# control characters, directions, what joins or separates words unseen, variants, halves of a surrogate pair. As ranges,
+# for to look them up takes a second.
 _UNSHOWN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"

@@ -44,6 +44,8 @@ class RunOptions(BaseModel):
     """Instead of the app's own."""
     image: Annotated[str, Field(max_length=512)] | None = None
     """Instead of the app's own; ``none`` is the host's own programs."""
+    priority: Whole = Field(default=0, ge=-100, le=100)
+    """Among one's own runs: tasks of a higher one are placed first. Other users are not concerned."""
 
     @model_validator(mode="before")
     @classmethod

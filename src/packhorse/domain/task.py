@@ -1,8 +1,7 @@
 """A Task as GA4GH TES 1.1 writes it.
 
 Source: https://github.com/ga4gh/task-execution-schemas (v1.1.0). One difference: a path may also be relative, and then
-lies in the
-task's work folder; an absolute path needs a container.
+lies in the task's work folder; an absolute path needs a container.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The paths of a TES task: relative ones lie in its work folder, absolute ones in its containers. Pure.
 
 A container's own root cannot be written to. So the folders that a task writes to at absolute paths are bound to it:
-those of its outputs
-and of its executors' stdout and stderr, and its volumes. All executors see the same ones.
+those of its outputs and of its executors' stdout and stderr, and its volumes. All executors see the same ones.
 """
 
 from __future__ import annotations
@@ -35,8 +34,7 @@ _OF_IMAGES = frozenset(
     | {"/usr/local"}
 )
 #: Top folders that tasks usually have for themselves. A ``workdir`` there, or in /tmp, is one that the task writes to;
-#: elsewhere it is
-#: the image's. Runtimes that bind only to what an image has find these in every image.
+#: elsewhere it is the image's. Runtimes that bind only to what an image has find these in every image.
 TOP_FOLDERS = (
     "/data",
     "/in",
@@ -68,8 +66,8 @@ def is_within(path: str, folder: str) -> bool:
 class AbsolutePaths:
     """The absolute paths of a task, in their shortest form.
 
-    ``shared`` are the outermost folders that it writes to, ``made`` those that
-    it finds there, ``inputs`` and ``folders`` (those of them that are DIRECTORY) what it reads."""
+    ``shared`` are the outermost folders that it writes to, ``made`` those that it finds there, ``inputs`` and
+    ``folders`` (those of them that are DIRECTORY) what it reads."""
 
     inputs: tuple[str, ...]
     folders: tuple[str, ...]

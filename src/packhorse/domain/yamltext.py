@@ -3,9 +3,8 @@
 Every problem has its line and field, and all are told at once.
 
 Numbers are decimal; ``010``, ``1_000``, ``0x1F``, ``1:30:00``, ``.inf``, dates, and ``yes`` and ``no`` are text, whose
-field says what
-they mean. Duplicate keys, tags and more documents than one are refused, and so are aliases that expand to more than a
-file may hold.
+field says what they mean. Duplicate keys, tags and more documents than one are refused, and so are aliases that expand
+to more than a file may hold.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
 """How a task's command becomes one that runs in a container at its site: the ``container`` of docs/spool.md. Pure.
 
 What only the node knows (the work folder, a name, a cgroup) stands in it as a token, which the agent replaces. Paths
-are the same inside
-and outside, so that a command is rendered once, whoever runs it.
+are the same inside and outside, so that a command is rendered once, whoever runs it.
 
 A container of one task sees its work folder, the app's folder and its own inputs. One that serves many tasks, or is of
-a runtime that can
-bind only to folders that the image has, sees all of the site's root and ``binds``.
+a runtime that can bind only to folders that the image has, sees all of the site's root and ``binds``.
 """
 
 from __future__ import annotations
@@ -137,8 +135,8 @@ def container(
 ) -> dict[str, Any]:
     """The ``container`` of a template or of a step.
 
-    ``folders`` are read by every task of it; ``workdir`` lies in the work folder, unless
-    it is absolute; ``root`` has the absolute paths of its task. Raises CannotRun.
+    ``folders`` are read by every task of it; ``workdir`` lies in the work folder, unless it is absolute; ``root`` has
+    the absolute paths of its task. Raises CannotRun.
     """
     known = [root.paths.all, dict(root.sources)] if root is not None else []
     tokens = Tokens.for_content(

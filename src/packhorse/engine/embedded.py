@@ -31,9 +31,8 @@ class Embedded:
     """Everything on ``home``: the database (unless ``database_url`` names another), kept apps, and the local site's
     folder.
 
-    Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given.
-    ``serves``: several users, whose tasks see nothing of this process's environment but what is listed
-    (sites/environment.py).
+    Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given. ``serves``: several
+    users, whose tasks see nothing of this process's environment but what is listed (sites/environment.py).
     ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one to an admin,
     none to others.
     """
@@ -51,6 +50,7 @@ class Embedded:
         data_roots: Sequence[Path] | None = None,
         linger_s: float = 2.0,
         serves: bool = False,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         self.home = home.absolute()
         make_own_folder(self.home)
@@ -58,6 +58,7 @@ class Embedded:
         ensure_schema(self.database)
         self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s, serves)
         self._images = images
+        self._weights = weights
         self._data = data or DataConfig()
         self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None
@@ -81,7 +82,13 @@ class Embedded:
         from packhorse.engine.reconciler import Engine  # a tenth of the start, which those who only look save
 
         engine = self._engine = Engine(
-            self.database, self.sites, pulse=self._pulse, images=self._images, data=self._data, home=self.home
+            self.database,
+            self.sites,
+            pulse=self._pulse,
+            images=self._images,
+            data=self._data,
+            home=self.home,
+            weights=self._weights,
         )
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)
         thread.start()

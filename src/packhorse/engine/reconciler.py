@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -43,9 +43,11 @@ class Engine:
         images: ImagesConfig | None = None,
         data: DataConfig | None = None,
         home: Path | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
-        """``home`` is for data on its way to sites that have not this machine's files; without it, a temporary
-        folder.
+        """``weights`` are users' parts of what there is, 1 where none is given.
+
+        ``home`` is for data on its way to sites that have not this machine's files; without it, a temporary folder.
         """
         self._lease = Lease(database)
         self._stop = threading.Event()
@@ -54,7 +56,7 @@ class Engine:
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
         self._loops: list[Loop] = []
         for site in sites:
-            work = SiteLoop(site, database, self._lease, clock, pulse, self._look)
+            work = SiteLoop(site, database, self._lease, clock, pulse, self._look, weights)
             options = data or DataConfig()
             self._loops += [
                 work,

@@ -1,11 +1,9 @@
 """Absolute paths of a task in its containers: what is bound where. Pure.
 
 All that a task writes at absolute paths lies below ``ROOT`` of its work folder, as if that were the root, and so do
-links to its inputs
-(docs/spool.md, ``root``). A runtime that can bind anywhere is given the folders that the task writes to, and each input
-at its path,
-read-only. One that binds only to what the image has is given whole top folders, which preparing an image has made
-(``TOP_FOLDERS``).
+links to its inputs (docs/spool.md, ``root``). A runtime that can bind anywhere is given the folders that the task
+writes to, and each input at its path, read-only. One that binds only to what the image has is given whole top folders,
+which preparing an image has made (``TOP_FOLDERS``).
 """
 
 from __future__ import annotations

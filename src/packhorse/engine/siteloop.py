@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from packhorse.domain.states import AllocationState
@@ -29,13 +29,20 @@ class SiteLoop(Loop):
     """Drives one site. A tick that finds nothing new in the journals, and a store as it was, asks the store nothing."""
 
     def __init__(
-        self, site: Site, database: Database, lease: Lease, clock: Clock, pulse: Pulse, tell: threading.Event
+        self,
+        site: Site,
+        database: Database,
+        lease: Lease,
+        clock: Clock,
+        pulse: Pulse,
+        tell: threading.Event,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(site.name, clock, tell)
         self._pulse = pulse
         specs, durations = Specs(), Durations()
         collector = Collector(site, specs, durations)
-        self._dispatcher = Dispatcher(site, database, lease, specs, durations, collector, clock)
+        self._dispatcher = Dispatcher(site, database, lease, specs, durations, collector, clock, weights or {})
         self._watcher = Watcher(site, database, lease, collector, clock)
         self._heartbeats = Heartbeats(site, clock)
         self._pace = Pace(*site.poll_s)

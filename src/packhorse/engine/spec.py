@@ -59,8 +59,7 @@ class Place:
     file gets there.
 
     ``results`` is the file that a gathering task reads; ``containers`` is for a run that names images; ``data`` is what
-    came by URL;
-    ``launch`` says the words before a command that start it on all ranks of a task.
+    came by URL; ``launch`` says the words before a command that start it on all ranks of a task.
     """
 
     outputs: str
@@ -97,6 +96,7 @@ class RunSpec:
     session: str | None = None
     image: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    priority: int = 0
     outputs: str | None = None
     """The URL that outputs are delivered below."""
     has_data: bool = False

@@ -44,8 +44,7 @@ class Http:
     """A client that keeps its connections for a moment, and no cookies. May be used by several threads.
 
     ``timeout_s`` is for each wait for a server's next bytes. ``stop``, once it is set, ends every wait with Stopped.
-    ``transport`` is for
-    tests.
+    ``transport`` is for tests.
     """
 
     def __init__(

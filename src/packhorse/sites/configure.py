@@ -25,8 +25,7 @@ def site_from(name: str, config: SiteConfig, home: Path, *, serves: bool = False
     Connects to nothing yet. Raises InvalidRequest for what does not go together.
 
     ``serves``: for several users, so that tasks on this machine do not see this process's whole environment. Jobs of a
-    batch scheduler
-    never do.
+    batch scheduler never do.
     """
     if config.root is None and config.transport != "local":
         raise InvalidRequest(f"[sites.{name}] needs 'root', a folder there that all nodes share.")

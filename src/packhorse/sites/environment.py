@@ -1,10 +1,9 @@
 """Which variables of an environment go where: the only place that decides. Pure. docs/operators.md has it as a table.
 
 A job is started by a program that may itself be part of a job, or of a service with secrets. What the next one sees is
-therefore composed:
-of what is ours, by one of two lists, and of what the site's configuration passes on. The agent does the same with its
-own environment,
-which the batch scheduler made, before a task sees it: ``for_agents`` is what it is told.
+therefore composed: of what is ours, by one of two lists, and of what the site's configuration passes on. The agent does
+the same with its own environment, which the batch scheduler made, before a task sees it: ``for_agents`` is what it is
+told.
 """
 
 from __future__ import annotations
@@ -169,8 +168,7 @@ class Composer:
     ``passes`` is its ``env_pass``; a name that is spelled out there passes always.
 
     ``own``: one's own work on one's own machine, which keeps one's own environment. Otherwise a short list of names
-    passes.
-    ``here``: what is started runs on this machine.
+    passes. ``here``: what is started runs on this machine.
     """
 
     own: bool = False

@@ -2,8 +2,7 @@
 (docs/spool.md).
 
 The agent's file carries them out; what is told here is read from an errand's journal. Starting one again is always
-right: while it
-lives, or once it has ended, that changes nothing.
+right: while it lives, or once it has ended, that changes nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Where a site keeps an image, and what its nodes need to run it. Pure.
 
 A runtime whose images are each node's own (Podman, Docker) gets them from an OCI layout on the site's filesystem: nodes
-may have no other
-network, and a registry is not asked by a thousand of them at once.
+may have no other network, and a registry is not asked by a thousand of them at once.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ def image_folder(site: Site, digest: str) -> str:
     """What belongs to an image; it appears whole, or not at all.
 
     Its name tells the manifest and how the site prepares images: after a change of the runtime or of what it binds, no
-    image that was
-    prepared for the old ones is taken for a new one.
+    image that was prepared for the old ones is taken for a new one.
     """
     return f"{images_folder(site)}/{file_name(digest)}.{_form(site)}"
 

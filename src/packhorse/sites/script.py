@@ -35,8 +35,8 @@ def batch_script(token: str, spool: str, command: list[str], *, forwards_sigterm
     """A script that runs ``command`` once in ``spool`` and leaves its exit code in ``job.exit``.
 
     SIGTERM is for the agent, which drains; the script waits for it. Where the batch system signals only the script, and
-    not all that
-    it started, the script forwards it; elsewhere it must not, since a second SIGTERM tells an agent to stop at once.
+    not all that it started, the script forwards it; elsewhere it must not, since a second SIGTERM tells an agent to
+    stop at once.
     """
     run = (_FORWARD if forwards_sigterm else _WAIT).format(command=shlex.join(command))
     return _TEMPLATE.format(token=token, spool=shlex.quote(spool), run=run)
@@ -45,10 +45,9 @@ def batch_script(token: str, spool: str, command: list[str], *, forwards_sigterm
 _PLAIN = {code: f"\\0{code:03o}" for code in range(256) if not 32 <= code < 127 or chr(code) in "\\'!"}
 
 #: Runs "$@" between two marks on either stream; the mark at the end has its exit code. It stands in single quotes in
-#: whatever shell the
-#: user has at the site, so that it has none itself, and no newline, no '!' (csh) and no '\\' (fish). The streams are
-#: exchanged, so that
-#: what the shell itself says of a command that a signal ended goes nowhere. '(exec': a program, never a builtin.
+#: whatever shell the user has at the site, so that it has none itself, and no newline, no '!' (csh) and no '\\' (fish).
+#: The streams are exchanged, so that what the shell itself says of a command that a signal ended goes nowhere. '(exec':
+#: a program, never a builtin.
 _FRAME = (
     't=$1; shift; case "$*" in *"\\0"*) n=$#; while [ "$n" -gt 0 ]; do w=$1; shift; n=$((n - 1)); '
     'case "$w" in *"\\0"*) w=$(printf "%b." "$w"); w=${w%.};; esac; set -- "$@" "$w"; done;; esac; '
@@ -63,8 +62,7 @@ def framed_command(argv: list[str], token: str) -> str:
     Raises ValueError as subprocess does.
 
     Any shell takes it: sh, bash, zsh, csh, tcsh, fish. What it makes a command print is between marks with ``token`` in
-    them
-    (``sites.transports.framing`` reads them), so that what the shell's start files print is not taken for it.
+    them (``sites.transports.framing`` reads them), so that what the shell's start files print is not taken for it.
     """
     if not argv:
         raise ValueError("a command needs a program")

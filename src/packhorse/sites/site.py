@@ -355,8 +355,7 @@ def local_site(
     ``composer`` says.
 
     Agents run under ``python``, by default the one that Packhorse runs under: a ``python3`` on the path may be missing,
-    or a
-    wrapper that chooses one at every start.
+    or a wrapper that chooses one at every start.
     """
     has_cores = cores or len(os.sched_getaffinity(0))
     has_memory_mb = memory_mb or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.9 / 1e6)

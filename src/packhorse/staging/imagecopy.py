@@ -14,10 +14,9 @@ def copy_command(
     """skopeo's command that copies the manifest ``digest`` with all it refers to.
 
     ``target`` is ``oci:PATH:TAG``, or a name in a registry (``host:port/some/name``), where the copy has the same
-    digest, and
-    ``digest_tag`` as its tag unless ``target`` has one: registries may collect what has no tag. skopeo keeps large
-    layers in $TMPDIR.
-    An OCI layout holds no manifests in Docker's own format, so these become OCI ones there, with another digest.
+    digest, and ``digest_tag`` as its tag unless ``target`` has one: registries may collect what has no tag. skopeo
+    keeps large layers in $TMPDIR. An OCI layout holds no manifests in Docker's own format, so these become OCI ones
+    there, with another digest.
     """
     parse_reference(f"{source.name}@{digest}")
     layout = target.startswith("oci:")
@@ -46,9 +45,8 @@ def private_name(private: str, reference: ImageReference) -> str:
     """Where an image goes in a site's private registry, ``host:port/prefix``: registry and repository, without a tag.
 
     The registry that it is from stays in the path, with ``__`` before its port, which no host's name contains: two
-    images never meet.
-    One that is there already stays where it is. Raises InvalidRequest when ``private`` is no such place, or the name
-    gets too long.
+    images never meet. One that is there already stays where it is. Raises InvalidRequest when ``private`` is no such
+    place, or the name gets too long.
     """
     private = private.rstrip("/")
     if f"{reference.name}/".startswith(f"{private}/"):
@@ -61,8 +59,7 @@ def private_name(private: str, reference: ImageReference) -> str:
 
 
 #: What tools say → what it means; the first that is found counts. Tried on what skopeo 1.9, umoci 0.4.7, podman 4.3 and
-#: mksquashfs 4.5
-#: printed here (tests/recorded/images), and on words of the same libraries.
+#: mksquashfs 4.5 printed here (tests/recorded/images), and on words of the same libraries.
 _MEANINGS: tuple[tuple[str, ImageFailure], ...] = (
     (r"no space left on device|disk quota exceeded|\benospc\b|\bedquot\b", ImageFailure.DISK_FULL),
     (

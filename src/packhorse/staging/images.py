@@ -3,8 +3,7 @@
 Pure: ``engine.images.imageloop`` carries it out.
 
 A run names images by reference; its registry says once which digest that is, and the run keeps to it. At each site a
-digest is prepared
-once, however many runs and tasks want it.
+digest is prepared once, however many runs and tasks want it.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 its files.
 
 There, a task runs as the user who submitted it, who is nobody in particular inside; the image is read-only; and what is
-found here is
-evidence only where the sentence says so without 'seems'. What a program does when it runs cannot be known from its
-image.
+found here is evidence only where the sentence says so without 'seems'. What a program does when it runs cannot be known
+from its image.
 """
 
 from __future__ import annotations

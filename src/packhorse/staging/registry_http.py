@@ -25,10 +25,8 @@ _PARAMETER = re.compile(r'([a-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.IGNOR
 @dataclass(frozen=True, slots=True)
 class RegistryOptions:
     """``insecure``: hosts (``host:port`` where a name has the port) that are spoken to in the clear, without TLS:
-    registries, and the
-    token servers and stores that they send us to. ``auth_file``: an auth.json, and then no other is read. ``timeout_s``
-    is for each
-    wait, not for the whole."""
+    registries, and the token servers and stores that they send us to. ``auth_file``: an auth.json, and then no other
+    is read. ``timeout_s`` is for each wait, not for the whole."""
 
     insecure: tuple[str, ...] = ()
     auth_file: Path | None = None

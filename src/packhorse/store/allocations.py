@@ -54,8 +54,7 @@ def set_block_states(connection: sa.Connection, allocation_seq: int, numbers: Co
     """Moves blocks on: planned → written → claimed or revoked, and never back.
 
     An agent may have claimed a block, and its journal been read, before we note that we wrote it; unclaimed for ever,
-    it would
-    count as work that its allocation still has.
+    it would count as work that its allocation still has.
     """
     if numbers:
         which = sa.and_(blocks.c.allocation_seq == allocation_seq, blocks.c.number.in_(numbers))

@@ -1,11 +1,9 @@
 """Who may act as the engine: a lease that trusts no clock.
 
 The holder adds one to ``beat`` every few seconds. Whoever wants the lease watches ``beat`` for ``TTL_S`` by its own
-monotonic clock, and
-takes over only if it did not move; a holder on the same host that is no longer alive is succeeded at once. Each
-take-over raises ``epoch``;
-every write transaction of an engine asserts its epoch, so that one that was suspended and woke up too late changes
-nothing.
+monotonic clock, and takes over only if it did not move; a holder on the same host that is no longer alive is succeeded
+at once. Each take-over raises ``epoch``; every write transaction of an engine asserts its epoch, so that one that was
+suspended and woke up too late changes nothing.
 """
 
 from __future__ import annotations

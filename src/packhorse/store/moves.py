@@ -70,8 +70,7 @@ def apply_moves(connection: sa.Connection, moves: Iterable[Move], current: Mappi
     """Applies the legal ones of ``moves`` in order and returns how many; the others change nothing.
 
     A move that the state machine forbids is a record that came late or twice (a task canceled meanwhile, a second
-    ``end``);
-    refusing it here is what makes a terminal state final. ``current`` must come from ``lock_tasks`` in this
+    ``end``); refusing it here is what makes a terminal state final. ``current`` must come from ``lock_tasks`` in this
     transaction.
     """
     applied, ended = _apply(connection, moves, current)

@@ -45,8 +45,8 @@ def insert_run(
     """Inserts a run with its tasks in order, whose data goes to ``site``, and returns its ``seq``.
 
     ``edge_list`` holds (upstream, downstream, accept_failure): ``downstream`` is an index in this run, ``upstream`` an
-    index here or,
-    negated and less one, the id of a task of an earlier run (a retry's gathering task reads what has completed before).
+    index here or, negated and less one, the id of a task of an earlier run (a retry's gathering task reads what has
+    completed before).
     """
     seq = int(connection.execute(sa.insert(runs).values(values).returning(runs.c.seq)).scalar_one())
     first, number = seq * TASKS_PER_RUN, 0
@@ -161,6 +161,14 @@ def open_runs(connection: sa.Connection) -> Sequence[Any]:
     return connection.execute(
         sa.select(runs.c.seq, runs.c.id, runs.c.user).where(runs.c.ended_at.is_(None)).order_by(runs.c.seq)
     ).all()
+
+
+def queued_by_user(connection: sa.Connection) -> dict[str, int]:
+    """How many open runs of each user have tasks that are queued."""
+    query = sa.select(runs.c.user, sa.func.count()).join(run_counts, run_counts.c.run_seq == runs.c.seq)
+    queued = sa.and_(runs.c.ended_at.is_(None), run_counts.c.state == TaskState.QUEUED, run_counts.c.tasks > 0)
+    rows = connection.execute(query.where(queued).group_by(runs.c.user))
+    return {row[0]: row[1] for row in rows}
 
 
 def spec_of_run(connection: sa.Connection, run_seq: int) -> str:

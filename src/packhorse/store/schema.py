@@ -1,9 +1,8 @@
 """The tables. One schema for SQLite and PostgreSQL; changes go through ``migrations/``.
 
 A task's integer id is its run's ``seq`` times 2**20 plus its index, so that the tasks of a run lie together, page by
-primary key, and
-need neither a foreign key nor an index of their own. JSON is kept as text: it is written and read in bulk, and never
-searched.
+primary key, and need neither a foreign key nor an index of their own. JSON is kept as text: it is written and read in
+bulk, and never searched.
 """
 
 from __future__ import annotations

@@ -55,10 +55,9 @@ def iter_shares(
     so asked.
 
     Each row has ``seq``, ``site``, ``shape``, ``started_at`` and ``ended_at`` of its allocation, ``user`` and ``app``,
-    the sums of
-    ``Share``, and ``all_core_s``: what everybody together was granted of the allocation. Where all are asked for, that
-    is None, and an
-    allocation that nobody used has one row as well, without a user. ``since`` leaves out allocations that ended before.
+    the sums of ``Share``, and ``all_core_s``: what everybody together was granted of the allocation. Where all are
+    asked for, that is None, and an allocation that nobody used has one row as well, without a user. ``since`` leaves
+    out allocations that ended before.
     """
     yield from connection.execute(shares_query(user, run_seq, since).execution_options(yield_per=_ROWS_AT_ONCE))
 

@@ -67,6 +67,12 @@ def ready_tasks(
     return connection.execute(query.with_for_update() if lock else query).all()
 
 
+def ready_before(connection: sa.Connection, run_seq: int, task: int) -> int:
+    """How many queued tasks of a run that wait for no other task and no data come before one of them."""
+    earlier = sa.and_(in_run(run_seq), sa.text("state = 'QUEUED' AND waiting_on = 0"), tasks.c.id < task)
+    return int(connection.execute(sa.select(sa.func.count()).select_from(tasks).where(earlier)).scalar_one())
+
+
 def _ready(columns: Sequence[Any], run_seq: int, now: float, latest: float, limit: int) -> sa.Select[Any]:
     """Through the index of ready tasks, which SQLite uses only where the query repeats its condition in literals."""
     due = sa.or_(tasks.c.not_before <= now, tasks.c.not_before > latest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -117,3 +118,18 @@ def wait_for(terminal: Terminal, words: str) -> None:
     while words not in terminal.said:
         assert terminal.process.poll() is None and time.monotonic() < give_up, terminal.said
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        (0, "COMPLETE: It ended well.\n"),
+        (1, "EXECUTOR_ERROR: It ended with exit code 1; the last line of its stderr: "),
+    ],
+)
+def test_why_is_one_sentence(ended: Ended, index: int, words: str) -> None:
+    task = f"{ended.run}.{index}"
+    said = packhorse_here("why", task, environment=ended.environment, folder=ended.folder)
+    assert (said.returncode, said.stderr) == (0, "") and said.stdout.startswith(words)
+    told = packhorse_here("why", task, "--json", environment=ended.environment, folder=ended.folder)
+    assert json.loads(told.stdout)["state"] == words.partition(":")[0]

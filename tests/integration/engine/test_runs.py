@@ -15,8 +15,10 @@ import sqlalchemy as sa
 from packhorse.domain.errors import Conflict, NotFound
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import RunView
+from packhorse.domain.views import RunView, User
 from packhorse.engine.embedded import Embedded
+from packhorse.sites.base import SiteUnreachable
+from packhorse.sites.site import Site, local_site
 from packhorse.store.schema import runs
 from tests.fixtures.room import make_app, submit, wait_for
 from tests.fixtures.truth import assert_each_ended_once
@@ -219,3 +221,71 @@ def test_a_run_that_makes_no_sense_any_more_holds_up_no_other(embedded: Embedded
     with embedded.run_engine():
         assert end_of(embedded, sound).counts == {TaskState.COMPLETE: 1}
         assert embedded.service.cancel_run(embedded.user, odd.id).counts == {TaskState.CANCELED: 1}
+
+
+def test_of_one_s_own_runs_the_one_of_higher_priority_goes_first(room: Embedded, tmp_path: Path) -> None:
+    app = make_app(tmp_path / "app", command="[sleep, '0.2']")
+    long = submit(room, app, 200)
+    wait_for(lambda: room.service.run(room.user, long.id).done, 20, "the first task's end")
+    urgent = submit(room, app, 1, priority=1)
+    end_of(room, urgent)
+    assert not room.service.run(room.user, long.id).ended
+    room.service.cancel_run(room.user, long.id)
+    end_of(room, room.service.run(room.user, long.id))
+
+
+def test_a_priority_beyond_what_there_is_is_refused() -> None:
+    with pytest.raises(ValueError, match="less than or equal to 100"):
+        AppRun(app="x", priority=101)
+
+
+def test_a_queued_task_says_its_place_in_line_and_who_else_waits(embedded: Embedded, tmp_path: Path) -> None:
+    app = make_app(tmp_path / "app", command="['true']")
+    run = submit(embedded, app, 30)
+    reason = embedded.service.task(embedded.user, f"{run.id}.7").reason
+    assert reason == "It is number 8 in the line of 30 queued tasks of its run."
+    eve = User("Eve", admin=True)
+    of_eve = embedded.service.submit(eve, AppRun(app=app), [{"i": 1}])
+    embedded.service.submit(eve, AppRun(app=app), [{"i": 2}])
+    reason = embedded.service.task(eve, f"{of_eve.id}.0").reason
+    assert reason == (
+        "It is number 1 in the line of one queued task of its run, beside one other run of Eve and one other user."
+    )
+    assert reason == embedded.service.task(embedded.user, f"{of_eve.id}.0").reason
+
+
+def test_the_store_is_not_held_while_a_site_is_asked(
+    embedded: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submit(embedded, make_app(tmp_path / "app", command="['true']"), 1)
+    held: list[int] = []
+
+    def unreachable(*_: object) -> str | None:
+        held.append(embedded.database.engine.pool.checkedout())  # type: ignore[attr-defined]
+        raise SiteUnreachable("Nobody answers.")
+
+    monkeypatch.setattr(Site, "why_not", unreachable)
+    reason = embedded.service.task(embedded.user, f"{run.id}.0").reason
+    assert (reason, held) == ("Its site 'local' does not answer now: Nobody answers.", [0])
+
+
+def test_a_task_that_waits_for_others_says_so(embedded: Embedded) -> None:
+    steps = [sh("a", "true"), sh("b", "true"), sh("c", "true", after=["a", "b"])]
+    request = TaskRun(tasks=[NamedTask.model_validate(step) for step in steps])
+    run = embedded.service.submit(embedded.user, request)
+    reason = embedded.service.task(embedded.user, f"{run.id}.2").reason
+    assert reason == "It waits for 2 other tasks of its run, which must end first."
+
+
+def test_a_task_that_no_node_can_run_now_says_what_is_missing(home: Path, tmp_path: Path) -> None:
+    def a_site(cores: int) -> Embedded:
+        return Embedded(home, sites=[local_site(str(home / "site"), cores=cores)])
+
+    app = make_app(tmp_path / "app", command="['true']", more="resources: {cpu_cores: 4}\n")
+    large = a_site(4)
+    run = submit(large, app, 1)
+    large.close()
+    small = a_site(2)
+    reason = small.service.task(small.user, f"{run.id}.0").reason
+    small.close()
+    assert reason == "It waits until 'local' can run it again: it asks for 4 cores and 'local' has 2."

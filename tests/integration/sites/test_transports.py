@@ -1,6 +1,5 @@
-"""What every transport keeps to: one suite, on the machine itself and on the same machine through SSH, as a plain login
-and as one
-whose C shell prints before and after everything."""
+"""What every transport keeps to: one suite, on the machine itself and on the same machine through SSH, as a plain
+login and as one whose C shell prints before and after everything."""
 
 from __future__ import annotations
 

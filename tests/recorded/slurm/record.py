@@ -1,8 +1,8 @@
 """Records what Slurm prints on the test cluster, for every ending of a job that can be produced there, by
 SlurmScheduler's own commands.
 
-Run after 'make cluster-up' and 'source .../env': .venv/bin/python -m tests.recorded.slurm.record
-It breaks the cluster and mends it, and takes about 5 minutes.
+Run after 'make cluster-up' and 'source .../env': .venv/bin/python -m tests.recorded.slurm.record It breaks the cluster
+and mends it, and takes about 5 minutes.
 """
 
 from __future__ import annotations

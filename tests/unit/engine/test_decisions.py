@@ -212,6 +212,48 @@ def test_an_equal_part_for_many_users() -> None:
     assert set(parts.values()) == {100}
 
 
+def test_parts_go_by_the_weights_of_users() -> None:
+    given_tasks = pack.share(
+        30.0, [pack.Demand("alice", 1, 5000, 0.1), pack.Demand("bob", 2, 5000, 0.1)], {"alice": 2.0}
+    )
+    assert {demand.user: number for demand, number in given_tasks.items()} == {"alice": 200, "bob": 100}
+
+
+@given(
+    st.floats(0.01, 1000),
+    demands,
+    st.dictionaries(st.sampled_from("abcd"), st.one_of(st.floats(1e-12, 1e6), st.sampled_from([1e-300, 1e6]))),
+)
+def test_no_weights_give_more_than_asked_or_leave_anybody_out(
+    core_s: float, wanted: list[pack.Demand], weights: dict[str, float]
+) -> None:
+    given_tasks = pack.share(core_s, wanted, weights)
+    assert all(0 < number <= demand.tasks for demand, number in given_tasks.items())
+    assert {demand.user for demand in given_tasks} == {demand.user for demand in wanted if demand.tasks}
+
+
+def test_a_user_of_next_to_no_weight_does_not_stop_the_others() -> None:
+    light, heavy = pack.Demand("light", 1, 5000, 0.1), pack.Demand("heavy", 2, 10, 0.1)
+    assert pack.share(10.0, [light, heavy], {"light": 1e-12, "heavy": 1e6}) == {heavy: 10, light: 90}
+
+
+def test_what_a_heavy_user_cannot_use_goes_to_the_others() -> None:
+    alice, bob = pack.Demand("alice", 1, 10, 0.1), pack.Demand("bob", 2, 5000, 0.1)
+    assert pack.share(10.0, [alice, bob], {"alice": 9.0}) == {alice: 10, bob: 90}
+
+
+def test_a_user_s_runs_go_by_priority_and_then_by_age() -> None:
+    old, young = pack.Demand("u", 1, 100, 0.1), pack.Demand("u", 2, 100, 0.1)
+    urgent = pack.Demand("u", 3, 100, 0.1, priority=5)
+    given_tasks = pack.share(15.0, [old, young, urgent])
+    assert given_tasks == {urgent: 100, old: 50}
+
+
+def test_the_priority_of_one_user_is_nothing_to_another() -> None:
+    pushy, modest = pack.Demand("pushy", 1, 1000, 0.1, priority=100), pack.Demand("modest", 2, 1000, 0.1)
+    assert pack.share(10.0, [pushy, modest]) == {pushy: 50, modest: 50}
+
+
 def test_the_frame_around_a_message_is_not_what_was_said() -> None:
     """mpirun draws one around what it has to say."""
     assert (

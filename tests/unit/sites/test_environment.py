@@ -264,3 +264,10 @@ def test_what_cannot_be_in_an_environment_is_refused(setting: str, words: str) -
     with pytest.raises(InvalidRequest) as refused:
         parse_config(f"[sites.there]\n{setting}\n".encode(), Path("packhorse.toml"))
     assert words in str(refused.value) and "sites.there" in str(refused.value)
+
+
+@pytest.mark.parametrize("weight", ["0", "-1", "'much'", "true"])
+def test_a_weight_that_is_no_part_is_refused(weight: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse_config(f"[weights]\nalice = {weight}\n".encode(), Path("packhorse.toml"))
+    assert "alice" in str(refused.value.problems[0].where)

@@ -21,8 +21,7 @@ def fetch(step: "Dict[str, Any]", progress: "Callable[[int], None]") -> "Dict[st
     """Fetch `url` to `path`; returns size, sha256 and crc64nvme (if it was asked for), in hexadecimal.
 
     `progress` is told the bytes that are there. `size`, `sha256`, `crc64nvme` are what it must be, `headers` go to this
-    server alone,
-    `etag` is what the source must still be. A URL may hold a secret: it is repeated nowhere.
+    server alone, `etag` is what the source must still be. A URL may hold a secret: it is repeated nowhere.
     """
     path = str(step["path"])
     part = path + ".part"

@@ -2,8 +2,7 @@
 and reported.
 
 One process in the background works through the steps of one folder. It holds a lock on the folder, and so does whatever
-it starts: as
-long as anything of a killed errand lives, nobody else works there.
+it starts: as long as anything of a killed errand lives, nobody else works there.
 """
 
 import fcntl

@@ -3,8 +3,7 @@
 The engine has composed the commands; here they get what only the node knows, and their ends are kept.
 
 What would outlive this slot's process (a container of Podman's, a mount) is `owed`: the commands that end it. The
-supervisor is
-told of every change, and runs them if this slot is killed.
+supervisor is told of every change, and runs them if this slot is killed.
 """
 
 import collections

@@ -1,12 +1,11 @@
 """The slot process: executes one task at a time and reports each on a line.
 
-fd 0: what to do (`C` configuration, `T` template, `R seq pair task` run, `Q` close the session); EOF: finish.
-fd 1: reports (`E seq out err wall killed oom record` ended, `D seq` dropped before it started, `H` ready, `A` and `B`
-begin and
-end of making an image ready, which is not the task's time, `X commands` what to run if this slot is killed).
-fd 3: `seq T|K|D`, from the supervisor at any time: terminate or kill what runs, drop what does not run yet. EOF there
-means that the supervisor is dead: everything the slot started dies too. The pipe raises SIGIO, so that the slot may
-otherwise block in waiting for its task, which is the cheapest way to wait.
+fd 0: what to do (`C` configuration, `T` template, `R seq pair task` run, `Q` close the session); EOF: finish. fd 1:
+reports (`E seq out err wall killed oom record` ended, `D seq` dropped before it started, `H` ready, `A` and `B` begin
+and end of making an image ready, which is not the task's time, `X commands` what to run if this slot is killed). fd 3:
+`seq T|K|D`, from the supervisor at any time: terminate or kill what runs, drop what does not run yet. EOF there means
+that the supervisor is dead: everything the slot started dies too. The pipe raises SIGIO, so that the slot may otherwise
+block in waiting for its task, which is the cheapest way to wait.
 """
 
 import fcntl

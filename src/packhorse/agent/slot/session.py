@@ -1,8 +1,7 @@
 """Sessions: one process that serves many tasks, so that starting and loading it is paid once.
 
 `worker` speaks the JSON form of Bazel's persistent worker protocol: one WorkRequest a line on its stdin, one
-WorkResponse
-a line on its stdout (https://bazel.build/remote/creating). `shell` is a POSIX shell that is fed commands.
+WorkResponse a line on its stdout (https://bazel.build/remote/creating). `shell` is a POSIX shell that is fed commands.
 """
 
 import json

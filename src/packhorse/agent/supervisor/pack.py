@@ -22,8 +22,7 @@ def choose(wants: "Iterable[Tuple[float, int]]", free_cores: float, free_memory:
     """Index of the task to start: the first that fits, of the first LOOK_AHEAD; None if none does.
 
     `wants` are (cores, bytes) in order of claim. `skips` counts how often the head has been passed over: after
-    MAX_SKIPS
-    nothing passes it any more, so that the node drains until it fits.
+    MAX_SKIPS nothing passes it any more, so that the node drains until it fits.
     """
     for index, (cores, memory) in enumerate(wants):
         if index >= LOOK_AHEAD:

@@ -54,8 +54,7 @@ def complete(agent: "Agent", slot: "SlotHandle", task: "Task", line: bytes, now:
     again).
 
     It waits while the log refuses, and a moment where a program was terminated by somebody else: a job that is being
-    ended may have its
-    programs signalled before us.
+    ended may have its programs signalled before us.
     """
     _, _, out, err, wall_text, killed, oom_kills, record = line.split(b" ", 7)
     wall = float(wall_text)

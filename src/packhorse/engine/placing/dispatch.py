@@ -1,8 +1,8 @@
 """Gives work to a site: starts allocations, and keeps the bundles of the living ones supplied with blocks.
 
 The store is always written first. A block that is planned there and not at the site (we died in between) is written
-when we come back; an
-allocation without a job id is looked for by its token, and submitted again if the scheduler never got it.
+when we come back; an allocation without a job id is looked for by its token, and submitted again if the scheduler never
+got it.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ class Dispatcher:
         durations: Durations,
         collector: Collector,
         clock: Clock,
+        weights: Mapping[str, float],
     ) -> None:
         self._site = site
         self._collector = collector
@@ -112,6 +113,7 @@ class Dispatcher:
         self._wants = Wants(site, specs, durations, clock)
         self._specs = specs
         self._clock = clock
+        self._weights = weights
         self._written: dict[int, list[int]] = {}  # blocks that are at the site, and the store does not know yet
         self._templates: set[tuple[str, str]] = set()
         self._spools: set[str] = set()  # of allocations for whose blocks there is a folder
@@ -249,7 +251,7 @@ class Dispatcher:
         if allocation.shape.for_one_task:
             given = {suiting[0]: 1}
         else:
-            given = pack.share(quota, suiting)
+            given = pack.share(quota, suiting, self._weights)
         now = self._clock.now()
         number = stored.next_block_number(connection, allocation.seq) if given else 0
         blocks: list[Block] = []

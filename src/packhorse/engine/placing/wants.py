@@ -75,7 +75,7 @@ class Wants:
         for resources, number in classes.items():
             tasks = queued if len(classes) == 1 and len(head) == _HEAD else number
             core_s = known or pack.UNKNOWN_S * resources.cpu_cores
-            demands.append(pack.Demand(run.user, run.seq, tasks, core_s, resources, known is not None))
+            demands.append(pack.Demand(run.user, run.seq, tasks, core_s, resources, known is not None, spec.priority))
         return demands
 
     def rows(self, connection: sa.Connection, demand: pack.Demand, limit: int) -> Sequence[Any]:

@@ -217,7 +217,7 @@ def _image_problems(where: str, references: Sequence[str]) -> list[Problem]:
 
 def request_hash(request: AppRun | TaskRun, accepted: Accepted) -> str:
     """Tells a repeated request from another one under the same client key."""
-    left_out = {"client_key", "over"}
+    left_out = {"client_key", "over"} | ({"priority"} if request.priority == 0 else set())
     try:
         asked = request.model_dump_json(exclude=left_out)
     except PydanticSerializationError:  # the name of a file is not UTF-8
@@ -239,6 +239,7 @@ def _spec(request: RunOptions, run_id: str, **fields: Any) -> RunSpec:
         image=request.image,
         outputs=request.outputs,
         tags=request.tags,
+        priority=request.priority,
         **fields,
     )
 

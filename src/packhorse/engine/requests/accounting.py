@@ -28,8 +28,7 @@ def share_out(paid: int, granted: Sequence[int]) -> tuple[list[int], int]:
     None is negative.
 
     Each gets what it was ``granted``, or, where that is more than was paid for (clocks of several machines), in
-    proportion to it. Then
-    what rounding leaves, less than one unit for each, counts as idle.
+    proportion to it. Then what rounding leaves, less than one unit for each, counts as idle.
     """
     total = sum(granted)
     shares = list(granted) if total <= paid else [one * paid // total for one in granted]

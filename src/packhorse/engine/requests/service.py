@@ -61,6 +61,7 @@ from packhorse.engine.requests.documents import (
     waits_for_images,
 )
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.line import waits_for_others, waits_for_size
 from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.usage import sum_usage
 from packhorse.engine.requests.waiting import WaitingRoom
@@ -312,8 +313,13 @@ class Service:
             waits = waits_for_images(wants_of(connection, run_row.seq)) if row.state == TaskState.QUEUED else None
             if row.state == TaskState.QUEUED and row.waiting_on:
                 waits = waits_for_data(awaited_data(connection, [row.id])).get(row.id)
+            is_in_line = row.state == TaskState.QUEUED and waits is None
+            if is_in_line:
+                waits = waits_for_others(connection, run_row, row)
             data = [data_view(one) for one in data_of_task(connection, row.id)]
         spec = RunSpec.from_json(run_row.spec)
+        if is_in_line and not row.waiting_on and spec.site in self._sites:
+            waits = waits_for_size(self._sites[spec.site], spec, row) or waits
         document = tes_document(row, spec, run_row.created_at, attempts)
         view = task_view(row, spec, waits)
         if allocation is not None and allocation.started_at is None:

@@ -56,8 +56,8 @@ class Apptainer:
         """Composes ``apptainer exec``.
 
         Variables travel as APPTAINERENV_..., since the values of ``--env`` are split at commas; ``--no-eval``: or a
-        shell would expand
-        them. It lets in either nothing of the environment it is started in or all of it: so that has little in it.
+        shell would expand them. It lets in either nothing of the environment it is started in or all of it: so that has
+        little in it.
         """
         check_spec(spec, self.abilities, self.name)
         if "HOME" in spec.env:

@@ -101,16 +101,12 @@ class Image:
     """An image to be prepared at a site.
 
     ``name`` is registry and repository, ``digest`` that of its manifest (``sha256:...``), ``folder`` where its prepared
-    form goes: a
-    folder of its own that does not exist yet. ``layout`` is the path of an OCI layout at the site that holds it as
-    ``tag``; without one
-    it comes from the registry. ``mount_points`` are folders that shall exist in it, for runtimes without
-    NEW_MOUNT_POINTS, and
-    ``top_folders`` some of its root that are made where it has nothing of that name.
-    ``mounted`` is where a node mounts it, for a runtime that needs that: a folder on the node's own filesystem.
-    ``authfile`` is a file
-    with credentials of registries at the site (containers-auth.json(5)). ``id`` is what the site's image gateway calls
-    it, if one told.
+    form goes: a folder of its own that does not exist yet. ``layout`` is the path of an OCI layout at the site that
+    holds it as ``tag``; without one it comes from the registry. ``mount_points`` are folders that shall exist in it,
+    for runtimes without NEW_MOUNT_POINTS, and ``top_folders`` some of its root that are made where it has nothing of
+    that name. ``mounted`` is where a node mounts it, for a runtime that needs that: a folder on the node's own
+    filesystem. ``authfile`` is a file with credentials of registries at the site (containers-auth.json(5)). ``id`` is
+    what the site's image gateway calls it, if one told.
     """
 
     name: str
@@ -140,15 +136,11 @@ class ContainerSpec:
     """One command to run in one container.
 
     ``image`` is what ``Runtime.prepared`` says (empty on the host). ``pass_env`` are names of variables whose values
-    the runtime
-    takes from the environment it is started in, since they are known only there (PACKHORSE_TASK). ``ranks_on_node``: so
-    many ranks of one
-    program are started like this on each node, and take LAUNCHER_VARIABLES along; 0 is a command of its own. ``uid``
-    and ``gid`` are the
-    submitting user's. ``stdin`` is the file on the host that whoever starts the runtime connects to its standard input,
-    None for none.
-    ``name`` must be unique on a node; ``cgroup_parent`` is the cgroup that the container must stay in, as
-    /proc/self/cgroup says it.
+    the runtime takes from the environment it is started in, since they are known only there (PACKHORSE_TASK).
+    ``ranks_on_node``: so many ranks of one program are started like this on each node, and take LAUNCHER_VARIABLES
+    along; 0 is a command of its own. ``uid`` and ``gid`` are the submitting user's. ``stdin`` is the file on the host
+    that whoever starts the runtime connects to its standard input, None for none. ``name`` must be unique on a node;
+    ``cgroup_parent`` is the cgroup that the container must stay in, as /proc/self/cgroup says it.
     """
 
     argv: tuple[str, ...]

@@ -82,8 +82,8 @@ class Charliecloud:
         """Composes ``ch-run``.
 
         Quotes around a value are taken off again, once: so they are always there. It does not start without USER, which
-        a job may lack.
-        Not ``--join`` for ranks of a node: it fails the others when the first one ends before they have started.
+        a job may lack. Not ``--join`` for ranks of a node: it fails the others when the first one ends before they have
+        started.
         """
         check_spec(spec, self.abilities, self.name)
         if spec.ranks_on_node and self.options.squashfs:

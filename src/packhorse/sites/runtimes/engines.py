@@ -63,9 +63,8 @@ def common(spec: ContainerSpec) -> list[str]:
     """Options of a run that both understand.
 
     ``--init``: a process with number 1 ignores every signal that it does not handle, SIGTERM too. ``--entrypoint=``:
-    the command
-    already holds all that is to be executed. ``--pull=never``: a node that was not prepared says so, and asks no
-    registry.
+    the command already holds all that is to be executed. ``--pull=never``: a node that was not prepared says so, and
+    asks no registry.
     """
     return [
         "--rm", "--init", "--pull=never", "--entrypoint=", f"--workdir={spec.folder}",

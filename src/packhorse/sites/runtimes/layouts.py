@@ -43,8 +43,7 @@ def unpack(image: Image) -> list[list[str]]:
     """The image's files, owned by this user, as ``rootfs``.
 
     Mount points are made by a layer of their own: umoci follows the image's links inside the image only, where mkdir
-    would follow them
-    on the host.
+    would follow them on the host.
     """
     growing = partial(image)
     layout = f"{growing}/oci:{_TAG}"

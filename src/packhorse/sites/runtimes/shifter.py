@@ -94,9 +94,8 @@ def shifter_directives(image: str, volumes: Sequence[Bind]) -> list[str]:
     Raises CannotRun.
 
     ``image`` is ``docker:NAME:TAG``, looked up when the job is submitted, or ``id:ID``. ``shifter`` must then be
-    started with just these
-    volumes. They must exist when the job is submitted. Of several ``--volume`` the plugin keeps the last: all go into
-    one.
+    started with just these volumes. They must exist when the job is submitted. Of several ``--volume`` the plugin keeps
+    the last: all go into one.
     """
     if not _IMAGE.match(image):
         raise CannotRun(f"shifter cannot run this: {image!r} is not an image of its gateway, docker:NAME:TAG or id:ID.")

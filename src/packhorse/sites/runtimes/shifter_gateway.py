@@ -84,8 +84,7 @@ class GatewayImage:
         """Whether the id is the digest that was asked for.
 
         It is where the gateway fetches with skopeo, and the tag names one image. Of a tag for several platforms it is
-        the index's, and
-        gateways with the older fetcher make up ids of their own.
+        the index's, and gateways with the older fetcher make up ids of their own.
         """
         return self.id is not None and digest == f"sha256:{self.id}"
 
@@ -115,8 +114,7 @@ class ShifterGateway:
     ``credential`` makes a fresh MUNGE credential: each is good for one request.
 
     For a private registry the credential's payload is {"authorized_locations": {LOCATION: "user:password"}}; nothing
-    else carries those.
-    Every failure is an ImageError. ``stop`` ends all waits, with Stopped.
+    else carries those. Every failure is an ImageError. ``stop`` ends all waits, with Stopped.
     """
 
     def __init__(
@@ -152,8 +150,8 @@ class ShifterGateway:
         Ids make it private to these, and to who asks.
 
         One that is ready is compared with its registry again when it was last fetched FAILURE_KEPT_S ago, and goes
-        through the states
-        again; ``lookup`` finds what there was. After a failure, the next try begins once FAILURE_KEPT_S are over.
+        through the states again; ``lookup`` finds what there was. After a failure, the next try begins once
+        FAILURE_KEPT_S are over.
         """
         wanted = {"allowed_uids": ",".join(map(str, uids)), "allowed_gids": ",".join(map(str, gids))}
         body = {field: ids for field, ids in wanted.items() if ids}

@@ -194,8 +194,7 @@ def _reason(row: Row, place: JobState) -> str:
 
 def _follow_twins(statuses: dict[str, JobStatus], known: dict[str, Row], living: Iterable[Row]) -> dict[str, JobStatus]:
     """A submission that crashed halfway may have left two jobs of one token, of which the second leaves the spool to
-    the first
-    and ends at once. The allocation is alive while either is."""
+    the first and ends at once. The allocation is alive while either is."""
     twins = {
         row.name: row
         for row in sorted(living, key=_liveliest, reverse=True)

@@ -32,8 +32,8 @@ class SlurmOptions:
     export: str = "ALL"
     """What of the transport's environment goes along.
 
-    With NONE and NIL, Slurm (at least 22.05) has the node run the user's login profile
-    before the job, which holds up or fails every allocation when that profile is slow or broken."""
+    With NONE and NIL, Slurm (at least 22.05) has the node run the user's login profile before the job, which holds
+    up or fails every allocation when that profile is slow or broken."""
 
 
 def sbatch_command(job: Job, options: SlurmOptions) -> list[str]:
@@ -99,8 +99,7 @@ def agent_command(nodes: int, cores: int, agent: list[str]) -> list[str]:
     """What a batch script runs so that ``agent`` runs once on every node of its allocation.
 
     The step shares the allocation with the steps of multi-node tasks (``--overlap``), may use all of it (``--mem=0``,
-    no binding),
-    and outlives agents that fail or nodes that die (``--kill-on-bad-exit=0 --wait=0 --no-kill``).
+    no binding), and outlives agents that fail or nodes that die (``--kill-on-bad-exit=0 --wait=0 --no-kill``).
     """
     if nodes == 1:
         return agent

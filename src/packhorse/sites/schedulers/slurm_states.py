@@ -3,8 +3,7 @@
 Pure tables.
 
 States and flags of Slurm 22.05 to 25.11 (https://slurm.schedmd.com/job_state_codes.html). A state that is not here is
-UNKNOWN, with
-its name as evidence; it is never taken for an end, let alone for a success.
+UNKNOWN, with its name as evidence; it is never taken for an end, let alone for a success.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Reads what Slurm's commands print in the formats that slurm_commands asks for, among whatever else is printed.
 
 A site may have wrapped a command, and plug-ins, filters and start files say things of their own, before and after.
-Never raises: what
-is not understood is skipped here, and refused by the scheduler where nothing is left.
+Never raises: what is not understood is skipped here, and refused by the scheduler where nothing is left.
 """
 
 from __future__ import annotations
@@ -93,8 +92,7 @@ def parse_submitted(stdout: str, stderr: str = "", *, failed: bool = False) -> s
     """The job id that sbatch printed: ``123`` or ``123;cluster``, or the sentence that it has without ``--parsable``.
 
     None when there is none, and when there are several of a kind, so that nobody can tell. ``failed``: it has an exit
-    code that says
-    so, and only a line that begins as Slurm's sentence counts.
+    code that says so, and only a line that begins as Slurm's sentence counts.
     """
     said = [line.strip() for line in lines_of(stdout)]
     everything = [*said, *(line.strip().removeprefix("sbatch: ") for line in lines_of(stderr))]

@@ -1,8 +1,7 @@
 """What a command at a site printed, told apart from what its login shell printed before and after it.
 
 The command runs between marks that nobody can guess (``sites.script``), on both of its streams. What is between them is
-its own, byte
-for byte; an end mark that is missing means that the end is not known, never that it went well. Pure.
+its own, byte for byte; an end mark that is missing means that the end is not known, never that it went well. Pure.
 """
 
 from __future__ import annotations
