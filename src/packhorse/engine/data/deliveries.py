@@ -29,7 +29,7 @@ from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
 from packhorse.staging import data as machine
 from packhorse.staging.data import Fetch, NotFetched, Trouble, advance
-from packhorse.staging.deliver import make_folders
+from packhorse.staging.folders import make_folders
 from packhorse.store import deliveries as stored
 from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
