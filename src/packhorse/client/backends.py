@@ -92,10 +92,11 @@ class EmbeddedBackend:
         images: ImagesConfig | None = None,
         data: DataConfig | None = None,
     ) -> None:
-        from packhorse.engine.embedded import Embedded  # slow to import; a client of a server does without
-        from packhorse.logs import quiet_unless_configured
+        from packhorse.logs import quiet_unless_configured  # first of all that import structlog
 
         quiet_unless_configured()
+        from packhorse.engine.embedded import Embedded  # slow to import; a client of a server does without
+
         self._embedded = Embedded(
             home,
             app_folders=list(app_folders),
