@@ -13,6 +13,8 @@ import typer
 import typer.core
 import typer.main
 
+from packhorse.cli.commands.options import commands
+
 #: The module of each command, in the order of ``--help``.
 _MODULES = {
     "run": "runs",
@@ -45,8 +47,11 @@ class _Commands(Mapping[str, Any]):
     """Commands by name, made when they are asked for."""
 
     def __getitem__(self, name: str) -> Any:
-        module = import_module(f"packhorse.cli.commands.{_MODULES[name]}")
-        return typer.main.get_group(module.app).commands[name]
+        declared = import_module(f"packhorse.cli.commands.{_MODULES[name]}").app
+        alone = commands()
+        alone.registered_commands = [one for one in declared.registered_commands if one.callback.__name__ == name]
+        alone.registered_groups = [one for one in declared.registered_groups if one.name == name]
+        return typer.main.get_group(alone).commands[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(_MODULES)
