@@ -8,17 +8,24 @@ import sys
 
 from packhorse.cli.streams import signals_end_it, standard_streams
 
-#: Objects after which garbage is looked for. To import makes a hundred thousand, none of them garbage, and to look as
-#: often as Python does by itself takes a quarter of the start.
-_COLLECT_AFTER = 50_000
+#: Objects after which garbage is looked for the first time. Imports make nearly as many, none of them garbage: to look
+#: at them as often as Python does by itself takes a quarter of the start.
+_FIRST_LOOK = 200_000
+_USUAL = gc.get_threshold()
 
 
 def main() -> None:
     """Runs the command line; a refusal is a sentence on stderr and an exit code, never a traceback."""
-    gc.set_threshold(_COLLECT_AFTER)
-    atexit.register(gc.freeze)  # garbage is not looked for once more at the end
+    gc.set_threshold(_FIRST_LOOK)
+    gc.callbacks.append(_look_as_usual)
+    atexit.register(gc.freeze)  # nor is it looked for once more at the end
     with standard_streams(), signals_end_it():
         sys.exit(_run())
+
+
+def _look_as_usual(_phase: str, _about: dict[str, int]) -> None:
+    gc.callbacks.remove(_look_as_usual)
+    gc.set_threshold(*_USUAL)
 
 
 def _run() -> int:

@@ -101,8 +101,12 @@ class TaskRun(RunOptions):
     tasks: list[NamedTask] = Field(min_length=1)
 
 
-class RunRequest(RootModel[AppRun | TaskRun | Task]):
+class RunRequest(RootModel[Any]):
     """What the front doors take: an app over a table, tasks with edges, or a TES task by itself."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    root: AppRun | TaskRun | Task
 
 
 def is_task_url(url: str | None) -> bool:
