@@ -79,6 +79,11 @@ class Deliveries:
         self._sending: dict[int, _Sending] = {}
         self._modes: dict[str, int] = {}  # of files of folders that were looked into, by source
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is on its way."""
+        return bool(self._sending)
+
     def tick(self, carrier: Any) -> bool:
         """One step; whether anything moved. ``carrier`` gives a Carrier when it is called."""
         with self._database.read() as connection:
