@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from packhorse.client.answers import server_url
-from packhorse.client.backends import Backend, EmbeddedBackend, HttpBackend
+from packhorse.client.backends import Backend, HttpBackend
 from packhorse.client.handle import RunHandle
 from packhorse.client.tables import plain_values, rows_of
 from packhorse.domain.errors import InvalidRequest
@@ -81,6 +81,10 @@ class Client:
             self._backend = HttpBackend(url, find_token(server_url(url), token))
         else:
             from packhorse.domain.config import load_config
+            from packhorse.logs import quiet_unless_configured
+
+            quiet_unless_configured()  # before anybody else imports structlog
+            from packhorse.client.embedded import EmbeddedBackend  # slow to import
 
             config = load_config()
             folder = Path(home) if home else config.home_folder()
