@@ -6,16 +6,13 @@ import hashlib
 import io
 import marshal
 import sys
+import zipfile
 from functools import cache
 from importlib.machinery import SourceFileLoader
 from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import packhorse
-
-if TYPE_CHECKING:  # slow to import, and most starts find the file where it is needed
-    import zipfile
 
 _MAIN = "from agent.__main__ import main\n\nmain()\n"
 _UNCHECKED = (1).to_bytes(4, "little")  # flags of PEP 552: it belongs to its source, which need not be looked at
@@ -37,8 +34,6 @@ def agent_file() -> tuple[str, bytes]:
     Beside each source is its bytecode: to compile them takes an agent or a slot longer than all else of its start. A
     Python of another version passes over it.
     """
-    import zipfile
-
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "__main__.py", _MAIN.encode())
@@ -57,6 +52,4 @@ def _sources() -> list[tuple[str, Path]]:
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    from zipfile import ZipInfo
-
-    archive.writestr(ZipInfo(name, date_time=(2000, 1, 1, 0, 0, 0)), data)
+    archive.writestr(zipfile.ZipInfo(name, date_time=(2000, 1, 1, 0, 0, 0)), data)
