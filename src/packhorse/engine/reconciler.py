@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from packhorse.domain.backoff import BackOff
 from packhorse.domain.config import DataConfig, ImagesConfig
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.engine.clock import Clock, SystemClock
@@ -53,6 +54,7 @@ class Engine:
         self._stop = threading.Event()
         self._look = threading.Event()
         clock, pulse = clock or SystemClock(), pulse or Pulse()
+        self._clock = clock
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
         self._loops: list[Loop] = []
         for site in sites:
@@ -82,18 +84,18 @@ class Engine:
 
     def run(self) -> None:
         """Works until ``stop``. While another engine leads, waits; while the database is away, tries again."""
-        trouble_s = TROUBLE_S[0]
+        trouble = BackOff(*TROUBLE_S)
         while not self._stop.is_set():
             try:
                 if self._lease.try_take():
                     self._lead()
                 else:
                     self._pause(_LOOK_S)
-                trouble_s = TROUBLE_S[0]
+                trouble.succeeded()
             except (Unavailable, OSError) as error:
-                _log.warning("waiting", reason=str(error), retry_s=trouble_s)
-                self._pause(trouble_s)
-                trouble_s = min(TROUBLE_S[1], trouble_s * 2)
+                retry_s = trouble.failed(self._clock.monotonic())
+                _log.warning("waiting", reason=str(error), retry_s=retry_s)
+                self._pause(retry_s)
 
     def _lead(self) -> None:
         """Runs the loops until we are to stop, or another engine has taken over."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from packhorse.domain.backoff import wait_after
 from packhorse.domain.images import ImageError, ImageFailure, ImageReference, parse_reference
 from packhorse.engine.images import preparing
 from packhorse.engine.images.preparers import ErrandPreparer, Preparer, Progress
@@ -50,7 +51,7 @@ class GatewayPreparer:
         )
         self._copier = ErrandPreparer(site, insecure, client.options, preparing.copy_steps) if site.registry else None
         self._copied: set[str] = set()
-        self._next: dict[str, tuple[float, float]] = {}  # when to ask again, and how long to wait after that
+        self._next: dict[str, tuple[float, int]] = {}  # when to ask again, and how often it was asked
 
     def begin(self, image: Any, name: str) -> None:
         self._place(image)
@@ -63,10 +64,10 @@ class GatewayPreparer:
             if progress is None or progress.state is not ImageState.READY:
                 return progress
             self._copied.add(image.errand)
-        due, pause_s = self._next.get(image.errand, (monotonic, _ASK_S[0]))
+        due, asked = self._next.get(image.errand, (monotonic, 0))
         if monotonic < due:
             return None
-        self._next[image.errand] = monotonic + pause_s, min(_ASK_S[1], pause_s * 2)
+        self._next[image.errand] = monotonic + wait_after(asked + 1, *_ASK_S), asked + 1
         name, tag = self._place(image)
         found = self._gateway.pull(name, tag)
         if found.step is Step.FAILED:

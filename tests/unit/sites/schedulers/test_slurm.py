@@ -121,24 +121,10 @@ def test_an_unknown_state_in_the_queue_is_unknown_with_evidence() -> None:
     assert (status.state, status.native_state, status.exit_code) == (JobState.UNKNOWN, "HIBERNATING", None)
 
 
-@pytest.mark.parametrize("away", ["squeue-without-slurmctld", "squeue-without-munged"])
-def test_no_answer_is_an_unreachable_site(away: str) -> None:
-    answers = Answers(squeue=result(away))
-    with pytest.raises(SiteUnreachable):
-        SCHEDULER.poll(answers.transport, ["5"])
-    with pytest.raises(SiteUnreachable):
-        SCHEDULER.find(answers.transport, JOB)
-
-
 @pytest.mark.parametrize(
     ("sbatch", "error"),
     [
-        (result("sbatch-refused-account"), SubmitRejected),
-        (result("sbatch-refused-full"), SubmitRejected),
-        (result("sbatch-refused-option"), SubmitRejected),
         (CommandResult(1, "", ""), SubmitRejected),
-        (result("sbatch-without-slurmctld"), SiteUnreachable),
-        (result("sbatch-without-munged"), SiteUnreachable),
         # it may be there or not: 'find' will tell
         (
             CommandResult(
@@ -180,10 +166,3 @@ def test_an_ended_job_with_a_living_twin_is_alive() -> None:
     assert statuses["4"].state is JobState.RUNNING
     assert "Job 3" in statuses["4"].reason
     assert statuses["5"].state is JobState.ENDED
-
-
-def test_nothing_to_ask_about_asks_nothing() -> None:
-    answers = Answers()
-    assert SCHEDULER.poll(answers.transport, []) == {}
-    SCHEDULER.cancel(answers.transport, [])
-    assert answers.asked == []

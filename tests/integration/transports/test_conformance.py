@@ -9,15 +9,14 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from packhorse.sites.base import SiteUnreachable, Transport
-from packhorse.sites.transports.local import LocalTransport
-from packhorse.sites.transports.ssh import SshTransport
-from tests.fixtures.sshd import SshServer
+from packhorse.sites.transports.registry import TRANSPORTS
+
+from .conftest import CASES, Case
 
 ODD_NAMES = [
     "plain",
@@ -47,23 +46,8 @@ ODD_NAMES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def ssh(shared_sshd: SshServer) -> Iterator[SshTransport]:
-    transport = SshTransport(shared_sshd.options())
-    yield transport
-    transport.close()
-
-
-@pytest.fixture(scope="module")
-def noisy(noisy_sshd: SshServer) -> Iterator[SshTransport]:
-    transport = SshTransport(noisy_sshd.options())
-    yield transport
-    transport.close()
-
-
-@pytest.fixture(params=["local", "ssh", "noisy"])
-def transport(request: pytest.FixtureRequest) -> Transport:
-    return LocalTransport() if request.param == "local" else request.getfixturevalue(request.param)
+def test_every_transport_is_tested() -> None:
+    assert {case.transport for case in CASES.values()} == set(TRANSPORTS)
 
 
 # --- files ------------------------------------------------------------
@@ -359,14 +343,16 @@ def test_our_settings_are_not_for_commands(transport: Transport, monkeypatch: py
     assert "PACKHORSE_" not in transport.run(["env"]).stdout
 
 
-def test_a_command_that_does_not_end_is_a_site_that_does_not_answer(transport: Transport, tmp_path: Path) -> None:
+def test_a_command_that_does_not_end_is_a_site_that_does_not_answer(
+    transport: Transport, case: Case, tmp_path: Path
+) -> None:
     began = time.monotonic()
     with pytest.raises(SiteUnreachable, match=r"'sh' did not end within 0\.5 s"):
         transport.run(["sh", "-c", f"sleep 3; touch {tmp_path}/went-on"], timeout_s=0.5)
     assert time.monotonic() - began < 3
     assert transport.run(["echo", "still there"]).stdout == "still there\n"
-    if isinstance(transport, SshTransport) and os.getuid() == 0:
-        return  # OpenSSH passes signals on to everybody's commands but root's
+    if not case.ends_commands:
+        return
     time.sleep(3.2)
     assert os.listdir(tmp_path) == []
 

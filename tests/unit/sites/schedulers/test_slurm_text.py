@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.sites.base import JobState
-from packhorse.sites.schedulers import slurm_describe, slurm_json
+from packhorse.sites.schedulers import slurm_describe
 from packhorse.sites.schedulers.slurm_rows import Row, split_wait_status
 from packhorse.sites.schedulers.slurm_text import (
     is_full,
@@ -266,7 +265,6 @@ def test_a_wait_status_is_a_code_or_a_signal_or_neither(status: int) -> None:
 
 PARSERS: list[Callable[[str], object]] = [
     parse_squeue, parse_sacct, parse_submitted, own_words, passes, is_full, parse_exit_code, parse_time, parse_minutes,
-    slurm_json.parse_squeue_json, slurm_json.parse_sacct_json,
     slurm_describe.parse_pairs, slurm_describe.parse_config, slurm_describe.parse_node_kinds,
     lambda text: slurm_describe.parse_queues(text, {}), lambda text: slurm_describe.describe(text, text, text),
 ]  # fmt: skip
@@ -296,49 +294,3 @@ def test_no_parser_raises_on_cut_or_damaged_output(name: str, data: st.DataObjec
     damaged = printed[:start] + data.draw(st.text(max_size=5)) + printed[start + cut :]
     for parse in PARSERS:
         parse(damaged)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                [
-                    "jobs",
-                    "job_id",
-                    "job_state",
-                    "state",
-                    "current",
-                    "exit_code",
-                    "return_code",
-                    "signal",
-                    "id",
-                    "number",
-                    "set",
-                    "infinite",
-                    "time",
-                    "start",
-                    "end",
-                    "start_time",
-                    "name",
-                    "nodes",
-                    "state_reason",
-                ]
-            ),
-            inner,
-            max_size=6,
-        )
-    ),
-)
-
-
-@given(st.lists(JSON, max_size=4))
-def test_no_document_is_too_odd(jobs: list[object]) -> None:
-    for document in (
-        jobs,
-        {"jobs": jobs},
-        {"jobs": [{"job_id": 1, "job_state": "RUNNING", "exit_code": job, "start_time": job} for job in jobs]},
-    ):
-        slurm_json.parse_squeue_json(json.dumps(document))
-        slurm_json.parse_sacct_json(json.dumps(document))

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.sites.base import Job
+from packhorse.sites.schedulers.options import SchedulerOptions
 from packhorse.sites.schedulers.slurm_commands import (
-    SlurmOptions,
     agent_command,
     minutes,
     sacct_command,
@@ -27,7 +27,7 @@ JOB = Job("a-01", "/site/spool/a-01", "/site/spool/a-01/job.sh", 32, 200_000, 90
 
 
 def test_a_submission() -> None:
-    assert sbatch_command(JOB, SlurmOptions()) == [
+    assert sbatch_command(JOB, SchedulerOptions()) == [
         "sbatch",
         "--parsable",
         "--no-requeue",
@@ -47,9 +47,7 @@ def test_a_submission() -> None:
 
 
 def test_what_the_site_adds() -> None:
-    options = SlurmOptions(
-        "regular", "m1234", "premium", "cpu", "maintenance", "cfs:1", ("--exclusive", "--mail-type=NONE")
-    )
+    options = SchedulerOptions("regular", "m1234", "premium", "cpu", "maintenance", ("--exclusive", "--mail-type=NONE"))
     command = sbatch_command(JOB, options)
     for word in (
         "--partition=regular",
@@ -57,7 +55,6 @@ def test_what_the_site_adds() -> None:
         "--qos=premium",
         "--constraint=cpu",
         "--reservation=maintenance",
-        "--licenses=cfs:1",
     ):
         assert word in command
     assert command[-3:] == ["--exclusive", "--mail-type=NONE", JOB.script]
@@ -65,13 +62,13 @@ def test_what_the_site_adds() -> None:
 
 def test_what_a_job_asks_for() -> None:
     job = Job("a-01", "/s", "/s/job.sh", 4, None, None, nodes=3, gpus=2, queue="gpu")
-    command = sbatch_command(job, SlurmOptions(queue="regular"))
+    command = sbatch_command(job, SchedulerOptions(queue="regular"))
     assert {"--nodes=3", "--gpus-per-node=2", "--partition=gpu", "--no-kill"} <= set(command)
     assert not [word for word in command if word.startswith(("--mem", "--time"))]
 
 
 def test_a_folder_with_per_cent_signs_is_no_pattern() -> None:
-    command = sbatch_command(Job("a", "/s/100%j", "/s/100%j/job.sh", 1, None, None), SlurmOptions())
+    command = sbatch_command(Job("a", "/s/100%j", "/s/100%j/job.sh", 1, None, None), SchedulerOptions())
     assert "--output=/s/100%%j/job.out" in command
     assert "--chdir=/s/100%j" in command
 
@@ -86,7 +83,7 @@ def test_minutes_are_rounded_up_and_never_zero(walltime_s: float) -> None:
 @given(st.integers(min_value=1, max_value=10_000_000))
 def test_memory_reported_by_slurm_can_be_asked_for_again(memory_mib: int) -> None:
     memory_mb = int(memory_mib * 1.048576)  # as the description says it
-    command = sbatch_command(Job("a", "/s", "/s/j", 1, memory_mb, None), SlurmOptions())
+    command = sbatch_command(Job("a", "/s", "/s/j", 1, memory_mb, None), SchedulerOptions())
     asked = next(int(word.removeprefix("--mem=").removesuffix("M")) for word in command if word.startswith("--mem="))
     assert asked <= memory_mib
     assert asked * (1 << 20) >= memory_mb * 1e6
@@ -132,5 +129,5 @@ def test_the_script_forwards_sigterm_once_and_waits(tmp_path: Path) -> None:
 
 def test_a_jobs_own_options_come_before_the_sites() -> None:
     job = replace(JOB, options=("--image=id:ab12", "--volume=/site:/site;/data:/data:ro"))
-    command = sbatch_command(job, SlurmOptions(extra=("--exclusive",)))
+    command = sbatch_command(job, SchedulerOptions(extra=("--exclusive",)))
     assert command[-4:] == ["--image=id:ab12", "--volume=/site:/site;/data:/data:ro", "--exclusive", JOB.script]

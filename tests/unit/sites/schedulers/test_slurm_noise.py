@@ -103,12 +103,6 @@ def test_noise_changes_nothing_in_the_description(before: str, after: str, withi
     )
 
 
-@pytest.mark.parametrize("name", ["sentence", "sentence-cluster", "cluster", "wrapped", "wrapped-parsable", "coloured"])
-def test_a_submission_in_any_form(name: str) -> None:
-    printed = text(f"documented/sbatch-{name}.txt")
-    assert SCHEDULER.submit(Answers(sbatch=CommandResult(0, printed, "")).transport, JOB) == "7201"
-
-
 @pytest.mark.parametrize(
     ("stdout", "stderr", "code", "job_id"),
     [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from packhorse.sites.base import CommandResult
 
-FOLDER = Path(__file__).parents[2] / "recorded" / "slurm"
-TEXTS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.suffix in (".txt", ".json"))
+FOLDER = Path(__file__).parents[3] / "recorded" / "slurm"
+TEXTS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.suffix == ".txt")
 
 
 def text(name: str) -> str:
