@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -142,6 +141,8 @@ class RunHandle:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
+        import html
+
         view = self.refresh()
         rows = "".join(
             f"<tr><td>{html.escape(state)}</td><td>{number}</td></tr>" for state, number in view.counts.items()

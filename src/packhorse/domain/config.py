@@ -23,7 +23,7 @@ SITE_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class ServerConfig(_Section):

@@ -16,7 +16,6 @@ from packhorse.domain.views import User
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
-from packhorse.sites.configure import site_from
 from packhorse.sites.environment import Composer
 from packhorse.sites.site import Site, local_site
 from packhorse.staging.apps import AppCatalog
@@ -109,7 +108,11 @@ class Embedded:
 
 
 def _sites(configs: Mapping[str, SiteConfig], home: Path, linger_s: float, serves: bool) -> list[Site]:
-    configured = [site_from(name, config, home, serves=serves) for name, config in configs.items()]
+    configured = []
+    if configs:
+        from packhorse.sites.configure import site_from  # every scheduler and runtime: most have this machine only
+
+        configured = [site_from(name, config, home, serves=serves) for name, config in configs.items()]
     return configured if "local" in configs else [_this_machine(home, linger_s, serves), *configured]
 
 

@@ -18,7 +18,7 @@ from packhorse.domain.ourselves import make_private_folder
 from packhorse.domain.render import compile_parts
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.text import kept_json
-from packhorse.sites.agentfile import agent_file
+from packhorse.sites.agentfile import agent_file, agent_name
 from packhorse.sites.base import Job, Limits, Scheduler, Shape, Transport
 from packhorse.sites.environment import Composer
 from packhorse.sites.runtimes.base import Ability, Bind, Runtime, is_below
@@ -286,11 +286,10 @@ class Site:
 
     def bring_agent(self) -> str:
         """The path of the agent at the site; copies it there."""
-        name, data = agent_file()
-        path = f"{self.root}/agents/{name}"
+        path = f"{self.root}/agents/{agent_name()}"
         if not self.transport.exists(path):
             self.transport.make_folder(f"{self.root}/agents")
-            self.transport.write(path, data)
+            self.transport.write(path, agent_file()[1])
         return path
 
 

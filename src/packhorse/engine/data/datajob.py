@@ -20,9 +20,9 @@ from packhorse.http.errors import Stopped
 from packhorse.sites import cache
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
-from packhorse.staging.checksums import Sums
+from packhorse.staging.checksums import Sums, sum_up
 from packhorse.staging.data import NotFetched, Trouble
-from packhorse.staging.deliver import deliver, sum_up
+from packhorse.staging.deliver import deliver
 from packhorse.staging.fetch import fetch
 from packhorse.staging.sources import Source, Sources
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from packhorse.engine.data.job import Brought, Job
 
 _AT_ONCE = 4
+_LOOK_S = 0.5  # between two looks at a store that this process has not written to, as in ``siteloop``
 _NOTE_S = 1.0  # between two notes of how far a fetch is
 _LEAVE_S = 5.0
 
@@ -69,10 +70,17 @@ class DataLoop(Loop):
         self._jobs: dict[int, Job] = {}
         self._noted: dict[int, float] = {}  # monotonic
         self._made: Carrier | None = None
+        self._seen_writes = -1
+        self._look_at = 0.0
         self._deliveries = Deliveries(site, database, lease, clock, self._wake, folder)
 
     def tick(self, monotonic: float) -> bool:
-        """One step; whether anything moved."""
+        """One step; whether anything moved. Nothing is asked of a store that is as it was, while nothing is on its
+        way."""
+        writes = self._database.writes_of_others()
+        is_busy = bool(self._jobs) or self._deliveries.is_busy
+        if not is_busy and writes == self._seen_writes and monotonic < self._look_at:
+            return False
         with self._database.read() as connection:
             rows = stored.open_data(connection, self._site.name)
         moved = self._deliveries.tick(self._carrier)
@@ -88,6 +96,8 @@ class DataLoop(Loop):
             elif len(self._jobs) < _AT_ONCE and self._is_due(row):
                 self._begin(row)
                 moved = True
+        # what moved may let more move
+        self._seen_writes, self._look_at = -1 if moved else writes, monotonic + _LOOK_S
         if moved:
             self._notifier.notify()
         return moved
