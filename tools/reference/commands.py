@@ -16,21 +16,25 @@ _NAME = "packhorse"
 def commands_page() -> str:
     """A section for each command, in the order of ``packhorse --help``."""
     root: Any = typer.main.get_command(app)
-    parts = [f"## {name}\n\n{_command(name, command)}" for name, command in walk(root, _NAME)]
+    parts = [f"## {name}\n\n{_command(name, command)}" for name, command in commands()]
     overview = table(
         ("command", ""),
-        ((f"`{name}`", one_line(command.help or "")) for name, command in walk(root, _NAME)),
+        ((f"`{name}`", one_line(command.help or "")) for name, command in commands()),
     )
     return page("Command line", prose(root.help), overview, prose(root.epilog), *parts)
 
 
-def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+def commands() -> Iterator[tuple[str, Any]]:
     """(full name, command) of everything that does something by itself; a group may, beside its commands."""
+    return _walk(typer.main.get_command(app), _NAME)
+
+
+def _walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     children = getattr(command, "commands", {})
     if not children or command.invoke_without_command:
         yield name, command
     for word, child in children.items():
-        yield from walk(child, f"{name} {word}")
+        yield from _walk(child, f"{name} {word}")
 
 
 def _command(name: str, command: Any) -> str:

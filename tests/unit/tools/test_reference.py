@@ -6,15 +6,13 @@ import re
 from typing import Any
 
 import pytest
-import typer
 from tools.reference.client import public
-from tools.reference.commands import walk
+from tools.reference.commands import commands
 from tools.reference.configuration import SECTIONS
 from tools.reference.markdown import anchor, prose, table
 from tools.reference.models import default_words, field_docs, type_words, without_null
 from tools.reference.pages import COMMAND, FOLDER, pages
 
-from packhorse.cli.main import app
 from packhorse.client import Client, RunHandle
 
 
@@ -39,13 +37,9 @@ def test_every_key_of_the_configuration_has_a_docstring(section: str) -> None:
 
 
 def test_every_command_argument_and_option_has_a_help_text() -> None:
-    commands: Any = typer.main.get_command(app)
-    silent = [name for name, command in walk(commands, "packhorse") if not command.help]
+    silent = [name for name, command in commands() if not command.help]
     silent += [
-        f"{name} {parameter.name}"
-        for name, command in walk(commands, "packhorse")
-        for parameter in command.params
-        if not parameter.help
+        f"{name} {parameter.name}" for name, command in commands() for parameter in command.params if not parameter.help
     ]
     assert not silent
 
