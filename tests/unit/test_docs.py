@@ -22,18 +22,26 @@ PAGES = sorted(
 )
 INDEXES = ["apps", "images", "operators"]
 
+#: Pictures for which the field has a word: terminate, drain, idle, blocked, cause, unreachable, background job.
+PICTURES = re.compile(
+    r"\b(condemn|bury|buried|excuse|hungry|crumb|doomed|culprit|hostage|pulse|waiting room|errand)", re.IGNORECASE
+)
+
+
+def words_of(page: Path) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
 
 def anchors_of(page: Path) -> set[str]:
     """What may stand behind the # of a link to this page."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-    return {anchor(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    return {anchor(heading) for heading in re.findall(r"^#+ (.*)$", words_of(page), re.MULTILINE)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_every_link_leads_somewhere(page: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     dead = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+    for link in re.findall(r"\]\(([^)\s]+)\)", words_of(page)):
         if "://" in link:
             continue
         name, _, part = link.partition("#")
@@ -41,6 +49,11 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         if not target.exists() or (part and part not in anchors_of(target)):
             dead.append(link)
     assert not dead
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_a_page_has_the_words_of_the_field(page: Path) -> None:
+    assert not PICTURES.findall(re.sub(r"`[^`]*`", "", words_of(page)))
 
 
 @pytest.mark.parametrize("index", INDEXES)
