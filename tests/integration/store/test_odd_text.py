@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packhorse.engine.specs import Specs
 
 from packhorse.api.app import create_app
 from packhorse.api.auth import Tokens
@@ -26,7 +27,6 @@ from packhorse.domain.run import AppRun
 from packhorse.domain.text import value_problem
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.embedded import Embedded
-from packhorse.engine.specs import Specs
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
 from packhorse.sites.site import local_site
