@@ -210,6 +210,8 @@ class Site:
                 here.chmod(0o755 if file.executable else 0o644)
                 self.transport.make_folder(str(PurePosixPath(temporary, file.path).parent))
                 self.transport.put(here, f"{temporary}/{file.path}")
+        # whatever our umask: a container may run as another user
+        self.transport.run(["chmod", "-R", "a+rX,go-w", "--", temporary])
         try:
             self.transport.rename(temporary, target)
         except OSError:  # somebody else was quicker
