@@ -123,26 +123,35 @@ def complete(room: Embedded, request: AppRun, rows: Iterable[Mapping[str, Any]])
 @contextmanager
 def serving(home: Path, config: str = "") -> Iterator[Client]:
     """A client of a server of its own on ``home``, by the configuration file of that name; it is ended afterwards."""
+    with server(home, config) as (url, token):
+        yield Client(url=url, token=token)
+
+
+@contextmanager
+def server(home: Path, config: str = "") -> Iterator[tuple[str, str]]:
+    """URL and token of a server that answers, otherwise as ``serving``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "PACKHORSE_HOME": str(home), "PACKHORSE_CONFIG": config}
     command = [sys.executable, "-m", "packhorse.cli.main", "serve", "--port", str(port)]
-    server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     try:
-        yield _reached(f"http://127.0.0.1:{port}", home / "token")
+        url = f"http://127.0.0.1:{port}"
+        yield url, _token_once_reached(url, home / "token")
     finally:
-        server.terminate()
-        server.wait(30)
+        process.terminate()
+        process.wait(30)
 
 
-def _reached(url: str, token_file: Path) -> Client:
+def _token_once_reached(url: str, token_file: Path) -> str:
     give_up = time.monotonic() + 30
     while True:
         try:
-            client = Client(url=url, token=token_file.read_text(encoding="ascii").strip())
-            list(client.runs())
-            return client
+            token = token_file.read_text(encoding="ascii").strip()
+            with Client(url=url, token=token) as client:
+                list(client.runs())
+            return token
         except (Unavailable, OSError):
             if time.monotonic() > give_up:
                 raise

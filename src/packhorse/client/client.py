@@ -6,21 +6,20 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from packhorse.client.answers import server_url
-from packhorse.client.backends import Backend, EmbeddedBackend, HttpBackend
+from packhorse.client.backends import Backend, HttpBackend
 from packhorse.client.handle import RunHandle
 from packhorse.client.tables import plain_values, rows_of
-from packhorse.domain.config import load_config
-from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.errors import InvalidRequest, PackhorseError
 from packhorse.domain.numbers import shown
-from packhorse.domain.problems import validated
-from packhorse.domain.run import AppRun, NamedTask, SubmittedRun
-from packhorse.domain.submitted import task_run
 from packhorse.domain.tables import Table
 from packhorse.domain.views import Account, AccountBy, AppView, ImageView, RunView
+
+if TYPE_CHECKING:  # models that are slow to build, and most commands do without
+    from packhorse.domain.run import NamedTask, SubmittedRun
 
 _REFUSED = "The run was not accepted."
 
@@ -39,6 +38,8 @@ def find_token(url: str, token: str | None = None) -> str | None:
             ) from None
     if not _is_this_machine(url):
         return None
+    from packhorse.domain.config import load_config
+
     config = load_config()
     try:
         return (config.home_folder() / "token").read_text(encoding="ascii").strip()
@@ -68,6 +69,18 @@ def _mapping(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(given or {})
 
 
+def _run_or_refusal(run: SubmittedRun | Mapping[str, Any]) -> SubmittedRun | PackhorseError:
+    from packhorse.domain.run import AppRun, StepRun, TaskRun
+    from packhorse.domain.submitted import run_of
+
+    if isinstance(run, AppRun | TaskRun | StepRun):
+        return run
+    try:
+        return run_of(dict(run) if isinstance(run, Mapping) else run)
+    except PackhorseError as error:
+        return error
+
+
 class Client:
     """Talks to the server at ``url`` (or ``$PACKHORSE_URL``); without one, runs everything in this process on
     ``home``.
@@ -79,6 +92,12 @@ class Client:
         if url:
             self._backend = HttpBackend(url, find_token(server_url(url), token))
         else:
+            from packhorse.domain.config import load_config
+            from packhorse.logs import quiet_unless_configured
+
+            quiet_unless_configured()  # before anybody else imports structlog
+            from packhorse.client.embedded import EmbeddedBackend  # slow to import
+
             config = load_config()
             folder = Path(home) if home else config.home_folder()
             self._backend = EmbeddedBackend(
@@ -110,6 +129,9 @@ class Client:
         ``outputs``. Of one's own runs, those of a higher ``priority`` (-100 to 100) are placed first. ``client_key``
         makes the call idempotent. Raises the refusals of ``packhorse.domain.errors``.
         """
+        from packhorse.domain.problems import validated
+        from packhorse.domain.run import AppRun
+
         document: dict[str, Any] = {
             "app": str(app),
             "params": plain_values(_mapping("params", params), "params"),
@@ -134,6 +156,8 @@ class Client:
         client_key: str | None = None,
     ) -> RunHandle:
         """Submits TES tasks with edges, or one TES task by itself."""
+        from packhorse.domain.submitted import task_run
+
         if isinstance(tasks, str | bytes) or not isinstance(tasks, Iterable):
             raise InvalidRequest(f"'tasks' is no list of tasks: found {shown(tasks)}.")
         said = {"name": name, "client_key": client_key}
@@ -146,6 +170,16 @@ class Client:
         if isinstance(rows, Table):  # a server has not seen what was left out here
             view = view.model_copy(update={"notes": rows.notes})
         return self._handle(view)
+
+    def submit_many(self, runs: Iterable[SubmittedRun | Mapping[str, Any]]) -> list[RunHandle | PackhorseError]:
+        """Submits many small runs together, each as ``POST /api/v1/runs`` has it: {"app": ..., "params": ...}.
+
+        Returns, by position, the run, or why it was refused: one that is wrong does not concern the others.
+        """
+        given = [_run_or_refusal(run) for run in runs]
+        answers = iter(self._backend.submit_many([run for run in given if not isinstance(run, PackhorseError)]))
+        told = [run if isinstance(run, PackhorseError) else next(answers) for run in given]
+        return [answer if isinstance(answer, PackhorseError) else self._handle(answer) for answer in told]
 
     def get(self, run_id: str) -> RunHandle:
         """A run that was submitted before."""

@@ -1,4 +1,4 @@
-"""An App: the manifest that its developer writes (docs/apps.md), as typed values."""
+"""An App: the manifest that its developer writes (docs/apps/manifest.md), as typed values."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ Part = Annotated[Argument | list[Argument], BeforeValidator(_part)]
 
 
 class _Manifest(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class ParameterType(StrEnum):

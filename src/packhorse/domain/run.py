@@ -29,7 +29,7 @@ _OTHERS = frozenset({"params", "over", "tasks", "steps"})
 class RunOptions(BaseModel):
     """What may be said of any run, whatever it runs."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     name: Annotated[str, Field(max_length=MAX_NAME)] = ""
     tags: dict[str, str] = {}
@@ -81,7 +81,7 @@ class NamedTask(BaseModel):
     It starts when those it names in ``after``, and in inputs by ``task://NAME/OUTPUT``, are complete.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     name: Annotated[str, Field(pattern=TASK_NAME)]
     task: Task
@@ -110,7 +110,7 @@ class RunStep(BaseModel):
     for each item of the list that its only task leaves as its result).
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     name: Annotated[str, Field(pattern=TASK_NAME)]
     app: str
@@ -153,8 +153,12 @@ class StepRun(RunOptions):
 SubmittedRun = AppRun | TaskRun | StepRun
 
 
-class RunRequest(RootModel[AppRun | TaskRun | StepRun | Task]):
+class RunRequest(RootModel[Any]):
     """What the front doors take: an app over a table, tasks with edges, steps with edges, or a TES task by itself."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    root: AppRun | TaskRun | StepRun | Task
 
 
 def check_steps(steps: Sequence[RunStep]) -> list[Problem]:

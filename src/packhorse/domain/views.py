@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.states import FAILED, TERMINAL, TaskState
@@ -29,34 +29,43 @@ class User:
         object.__setattr__(self, "name", holdable(self.name)[:200])
 
 
-class Page(BaseModel, Generic[Item]):
+class _View(BaseModel):
+    model_config = ConfigDict(defer_build=True)  # most commands use one or two of them
+
+
+class Page(_View, Generic[Item]):
     """One page of a listing; ask again with ``next_cursor`` until it is None."""
 
     items: list[Item]
     next_cursor: str | None = None
 
 
-class StepView(BaseModel):
+class StepView(_View):
     """A step of a run and how far it is; ``tasks`` is None until the list is known that they come from."""
 
     name: str
     site: str
     tasks: int | None
     counts: dict[TaskState, int]
+    """Tasks by state."""
 
 
-class RunView(BaseModel):
+class RunView(_View):
     """A run and how far it is."""
 
     id: str
     user: str
     name: str
     app: str
+    """NAME@VERSION; empty for tasks without an app."""
     created_at: float
     ended_at: float | None
     retry_of: str | None
+    """The run whose failures this one runs again."""
     tasks: int
+    """How many there are, the gathering task among them."""
     counts: dict[TaskState, int]
+    """Tasks by state."""
     steps: list[StepView] = []
     """Of a run that is looked at by itself."""
     notes: list[str] = []
@@ -75,7 +84,7 @@ class RunView(BaseModel):
         return self.ended_at is not None
 
 
-class TaskView(BaseModel):
+class TaskView(_View):
     """A task in a listing. ``reason`` says why it waits, or why it ended as it did."""
 
     id: str
@@ -85,43 +94,58 @@ class TaskView(BaseModel):
     """The step of its run that it belongs to."""
     state: TaskState
     params: dict[str, Any] | None
+    """The values that it runs with, defaults included; null for a TES task and a gathering task."""
     attempt: int
+    """The number of the attempt that it is at, or ended with."""
     exit_code: int | None
     failure: str | None
+    """The failure's class."""
     reason: str | None
     result: Any
+    """What a manifest took from stdout: text, or what JSON said."""
     started_at: float | None
     ended_at: float | None
 
 
-class AttemptView(BaseModel):
+class AttemptView(_View):
     """One ended try at a task: what it was granted, what it used, how it went."""
 
     attempt: int
     site: str | None
     allocation: str | None
+    """Of the site, by our name."""
     job_id: str | None
+    """The batch scheduler's."""
     node: str | None
     failure: str | None
+    """The failure's class."""
     exit_code: int | None
     signal: int | None
     started_at: float | None
     ended_at: float
     wall_s: float | None
+    """From the start of the command to its end."""
     cpu_s: float | None
+    """User and system, of all its processes."""
     peak_memory: int | None
+    """Bytes."""
     read_bytes: int | None
     write_bytes: int | None
     cores: float | None
+    """Granted, on each node."""
     memory_mb: int | None
+    """Granted, on each node: MB of 10⁶ bytes."""
     walltime_s: float | None
+    """Granted."""
     evidence: dict[str, Any] | None
+    """What a failure was judged by."""
     files: list[dict[str, Any]]
+    """Outputs that were kept: path, size, and where they were delivered."""
     image: str | None = None
     """Digest of the image that it ran in."""
 
 
-class EventView(BaseModel):
+class EventView(_View):
     """One transition of a task."""
 
     at: float
@@ -131,7 +155,7 @@ class EventView(BaseModel):
     why: str | None
 
 
-class DataView(BaseModel):
+class DataView(_View):
     """Data that a task takes by URL: which content it was given, and where that is at its site. None while it waits."""
 
     url: str
@@ -159,7 +183,7 @@ class LogPart:
     ended: bool
 
 
-class UsageView(BaseModel):
+class UsageView(_View):
     """What a run used, over all ended attempts.
 
     ``paid_…`` is its share of what its allocations paid, ``failed_core_s`` the part of that which went to attempts that
@@ -168,17 +192,25 @@ class UsageView(BaseModel):
 
     tasks: int
     attempts: int
+    """Ended ones."""
     core_s: float
     """Granted: cores on all nodes, times wall time."""
     paid_core_s: float
+    """The run's share of what its allocations paid, in core-seconds."""
     paid_node_s: float
+    """The same in node-seconds."""
     failed_core_s: float
+    """Of what was paid, the part of attempts that failed."""
     cpu_s: float
+    """Used, user and system."""
     wall_s: float
+    """Sum over attempts."""
     peak_memory: int
+    """Of one task, at the most."""
     read_bytes: int
     write_bytes: int
     elapsed_s: float | None
+    """From the first start to the last end."""
     tasks_per_s: float | None
 
 
@@ -190,7 +222,7 @@ class AccountBy(StrEnum):
     APP = "app"
 
 
-class AccountLine(BaseModel):
+class AccountLine(_View):
     """What allocations paid for one site, user or app, over all ended attempts.
 
     A task counts where its first attempt was.
@@ -219,7 +251,7 @@ class AccountLine(BaseModel):
     """Of allocations that still run: idle, or used by tasks that have not ended."""
 
 
-class Account(BaseModel):
+class Account(_View):
     """Who used what allocations paid: those that ended after ``since`` (None: ever), and those that run, up to
     ``until``.
     """
@@ -230,7 +262,7 @@ class Account(BaseModel):
     by: dict[AccountBy, list[AccountLine]]
 
 
-class AppView(BaseModel):
+class AppView(_View):
     """An app that can be run by its name."""
 
     name: str
@@ -240,30 +272,35 @@ class AppView(BaseModel):
     manifest: AppManifest
 
 
-class QueueView(BaseModel):
+class QueueView(_View):
     """What one allocation can have in a queue, by one kind of node; sizes are per node, None is no limit."""
 
     name: Shown | None
     nodes: int
+    """In one allocation, at most."""
     cores: int
     memory_gb: float
     gpus: int
     walltime_s: float | None
 
 
-class ImageView(BaseModel):
+class ImageView(_View):
     """An image at a site, or on its way there. Sizes are bytes; ``download_bytes`` are its layers, compressed."""
 
     site: str
     reference: str
+    """As the run named it."""
     digest: str
     state: str
+    """WANTED, COPYING, CONVERTING, READY or FAILED."""
     download_bytes: int
     done_bytes: int
     """Of the step that is under way."""
     size_bytes: int | None
     failure: str | None
+    """The failure's kind."""
     error: str | None
+    """The failure in words."""
     preparations: int
     """How often one was begun."""
     started_at: float | None
@@ -273,7 +310,7 @@ class ImageView(BaseModel):
     """Runs that have not ended and want it."""
 
 
-class SiteView(BaseModel):
+class SiteView(_View):
     """A place where tasks run, and what it has of ours. ``problem`` says why its queues are not known."""
 
     name: str
@@ -284,7 +321,7 @@ class SiteView(BaseModel):
     """Live allocations by state."""
 
 
-class Check(BaseModel):
+class Check(_View):
     """One line of ``packhorse doctor``: ``hint`` says what to do when it is not ok."""
 
     name: str

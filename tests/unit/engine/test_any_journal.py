@@ -13,10 +13,10 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packhorse.engine.specs import Specs
 
 from packhorse.domain.states import TaskState
 from packhorse.engine.collecting.collect import Collector
-from packhorse.engine.specs import Specs
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
 from packhorse.sites.site import local_site

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from packhorse.domain.failures import VERDICTS, FailureClass
 from packhorse.domain.resources import Resources
 from packhorse.engine.collecting.journal import parse_journal
-from packhorse.engine.retry import MAX_BACKOFF_S, RetryPolicy, escalate
 from packhorse.engine.collecting.verdict import judge, last_line
 from packhorse.engine.placing import pack
+from packhorse.engine.retry import MAX_BACKOFF_S, RetryPolicy, escalate
 from packhorse.estimate.durations import Durations
 
 demands = st.lists(

@@ -23,7 +23,7 @@ def waits_for_others(connection: sa.Connection, run: Any, task: Any) -> str | No
     place = place_in_line(connection, task)
     if place is None:
         return "It waits until its step may start." if task.not_before == 0 else "It is its turn in a moment."
-    sentence = f"It is number {place.before + 1:,} in the line of {_number(place.of, 'task')} of {run.user} like it"
+    sentence = f"It is number {place.before + 1:,} in the line of {_number(place.of, 'task')} like it"
     told = ([f"{_number(place.others, 'other task')} of {run.user}"] if place.others else []) + (
         [_number(place.users - 1, "other user")] if place.users > 1 else []
     )

@@ -39,7 +39,7 @@ from packhorse.domain.views import (
     UsageView,
     User,
 )
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.accounting import account
 from packhorse.engine.requests.again import accept_retry
 from packhorse.engine.requests.doctor import examine, examine_site
@@ -95,7 +95,7 @@ class Service:
         catalog: AppCatalog,
         files: FileRules,
         wake: Callable[[], None] = lambda: None,
-        pulse: Pulse | None = None,
+        notifier: Notifier | None = None,
         downloads: Path = Path("downloads"),
     ) -> None:
         self._database = database
@@ -104,7 +104,7 @@ class Service:
         self._steps = Steps()
         self._submissions = Submissions(database, sites, catalog, files, wake)
         self._wake = wake
-        self._waiting_room = WaitingRoom(database, pulse or Pulse())
+        self._waiting_room = WaitingRoom(database, notifier or Notifier())
         self._downloads = downloads
 
     # --- runs ------------------------------------------------------------

@@ -79,6 +79,8 @@ class Steps:
         spec, place = StepSpec.from_json(row.spec), StepRow.of(row)
         if spec.kind == "documents":
             return DocumentStep(place, spec)
+        if spec.kind not in ("app", "gather"):
+            raise ValueError(f"a step of a kind that is not known: {spec.kind}")
 
         def program() -> Program:
             manifest = json.loads(app_manifest(connection, spec.app))
