@@ -145,6 +145,9 @@ class _Settling:
         if self._grow is None:
             raise RuntimeError("who completes tasks says how steps grow")
         grown = self._grow(self._connection, downstream, upstream)
+        for seq in grown.keys() - {downstream.seq}:
+            if (cause := self._stopped_before(seq)) is not None:
+                self._stopped |= {task: cause for task in self._tasks_of(seq) if task not in self._stopped}
         for edge in edges_out_of(self._connection, grown):
             if edge.kind == "gather":
                 self._gather(edge, grown[edge.upstream] - 1, [])  # the list itself is no longer waited for
@@ -152,13 +155,23 @@ class _Settling:
     def _stopped_before(self, step_seq: int) -> int | None:
         """A task without which a step cannot start, and which ended badly before the tasks of the step came to be."""
         for edge in edges_into_step(self._connection, step_seq):
-            if edge.kind == "gather" and edge.failed and not edge.accept_failure:
-                bad = sa.and_(tasks.c.step_seq == edge.upstream, tasks.c.state.in_(TERMINAL - {TaskState.COMPLETE}))
-                about = load_steps(self._connection, [edge.upstream])[edge.upstream]
-                query = sa.select(tasks.c.id, tasks.c.state).where(in_run(about.run_seq), bad).limit(1)
-                if (found := self._connection.execute(query).first()) is not None:
-                    self.in_vain.over[found.id] = TaskState(found.state)
-                    return int(found.id)
+            if _has_failed(edge):
+                return self._bad_task(edge.upstream)
+        return None
+
+    def _bad_task(self, step_seq: int) -> int | None:
+        """A task of a step that ended badly; where its list never came, the one that is the cause of that."""
+        pending = [step_seq]
+        while pending:
+            seq = pending.pop()
+            bad = sa.and_(tasks.c.step_seq == seq, tasks.c.state.in_(TERMINAL - {TaskState.COMPLETE}))
+            run_seq = load_steps(self._connection, [seq])[seq].run_seq
+            query = sa.select(tasks.c.id, tasks.c.state).where(in_run(run_seq), bad).limit(1)
+            if (found := self._connection.execute(query).first()) is not None:
+                self.in_vain.over[found.id] = TaskState(found.state)
+                return int(found.id)
+            above = edges_into_step(self._connection, seq)
+            pending += [edge.upstream for edge in above if edge.kind in ("items", "each") or _has_failed(edge)]
         return None
 
     def _never(self, step_seq: int, cause: int) -> None:
@@ -172,3 +185,8 @@ class _Settling:
                     self._gather(edge, -1, [cause])
                 else:
                     pending.append(edge.downstream)
+
+
+def _has_failed(edge: Any) -> bool:
+    """Whether the tasks downstream can never start, since some upstream did not complete."""
+    return bool(edge.kind == "gather" and edge.failed and not edge.accept_failure)
