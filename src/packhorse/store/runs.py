@@ -152,9 +152,7 @@ def add_tasks(connection: sa.Connection, begun: Begun, number: int, some: Sequen
     """
     step, values = begun.run.steps[number], begun.run.values
     if not begun.visible:
-        alive = sa.update(runs).where(runs.c.seq == begun.seq, sa.not_(runs.c.visible)).values(created_at=time.time())
-        if not connection.execute(alive).rowcount:
-            raise Unavailable("The run was given up while it was written: the database was too slow.", hint=_AGAIN)
+        _update_unfinished(connection, begun, created_at=time.time())
     first = begun.firsts[number] + done
     insert_tasks(
         connection, begun.seq, begun.steps[number], first, some, values["user"], step.site, values["created_at"]
@@ -209,12 +207,17 @@ def insert_tasks(
 
 
 def publish_run(connection: sa.Connection, begun: Begun) -> None:
-    """Shows a run that was written: from now on its tasks are wanted."""
-    created = {"created_at": begun.run.values["created_at"]}
-    connection.execute(sa.update(runs).where(runs.c.seq == begun.seq).values(visible=True, ended_at=None, **created))
+    """Shows a run that was written: from now on its tasks are wanted. Raises Unavailable as ``add_tasks`` does."""
+    _update_unfinished(connection, begun, visible=True, ended_at=None, created_at=begun.run.values["created_at"])
     held = [step.held for step in begun.run.steps]
     hold_steps(connection, [seq for seq, one in zip(begun.steps, held, strict=True) if not one], held=False)
     close_runs(connection, [begun.seq], begun.run.values["created_at"])  # all of its data may have failed meanwhile
+
+
+def _update_unfinished(connection: sa.Connection, begun: Begun, **values: Any) -> None:
+    unfinished = sa.update(runs).where(runs.c.seq == begun.seq, sa.not_(runs.c.visible))
+    if not connection.execute(unfinished.values(values)).rowcount:
+        raise Unavailable("The run was given up while it was written: the database was too slow.", hint=_AGAIN)
 
 
 def close_runs(connection: sa.Connection, seqs: Collection[int], at: float) -> None:
