@@ -8,12 +8,15 @@ from packhorse.domain.errors import InvalidRequest
 from packhorse.sites.base import Scheduler
 from packhorse.sites.schedulers.local import LocalScheduler
 from packhorse.sites.schedulers.options import SchedulerOptions
-from packhorse.sites.schedulers.slurm import SlurmScheduler
 
-SCHEDULERS: dict[str, Callable[[SchedulerOptions], Scheduler]] = {
-    "local": LocalScheduler,
-    "slurm": SlurmScheduler,
-}
+
+def _slurm(options: SchedulerOptions) -> Scheduler:
+    from packhorse.sites.schedulers.slurm import SlurmScheduler  # most have this machine only
+
+    return SlurmScheduler(options)
+
+
+SCHEDULERS: dict[str, Callable[[SchedulerOptions], Scheduler]] = {"local": LocalScheduler, "slurm": _slurm}
 
 
 def scheduler(name: str, options: SchedulerOptions | None = None) -> Scheduler:
