@@ -20,7 +20,7 @@ from packhorse.engine.clock import Clock, SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
@@ -40,7 +40,7 @@ class Engine:
         database: Database,
         sites: Sequence[Site],
         clock: Clock | None = None,
-        pulse: Pulse | None = None,
+        notifier: Notifier | None = None,
         images: ImagesConfig | None = None,
         data: DataConfig | None = None,
         home: Path | None = None,
@@ -53,22 +53,24 @@ class Engine:
         self._lease = Lease(database)
         self._stop = threading.Event()
         self._look = threading.Event()
-        clock, pulse = clock or SystemClock(), pulse or Pulse()
+        clock, notifier = clock or SystemClock(), notifier or Notifier()
         self._clock = clock
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
         self._loops: list[Loop] = []
         for site in sites:
-            work = SiteLoop(site, database, self._lease, clock, pulse, self._look, weights)
+            work = SiteLoop(site, database, self._lease, clock, notifier, self._look, weights)
             options = data or DataConfig()
             self._loops += [
                 work,
-                DataLoop(site, database, self._lease, clock, pulse, self._look, options, own / site.name, work.wake),
+                DataLoop(site, database, self._lease, clock, notifier, self._look, options, own / site.name, work.wake),
             ]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
                 config = images or ImagesConfig()
-                self._loops.append(ImageLoop(site, database, self._lease, clock, pulse, self._look, config, work.wake))
+                self._loops.append(
+                    ImageLoop(site, database, self._lease, clock, notifier, self._look, config, work.wake)
+                )
         self.leading = threading.Event()
 
     def wake(self) -> None:

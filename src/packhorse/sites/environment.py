@@ -1,4 +1,6 @@
-"""Which variables of an environment go where: the only place that decides. Pure. docs/operators.md has it as a table.
+"""Which variables of an environment go where: the only place that decides. Pure.
+
+docs/operators/environment.md has it as a table.
 
 A job is started by a program that may itself be part of a job, or of a service with secrets. What the next one sees is
 therefore composed: of what is ours, by one of two lists, and of what the site's configuration passes on. The agent does
@@ -155,7 +157,7 @@ class Purpose(Enum):
 
     COMMAND = "command"
     """The batch scheduler's commands, whose environment its jobs get, and small ones of our own."""
-    ERRAND = "errand"
+    BACKGROUND = "background"
     """Long work beside the tasks, which may need the internet: images, data."""
     LOOK = "look"
     """To see what a person finds there on logging in."""
@@ -199,7 +201,7 @@ class Composer:
     def names(self, purpose: Purpose = Purpose.COMMAND) -> tuple[str, ...]:
         """Names, and beginnings of names, that pass in any case. All that passes of a login elsewhere."""
         here = _OF_THIS_MACHINE if self.here else ()
-        outward = _OUTWARD if purpose is Purpose.ERRAND else ()
+        outward = _OUTWARD if purpose is Purpose.BACKGROUND else ()
         return tuple(dict.fromkeys((*_LISTED, *_CLUSTER, *here, *outward, *self.passes)))
 
     def for_agents(self) -> dict[str, Any]:

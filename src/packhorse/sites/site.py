@@ -76,7 +76,7 @@ class Site:
     image_patience_s: float = 3600.0
     architecture: str = "amd64"
     gateway: str | None = None
-    """The URL of the image gateway that prepares images (Shifter's); None: an errand at the site does."""
+    """The URL of the image gateway that prepares images (Shifter's); None: a background job at the site does."""
     gateway_system: str = ""
     """What that gateway calls this site."""
     fetches: bool = False

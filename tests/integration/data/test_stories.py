@@ -17,7 +17,7 @@ from packhorse.engine.clock import SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.lease import Lease
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.staging.data import Unwanted
 from packhorse.store.data import open_data
 from tests.fixtures.room import EngineProcess, wait_for
@@ -178,7 +178,7 @@ def loop_of(room: Embedded) -> DataLoop:
     assert lease.try_take()
     folder, tell = room.home / "f", threading.Event()
     return DataLoop(
-        room.sites[0], room.database, lease, SystemClock(), Pulse(), tell, DataConfig(), folder, lambda: None
+        room.sites[0], room.database, lease, SystemClock(), Notifier(), tell, DataConfig(), folder, lambda: None
     )
 
 

@@ -50,9 +50,9 @@ def test_out_of_memory_is_the_tasks_and_peaks_are_right(slurm: TestCluster, room
     )
     run = room.submit(app, 3)
     assert room.end(run, 90) == {TaskState.COMPLETE: 2, TaskState.EXECUTOR_ERROR: 1}
-    hungry = room.task(run, 1)
-    assert (hungry.failure, hungry.attempts[0].site) == ("out_of_memory", "cluster")
-    assert "memory limit of 0.2 GB" in (hungry.reason or "")
+    over_limit = room.task(run, 1)
+    assert (over_limit.failure, over_limit.attempts[0].site) == ("out_of_memory", "cluster")
+    assert "memory limit of 0.2 GB" in (over_limit.reason or "")
     for index in (0, 2):
         peak = room.task(run, index).attempts[0].peak_memory or 0
         assert 75 * MB < peak < 160 * MB

@@ -90,9 +90,9 @@ def test_exit_codes_and_memory_concern_only_the_task(open_room: Open, tmp_path: 
     run = submit(room, app, 6)
     assert await_end(room, run) == {TaskState.COMPLETE: 4, TaskState.EXECUTOR_ERROR: 2}
     assert (task_of(room, run, 2).failure, task_of(room, run, 2).exit_code) == ("app", 3)
-    hungry = task_of(room, run, 3)
-    assert hungry.failure == "out_of_memory"
-    assert "memory limit of 0.1 GB" in (hungry.reason or "")
+    over_limit = task_of(room, run, 3)
+    assert over_limit.failure == "out_of_memory"
+    assert "memory limit of 0.1 GB" in (over_limit.reason or "")
 
 
 def test_a_job_out_of_memory_is_out_of_memory_for_who_ate_it(open_room: Open, tmp_path: Path) -> None:

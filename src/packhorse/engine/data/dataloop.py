@@ -23,7 +23,7 @@ from packhorse.engine.clock import Clock
 from packhorse.engine.data.deliveries import Deliveries
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.sites import cache
 from packhorse.sites.site import Site
 from packhorse.staging import data as machine
@@ -33,7 +33,8 @@ from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 
 if TYPE_CHECKING:
-    from packhorse.engine.data.datajob import Brought, Carrier, Job
+    from packhorse.engine.data.datajob import Carrier
+    from packhorse.engine.data.job import Brought, Job
 
 _AT_ONCE = 4
 _LOOK_S = 0.5  # between two looks at a store that this process has not written to, as in ``siteloop``
@@ -52,7 +53,7 @@ class DataLoop(Loop):
         database: Database,
         lease: Lease,
         clock: Clock,
-        pulse: Pulse,
+        notifier: Notifier,
         tell: threading.Event,
         config: DataConfig,
         folder: Path,
@@ -62,7 +63,7 @@ class DataLoop(Loop):
         self._site = site
         self._database = database
         self._lease = lease
-        self._pulse = pulse
+        self._notifier = notifier
         self._config = config
         self._folder = folder
         self._given = given
@@ -98,7 +99,7 @@ class DataLoop(Loop):
         # what moved may let more move
         self._seen_writes, self._look_at = -1 if moved else writes, monotonic + _LOOK_S
         if moved:
-            self._pulse.beat()
+            self._notifier.notify()
         return moved
 
     def leave(self) -> None:
@@ -115,7 +116,7 @@ class DataLoop(Loop):
         return bool(row.not_before <= now or row.not_before > now + 2 * machine.MAX_BACKOFF_S)
 
     def _begin(self, row: Any) -> None:
-        from packhorse.engine.data.datajob import Job, Known
+        from packhorse.engine.data.job import Job, Known
 
         known = None
         if row.sha256 is not None and row.path is not None:

@@ -13,7 +13,7 @@ import structlog
 from packhorse.domain.backoff import wait_after
 from packhorse.domain.images import ImageError, ImageFailure, ImageReference, parse_reference
 from packhorse.engine.images import preparing
-from packhorse.engine.images.preparers import ErrandPreparer, Preparer, Progress
+from packhorse.engine.images.preparers import BackgroundPreparer, Preparer, Progress
 from packhorse.sites.runtimes.shifter_gateway import (
     FAILURE_KEPT_S,
     GatewayImage,
@@ -37,11 +37,11 @@ def preparer_for(site: Site, insecure: Collection[str], client: RegistryClient) 
     """Who prepares the images of a site."""
     if site.gateway is not None:
         return GatewayPreparer(site, site.gateway, insecure, client)
-    return ErrandPreparer(site, insecure, client.options)
+    return BackgroundPreparer(site, insecure, client.options)
 
 
 class GatewayPreparer:
-    """Asks the gateway at ``url``. Where the site has a registry of its own, an errand brings the image there first."""
+    """Asks the gateway at ``url``. Where the site has a registry, a background job brings the image there first."""
 
     def __init__(self, site: Site, url: str, insecure: Collection[str], client: RegistryClient) -> None:
         self._site = site
@@ -49,7 +49,9 @@ class GatewayPreparer:
         self._gateway = ShifterGateway(
             url, site.gateway_system, lambda: munge_credential(site.transport, site.name), stop=client.stop
         )
-        self._copier = ErrandPreparer(site, insecure, client.options, preparing.copy_steps) if site.registry else None
+        self._copier = (
+            BackgroundPreparer(site, insecure, client.options, preparing.copy_steps) if site.registry else None
+        )
         self._copied: set[str] = set()
         self._next: dict[str, tuple[float, int]] = {}  # when to ask again, and how often it was asked
 

@@ -11,12 +11,15 @@ from packhorse.sites.schedulers.options import SchedulerOptions
 
 
 def _slurm(options: SchedulerOptions) -> Scheduler:
-    from packhorse.sites.schedulers.slurm import SlurmScheduler  # most have this machine only
+    from packhorse.sites.schedulers.slurm import SlurmScheduler  # a machine alone does without
 
     return SlurmScheduler(options)
 
 
-SCHEDULERS: dict[str, Callable[[SchedulerOptions], Scheduler]] = {"local": LocalScheduler, "slurm": _slurm}
+SCHEDULERS: dict[str, Callable[[SchedulerOptions], Scheduler]] = {
+    "local": LocalScheduler,
+    "slurm": _slurm,
+}
 
 
 def scheduler(name: str, options: SchedulerOptions | None = None) -> Scheduler:

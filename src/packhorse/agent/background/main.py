@@ -1,8 +1,8 @@
-"""Errands: long work at a site that survives the engine and its connection. docs/spool.md says how they are asked for
-and reported.
+"""Background jobs: long work at a site that survives the engine and its connection. docs/spool.md says how they are
+asked for and reported; the names of their files and of their first record are older than what they are called here.
 
 One process in the background works through the steps of one folder. It holds a lock on the folder, and so does whatever
-it starts: as long as anything of a killed errand lives, nobody else works there.
+it starts: as long as anything of a killed background job lives, nobody else works there.
 """
 
 import fcntl
@@ -16,9 +16,10 @@ import time
 from .. import proc
 from ..journal import Journal
 from ..outcome import tail_text
+from ..processes import become_subreaper, kill_descendants, signal_all
 from ..removal import remove
 from ..spawn import explain, find_program, start
-from .scales import Scales, free_bytes
+from .diskusage import DiskUsage, free_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ LEAST_FREE = 1 << 20
 SAYS_FULL = (b"No space left on device", b"Disk quota exceeded")
 
 
-class Errand:
-    """An errand at work. Times are monotonic seconds unless they go into a record."""
+class BackgroundJob:
+    """A background job at work. Times are monotonic seconds unless they go into a record."""
 
     def __init__(self, wanted: "Dict[str, Any]") -> None:
         self.steps = list(wanted["steps"])
@@ -42,7 +43,7 @@ class Errand:
         self.least_free = max(LEAST_FREE, int(wanted.get("min_free_bytes") or 0))
         timeout_s = wanted.get("timeout_s")
         self.deadline = float("inf") if timeout_s is None else time.monotonic() + float(timeout_s)
-        self.scales = Scales(self.watch)
+        self.usage = DiskUsage(self.watch)
         self.beat_at = 0.0
         self.told_to_stop = False
         self.why: "Optional[str]" = None
@@ -69,7 +70,7 @@ class Errand:
                 if self.why or self.status != 0:
                     break
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            say("the errand cannot be done: %r" % error)
+            say("the background job cannot be done: %r" % error)
             self.why = self.why or "spawn"
         self.end(index, begin)
 
@@ -78,7 +79,7 @@ class Errand:
         if "fetch" in step:
             from .fetching import start_fetch
 
-            pid, answer = start_fetch(step["fetch"], self.scales.count)
+            pid, answer = start_fetch(step["fetch"], self.usage.count)
         else:
             argv, pid, answer = step["argv"], 0, -1
             env = dict(self.env, **(step.get("env") or {}))
@@ -109,22 +110,22 @@ class Errand:
             pause = min(TICK_S[1], pause * 1.5)
         if self.why:
             below = proc.descendants(os.getpid(), proc.processes())
-            proc.signal_all(below, signal.SIGTERM)
+            signal_all(below, signal.SIGTERM)
             give_up_at = time.monotonic() + GRACE_S
             while time.monotonic() < give_up_at and proc.descendants(os.getpid(), proc.processes()):
                 time.sleep(0.02)
-            proc.signal_all([pid], signal.SIGKILL)
+            signal_all([pid], signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-        proc.kill_descendants()
+        kill_descendants()
         return status
 
     def is_over(self, since_s: float) -> bool:
-        """A tick, `since_s` after the last: beats, and whether the errand must stop."""
+        """A tick, `since_s` after the last: beats, and whether the background job must stop."""
         now = time.monotonic()
-        self.scales.look(now, since_s)
+        self.usage.look(now, since_s)
         if now >= self.beat_at:
             self.beat_at = now + BEAT_S
-            self.tell({"k": "beat", "bytes": self.scales.bytes})
+            self.tell({"k": "beat", "bytes": self.usage.bytes})
         self.journal.flush()
         if self.told_to_stop or os.path.lexists("stop"):
             self.why = "stopped"
@@ -139,7 +140,7 @@ class Errand:
         if failed and (self.is_full() or any(words in output for words in SAYS_FULL)):
             self.why = "disk"
         free = free_bytes(self.watch or ".")
-        proc.kill_descendants()
+        kill_descendants()
         remove("auth.json")
         if self.tmp:
             remove(self.tmp)
@@ -166,7 +167,7 @@ class Errand:
         self.journal.file.sync()
 
     def is_full(self) -> bool:
-        """Whether a disk that the errand writes to is."""
+        """Whether a disk that the background job writes to is."""
         return any(folder and free_bytes(folder) < self.least_free for folder in (self.watch, self.tmp))
 
     def tell(self, record: "Dict[str, Any]") -> None:
@@ -180,12 +181,12 @@ class Errand:
 
 
 def main(folder: str) -> int:
-    """Start the errand of a folder in the background, unless one is at work there or has ended; returns at once."""
+    """Start the job of a folder in the background, unless one is at work there or has ended; returns at once."""
     try:
         os.chdir(folder)
         lock = os.open("lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        sys.stderr.write("packhorse agent: there is no errand: %s\n" % error)
+        sys.stderr.write("packhorse agent: there is no background job: %s\n" % error)
         return 2
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -200,7 +201,7 @@ def main(folder: str) -> int:
             raise ValueError("its version is not 1, or its steps are no list")
     except (OSError, ValueError, TypeError, KeyError) as error:
         remove("auth.json")
-        sys.stderr.write("packhorse agent: %s/errand.json is no errand: %r\n" % (folder, error))
+        sys.stderr.write("packhorse agent: %s/errand.json is no background job: %r\n" % (folder, error))
         return 2
     child = os.fork()
     if child:
@@ -227,13 +228,13 @@ def work(wanted: "Dict[str, Any]", lock: int) -> None:
             except OSError:
                 pass  # the listing's own
     os.set_inheritable(lock, True)
-    proc.become_subreaper()
+    become_subreaper()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        errand = Errand(wanted)
+        job = BackgroundJob(wanted)
         for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, errand.on_signal)
-        errand.run()
+            signal.signal(signum, job.on_signal)
+        job.run()
     except BaseException:
         import traceback
 
@@ -252,7 +253,7 @@ def has_ended(path: str) -> bool:
 
 
 def open_journal(path: str) -> Journal:
-    """The journal; what a killed errand wrote half is made a line of its own."""
+    """The journal; what a killed background job wrote half is made a line of its own."""
     journal = Journal(path)
     if journal.file.end:
         with open(path, "rb") as file:
@@ -263,7 +264,7 @@ def open_journal(path: str) -> Journal:
 
 
 def say(text: str) -> None:
-    """Write to the errand's output, as its steps do."""
+    """Write to the background job's output, as its steps do."""
     try:
         os.write(1, (text.rstrip("\n") + "\n").encode("utf-8", "replace"))
     except OSError:

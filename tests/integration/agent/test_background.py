@@ -1,4 +1,4 @@
-"""Errands: one at a time, in the background, to an end that is always told."""
+"""Background jobs: one at a time, in the background, to an end that is always told."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import pytest
 
 from .agent_spool import Record, wait_for
 
-TORN = b'{"k":"beat","by'  # what a killed errand may have left of a line
+TORN = b'{"k":"beat","by'  # what a killed background job may have left of a line
 
 
 class Folder:
-    """An errand's folder."""
+    """A background job's folder."""
 
     def __init__(self, path: Path, zipapp: Path) -> None:
         self.path = path
-        self.command = [sys.executable, "-I", "-S", str(zipapp), "--errand", str(path)]
+        self.command = [sys.executable, "-I", "-S", str(zipapp), "--background", str(path)]
         path.mkdir()
 
     def ask(self, *steps: Record | list[str], **fields: Any) -> None:
@@ -45,7 +45,7 @@ class Folder:
         return [record for record in map(json.loads, lines) if kind in (None, record["k"])]
 
     def end(self, timeout: float = 20) -> Record:
-        return dict(wait_for(lambda: self.records("end"), timeout, "the errand's end")[0])
+        return dict(wait_for(lambda: self.records("end"), timeout, "the background job's end")[0])
 
     def run(self, *steps: Record | list[str], **fields: Any) -> Record:
         self.ask(*steps, **fields)
@@ -58,7 +58,7 @@ class Folder:
 
 @pytest.fixture
 def folder(tmp_path: Path, zipapp: Path) -> Iterator[Folder]:
-    made = Folder(tmp_path / "errand", zipapp)
+    made = Folder(tmp_path / "job", zipapp)
     yield made
     (made.path / "stop").touch()
     wait_for(lambda: not any(lives(record["pid"]) for record in made.records("errand")))
@@ -161,7 +161,7 @@ def test_timeout(folder: Folder) -> None:
     assert (end["why"], end["tail"]) == ("timeout", "waiting\n")
 
 
-def test_a_killed_errand_is_begun_anew_but_not_beside_what_is_left_of_it(folder: Folder) -> None:
+def test_a_killed_background_job_is_begun_anew_but_not_beside_what_is_left_of_it(folder: Folder) -> None:
     folder.ask(["sh", "-c", "echo $$ >> pids; test -e again && exit 0; echo $$ > pid; exec sleep 1000"])
     folder.start()
     left = folder.wait_for_pid("pid")
@@ -203,7 +203,7 @@ def test_a_full_disk_is_named(folder: Folder, small_disk: Path, quiet: bool) -> 
 
 
 def test_a_journal_on_a_full_disk_gets_its_end_later(small_disk: Path, zipapp: Path) -> None:
-    folder = Folder(small_disk / "errand", zipapp)
+    folder = Folder(small_disk / "job", zipapp)
     folder.ask(["sh", "-c", f"head -c 3000000 /dev/zero > {small_disk}/filler"], watch=str(small_disk))
     folder.start()
     wait_for(lambda: (small_disk / "filler").exists() and os.statvfs(small_disk).f_bavail == 0)
@@ -213,18 +213,18 @@ def test_a_journal_on_a_full_disk_gets_its_end_later(small_disk: Path, zipapp: P
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"version": 2, "steps": []}', None])
-def test_what_is_no_errand_is_refused(folder: Folder, text: str | None) -> None:
+def test_what_is_no_background_job_is_refused(folder: Folder, text: str | None) -> None:
     if text is not None:
         (folder.path / "errand.json").write_text(text)
     done = subprocess.run(folder.command, capture_output=True, text=True)
-    assert done.returncode == 2 and "errand.json is no errand" in done.stderr
+    assert done.returncode == 2 and "errand.json is no background job" in done.stderr
 
 
 def test_no_folder(tmp_path: Path, make_folder: Callable[[str], list[str]]) -> None:
     done = subprocess.run(make_folder(str(tmp_path / "none")), capture_output=True, text=True)
-    assert done.returncode == 2 and "there is no errand" in done.stderr
+    assert done.returncode == 2 and "there is no background job" in done.stderr
 
 
 @pytest.fixture
 def make_folder(zipapp: Path) -> Callable[[str], list[str]]:
-    return lambda path: [sys.executable, "-I", "-S", str(zipapp), "--errand", path]
+    return lambda path: [sys.executable, "-I", "-S", str(zipapp), "--background", path]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 
-class Pulse:
+class Notifier:
     """A count that the engine raises.
 
     Where no engine runs in this process it stands still, and waiting for it is sleeping.
@@ -13,20 +13,20 @@ class Pulse:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._beats = 0
+        self._count = 0
 
     @property
-    def beats(self) -> int:
+    def count(self) -> int:
         """To be read before looking, and given to ``wait``: what moves in between is not missed."""
-        return self._beats
+        return self._count
 
-    def beat(self) -> None:
+    def notify(self) -> None:
         """Something moved."""
         with self._changed:
-            self._beats += 1
+            self._count += 1
             self._changed.notify_all()
 
     def wait(self, seen: int, seconds: float) -> None:
         """Returns as soon as something has moved since ``seen``, at the latest after ``seconds``."""
         with self._changed:
-            self._changed.wait_for(lambda: self._beats != seen, seconds)
+            self._changed.wait_for(lambda: self._count != seen, seconds)

@@ -1,4 +1,4 @@
-"""A fetch step of an errand: in a process of its own, so that a connection that hangs can be ended like any program."""
+"""A fetch step: in a process of its own, so that a connection that hangs can be ended like any program."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""What an errand's journal tells, whatever is in it."""
+"""What a background job's journal tells, whatever is in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.sites.errands import ErrandStatus, folder_of, look, read_journal
+from packhorse.sites.background import BackgroundStatus, folder_of, look, read_journal
 from packhorse.sites.site import local_site
 
 
@@ -22,7 +22,7 @@ COPYING = {"k": "step", "i": 0, "what": "copying", "t": 1.0}
 
 def test_it_tells_the_step_and_how_far_it_is() -> None:
     data = journal(STARTED, COPYING, {"k": "beat", "t": 2.0, "bytes": 10})
-    assert read_journal(data) == ErrandStatus(len(data), "copying", 10)
+    assert read_journal(data) == BackgroundStatus(len(data), "copying", 10)
 
 
 def test_the_bytes_are_those_of_the_step() -> None:
@@ -44,7 +44,7 @@ def test_how_it_ended() -> None:
 
 
 def test_one_that_died_and_was_started_again_begins_anew() -> None:
-    assert read_journal(journal(STARTED, COPYING, {"k": "beat", "bytes": 10}, STARTED)) == ErrandStatus(
+    assert read_journal(journal(STARTED, COPYING, {"k": "beat", "bytes": 10}, STARTED)) == BackgroundStatus(
         len(journal(STARTED, COPYING, {"k": "beat", "bytes": 10}, STARTED))
     )
 
@@ -72,13 +72,13 @@ def test_a_journal_read_in_pieces_says_the_same(cuts: list[int]) -> None:
         {"k": "step", "what": "converting"},
         end,
     )
-    status = ErrandStatus(0)
+    status = BackgroundStatus(0)
     for cut in [*sorted(cuts), len(data)]:
         status = read_journal(data[status.heard : cut], status)
     assert status == read_journal(data) and status.ended
 
 
-def test_the_end_of_an_errand_that_went_on_for_a_day_is_seen(tmp_path: Path) -> None:
+def test_the_end_of_a_background_job_that_went_on_for_a_day_is_seen(tmp_path: Path) -> None:
     site = local_site(str(tmp_path))
     beats = [{"k": "beat", "bytes": number * 10**7, "t": 1795636145.0 + number} for number in range(24 * 3600)]
     file = Path(folder_of(site, "e")) / "journal.jsonl"

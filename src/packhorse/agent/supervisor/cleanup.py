@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COMMAND_S = 60.0
 
 
-class Ends:
+class Cleanup:
     """Commands to be run, and the one that runs (`pid`, 0 if none does)."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""How much something weighs on disk, while it grows: looked at in small portions, so that a tree of a million files
+"""How much something takes on disk, while it grows: looked at in small portions, so that a tree of a million files
 costs no more.
 """
 
@@ -14,7 +14,7 @@ SHARE = 0.02  # of one core
 REST_S = 1.0
 
 
-class Scales:
+class DiskUsage:
     """`bytes` on disk below a path, as of the last look that was completed; without a path, what a fetch says that it
     has.
     """
@@ -49,7 +49,7 @@ class Scales:
 
 
 def blocks(path: str) -> "Iterator[int]":
-    """Bytes on disk of a file, or of each entry below a folder. What vanishes meanwhile weighs nothing."""
+    """Bytes on disk of a file, or of each entry below a folder. What vanishes meanwhile takes nothing."""
     try:
         yield os.lstat(path).st_blocks * 512
     except OSError:

@@ -1,8 +1,8 @@
-"""Errands: long work at a site, in the background there, that outlives the engine and a broken connection
-(docs/spool.md).
+"""Background jobs: long work at a site that outlives the engine and a broken connection (docs/spool.md).
 
-The agent's file carries them out; what is told here is read from an errand's journal. Starting one again is always
-right: while it lives, or once it has ended, that changes nothing.
+The agent's file carries them out; what is told here is read from a job's journal. Starting one again is always right:
+while it lives, or once it has ended, that changes nothing. What is on disk keeps its older name, `errand`: jobs that
+another version has started are still understood.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _JOURNAL_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One command of an errand, or a ``fetch`` (docs/spool.md); ``what`` is what it does, in a word."""
+    """One command of a background job, or a ``fetch`` (docs/spool.md); ``what`` is what it does, in a word."""
 
     argv: Sequence[str]
     what: str
@@ -36,8 +36,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class ErrandStatus:
-    """How far an errand is.
+class BackgroundStatus:
+    """How far a background job is.
 
     ``heard`` are the bytes of its journal that say so; ``what`` and ``done_bytes`` are of the step under way.
     """
@@ -60,12 +60,12 @@ class ErrandStatus:
 
 
 def folder_of(site: Site, name: str) -> str:
-    """The folder of an errand."""
+    """The folder of a background job."""
     return f"{site.root}/errands/{name}"
 
 
 def authfile_of(site: Site, name: str) -> str:
-    """Where an errand finds credentials of registries, if it was given some; it removes them when it ends."""
+    """Where a background job finds credentials of registries, if it was given some; it removes them when it ends."""
     return f"{folder_of(site, name)}/auth.json"
 
 
@@ -79,7 +79,7 @@ def start(
     credentials: Mapping[str, Any] | None = None,
     timeout_s: float,
 ) -> None:
-    """Starts an errand, or makes sure that it lives.
+    """Starts a background job, or makes sure that it lives.
 
     ``watch`` is what grows, ``tmp`` a folder that is there only meanwhile.
 
@@ -97,31 +97,35 @@ def start(
             "steps": [step.as_json() for step in steps],
         }  # fmt: skip
         site.transport.write(f"{folder}/errand.json", kept_json(document).encode())
-    done = site.transport.run([site.python, "-I", "-S", site.bring_agent(), "--errand", folder], purpose=Purpose.ERRAND)
+    done = site.transport.run(
+        [site.python, "-I", "-S", site.bring_agent(), "--background", folder], purpose=Purpose.BACKGROUND
+    )
     if done.exit_code != 0:
-        raise OSError(f"an errand could not be started at '{site.name}': {done.stderr.strip() or done.stdout.strip()}")
+        raise OSError(
+            f"a background job could not be started at '{site.name}': {done.stderr.strip() or done.stdout.strip()}"
+        )
 
 
-def look(site: Site, name: str, seen: ErrandStatus | None = None) -> ErrandStatus:
-    """What its journal says, read on from where it was ``seen``: of an errand that goes on for a day it is long.
+def look(site: Site, name: str, seen: BackgroundStatus | None = None) -> BackgroundStatus:
+    """What its journal says, read on from where it was ``seen``: of a background job that goes on for a day it is long.
 
     Raises SiteUnreachable.
     """
-    status = seen or ErrandStatus(0)
+    status = seen or BackgroundStatus(0)
     while True:
         try:
             data = site.transport.read(f"{folder_of(site, name)}/journal.jsonl", status.heard, _JOURNAL_BYTES)
         except FileNotFoundError:
-            return ErrandStatus(0)
+            return BackgroundStatus(0)
         heard = status.heard
         status = read_journal(data, status)
         if len(data) < _JOURNAL_BYTES or status.heard == heard:
             return status
 
 
-def read_journal(data: bytes, seen: ErrandStatus | None = None) -> ErrandStatus:
-    """The status that the next ``data`` of an errand's journal tells; lines that are damaged count as never written."""
-    status = before = seen or ErrandStatus(0)
+def read_journal(data: bytes, seen: BackgroundStatus | None = None) -> BackgroundStatus:
+    """The status that the next ``data`` of a journal tells; lines that are damaged count as never written."""
+    status = before = seen or BackgroundStatus(0)
     whole = data[: data.rfind(b"\n") + 1]
     for line in whole.splitlines():
         try:
@@ -132,11 +136,11 @@ def read_journal(data: bytes, seen: ErrandStatus | None = None) -> ErrandStatus:
     return replace(status, heard=before.heard + len(whole))
 
 
-def _after(status: ErrandStatus, kind: str, record: Mapping[str, Any]) -> ErrandStatus:
+def _after(status: BackgroundStatus, kind: str, record: Mapping[str, Any]) -> BackgroundStatus:
     """The status after one record."""
     match kind:
         case "errand":  # started, or started again after it had died
-            return ErrandStatus(0, fetched=status.fetched)
+            return BackgroundStatus(0, fetched=status.fetched)
         case "step":
             return replace(status, what=str(record.get("what", "")), done_bytes=0)
         case "beat":
@@ -151,10 +155,10 @@ def _after(status: ErrandStatus, kind: str, record: Mapping[str, Any]) -> Errand
 
 
 def stop(site: Site, name: str) -> None:
-    """Ends an errand that is no longer wanted."""
+    """Ends a background job that is no longer wanted."""
     site.transport.write(f"{folder_of(site, name)}/stop", b"")
 
 
 def remove(site: Site, name: str) -> None:
-    """Removes what an errand that has ended leaves."""
+    """Removes what a background job that has ended leaves."""
     site.transport.remove(folder_of(site, name))

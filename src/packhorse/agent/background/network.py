@@ -39,7 +39,7 @@ KNOWN_BUNDLES = (  # of systems whose OpenSSL was built for others
 )
 
 
-#: All variables that have a say here; an errand that fetches needs them.
+#: All variables that have a say here; a background job that fetches needs them.
 VARIABLES = (
     "http_proxy",
     "https_proxy",
