@@ -130,6 +130,8 @@ def summarise(handle: RunHandle) -> None:
             *((name, str(path)) for name, path in handle.gathered().items()),
         ]
     )
+    if handle.view.counts.get(TaskState.COMPLETE, 0) == handle.view.tasks:
+        return
     failed = [task for _, task in zip(range(_EXAMPLES), handle.tasks(_not_complete()), strict=False)]
     if failed:
         examples: dict[str, TaskView] = {}
