@@ -28,7 +28,7 @@ def measure() -> Figures:
 def _rate(database: str | None) -> float:
     """Accepted runs a second; each client has a token and a connection of its own, and submits one after the other."""
     with folder() as home, served_apps(home, [true_app(home / "apps")], database) as server:
-        tokens = [server.token(f"user{index}") for index in range(CLIENTS)]
+        tokens = [server.new_token(f"user{index}") for index in range(CLIENTS)]
         server.client.run("true", over=[{"i": 0}]).wait()  # warm up
         began = time.monotonic()
         with ThreadPoolExecutor(CLIENTS) as pool:

@@ -49,7 +49,7 @@ def _watched(server: Server, table: Path) -> tuple[float, list[float]]:
     other = server.users(1)[0]
     other.run("true", over=[{"i": 0}]).wait()  # warm up
     idle = server.memory_mb()
-    command = [sys.executable, "-c", _SUBMIT, server.url, server.token("many"), str(table)]
+    command = [sys.executable, "-c", _SUBMIT, server.url, server.new_token("many"), str(table)]
     waits: list[float] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as submitter:
         while submitter.poll() is None:

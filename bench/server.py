@@ -29,11 +29,12 @@ class Server:
 
     client: Client
     url: str
+    token: str
     pid: int
     environment: dict[str, str]
     clients: list[Client] = field(default_factory=list)
 
-    def token(self, user: str) -> str:
+    def new_token(self, user: str) -> str:
         """A new token of a user."""
         command = [*_COMMAND, "token", "add", user]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
@@ -42,7 +43,7 @@ class Server:
     def users(self, number: int, name: str = "user") -> list[Client]:
         """So many new users' clients, each with a token of its own; they are closed with the server."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            tokens = list(pool.map(self.token, [f"{name}{index}" for index in range(number)]))
+            tokens = list(pool.map(self.new_token, [f"{name}{index}" for index in range(number)]))
         made = [Client(url=self.url, token=token) for token in tokens]
         self.clients += made
         return made
@@ -72,8 +73,9 @@ def served(home: Path, config: str = "") -> Iterator[Server]:
     clients: list[Client] = []
     try:
         url = f"http://127.0.0.1:{port}"
-        clients.append(_reached(url, home / "token"))
-        yield Server(clients[0], url, process.pid, environment, clients)
+        token = _token_once_reached(url, home / "token")
+        clients.append(Client(url=url, token=token))
+        yield Server(clients[0], url, token, process.pid, environment, clients)
     finally:
         for client in clients:
             client.close()
@@ -81,13 +83,14 @@ def served(home: Path, config: str = "") -> Iterator[Server]:
         process.wait(60)
 
 
-def _reached(url: str, token_file: Path) -> Client:
+def _token_once_reached(url: str, token_file: Path) -> str:
     give_up = time.monotonic() + 30
     while True:
         try:
-            client = Client(url=url, token=token_file.read_text(encoding="ascii").strip())
-            list(client.runs())
-            return client
+            token = token_file.read_text(encoding="ascii").strip()
+            with Client(url=url, token=token) as client:
+                list(client.runs())
+            return token
         except (Unavailable, OSError):
             if time.monotonic() > give_up:
                 raise

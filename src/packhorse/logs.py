@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import MutableMapping
+import threading
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
-
-import structlog
 
 from packhorse.domain.plain import plain, plain_lines
 from packhorse.domain.text import dumps
 from packhorse.terminal import has_colours, write_line
+
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Meanwhile there is no rich, which structlog imports for tracebacks, and we format these ourselves: it takes four
+    times as long as structlog itself. Only in the command line's own process: elsewhere structlog may be somebody's,
+    and another thread may import rich at this moment.
+    """
+    if "packhorse.cli" not in sys.modules or "rich" in sys.modules or threading.active_count() > 1:
+        yield
+        return
+    sys.modules["rich"] = None  # type: ignore[assignment]  # what Python takes for a module that cannot be imported
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
+
+
+with _without_rich():
+    import structlog
 
 _BLOCKS = ("exception", "stack")  # several lines, which stand below the event
 _INDENT = "    "

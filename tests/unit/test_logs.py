@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -54,6 +56,35 @@ def test_a_traceback_stands_below_its_event_and_nothing_in_it_looks_like_one() -
     assert ["request_failed" in line for line in lines if not line.startswith("    ")] == [True]
     assert lines.count("    Traceback (most recent call last):") == 2
     assert "\x1b" not in stderr.getvalue()
+
+
+_TOLD = """
+import sys
+import {first}
+from packhorse.logs import configure_logs
+import structlog
+configure_logs()
+try:
+    raise ValueError("odd")
+except ValueError:
+    structlog.get_logger("packhorse.test").exception("failed", timestamp="now")
+import rich.cells
+print("rich.console" in sys.modules)
+"""
+
+
+def test_in_the_command_line_structlog_is_imported_without_rich_and_says_the_same() -> None:
+    with_rich, without = (
+        subprocess.run(
+            [sys.executable, "-c", _TOLD.format(first=first)], capture_output=True, text=True, check=True, timeout=60
+        )
+        for first in ("rich.console", "packhorse.cli.streams")
+    )
+    assert (with_rich.stdout, without.stdout) == ("True\n", "False\n")
+    assert [line for line in with_rich.stderr.splitlines() if "failed" not in line] == [
+        line for line in without.stderr.splitlines() if "failed" not in line
+    ]
+    assert "ValueError: odd" in without.stderr and "[error" in without.stderr
 
 
 @given(st.text(st.characters()), st.text(st.characters()))

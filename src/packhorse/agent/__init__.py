@@ -3,10 +3,11 @@
 Standard library only, Python 3.6 or newer, and only relative imports: the folder is shipped as one zipapp in which it
 is called `agent`. The contract with the engine is docs/spool.md.
 
-Two kinds of process. The *supervisor* (supervisor/) claims, packs, watches and journals. *Slots* (slot/) are small
-processes of which each runs one task at a time: starting a process from a small process is cheap, and a slot can wait
-for its task, account for it and hunt down its descendants without the others noticing. Beside them, *errands*
-(errands/) are long work at a site that needs no allocation. The modules here are for all of them.
+Two kinds of process. The *supervisor* (supervisor/) is a loop over parts that claims, packs, watches and journals.
+*Slots* (slot/) are small processes of which each runs one task at a time: starting a process from a small process is
+cheap, and a slot can wait for its task, account for it and end its descendants without the others noticing.
+Beside them, *background jobs* (background/) are long work at a site that needs no allocation. The modules here are for
+all of them.
 """
 
 PROTOCOL = 1

@@ -1,6 +1,6 @@
 """The zipapp's entry:
 
-`python3 agent.pyz SPOOL` supervises; `--slot` is one of its slots; `--errand FOLDER` works in the background.
+`python3 agent.pyz SPOOL` supervises; `--slot` is one of its slots; `--background FOLDER` works in the background.
 """
 
 import sys
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
 
 def main(arguments: "Optional[List[str]]" = None) -> None:
-    """Run as supervisor, as slot or on an errand, then exit. Each imports only what it needs: slots must start fast."""
+    """Run as supervisor, as slot or for a background job, then exit. Each imports only what it needs, to start fast."""
     argv = sys.argv[1:] if arguments is None else arguments
     if argv == ["--slot"]:
         from .slot.main import main as run_slot
 
         sys.exit(run_slot())
-    if len(argv) == 2 and argv[0] == "--errand":
-        from .errands.main import main as run_errand
+    if len(argv) == 2 and argv[0] == "--background":
+        from .background.main import main as run_background
 
-        sys.exit(run_errand(argv[1]))
+        sys.exit(run_background(argv[1]))
     if len(argv) == 3 and argv[0] == "--unpack":
-        from .errands.unpack import main as run_unpack
+        from .background.unpack import main as run_unpack
 
         sys.exit(run_unpack(argv[1], argv[2]))
     if len(argv) != 1 or argv[0].startswith("-"):
-        sys.stderr.write("usage: python3 agent.pyz SPOOL | --errand FOLDER | --unpack ARCHIVE FOLDER\n")
+        sys.stderr.write("usage: python3 agent.pyz SPOOL | --background FOLDER | --unpack ARCHIVE FOLDER\n")
         sys.exit(2)
     from .supervisor.main import main as supervise
 

@@ -107,7 +107,7 @@ class Leaf(NoLeaf):
             os.open(os.path.join(str(self.cpu_folder), "cpuacct.usage"), os.O_RDONLY) if self.cpu_folder else -1
         )
         self.measured, self.cache = SMALL, 0  # the highest peak of which the cache is known
-        self.baseline = max(0, read_number(self.usage_fd))  # the slot itself, which no task should pay for
+        self.baseline = max(0, read_number(self.usage_fd))  # the slot itself, which is no task's
         self.kills = parse_oom_kills(os.pread(self.oom_fd, 4096, 0))
         self.path = spec.get("path")
         self.shadows = [str(shadow) for shadow in spec.get("shadows") or ()]  # what runtimes make in other hierarchies

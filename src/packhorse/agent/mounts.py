@@ -4,8 +4,8 @@ import os
 import re
 import time
 
-from . import proc
 from .outcome import Verdict, tail_text
+from .processes import signal_all
 from .spawn import explain, find_program, run_quietly, start
 
 TYPE_CHECKING = False
@@ -55,7 +55,7 @@ class Mount:
         """Unmount it; its process ends by itself then."""
         unmount(self.folder, env)
         if not self.reaped:
-            proc.signal_all([self.pid], 15)
+            signal_all([self.pid], 15)
         try:
             os.rmdir(self.folder)
         except OSError:

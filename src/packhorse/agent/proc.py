@@ -1,7 +1,6 @@
 """What /proc knows about processes: who descends from whom, how much memory they hold, how much they read and wrote."""
 
 import os
-import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,17 +8,6 @@ if TYPE_CHECKING:
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
-PR_SET_CHILD_SUBREAPER = 36
-
-
-def become_subreaper() -> bool:
-    """Make orphaned descendants children of this process, so that a task's daemons cannot escape it."""
-    try:
-        import ctypes
-
-        return bool(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
-    except (ImportError, OSError, AttributeError):
-        return False
 
 
 def stat_of(pid: int) -> "Tuple[int, str, float, int]":
@@ -77,54 +65,6 @@ def in_other_namespace(pids: "Iterable[int]") -> "Set[int]":
         except OSError:
             continue  # it has ended, or is another user's
     return found
-
-
-def signal_all(pids: "Iterable[int]", signum: int) -> None:
-    """Send a signal to each that still exists."""
-    for pid in pids:
-        try:
-            os.kill(pid, signum)
-        except OSError:
-            pass
-
-
-def kill_descendants(spare: "Iterable[int]" = (), timeout_s: float = 10.0, keep: "Iterable[int]" = ()) -> bool:
-    """SIGKILL and reap everything below this (subreaper) process; False if some would not die in time.
-
-    `spare` live on with all that is below them, `keep` alone. Repeats until a look finds nobody, because what is being
-    killed may be forking.
-    """
-    spared, kept = set(spare), set(keep)
-    pause, waited = 0.001, 0.0
-    while True:
-        reap(spared | kept)
-        table = processes()
-        for pid in spared:
-            table.pop(pid, None)
-        doomed = [pid for pid in descendants(os.getpid(), table) if pid not in kept]
-        if not doomed:
-            reap(spared | kept)  # a runtime takes a zombie for alive
-            return True
-        if waited > timeout_s:
-            return False
-        signal_all(doomed, 9)
-        time.sleep(pause)
-        waited += pause
-        pause = min(0.05, pause * 2)
-
-
-def reap(spare: "Iterable[int]" = ()) -> float:
-    """Reap dead children except `spare`; returns the CPU seconds that they had used."""
-    cpu = 0.0
-    for pid in children_of(os.getpid()):
-        if pid not in spare:
-            try:
-                done, _, usage = os.wait4(pid, os.WNOHANG)
-            except ChildProcessError:
-                continue
-            if done:
-                cpu += usage.ru_utime + usage.ru_stime
-    return cpu
 
 
 def io_of(pid: int) -> "Tuple[int, int]":

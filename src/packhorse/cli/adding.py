@@ -9,19 +9,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packhorse.cli.conffile import add_site, refuse_name, refuse_unwritable
+from packhorse.cli.conffile import add_site, refuse_name, refuse_unwritable, site_table
 from packhorse.cli.output import duration, note, print_json, print_lines, print_table, say
 from packhorse.domain.config import SITE_NAME, Config, SiteConfig, config_file, parse_config
 from packhorse.domain.errors import Conflict, InvalidRequest, Problem
 from packhorse.domain.plain import plain
 from packhorse.domain.problems import validated
-from packhorse.domain.toml import Value, toml_table
 from packhorse.domain.views import Check
 from packhorse.engine.requests.newsite import (
     PROFILES,
     NewSite,
     Profile,
     Queue,
+    Value,
     expand,
     likely_queue,
     profile,
@@ -114,7 +114,7 @@ def add(given: Given, *, as_json: bool) -> None:
         _show_queues(queues)
     config = _rest(asker, kind, environment, queues)
     checks = site.checks(config)
-    table = toml_table(["sites", name], _written(asker.found))
+    table = site_table(name, _written(asker.found))
     if not as_json:
         print_table(
             ["", "check", "found"], [("ok" if check.ok else "NO", check.name, check.detail) for check in checks]
@@ -125,7 +125,7 @@ def add(given: Given, *, as_json: bool) -> None:
     _refuse_failed(checks)
     is_written = given.yes or (asker.asks and ask(f"Write this to {file}? [yes] ").lower() in ("", "y", "yes"))
     if is_written:
-        add_site(file, name, table)
+        add_site(file, name, _written(asker.found))
     if as_json:
         print_json(
             {

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
 
 from packhorse.cli.files import replacing
 from packhorse.domain.config import parse_config
@@ -32,12 +35,23 @@ def refuse_unwritable(file: Path) -> None:
         raise _not_written(file, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
-def add_site(file: Path, name: str, table: str) -> None:
-    """Adds ``table``, which is ``[sites.name]``, at the end of ``file``, which is replaced whole.
+def site_table(name: str, values: Mapping[str, object]) -> str:
+    """``[sites.name]`` with these values, as text. Raises InvalidRequest for text that UTF-8 cannot hold."""
+    table = tomlkit.dumps({"sites": {name: values}})
+    try:
+        table.encode()
+    except UnicodeEncodeError as error:
+        text = error.object[error.start - 30 : error.end + 30]
+        raise InvalidRequest(f"{text!a} is not valid UTF-8, and the configuration file is.") from None
+    return table
+
+
+def add_site(file: Path, name: str, values: Mapping[str, object]) -> None:
+    """Adds ``[sites.name]`` to ``file``, which is replaced whole.
 
     Only its owner may read a new file.
 
-    Raises Conflict when there is a site of that name, or when the file is written such that nothing can be added.
+    Raises Conflict when there is a site of that name, or when nothing can be added.
     """
     target = file.resolve()  # what a link leads to, not the link
     try:
@@ -45,8 +59,7 @@ def add_site(file: Path, name: str, table: str) -> None:
         with _alone(target.parent):
             before = _read(target)
             _refuse_name(before, file, name)
-            after = before + (b"" if not before else b"\n" if before.endswith(b"\n") else b"\n\n") + table.encode()
-            _refuse_unless_added(before, after, file, name)
+            after = _with_site(before, file, name, values)
             with replacing(target, mode=0o600, what=f"The configuration file {file}") as new:
                 new.write(after)
     except OSError as error:
@@ -69,19 +82,37 @@ def _refuse_name(data: bytes, file: Path, name: str) -> None:
         )
 
 
-def _refuse_unless_added(before: bytes, after: bytes, file: Path, name: str) -> None:
+def _with_site(before: bytes, file: Path, name: str, values: Mapping[str, object]) -> bytes:
+    """What is there, to the byte, and the table at the end; or a file whose ``sites`` have it, where they end before
+    that, as an inline table does.
+    """
+    gap = b"" if not before else b"\n" if before.endswith(b"\n") else b"\n\n"
+    after = before + gap + site_table(name, values).encode()
+    if not _is_added(before, after, file, name):
+        after = _within(before, name, values)
+    if not _is_added(before, after, file, name):
+        raise Conflict(
+            f"{file} cannot take a site such that all else in it stays as it is.", hint="Add the lines by hand."
+        )
+    return after
+
+
+def _within(before: bytes, name: str, values: Mapping[str, object]) -> bytes:
+    try:
+        document = tomlkit.parse(before)
+        document.setdefault("sites", {})[name] = values
+        return tomlkit.dumps(document).encode()
+    except TOMLKitError:
+        return before
+
+
+def _is_added(before: bytes, after: bytes, file: Path, name: str) -> bool:
     try:
         known, new = parse_config(before, file), parse_config(after, file)
-        is_added = (
-            new.model_copy(update={"sites": {key: site for key, site in new.sites.items() if key != name}}) == known
-        )
     except InvalidRequest:
-        is_added = False
-    if not is_added:
-        raise Conflict(
-            f"{file} has its sites in a form to which no table can be added.",
-            hint="Write them as [sites.NAME], or add it by hand.",
-        )
+        return False
+    others = {key: site for key, site in new.sites.items() if key != name}
+    return name in new.sites and new.model_copy(update={"sites": others}) == known
 
 
 @contextmanager

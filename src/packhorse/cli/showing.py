@@ -18,8 +18,6 @@ from packhorse.cli.streams import end_if_nobody_reads
 from packhorse.client import Client
 from packhorse.client.handle import flat_result, follow_log
 from packhorse.domain.errors import InvalidRequest, NotFound
-from packhorse.domain.images import refuse_image_beside
-from packhorse.domain.manifest import read_manifest
 from packhorse.domain.plain import plain_lines
 from packhorse.domain.states import FAILED, TaskState
 from packhorse.domain.text import dumps
@@ -271,6 +269,9 @@ def show_app(name: str, *, as_json: bool) -> None:
 
 def check_app(path: str, *, as_json: bool) -> None:
     """``packhorse apps check``."""
+    from packhorse.domain.images import refuse_image_beside
+    from packhorse.domain.manifest import read_manifest
+
     file = Path(path) / "app.yaml" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise NotFound(f"There is no app manifest at {file}.")

@@ -1,4 +1,6 @@
-"""Where a client's requests go: an engine room in this process, or a server over HTTP. Both speak the same methods."""
+"""Where a client's requests go: a server over HTTP, or an engine room in this process (``embedded``), by the same
+methods.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,9 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from packhorse.client.answers import other_server, refusal, server_url
-from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig, load_config
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.ourselves import make_private_folder
-from packhorse.domain.run import AppRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, value_problem
 from packhorse.domain.views import (
@@ -36,7 +36,8 @@ from packhorse.domain.views import (
     UsageView,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # models that are slow to build, and most commands do without
+    from packhorse.domain.run import AppRun, TaskRun
     from packhorse.http.errors import NotReached
 
 Rows = Iterable[Mapping[str, Any]]
@@ -80,95 +81,6 @@ class Backend(Protocol):
     def close(self) -> None: ...
 
 
-class EmbeddedBackend:
-    """Everything in this process, on one folder."""
-
-    def __init__(
-        self,
-        home: Path,
-        app_folders: Iterable[Path] = (),
-        database_url: str | None = None,
-        site_configs: Mapping[str, SiteConfig] | None = None,
-        images: ImagesConfig | None = None,
-        data: DataConfig | None = None,
-    ) -> None:
-        from packhorse.engine.embedded import Embedded  # slow to import; a client of a server does without
-        from packhorse.logs import quiet_unless_configured
-
-        quiet_unless_configured()
-        self._embedded = Embedded(
-            home,
-            app_folders=list(app_folders),
-            database_url=database_url,
-            site_configs=site_configs,
-            images=images,
-            data=data,
-        )
-        self._service, self._user = self._embedded.service, self._embedded.user
-
-    def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
-        return self._service.submit(self._user, request, rows)
-
-    def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
-        return self._service.runs(self._user, cursor, limit)
-
-    def run(self, run_id: str) -> RunView:
-        return self._service.run(self._user, run_id)
-
-    def wait(self, run_id: str, seen_done: int, timeout_s: float) -> RunView:
-        return self._service.wait(self._user, run_id, seen_done, timeout_s)
-
-    def tasks(self, run_id: str, states: list[TaskState] | None, cursor: str | None, limit: int) -> Page[TaskView]:
-        return self._service.tasks(self._user, run_id, states, cursor, limit)
-
-    def task(self, task_id: str) -> TaskDetail:
-        return self._service.task(self._user, task_id)
-
-    def log(self, task_id: str, stream: str, offset: int, attempt: int | None) -> LogPart:
-        return self._service.log(self._user, task_id, stream, offset, attempt=attempt)
-
-    def cancel_run(self, run_id: str) -> RunView:
-        return self._service.cancel_run(self._user, run_id)
-
-    def cancel_task(self, task_id: str) -> TaskView:
-        return self._service.cancel_task(self._user, task_id)
-
-    def retry(self, run_id: str, client_key: str | None) -> RunView:
-        return self._service.retry(self._user, run_id, client_key)
-
-    def results(self, run_id: str) -> Iterator[dict[str, Any]]:
-        return self._service.results(self._user, run_id)
-
-    def gathered(self, run_id: str) -> dict[str, Path]:
-        return self._service.gathered(self._user, run_id)
-
-    def usage(self, run_id: str) -> UsageView:
-        return self._service.usage(self._user, run_id)
-
-    def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
-        return self._service.account(self._user, by, since)
-
-    def apps(self) -> list[AppView]:
-        return self._service.apps(self._user)
-
-    def sites(self) -> list[SiteView]:
-        return self._service.sites(self._user)
-
-    def images(self) -> list[ImageView]:
-        return self._service.images(self._user)
-
-    def doctor(self, site: str | None = None) -> list[Check]:
-        return self._service.doctor(site)
-
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        with self._embedded.run_engine():
-            yield
-
-    def close(self) -> None:
-        self._embedded.close()
-
-
 class _AnswerLost(Unavailable):
     """The server was reached, and may have done what was asked."""
 
@@ -188,6 +100,8 @@ class HttpBackend:
         self._http = Http(headers={"Accept-Encoding": "gzip, deflate"}, check=only_at(self._url))
 
     def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
+        from packhorse.domain.run import AppRun
+
         if rows is None or not isinstance(request, AppRun):
             body = request.model_dump(mode="json", exclude_defaults=True)
             headers = {"Content-Type": "application/json"}
@@ -250,6 +164,8 @@ class HttpBackend:
 
     def gathered(self, run_id: str) -> dict[str, Path]:
         """Downloads the outputs of the gathering task to below the home folder, which nobody else can write."""
+        from packhorse.domain.config import load_config
+
         folder = load_config().home_folder().absolute() / "downloads" / run_id
         found: dict[str, Path] = {}
         for file in self._one(list[dict[str, Any]], "GET", f"/runs/{_part(run_id)}/files"):

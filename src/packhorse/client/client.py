@@ -6,21 +6,20 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from packhorse.client.answers import server_url
-from packhorse.client.backends import Backend, EmbeddedBackend, HttpBackend
+from packhorse.client.backends import Backend, HttpBackend
 from packhorse.client.handle import RunHandle
 from packhorse.client.tables import plain_values, rows_of
-from packhorse.domain.config import load_config
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.numbers import shown
-from packhorse.domain.problems import validated
-from packhorse.domain.run import AppRun, NamedTask, TaskRun
-from packhorse.domain.submitted import task_run
 from packhorse.domain.tables import Table
 from packhorse.domain.views import Account, AccountBy, AppView, ImageView, RunView
+
+if TYPE_CHECKING:  # models that are slow to build, and most commands do without
+    from packhorse.domain.run import AppRun, NamedTask, TaskRun
 
 _REFUSED = "The run was not accepted."
 
@@ -39,6 +38,8 @@ def find_token(url: str, token: str | None = None) -> str | None:
             ) from None
     if not _is_this_machine(url):
         return None
+    from packhorse.domain.config import load_config
+
     config = load_config()
     try:
         return (config.home_folder() / "token").read_text(encoding="ascii").strip()
@@ -79,6 +80,12 @@ class Client:
         if url:
             self._backend = HttpBackend(url, find_token(server_url(url), token))
         else:
+            from packhorse.domain.config import load_config
+            from packhorse.logs import quiet_unless_configured
+
+            quiet_unless_configured()  # before anybody else imports structlog
+            from packhorse.client.embedded import EmbeddedBackend  # slow to import
+
             config = load_config()
             folder = Path(home) if home else config.home_folder()
             self._backend = EmbeddedBackend(
@@ -110,6 +117,9 @@ class Client:
         ``outputs``. Of one's own runs, those of a higher ``priority`` (-100 to 100) are placed first. ``client_key``
         makes the call idempotent. Raises the refusals of ``packhorse.domain.errors``.
         """
+        from packhorse.domain.problems import validated
+        from packhorse.domain.run import AppRun
+
         document: dict[str, Any] = {
             "app": str(app),
             "params": plain_values(_mapping("params", params), "params"),
@@ -134,6 +144,8 @@ class Client:
         client_key: str | None = None,
     ) -> RunHandle:
         """Submits TES tasks with edges, or one TES task by itself."""
+        from packhorse.domain.submitted import task_run
+
         if isinstance(tasks, str | bytes) or not isinstance(tasks, Iterable):
             raise InvalidRequest(f"'tasks' is no list of tasks: found {shown(tasks)}.")
         said = {"name": name, "client_key": client_key}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 
 from packhorse.client.backends import Backend
 from packhorse.client.progress import Progress
+from packhorse.domain.backoff import BackOff
 from packhorse.domain.errors import Unavailable
 from packhorse.domain.ids import task_id
 from packhorse.domain.plain import plain
@@ -19,7 +19,7 @@ from packhorse.domain.views import RunView, TaskView, UsageView
 
 _BAR_STEP_S = 1.0  # a bar moves that often, also while no task ends
 _WAIT_S = 20.0  # else a wait is asked for again after so long
-_PAUSE_S = 0.2  # before what did not answer is asked again, at first
+_PAUSE_S = (0.2, 5.0)  # before what did not answer is asked again: at first, and at most
 _PATIENCE_S = 120.0  # with a server or database that does not answer while somebody waits
 _LOG_STEP_S = (0.1, 1.0)
 
@@ -64,15 +64,16 @@ class RunHandle:
         """The answer, also of a server that is away for a while: the run goes on meanwhile, so a wait does not end
         there.
         """
-        give_up, pause_s = time.monotonic() + _PATIENCE_S, _PAUSE_S
+        give_up, back_off = time.monotonic() + _PATIENCE_S, BackOff(*_PAUSE_S)
         while True:
             try:
                 return ask()
             except Unavailable:
-                if time.monotonic() + pause_s > give_up:
+                now = time.monotonic()
+                pause_s = back_off.failed(now)
+                if now + pause_s > give_up:
                     raise
             time.sleep(pause_s)
-            pause_s = min(5.0, pause_s * 2)
 
     def results(self) -> list[dict[str, Any]]:
         """One dict per task, in order: index, task, name, state, params, result, files, reason."""
@@ -140,6 +141,8 @@ class RunHandle:
 
     def _repr_html_(self) -> str:
         """For notebooks."""
+        import html
+
         view = self.refresh()
         rows = "".join(
             f"<tr><td>{html.escape(state)}</td><td>{number}</td></tr>" for state, number in view.counts.items()

@@ -54,7 +54,7 @@ Part = Annotated[Argument | list[Argument], BeforeValidator(_part)]
 
 
 class _Manifest(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class ParameterType(StrEnum):

@@ -23,7 +23,7 @@ SITE_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class ServerConfig(_Section):
@@ -106,8 +106,10 @@ class SiteConfig(_Section):
     ``cores``, ``memory_gb`` and ``walltime_s`` matter where no scheduler tells them.
     """
 
-    transport: Literal["local", "ssh"] = "local"
-    scheduler: Literal["local", "slurm"] = "local"
+    transport: str = "local"
+    """How to get there: 'local' (this machine) or 'ssh'."""
+    scheduler: str = "local"
+    """Who owns jobs there: 'slurm', or 'local', which starts them on this machine."""
     runtime: str | None = None
     """The container runtime; None: tasks run on the host's own programs, and those that name an image are refused."""
     runtime_program: str | None = None

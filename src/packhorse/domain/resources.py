@@ -29,7 +29,7 @@ class Resources(BaseModel):
     The first four fields are those of a TES task; the rest travel in its ``backend_parameters``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     cpu_cores: Number = Field(default=1, gt=0, le=100_000, description="CPU cores")
     ram_gb: Number | None = Field(

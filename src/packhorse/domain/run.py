@@ -27,7 +27,7 @@ _OTHERS = frozenset({"params", "over", "tasks"})
 class RunOptions(BaseModel):
     """What may be said of any run, whatever it runs."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     name: Annotated[str, Field(max_length=MAX_NAME)] = ""
     tags: dict[str, str] = {}
@@ -79,7 +79,7 @@ class NamedTask(BaseModel):
     It starts when those it names in ``after``, and in inputs by ``task://NAME/OUTPUT``, are complete.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     name: Annotated[str, Field(pattern=TASK_NAME)]
     task: Task
@@ -101,8 +101,12 @@ class TaskRun(RunOptions):
     tasks: list[NamedTask] = Field(min_length=1)
 
 
-class RunRequest(RootModel[AppRun | TaskRun | Task]):
+class RunRequest(RootModel[Any]):
     """What the front doors take: an app over a table, tasks with edges, or a TES task by itself."""
+
+    model_config = ConfigDict(defer_build=True)
+
+    root: AppRun | TaskRun | Task
 
 
 def is_task_url(url: str | None) -> bool:

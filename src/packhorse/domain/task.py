@@ -16,7 +16,7 @@ from packhorse.domain.states import TaskState
 
 
 class _Tes(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class FileType(StrEnum):

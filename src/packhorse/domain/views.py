@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.states import FAILED, TERMINAL, TaskState
@@ -29,14 +29,18 @@ class User:
         object.__setattr__(self, "name", holdable(self.name)[:200])
 
 
-class Page(BaseModel, Generic[Item]):
+class _View(BaseModel):
+    model_config = ConfigDict(defer_build=True)  # most commands use one or two of them
+
+
+class Page(_View, Generic[Item]):
     """One page of a listing; ask again with ``next_cursor`` until it is None."""
 
     items: list[Item]
     next_cursor: str | None = None
 
 
-class RunView(BaseModel):
+class RunView(_View):
     """A run and how far it is."""
 
     id: str
@@ -64,7 +68,7 @@ class RunView(BaseModel):
         return self.ended_at is not None
 
 
-class TaskView(BaseModel):
+class TaskView(_View):
     """A task in a listing. ``reason`` says why it waits, or why it ended as it did."""
 
     id: str
@@ -82,7 +86,7 @@ class TaskView(BaseModel):
     ended_at: float | None
 
 
-class AttemptView(BaseModel):
+class AttemptView(_View):
     """One ended try at a task: what it was granted, what it used, how it went."""
 
     attempt: int
@@ -109,7 +113,7 @@ class AttemptView(BaseModel):
     """Digest of the image that it ran in."""
 
 
-class EventView(BaseModel):
+class EventView(_View):
     """One transition of a task."""
 
     at: float
@@ -119,7 +123,7 @@ class EventView(BaseModel):
     why: str | None
 
 
-class DataView(BaseModel):
+class DataView(_View):
     """Data that a task takes by URL: which content it was given, and where that is at its site. None while it waits."""
 
     url: str
@@ -147,7 +151,7 @@ class LogPart:
     ended: bool
 
 
-class UsageView(BaseModel):
+class UsageView(_View):
     """What a run used, over all ended attempts.
 
     ``paid_…`` is its share of what its allocations paid, ``failed_core_s`` the part of that which went to attempts that
@@ -178,7 +182,7 @@ class AccountBy(StrEnum):
     APP = "app"
 
 
-class AccountLine(BaseModel):
+class AccountLine(_View):
     """What allocations paid for one site, user or app, over all ended attempts.
 
     A task counts where its first attempt was.
@@ -207,7 +211,7 @@ class AccountLine(BaseModel):
     """Of allocations that still run: idle, or used by tasks that have not ended."""
 
 
-class Account(BaseModel):
+class Account(_View):
     """Who used what allocations paid: those that ended after ``since`` (None: ever), and those that run, up to
     ``until``.
     """
@@ -218,7 +222,7 @@ class Account(BaseModel):
     by: dict[AccountBy, list[AccountLine]]
 
 
-class AppView(BaseModel):
+class AppView(_View):
     """An app that can be run by its name."""
 
     name: str
@@ -228,7 +232,7 @@ class AppView(BaseModel):
     manifest: AppManifest
 
 
-class QueueView(BaseModel):
+class QueueView(_View):
     """What one allocation can have in a queue, by one kind of node; sizes are per node, None is no limit."""
 
     name: Shown | None
@@ -239,7 +243,7 @@ class QueueView(BaseModel):
     walltime_s: float | None
 
 
-class ImageView(BaseModel):
+class ImageView(_View):
     """An image at a site, or on its way there. Sizes are bytes; ``download_bytes`` are its layers, compressed."""
 
     site: str
@@ -261,7 +265,7 @@ class ImageView(BaseModel):
     """Runs that have not ended and want it."""
 
 
-class SiteView(BaseModel):
+class SiteView(_View):
     """A place where tasks run, and what it has of ours. ``problem`` says why its queues are not known."""
 
     name: str
@@ -272,7 +276,7 @@ class SiteView(BaseModel):
     """Live allocations by state."""
 
 
-class Check(BaseModel):
+class Check(_View):
     """One line of ``packhorse doctor``: ``hint`` says what to do when it is not ok."""
 
     name: str

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
 from packhorse.domain.ourselves import make_own_folder, user_name
 from packhorse.domain.views import User
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
-from packhorse.sites.configure import site_from
 from packhorse.sites.environment import Composer
 from packhorse.sites.site import Site, local_site
 from packhorse.staging.apps import AppCatalog
@@ -62,7 +61,7 @@ class Embedded:
         self._data = data or DataConfig()
         self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None
-        self._pulse = Pulse()
+        self._notifier = Notifier()
         catalog = AppCatalog(app_folders, self.home / "apps")
         roots = None if data_roots is None else tuple(root.resolve() for root in data_roots)
         urls, output_urls = (
@@ -70,7 +69,7 @@ class Embedded:
         )
         files = FileRules(roots, urls, output_urls)
         self.service = Service(
-            self.database, self.sites, catalog, files, self._wake, self._pulse, self.home / "downloads"
+            self.database, self.sites, catalog, files, self._wake, self._notifier, self.home / "downloads"
         )
 
     @contextmanager
@@ -84,7 +83,7 @@ class Embedded:
         engine = self._engine = Engine(
             self.database,
             self.sites,
-            pulse=self._pulse,
+            notifier=self._notifier,
             images=self._images,
             data=self._data,
             home=self.home,
@@ -109,7 +108,11 @@ class Embedded:
 
 
 def _sites(configs: Mapping[str, SiteConfig], home: Path, linger_s: float, serves: bool) -> list[Site]:
-    configured = [site_from(name, config, home, serves=serves) for name, config in configs.items()]
+    configured = []
+    if configs:
+        from packhorse.sites.configure import site_from  # every scheduler and runtime: most have this machine only
+
+        configured = [site_from(name, config, home, serves=serves) for name, config in configs.items()]
     return configured if "local" in configs else [_this_machine(home, linger_s, serves), *configured]
 
 

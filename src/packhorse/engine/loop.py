@@ -6,6 +6,7 @@ import threading
 
 import structlog
 
+from packhorse.domain.backoff import BackOff
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.engine.clock import Clock
 from packhorse.http.errors import Stopped
@@ -35,7 +36,7 @@ class Loop:
         self._clock = clock
         self._tell = tell
         self._wake = threading.Event()
-        self._trouble_s = TROUBLE_S[0]
+        self._trouble = BackOff(*TROUBLE_S)
 
     def wake(self) -> None:
         """Something was submitted or canceled: do not wait for the next tick."""
@@ -65,11 +66,12 @@ class Loop:
                 self._tell.set()
                 return
             except (Unavailable, OSError) as error:
-                _log.warning("waiting", loop=self.name, reason=str(error), retry_s=self._trouble_s)
+                retry_s = self._trouble.failed(self._clock.monotonic())
+                _log.warning("waiting", loop=self.name, reason=str(error), retry_s=retry_s)
             except Exception:  # a bug of ours must not end the night's work: say it loudly, and go on
-                _log.exception("engine_failed", loop=self.name, retry_s=self._trouble_s)
-            self._pause(self._trouble_s)
-            self._trouble_s = min(TROUBLE_S[1], self._trouble_s * 2)
+                retry_s = self._trouble.failed(self._clock.monotonic())
+                _log.exception("engine_failed", loop=self.name, retry_s=retry_s)
+            self._pause(retry_s)
 
     def recover(self) -> None:
         """After a start: does what an interrupted step left undone."""
@@ -87,7 +89,7 @@ class Loop:
         while not ending.is_set():
             began = self._clock.monotonic()
             moved = self.tick(began)
-            self._trouble_s = TROUBLE_S[0]
+            self._trouble.succeeded()
             in_a_row = in_a_row + 1 if moved else 0
             if moved:
                 rest_s = min(in_a_row, _REST) * (self._clock.monotonic() - began)

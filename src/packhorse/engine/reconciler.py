@@ -13,13 +13,14 @@ from pathlib import Path
 
 import structlog
 
+from packhorse.domain.backoff import BackOff
 from packhorse.domain.config import DataConfig, ImagesConfig
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.engine.clock import Clock, SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
@@ -39,7 +40,7 @@ class Engine:
         database: Database,
         sites: Sequence[Site],
         clock: Clock | None = None,
-        pulse: Pulse | None = None,
+        notifier: Notifier | None = None,
         images: ImagesConfig | None = None,
         data: DataConfig | None = None,
         home: Path | None = None,
@@ -52,21 +53,24 @@ class Engine:
         self._lease = Lease(database)
         self._stop = threading.Event()
         self._look = threading.Event()
-        clock, pulse = clock or SystemClock(), pulse or Pulse()
+        clock, notifier = clock or SystemClock(), notifier or Notifier()
+        self._clock = clock
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
         self._loops: list[Loop] = []
         for site in sites:
-            work = SiteLoop(site, database, self._lease, clock, pulse, self._look, weights)
+            work = SiteLoop(site, database, self._lease, clock, notifier, self._look, weights)
             options = data or DataConfig()
             self._loops += [
                 work,
-                DataLoop(site, database, self._lease, clock, pulse, self._look, options, own / site.name, work.wake),
+                DataLoop(site, database, self._lease, clock, notifier, self._look, options, own / site.name, work.wake),
             ]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
                 config = images or ImagesConfig()
-                self._loops.append(ImageLoop(site, database, self._lease, clock, pulse, self._look, config, work.wake))
+                self._loops.append(
+                    ImageLoop(site, database, self._lease, clock, notifier, self._look, config, work.wake)
+                )
         self.leading = threading.Event()
 
     def wake(self) -> None:
@@ -82,18 +86,18 @@ class Engine:
 
     def run(self) -> None:
         """Works until ``stop``. While another engine leads, waits; while the database is away, tries again."""
-        trouble_s = TROUBLE_S[0]
+        trouble = BackOff(*TROUBLE_S)
         while not self._stop.is_set():
             try:
                 if self._lease.try_take():
                     self._lead()
                 else:
                     self._pause(_LOOK_S)
-                trouble_s = TROUBLE_S[0]
+                trouble.succeeded()
             except (Unavailable, OSError) as error:
-                _log.warning("waiting", reason=str(error), retry_s=trouble_s)
-                self._pause(trouble_s)
-                trouble_s = min(TROUBLE_S[1], trouble_s * 2)
+                retry_s = trouble.failed(self._clock.monotonic())
+                _log.warning("waiting", reason=str(error), retry_s=retry_s)
+                self._pause(retry_s)
 
     def _lead(self) -> None:
         """Runs the loops until we are to stop, or another engine has taken over."""

@@ -12,8 +12,8 @@ from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.heartbeats import Heartbeats
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
+from packhorse.engine.notifier import Notifier
 from packhorse.engine.placing.dispatch import Dispatcher
-from packhorse.engine.pulse import Pulse
 from packhorse.engine.specs import Specs
 from packhorse.engine.watch import Watcher
 from packhorse.estimate.durations import Durations
@@ -34,12 +34,12 @@ class SiteLoop(Loop):
         database: Database,
         lease: Lease,
         clock: Clock,
-        pulse: Pulse,
+        notifier: Notifier,
         tell: threading.Event,
         weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(site.name, clock, tell)
-        self._pulse = pulse
+        self._notifier = notifier
         specs, durations = Specs(), Durations()
         collector = Collector(site, specs, durations)
         self._dispatcher = Dispatcher(site, database, lease, specs, durations, collector, clock, weights or {})
@@ -75,7 +75,7 @@ class SiteLoop(Loop):
         moved = self._take_step(monotonic, self._allocations) or collected
         self._seen_writes, self._look_at = writes, monotonic + _LOOK_S
         if moved:
-            self._pulse.beat()
+            self._notifier.notify()
         return moved
 
     def _take_step(self, monotonic: float, allocations: Sequence[Any]) -> bool:

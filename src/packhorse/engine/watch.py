@@ -130,14 +130,14 @@ class Watcher:
         with self._database.read() as connection:
             live = stored.live_allocations(connection, self._site.name)
             waiting = [row for row in live if row.started_at is None]
-            hungry = any(
+            has_idle = any(
                 row.started_at is not None and not stored.blocks_of(connection, row.seq, ["planned", "written"])
                 for row in live
             )
             blocks = {
                 row: [block.number for block in stored.blocks_of(connection, row.seq, ["written"])]
                 for row in waiting
-                if hungry
+                if has_idle
             }
         number = 0
         for row, numbers in blocks.items():

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 
-from packhorse.agent.errands.network import BadSetting
+from packhorse.agent.background.network import BadSetting
 from packhorse.http.errors import Fault, NotReached, Stopped
 from packhorse.http.reasons import explain, host_of
 from packhorse.http.sockets import Watch

@@ -37,6 +37,9 @@ class Fault(StrEnum):
 #: These stay as they are until somebody does something about them: trying again does not help.
 LASTING = frozenset({Fault.REDIRECT, Fault.LARGE, Fault.URL})
 
+#: Answers of servers that are busy or have a fault of their own for now: the same request may go well later.
+PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+
 
 class NotReached(Exception):
     """No usable answer.

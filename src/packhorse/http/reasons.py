@@ -8,7 +8,7 @@ import re
 
 import httpx2
 
-from packhorse.agent.errands.network import BadSetting, Proxy
+from packhorse.agent.background.network import BadSetting, Proxy
 from packhorse.http.errors import Fault, NotReached
 from packhorse.http.sockets import Watch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from packhorse.agent.errands.network import (
+from packhorse.agent.background.network import (
     KNOWN_BUNDLES,
     SOCKS,
     BadSetting,

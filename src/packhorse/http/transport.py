@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import httpcore2
 import httpx2
 
-from packhorse.agent.errands.network import SOCKS, BadSetting, Proxy, proxy_for, tls_context
+from packhorse.agent.background.network import SOCKS, BadSetting, Proxy, proxy_for, tls_context
 from packhorse.http.sockets import Sockets, Watch
 
 _KEPT_S = 3.0  # idle; servers, ours too, end idle connections after 5 s, and a request must not meet that end

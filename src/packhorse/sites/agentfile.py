@@ -1,30 +1,55 @@
-"""Packs the agent into the one file that is copied to a site, named by its hash."""
+"""Packs the agent into the one file that is copied to a site, named by what is in it."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import marshal
+import sys
 import zipfile
 from functools import cache
+from importlib.machinery import SourceFileLoader
+from importlib.util import MAGIC_NUMBER, source_hash
 from pathlib import Path
 
 import packhorse
 
 _MAIN = "from agent.__main__ import main\n\nmain()\n"
+_UNCHECKED = (1).to_bytes(4, "little")  # flags of PEP 552: it belongs to its source, which need not be looked at
+
+
+@cache
+def agent_name() -> str:
+    """The name of the agent's file: by its sources, and the Python that its bytecode is of."""
+    digest = hashlib.sha256(f"{sys.implementation.cache_tag}\0{_MAIN}".encode())
+    for name, path in _sources():
+        digest.update(f"\0{name}\0".encode() + path.read_bytes())
+    return f"agent-{digest.hexdigest()[:16]}.pyz"
 
 
 @cache
 def agent_file() -> tuple[str, bytes]:
-    """(file name, bytes) of the agent's zipapp; the same sources give the same bytes."""
-    folder = Path(packhorse.__file__).parent / "agent"
+    """(file name, bytes) of the agent's zipapp.
+
+    Beside each source is its bytecode: to compile them takes an agent or a slot longer than all else of its start. A
+    Python of another version passes over it.
+    """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        _add(archive, "__main__.py", _MAIN)
-        for path in sorted(folder.rglob("*.py")):
-            _add(archive, f"agent/{path.relative_to(folder).as_posix()}", path.read_text(encoding="utf-8"))
-    data = buffer.getvalue()
-    return f"agent-{hashlib.sha256(data).hexdigest()[:16]}.pyz", data
+        _add(archive, "__main__.py", _MAIN.encode())
+        for name, path in _sources():
+            source = path.read_bytes()
+            code = SourceFileLoader(path.stem, str(path)).get_code(path.stem)
+            _add(archive, f"{name}c", MAGIC_NUMBER + _UNCHECKED + source_hash(source) + marshal.dumps(code))
+            _add(archive, name, source)
+    return agent_name(), buffer.getvalue()
 
 
-def _add(archive: zipfile.ZipFile, name: str, text: str) -> None:
-    archive.writestr(zipfile.ZipInfo(name, date_time=(2000, 1, 1, 0, 0, 0)), text)
+def _sources() -> list[tuple[str, Path]]:
+    """(name in the archive, path), in order."""
+    folder = Path(packhorse.__file__).parent / "agent"
+    return [(f"agent/{path.relative_to(folder).as_posix()}", path) for path in sorted(folder.rglob("*.py"))]
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, date_time=(2000, 1, 1, 0, 0, 0)), data)

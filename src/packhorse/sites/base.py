@@ -13,6 +13,7 @@ from typing import Protocol
 from packhorse.domain.errors import Unavailable
 from packhorse.domain.failures import FailureClass
 from packhorse.sites.environment import Purpose
+from packhorse.sites.schedulers.description import Description
 
 
 class SiteUnreachable(Unavailable):
@@ -88,6 +89,10 @@ class Transport(Protocol):
 
     def remove(self, path: str) -> None:
         """Removes a file or a whole folder; one that is not there is fine."""
+        ...
+
+    def close(self) -> None:
+        """Gives up what it holds open, for good. May be repeated."""
         ...
 
 
@@ -190,7 +195,27 @@ LAUNCHER_WORDS = ("nodes", "ranks", "ranks_per_node", "cores_per_rank")
 
 
 class Scheduler(Protocol):
-    """Owns jobs at a site. Composes commands and parses their output; a transport carries them."""
+    """Owns jobs at a site. Composes commands and parses their output; a transport carries them.
+
+    Its methods raise SiteUnreachable when the scheduler does not answer, or says what is not understood.
+    """
+
+    name: str
+    """As ``schedulers.registry`` knows it."""
+
+    queue: str | None
+    """The queue of jobs that name none; None is the scheduler's default."""
+
+    launcher: tuple[str, ...]
+    """The words before a command that start it on all ranks of a task, unless the site has its own; placeholders as
+    LAUNCHER_WORDS.
+    """
+
+    signals_only_script: bool
+    """Whether a job's end is announced by SIGTERM to the batch script alone, which then has to pass it on."""
+
+    is_this_machine: bool
+    """Whether its jobs are processes of this machine beside the engine: they need no queue, and start at once."""
 
     def submit(self, transport: Transport, job: Job) -> str:
         """Submits, and returns the job id. Raises SubmitRejected with the scheduler's words."""
@@ -208,18 +233,10 @@ class Scheduler(Protocol):
         """Ends jobs; those that are gone are fine."""
         ...
 
-    def limits(self, transport: Transport) -> tuple[Limits, ...]:
-        """What an allocation can have: one entry per queue and kind of node, the ones to prefer first."""
+    def describe(self, transport: Transport) -> Description:
+        """Its queues, their limits and their nodes: for a person, and for shaping allocations; not for every tick."""
         ...
 
     def agent_command(self, nodes: int, cores: int, agent: list[str]) -> list[str]:
         """What a batch script runs so that ``agent`` runs once on each of its nodes."""
         ...
-
-    launcher: tuple[str, ...]
-    """The words before a command that start it on all ranks of a task, unless the site has its own; placeholders as
-    LAUNCHER_WORDS.
-    """
-
-    signals_only_script: bool
-    """Whether a job's end is announced by SIGTERM to the batch script alone, which then has to pass it on."""

@@ -9,14 +9,14 @@ from packhorse.domain.app import check_placeholders
 from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.resources import GB
-from packhorse.sites.base import LAUNCHER_WORDS, Transport
+from packhorse.sites.base import LAUNCHER_WORDS
 from packhorse.sites.environment import Composer
 from packhorse.sites.runtimes.base import RuntimeOptions
 from packhorse.sites.runtimes.registry import runtime
-from packhorse.sites.schedulers.slurm import SlurmScheduler
-from packhorse.sites.schedulers.slurm_commands import SlurmOptions
+from packhorse.sites.schedulers.options import SchedulerOptions
+from packhorse.sites.schedulers.registry import scheduler
 from packhorse.sites.site import Site, local_site
-from packhorse.sites.transports.local import LocalTransport
+from packhorse.sites.transports.registry import transport
 
 
 def site_from(name: str, config: SiteConfig, home: Path, *, serves: bool = False) -> Site:
@@ -27,27 +27,40 @@ def site_from(name: str, config: SiteConfig, home: Path, *, serves: bool = False
     ``serves``: for several users, so that tasks on this machine do not see this process's whole environment. Jobs of a
     batch scheduler never do.
     """
-    if config.root is None and config.transport != "local":
-        raise InvalidRequest(f"[sites.{name}] needs 'root', a folder there that all nodes share.")
+    try:
+        return _with_containers(_site(name, config, home, serves=serves), config)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"[sites.{name}]: {error.message}", hint=error.hint) from None
+
+
+def _site(name: str, config: SiteConfig, home: Path, *, serves: bool) -> Site:
+    """Without what concerns containers."""
+    batch = scheduler(config.scheduler, _scheduler_options(config))
+    passes = tuple(config.env_pass)
+    here = batch.is_this_machine
+    composer = Composer(own=not serves, here=True, passes=passes) if here else Composer(passes=passes)
+    way = transport(config, composer)
+    if config.root is None and not way.is_local:
+        raise InvalidRequest("It needs 'root', a folder there that all nodes share.")
     root = str(config.root or home / "sites" / name)
     if not root.startswith("/"):
-        raise InvalidRequest(f"[sites.{name}]: root '{root}' must be an absolute path.")
-    if config.scheduler == "local":
-        if config.transport != "local":
-            raise InvalidRequest(f'[sites.{name}]: a site behind SSH needs a batch scheduler: scheduler = "slurm".')
-        memory_mb = None if config.memory_gb is None else round(config.memory_gb * 1000)
+        raise InvalidRequest(f"root '{root}' must be an absolute path.")
+    if here and not way.is_local:
+        raise InvalidRequest(
+            f"The scheduler '{batch.name}' runs jobs on this machine only.",
+            hint=f'A site with transport = "{config.transport}" needs a batch scheduler, such as scheduler = "slurm".',
+        )
+    if here:
         site = local_site(
-            root, cores=config.cores, memory_mb=memory_mb, linger_s=config.linger_s, python=config.python, name=name,
-            composer=Composer(own=not serves, here=True, passes=tuple(config.env_pass)),
-        )  # fmt: skip
+            root, scheduler=batch, linger_s=config.linger_s, python=config.python, name=name, composer=composer
+        )
         site.env.update(config.env)
-        return _with_containers(site, config)
-    composer = Composer(passes=tuple(config.env_pass))
-    site = Site(
+        return site
+    return Site(
         name,
         root,
-        _transport(name, config, composer),
-        SlurmScheduler(_slurm_options(config)),
+        way,
+        batch,
         python=config.python or "python3",
         max_allocations=config.max_allocations,
         max_nodes=config.max_nodes,
@@ -56,16 +69,13 @@ def site_from(name: str, config: SiteConfig, home: Path, *, serves: bool = False
         env=dict(config.env),
         composer=composer,
     )
-    return _with_containers(site, config)
 
 
 def _with_containers(site: Site, config: SiteConfig) -> Site:
     if (config.shifter_gateway is None) != (config.shifter_system is None):
-        raise InvalidRequest(
-            f"[sites.{site.name}]: 'shifter_gateway' and 'shifter_system' go together; one of them is missing."
-        )
+        raise InvalidRequest("'shifter_gateway' and 'shifter_system' go together; one of them is missing.")
     if config.shifter_gateway is not None and config.runtime != "shifter":
-        raise InvalidRequest(f"[sites.{site.name}]: 'shifter_gateway' is for runtime = \"shifter\" only.")
+        raise InvalidRequest("'shifter_gateway' is for runtime = \"shifter\" only.")
     options = RuntimeOptions(
         program=config.runtime_program, extra=tuple(config.runtime_options), squashfs=config.squashfs
     )
@@ -73,7 +83,7 @@ def _with_containers(site: Site, config: SiteConfig) -> Site:
     try:
         check_placeholders("launcher", [*config.launcher], set(LAUNCHER_WORDS))
     except ValueError as error:
-        raise InvalidRequest(f"[sites.{site.name}]: {error}.") from None
+        raise InvalidRequest(f"{error}.") from None
     return replace(
         site, launcher=tuple(config.launcher),
         runtime=runtime(config.runtime or "none", options), binds=tuple(str(folder) for folder in config.binds),
@@ -89,21 +99,14 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _transport(name: str, config: SiteConfig, composer: Composer) -> Transport:
-    if config.transport == "local":
-        return LocalTransport(composer)
-    from packhorse.sites.transports.ssh import SshTransport  # slow to import, and most have no such site
-    from packhorse.sites.transports.ssh_options import ssh_options
-
-    return SshTransport(ssh_options(name, config), composer)
-
-
-def _slurm_options(config: SiteConfig) -> SlurmOptions:
-    return SlurmOptions(
+def _scheduler_options(config: SiteConfig) -> SchedulerOptions:
+    return SchedulerOptions(
         queue=config.queue,
         account=config.account,
         qos=config.qos,
         constraint=config.constraint,
         reservation=config.reservation,
         extra=tuple(config.submit_options),
+        cores=config.cores,
+        memory_mb=None if config.memory_gb is None else round(config.memory_gb * 1000),
     )

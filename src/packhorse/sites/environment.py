@@ -155,7 +155,7 @@ class Purpose(Enum):
 
     COMMAND = "command"
     """The batch scheduler's commands, whose environment its jobs get, and small ones of our own."""
-    ERRAND = "errand"
+    BACKGROUND = "background"
     """Long work beside the tasks, which may need the internet: images, data."""
     LOOK = "look"
     """To see what a person finds there on logging in."""
@@ -199,7 +199,7 @@ class Composer:
     def names(self, purpose: Purpose = Purpose.COMMAND) -> tuple[str, ...]:
         """Names, and beginnings of names, that pass in any case. All that passes of a login elsewhere."""
         here = _OF_THIS_MACHINE if self.here else ()
-        outward = _OUTWARD if purpose is Purpose.ERRAND else ()
+        outward = _OUTWARD if purpose is Purpose.BACKGROUND else ()
         return tuple(dict.fromkeys((*_LISTED, *_CLUSTER, *here, *outward, *self.passes)))
 
     def for_agents(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import json
 from packhorse.domain.images import ImageReference
 from packhorse.domain.taskpaths import TOP_FOLDERS
 from packhorse.sites.runtimes import layouts
-from packhorse.sites.runtimes.base import CannotRun, Image
+from packhorse.sites.runtimes.base import Ability, CannotRun, Image
 from packhorse.sites.site import Site
 
 _TAG = "image"
@@ -66,8 +66,8 @@ CAPTURE_FOLDER = "/packhorse"
 
 
 def keeps_files(site: Site) -> bool:
-    """Whether a prepared image is a folder of the site; Shifter's and podman-hpc's are kept by those."""
-    return site.runtime.name not in ("shifter", "podman_hpc")
+    """Whether a prepared image is a folder of the site."""
+    return Ability.OWN_STORE not in site.runtime.abilities
 
 
 def site_image(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from packhorse.domain.errors import InvalidRequest
-from packhorse.domain.toml import Value
+
+#: What a key of ``[sites.NAME]`` may be given.
+Value = str | int | float | Sequence[str] | Mapping[str, str]
 
 _VARIABLE = re.compile(r"\$(\w+)")
 

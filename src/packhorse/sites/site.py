@@ -18,13 +18,14 @@ from packhorse.domain.ourselves import make_private_folder
 from packhorse.domain.render import compile_parts
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.text import kept_json
-from packhorse.sites.agentfile import agent_file
+from packhorse.sites.agentfile import agent_file, agent_name
 from packhorse.sites.base import Job, Limits, Scheduler, Shape, Transport
 from packhorse.sites.environment import Composer
 from packhorse.sites.runtimes.base import Ability, Bind, Runtime, is_below
-from packhorse.sites.runtimes.none import NoRuntime
-from packhorse.sites.runtimes.shifter import Shifter, shifter_directives
-from packhorse.sites.schedulers.local import LocalScheduler
+from packhorse.sites.runtimes.registry import runtime as runtime_named
+from packhorse.sites.schedulers.limits import limits_of
+from packhorse.sites.schedulers.options import SchedulerOptions
+from packhorse.sites.schedulers.registry import scheduler as scheduler_named
 from packhorse.sites.script import batch_script
 from packhorse.sites.transports.local import LocalTransport, environment_here
 
@@ -63,7 +64,7 @@ class Site:
     """Between two questions to the scheduler: shortest and longest."""
     launcher: tuple[str, ...] = ()
     """In place of the scheduler's own ``launcher``."""
-    runtime: Runtime = field(default_factory=NoRuntime)
+    runtime: Runtime = field(default_factory=lambda: runtime_named("none"))
     binds: tuple[str, ...] = ()
     """Folders of the site that containers see beside ``root``, under the same paths."""
     registry: str | None = None
@@ -75,7 +76,7 @@ class Site:
     image_patience_s: float = 3600.0
     architecture: str = "amd64"
     gateway: str | None = None
-    """The URL of the image gateway that prepares images (Shifter's); None: an errand at the site does."""
+    """The URL of the image gateway that prepares images (Shifter's); None: a background job at the site does."""
     gateway_system: str = ""
     """What that gateway calls this site."""
     fetches: bool = False
@@ -100,7 +101,7 @@ class Site:
     @property
     def sets_up_images(self) -> bool:
         """Whether the batch scheduler sets up the image of a job on its nodes (Shifter's plugin of Slurm)."""
-        return isinstance(self.runtime, Shifter)
+        return Ability.SET_UP_BY_JOB in self.runtime.abilities
 
     @property
     def job_binds(self) -> tuple[Bind, ...]:
@@ -133,7 +134,7 @@ class Site:
         Raises SiteUnreachable where that is not known.
         """
         if self._limits is None or time.monotonic() - self._limits[0] > _LIMITS_KEPT_S:
-            found = self.scheduler.limits(self.transport)
+            found = limits_of(self.scheduler.describe(self.transport), self.scheduler.queue)
             if self.max_nodes is not None:
                 found = tuple(replace(limits, nodes=min(limits.nodes, self.max_nodes)) for limits in found)
             if self.usual_walltime_s is not None:
@@ -158,18 +159,11 @@ class Site:
     def job(self, allocation_id: str, shape: Shape) -> Job:
         """The job of an allocation, as it is submitted and found again."""
         spool = self.spool(allocation_id)
+        options = self.runtime.directives(shape.image, self.job_binds) if shape.image else []
         return Job(
-            allocation_id,
-            spool,
-            f"{spool}/job.sh",
-            shape.cores,
-            shape.memory_mb,
-            shape.walltime_s,
-            shape.nodes,
-            shape.gpus,
-            shape.queue,
-            tuple(shifter_directives(shape.image, self.job_binds)) if shape.image and self.sets_up_images else (),
-        )
+            allocation_id, spool, f"{spool}/job.sh", shape.cores, shape.memory_mb, shape.walltime_s, shape.nodes,
+            shape.gpus, shape.queue, tuple(options),
+        )  # fmt: skip
 
     def make_spool(self, allocation_id: str) -> None:
         """The folder of an allocation, for its user alone: what tasks are given, and what they print.
@@ -292,11 +286,10 @@ class Site:
 
     def bring_agent(self) -> str:
         """The path of the agent at the site; copies it there."""
-        name, data = agent_file()
-        path = f"{self.root}/agents/{name}"
+        path = f"{self.root}/agents/{agent_name()}"
         if not self.transport.exists(path):
             self.transport.make_folder(f"{self.root}/agents")
-            self.transport.write(path, data)
+            self.transport.write(path, agent_file()[1])
         return path
 
 
@@ -350,30 +343,23 @@ def local_site(
     python: str | None = None,
     name: str = "local",
     composer: Composer | None = None,
+    scheduler: Scheduler | None = None,
 ) -> Site:
-    """This machine as a site: the cores this process may use, nine tenths of the memory, one's own environment unless
-    ``composer`` says.
+    """This machine as a site, with one's own environment unless ``composer`` says otherwise.
+
+    ``scheduler`` knows ``cores`` and ``memory_mb`` already; by default it is the one that starts processes.
 
     Agents run under ``python``, by default the one that Packhorse runs under: a ``python3`` on the path may be missing,
     or a wrapper that chooses one at every start.
     """
-    has_cores = cores or len(os.sched_getaffinity(0))
-    has_memory_mb = memory_mb or int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.9 / 1e6)
     composer = composer or Composer(own=True, here=True)
     path = environment_here(composer).get("PATH") or os.defpath
     interpreter = (shutil.which(python) or python) if python else sys.executable or "python3"
+    batch = scheduler or scheduler_named("local", SchedulerOptions(cores=cores, memory_mb=memory_mb))
     return Site(
-        name,
-        root,
-        LocalTransport(composer),
-        LocalScheduler(Limits(has_cores, has_memory_mb)),
-        python=interpreter,
-        linger_s=linger_s,
-        env={"PATH": path},
-        composer=composer,
-        poll_s=(0.25, 0.25),
-        shares_our_files=True,
-    )
+        name, root, LocalTransport(composer), batch, python=interpreter, linger_s=linger_s, env={"PATH": path},
+        composer=composer, poll_s=(0.25, 0.25), shares_our_files=True,
+    )  # fmt: skip
 
 
 def site_named(sites: Mapping[str, Site], name: str) -> Site:

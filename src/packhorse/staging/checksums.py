@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from packhorse.staging.data import NotFetched, Trouble
+
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +70,12 @@ def check(found: Sums, expected: Expected, who: str) -> None:
     for name, is_now, should_be in pairs:
         if should_be is not None and is_now != should_be:
             raise NotFetched(Trouble.WRONG, f"Its {name} is {is_now}, and {who} {should_be}.")
+
+
+def sum_up(path: Path) -> Sums:
+    """Size and checksums of a file."""
+    summing = Summing()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            summing.add(piece)
+    return summing.sums()

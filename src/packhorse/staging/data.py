@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from packhorse.domain.backoff import wait_after
 from packhorse.domain.states import DataState
 
 MAX_BACKOFF_S = 600.0
@@ -141,7 +142,7 @@ def _after_failure(fetch: Fetch, failed_as: Failed, now: float) -> Fetch:
     if used > allowed:
         after = f" It was tried {used} times." if allowed else ""
         return replace(failed, state=DataState.FAILED, error=f"{message}{after}")
-    delay_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S * 2 ** (used - 1), failed_as.after_s))
+    delay_s = max(wait_after(used, FIRST_BACKOFF_S, MAX_BACKOFF_S), min(failed_as.after_s, MAX_BACKOFF_S))
     return replace(failed, state=DataState.QUEUED, not_before=now + delay_s, error=message)
 
 

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import secrets
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import unquote
 
 from packhorse.domain.outputurl import as_text, file_target, shock_host
 from packhorse.http.client import Http
-from packhorse.staging.checksums import Expected, Summing, Sums, check
+from packhorse.staging.checksums import Expected, Sums, check
 from packhorse.staging.data import NotFetched, Trouble
+from packhorse.staging.folders import put_file
 from packhorse.staging.sources import Sources, asking, refuse, shock_data
 
-_PIECE = 1 << 20
-_MODE = 0o777
 _KEY_BYTES = 1024
-_NEVER = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ELOOP})
-
-
-def sum_up(path: Path) -> Sums:
-    """Size and checksums of a file."""
-    summing = Summing()
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            summing.add(piece)
-    return summing.sums()
 
 
 def deliver(client: Http, sources: Sources, path: Path, sums: Sums, url: str, mode: int) -> str:
@@ -42,7 +26,7 @@ def deliver(client: Http, sources: Sources, path: Path, sums: Sums, url: str, mo
         return url
     if scheme == "shock":
         return _to_shock(client, sources, path, sums, shock_host(url))
-    _to_file(path, sums, Path(file_target(url)), mode)
+    put_file(path, sums, Path(file_target(url)), mode)
     return url
 
 
@@ -67,38 +51,3 @@ def _to_shock(client: Http, sources: Sources, path: Path, sums: Sums, host: str)
     file_there = node.get("file") or {}
     check(sums, Expected(file_there.get("size"), md5=(file_there.get("checksum") or {}).get("md5")), "Shock has")
     return f"shock://{host}/node/{node['id']}"
-
-
-def _to_file(path: Path, sums: Sums, target: Path, mode: int) -> None:
-    part = target.with_name(f".{secrets.token_hex(8)}.part")  # no longer than the target's own name may be
-    with _telling(target):
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, part)
-            check(sum_up(part), Expected(sums.size, sums.sha256), "it was")
-            part.chmod(mode & _MODE)
-            part.replace(target)
-        finally:
-            with suppress(OSError):  # what went wrong before says more
-                part.unlink(missing_ok=True)
-
-
-def make_folders(folders: Sequence[tuple[str, int]], target: Path) -> None:
-    """Makes folders of ``target``, by relative name, with their modes; "" is itself. Raises NotFetched."""
-    with _telling(target):
-        for name, _ in sorted(folders):
-            (target / name).mkdir(parents=True, exist_ok=True)
-        for name, mode in sorted(folders, reverse=True):
-            (target / name).chmod(mode & _MODE)
-
-
-@contextmanager
-def _telling(target: Path) -> Iterator[None]:
-    """Turns what the system says into NotFetched that names what is not there; a name that it does not take will not
-    pass.
-    """
-    try:
-        yield
-    except OSError as error:
-        trouble = Trouble.REFUSED if error.errno in _NEVER else Trouble.AWAY
-        raise NotFetched(trouble, f"{as_text(str(target))} cannot be written: {error.strerror}.") from None

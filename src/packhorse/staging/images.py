@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from packhorse.domain.backoff import wait_after
 from packhorse.domain.images import PERMANENT, ImageFailure
 
 _FIRST_BACKOFF_S = 2.0
@@ -66,7 +67,7 @@ def after_failure(failure: ImageFailure, message: str, tries: int, waited_s: flo
         return Again(S.FAILED, 0.0, message)
     if waited_s >= patience_s:
         return Again(S.FAILED, 0.0, f"{message} It was tried {tries} times, for {waited_s / 60:.0f} minutes.")
-    delay_s = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(tries - 1, 20))
+    delay_s = wait_after(tries, _FIRST_BACKOFF_S, _MAX_BACKOFF_S)
     return Again(S.WANTED, delay_s, f"{message} It is tried again.")
 
 

@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 from packhorse.domain.config import DataConfig
 from packhorse.domain.ourselves import expanded
+from packhorse.http.errors import PASSING_STATUS
 from packhorse.http.settings import SOCKS, BadSetting, Proxy, bundle_file, proxy_for
 from packhorse.staging.data import NotFetched, Trouble
 
 _PRESIGNED_S = 6 * 3600
-_PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def _url_of(proxy: Proxy) -> str:
 
 def _refused(bucket: str, code: str, status: int) -> NotFetched:
     where = f"S3, bucket '{bucket}', says {code or status}"
-    if status in _PASSING or code == "SlowDown":
+    if status in PASSING_STATUS or code == "SlowDown":
         return NotFetched(Trouble.AWAY, f"{where}.")
     if "Digest" in code or "Checksum" in code:
         return NotFetched(Trouble.WRONG, f"{where}: what arrived is not what was sent.")

@@ -21,7 +21,7 @@ from packhorse.domain.config import DataConfig
 from packhorse.domain.dataurl import DataUrl, safe_name
 from packhorse.domain.ourselves import expanded
 from packhorse.http.client import Http, retry_after
-from packhorse.http.errors import LASTING, Fault, NotReached
+from packhorse.http.errors import LASTING, PASSING_STATUS, Fault, NotReached
 from packhorse.http.reasons import through
 from packhorse.staging.checksums import Expected
 from packhorse.staging.data import NotFetched, Trouble
@@ -29,7 +29,6 @@ from packhorse.staging.s3 import S3
 
 _NO_HEAD = frozenset({400, 403, 405, 501})  # servers that serve GET only; if it is refused as well, the GET will say so
 _PASSES = (Fault.NAME, Fault.CONNECT, Fault.LATE, Fault.CUT)
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ def refuse(answer: httpx2.Response, host: str) -> None:
     if answer.is_success:
         return
     where, way = urlsplit(str(answer.url)).netloc or host, through(answer.request)
-    if code in _PASSING:
+    if code in PASSING_STATUS:
         raise NotFetched(
             Trouble.AWAY, f"{where} says {code} {answer.reason_phrase}{way}.", after_s=retry_after(answer) or 0.0
         )

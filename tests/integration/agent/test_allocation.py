@@ -7,6 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from packhorse.agent.supervisor.pack import MAX_PASSED
+
 from .agent_spool import Spool, processes_with, wait_for
 
 
@@ -62,6 +64,29 @@ def test_what_does_not_fit_the_node_or_the_time_left_is_given_back(make_spool: C
         2: "nofit",
         3: "walltime",
     }
+
+
+def test_a_node_drains_for_what_was_passed_often_enough_and_claims_nothing_meanwhile(spool: Spool) -> None:
+    spool.template("small", walltime_s=60.0)
+    spool.block(spool.sh("sleep 4"))
+    unclaimed = f"ls {spool.root}/bundle | wc -l"
+    spool.block(spool.sh(unclaimed, cores=2.0, result="text"))
+    for _ in range(120):
+        spool.block(spool.sh("sleep 0.01", t="small"))
+    agent = spool.start()
+    assert agent.wait(60) == 0
+    ends = spool.ends()
+    before = [task for task, end in ends.items() if end["t0"] < ends[2]["t0"]]
+    assert len(before) == 1 + MAX_PASSED
+    assert int(ends[2]["result"]) >= 120 - MAX_PASSED - 1, "what it cannot run now is left for others"
+
+
+def test_a_node_does_not_drain_for_what_has_no_time_left(make_spool: Callable[..., Spool]) -> None:
+    spool = make_spool(walltime_s=100.0, grace_s=10.0)
+    spool.template()
+    spool.run(spool.sh("sleep 1"), spool.task("/bin/true", cores=2.0, walltime_s=95.0), spool.task("/bin/true"))
+    order = [(record["k"], record.get("id")) for record in spool.records() if record["k"] in ("back", "end")]
+    assert order == [("back", None), ("end", 3), ("end", 1)]
 
 
 def test_cancel_of_what_runs_and_of_what_waits(spool: Spool, mark: str) -> None:

@@ -293,8 +293,8 @@ def test_mounts_go_with_who_is_killed(squashfs: Prepared, make: Callable[..., Sp
     agent = spool.start()
     wait_for(lambda: started(spool, 1) and spool.output(1) == b"ready\n")
     assert len(mounts(spool.root)) == 1
-    victim = agent.pid if who == "agent" else running_slots(agent)[0]
-    os.kill(victim, signal.SIGKILL)
+    killed = agent.pid if who == "agent" else running_slots(agent)[0]
+    os.kill(killed, signal.SIGKILL)
     agent.wait(30)
     wait_for(lambda: not mounts(spool.root) and not processes_with(mark))
 

@@ -89,7 +89,7 @@ def test_a_site_tells_how_far_it_is_and_an_unwanted_fetch_ends(
         lambda: re.search(r": (0\.9|1)[0-9]* of 2 MB", first_task(room, run).reason or ""), 30, "a reason with progress"
     )
     room.service.cancel_run(room.user, run.id)
-    wait_for(lambda: not list(Path(site.root).glob("errands/*")), 10, "the end of the errand")
+    wait_for(lambda: not list(Path(site.root).glob("errands/*")), 10, "the end of the background job")
     web.gate.set()
 
 

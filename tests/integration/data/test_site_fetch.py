@@ -1,4 +1,4 @@
-"""The fetch that a site does itself (agent/errands/fetch.py), against a real web server."""
+"""The fetch that a site does itself (agent/background/fetch.py), against a real web server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from awscrt import checksums
 
-from packhorse.agent.errands.fetch import FetchFailed, fetch
+from packhorse.agent.background.fetch import FetchFailed, fetch
 from tests.fixtures.webserver import WebServer
 
 from .rooms import DATA, OTHER, sha

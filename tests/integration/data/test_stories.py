@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from packhorse.domain.config import DataConfig
 from packhorse.domain.run import NamedTask, TaskRun
@@ -16,7 +17,7 @@ from packhorse.engine.clock import SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.lease import Lease
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.staging.data import Unwanted
 from packhorse.store.data import open_data
 from tests.fixtures.room import EngineProcess, wait_for
@@ -172,25 +173,41 @@ def test_a_canceled_run_ends_its_fetch(room: Embedded, web: WebServer, app: str)
     assert end_of(room, submit(room, app, web.url("/x"))).counts == {TaskState.COMPLETE: 1}
 
 
+def loop_of(room: Embedded) -> DataLoop:
+    lease = Lease(room.database)
+    assert lease.try_take()
+    folder, tell = room.home / "f", threading.Event()
+    return DataLoop(
+        room.sites[0], room.database, lease, SystemClock(), Notifier(), tell, DataConfig(), folder, lambda: None
+    )
+
+
+def test_a_store_that_is_as_it_was_is_not_asked(home: Path, web: WebServer, app: str) -> None:
+    room = Embedded(home)
+    loop = loop_of(room)
+    asked: list[str] = []
+    sa.event.listen(room.database.engine, "before_cursor_execute", lambda *of: asked.append(of[2]))
+
+    def asks(monotonic: float) -> bool:
+        asked.clear()
+        assert not loop.tick(monotonic)
+        return bool(asked)
+
+    assert [asks(0.0), asks(0.1), asks(0.4), asks(0.6), asks(0.7)] == [True, False, False, True, False]
+    other = threading.Thread(target=submit, args=(room, app, "/etc/hostname"))
+    other.start()
+    other.join()
+    assert [asks(0.8), asks(0.9)] == [True, False]
+    room.close()
+
+
 def test_who_comes_while_an_unwanted_fetch_ends_is_served(home: Path, web: WebServer, app: str) -> None:
     """The loop has seen that nobody waits; before it says so in the store, somebody does."""
     room = Embedded(home)
     web.files["/x"] = DATA
     first = submit(room, app, web.url("/x"))
     room.service.cancel_run(room.user, first.id)
-    lease = Lease(room.database)
-    assert lease.try_take()
-    loop = DataLoop(
-        room.sites[0],
-        room.database,
-        lease,
-        SystemClock(),
-        Pulse(),
-        threading.Event(),
-        DataConfig(),
-        home / "f",
-        lambda: None,
-    )
+    loop = loop_of(room)
     second = submit(room, app, web.url("/x"))
     loop._save(1, Unwanted())
     with room.database.read() as connection:

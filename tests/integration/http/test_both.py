@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from packhorse.agent.errands import ask
-from packhorse.agent.errands.fetch import FetchFailed
-from packhorse.agent.errands.fetch import fetch as fetch_at_site
+from packhorse.agent.background import ask
+from packhorse.agent.background.fetch import FetchFailed
+from packhorse.agent.background.fetch import fetch as fetch_at_site
 from packhorse.domain.dataurl import DataUrl
 from packhorse.http import client, sockets
 from packhorse.http.client import Http

@@ -15,7 +15,7 @@ from packhorse.domain.errors import InvalidRequest, NotAllowed
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import User
-from packhorse.sites.errands import folder_of
+from packhorse.sites.background import folder_of
 from packhorse.sites.runtimes.base import Ability
 from packhorse.staging import images
 from tests.fixtures.oddserver import odd_server
@@ -169,7 +169,7 @@ def test_by_way_of_the_sites_own_registry(registry: TestRegistry, tmp_path: Path
 
 
 def test_fifty_tasks_and_three_engines_are_one_preparation(registry: TestRegistry, tmp_path: Path) -> None:
-    """The errand goes on while no engine runs; the next one finds it."""
+    """The background job goes on while no engine runs; the next one finds it."""
     site = container_site("charliecloud", tmp_path / "site")
     options = {"default": registry.address}
     with opened(site, tmp_path / "home", registry.address, **options) as room:
@@ -179,13 +179,13 @@ def test_fifty_tasks_and_three_engines_are_one_preparation(registry: TestRegistr
         with opened(
             container_site("charliecloud", tmp_path / "site"), tmp_path / "home", registry.address, **options
         ) as room:
-            wait_for(lambda: room.image().state in ("COPYING", "CONVERTING", "READY"), 30, "the errand")
+            wait_for(lambda: room.image().state in ("COPYING", "CONVERTING", "READY"), 30, "the background job")
     with opened(
         container_site("charliecloud", tmp_path / "site"), tmp_path / "home", registry.address, **options
     ) as room:
         room.complete(run)
         assert room.image().preparations == 1
-        assert not list(Path(folder_of(site, "x")).parent.iterdir()), "errands leave nothing"
+        assert not list(Path(folder_of(site, "x")).parent.iterdir()), "background jobs leave nothing"
 
 
 def test_credentials_are_used_and_stay_secret(users: Guarded, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from packhorse.domain.states import TaskState
+from packhorse.sites.schedulers.options import SchedulerOptions
 from packhorse.sites.schedulers.slurm import SlurmScheduler
-from packhorse.sites.schedulers.slurm_commands import SlurmOptions
 from packhorse.sites.site import Site
 from packhorse.sites.transports.local import LocalTransport
 from tests.fixtures.registry import TestRegistry, registry
@@ -50,9 +50,9 @@ def test_out_of_memory_is_the_tasks_and_peaks_are_right(slurm: TestCluster, room
     )
     run = room.submit(app, 3)
     assert room.end(run, 90) == {TaskState.COMPLETE: 2, TaskState.EXECUTOR_ERROR: 1}
-    hungry = room.task(run, 1)
-    assert (hungry.failure, hungry.attempts[0].site) == ("out_of_memory", "cluster")
-    assert "memory limit of 0.2 GB" in (hungry.reason or "")
+    over_limit = room.task(run, 1)
+    assert (over_limit.failure, over_limit.attempts[0].site) == ("out_of_memory", "cluster")
+    assert "memory limit of 0.2 GB" in (over_limit.reason or "")
     for index in (0, 2):
         peak = room.task(run, index).attempts[0].peak_memory or 0
         assert 75 * MB < peak < 160 * MB
@@ -60,7 +60,7 @@ def test_out_of_memory_is_the_tasks_and_peaks_are_right(slurm: TestCluster, room
 
 def test_a_job_out_of_memory_is_that_of_the_container_which_ate_it(room: Room) -> None:
     """A task without a limit of its own, in a job of 300 MB: its container does not leave the job's cgroup."""
-    room.embedded.sites[0].scheduler = SlurmScheduler(SlurmOptions(extra=("--mem=300M",)))
+    room.embedded.sites[0].scheduler = SlurmScheduler(SchedulerOptions(extra=("--mem=300M",)))
     app = room.app("packhorse/box:1", "[dd, if=/dev/zero, of=/dev/null, count=1, bs=900M]")
     run = room.submit(app, retry={"out_of_memory": 0, "node_lost": 0})
     assert room.end(run, 90) == {TaskState.EXECUTOR_ERROR: 1}

@@ -16,8 +16,8 @@ import pytest
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import AttemptView, RunView, TaskDetail
 from packhorse.engine.embedded import Embedded
+from packhorse.sites.schedulers.options import SchedulerOptions
 from packhorse.sites.schedulers.slurm import SlurmScheduler
-from packhorse.sites.schedulers.slurm_commands import SlurmOptions
 from packhorse.sites.site import Site
 from packhorse.sites.transports.local import LocalTransport
 from tests.fixtures.room import make_app, submit, wait_for
@@ -29,7 +29,7 @@ SLEEPS = "[/bin/sh, -c, 'sleep 60']"
 FIRST_SLEEPS = "[/bin/sh, -c, 'test -e {folder}/again || {{{{ touch {folder}/again; sleep 60; }}}}']"
 
 
-def cluster_site(root: Path, options: SlurmOptions | None = None, **fields: Any) -> Site:
+def cluster_site(root: Path, options: SchedulerOptions | None = None, **fields: Any) -> Site:
     """The test cluster as a site."""
     return Site(
         "cluster",
@@ -47,7 +47,7 @@ def open_room(slurm: TestCluster, tmp_path: Path) -> Iterator[Open]:
     """Opens an engine room whose only site is the cluster; its engine runs until the test is over."""
     with contextlib.ExitStack() as stack:
 
-        def opened(options: SlurmOptions | None = None, **fields: Any) -> Embedded:
+        def opened(options: SchedulerOptions | None = None, **fields: Any) -> Embedded:
             room = Embedded(tmp_path / "home", sites=[cluster_site(slurm.folder("site"), options, **fields)])
             stack.callback(room.close)
             stack.enter_context(room.run_engine())
@@ -90,16 +90,16 @@ def test_exit_codes_and_memory_concern_only_the_task(open_room: Open, tmp_path: 
     run = submit(room, app, 6)
     assert await_end(room, run) == {TaskState.COMPLETE: 4, TaskState.EXECUTOR_ERROR: 2}
     assert (task_of(room, run, 2).failure, task_of(room, run, 2).exit_code) == ("app", 3)
-    hungry = task_of(room, run, 3)
-    assert hungry.failure == "out_of_memory"
-    assert "memory limit of 0.1 GB" in (hungry.reason or "")
+    over_limit = task_of(room, run, 3)
+    assert over_limit.failure == "out_of_memory"
+    assert "memory limit of 0.1 GB" in (over_limit.reason or "")
 
 
 def test_a_job_out_of_memory_is_out_of_memory_for_who_ate_it(open_room: Open, tmp_path: Path) -> None:
     """A task without a limit of its own takes more than the job has."""
     script = "import sys; x = bytearray(4_000_000_000 if sys.argv[1] == '0' else 1)"
     app = make_app(tmp_path / "app", command=f"[{sys.executable}, -c, \"{script}\", '{{i}}']")
-    room = open_room(SlurmOptions(extra=("--mem=300M",)), max_allocations=1)
+    room = open_room(SchedulerOptions(extra=("--mem=300M",)), max_allocations=1)
     run = submit(room, app, 3, retry={"out_of_memory": 0, "node_lost": 0})
     assert await_end(room, run)[TaskState.COMPLETE] == 2
     assert task_of(room, run).failure == "out_of_memory"
@@ -146,7 +146,7 @@ def test_a_lost_node_loses_what_it_was_running(slurm: TestCluster, open_room: Op
 
 def test_a_preempted_job_is_tried_again(slurm: TestCluster, open_room: Open, tmp_path: Path) -> None:
     app = make_app(tmp_path / "app", command=FIRST_SLEEPS.format(folder=slurm.folder("flags")))
-    room = open_room(SlurmOptions(queue="preemptible"))
+    room = open_room(SchedulerOptions(queue="preemptible"))
     run = submit(room, app, 1, resources={"cpu_cores": 2})
     node = slurm.run("squeue", "-h", "-o", "%N", "-j", await_running(room, run)).strip()
     slurm.run("sbatch", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 2")
@@ -155,7 +155,7 @@ def test_a_preempted_job_is_tried_again(slurm: TestCluster, open_room: Open, tmp
 
 
 def test_a_held_job_says_so_and_goes_on_when_released(slurm: TestCluster, open_room: Open, tmp_path: Path) -> None:
-    room = open_room(SlurmOptions(extra=("--hold",)))
+    room = open_room(SchedulerOptions(extra=("--hold",)))
     run = submit(room, make_app(tmp_path / "app", command="[/bin/true]"), 1)
     wait_for(lambda: "held" in (task_of(room, run).reason or ""), 30, "the reason")
     assert "job " in (task_of(room, run).reason or "")
@@ -168,12 +168,12 @@ def test_a_held_job_says_so_and_goes_on_when_released(slurm: TestCluster, open_r
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (SlurmOptions(account="nobody"), "Invalid account"),
-        (SlurmOptions(qos="small", extra=("--nodes=2",)), "QOSMaxNodePerJobLimit"),
+        (SchedulerOptions(account="nobody"), "Invalid account"),
+        (SchedulerOptions(qos="small", extra=("--nodes=2",)), "QOSMaxNodePerJobLimit"),
     ],
 )
 def test_a_refused_job_fails_its_tasks_with_the_schedulers_words(
-    open_room: Open, tmp_path: Path, options: SlurmOptions, words: str
+    open_room: Open, tmp_path: Path, options: SchedulerOptions, words: str
 ) -> None:
     room = open_room(options)
     run = submit(room, make_app(tmp_path / "app", command="[/bin/true]"), 2, retry={"scheduler": 0})
@@ -191,7 +191,7 @@ def test_more_than_the_cluster_has_is_refused_at_once(open_room: Open, tmp_path:
 
 def test_a_full_queue_is_waited_for(open_room: Open, tmp_path: Path) -> None:
     """The QOS allows two jobs: further allocations wait, and the tasks run in the two."""
-    room = open_room(SlurmOptions(qos="few"), max_allocations=4)
+    room = open_room(SchedulerOptions(qos="few"), max_allocations=4)
     run = submit(room, make_app(tmp_path / "app", command="[sleep, '0.1']"), 200)
     assert await_end(room, run) == {TaskState.COMPLETE: 200}
 

@@ -13,8 +13,9 @@ import pytest
 from packhorse.domain.failures import FailureClass
 from packhorse.sites.base import CommandResult, Job, JobState, JobStatus, SiteUnreachable, SubmitRejected
 from packhorse.sites.environment import Purpose
+from packhorse.sites.schedulers.options import SchedulerOptions
 from packhorse.sites.schedulers.slurm import SlurmScheduler
-from packhorse.sites.schedulers.slurm_commands import SlurmOptions, agent_command
+from packhorse.sites.schedulers.slurm_commands import agent_command
 from packhorse.sites.script import batch_script
 from packhorse.sites.transports.local import LocalTransport
 from tests.fixtures.slurm import TestCluster
@@ -50,13 +51,13 @@ def submit(slurm: TestCluster, transport: CountingTransport) -> Submit:
         cores: int = 1,
         nodes: int = 1,
         memory_mb: int = 100,
-        options: SlurmOptions | None = None,
+        options: SchedulerOptions | None = None,
     ) -> tuple[str, Job]:
         folder = slurm.folder("job")
         argv = agent_command(nodes, cores, ["sh", "-c", command])
         (folder / "job.sh").write_text(batch_script(folder.name, str(folder), argv, forwards_sigterm=nodes == 1))
         job = Job(folder.name, str(folder), str(folder / "job.sh"), cores, memory_mb, 300, nodes=nodes)
-        scheduler = SlurmScheduler(options or SlurmOptions(extra=extra))
+        scheduler = SlurmScheduler(options or SchedulerOptions(extra=extra))
         return scheduler.submit(transport, job), job
 
     return submit
@@ -129,10 +130,6 @@ class Forgetful(CountingTransport):
         return CommandResult(result.exit_code, "\n".join(kept), result.stderr)
 
 
-def test_no_job_of_a_token_is_none(transport: CountingTransport) -> None:
-    assert SCHEDULER.find(transport, Job("never-submitted", "/x", "/x/job.sh", 1, None, None)) is None
-
-
 def test_a_job_that_nobody_knows_is_unknown(transport: CountingTransport) -> None:
     status = SCHEDULER.poll(transport, ["99999999"])["99999999"]
     assert status.state is JobState.UNKNOWN
@@ -175,21 +172,21 @@ def test_cancel_reaches_the_agent_with_sigterm_and_says_by_whom(transport: Count
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (SlurmOptions(account="nobody"), "Invalid account"),
-        (SlurmOptions(queue="nothing"), "Invalid partition name"),
-        (SlurmOptions(qos="small", extra=("--nodes=2",)), "QOSMaxNodePerJobLimit"),
-        (SlurmOptions(extra=("--nodes=5",)), "Node count"),
-        (SlurmOptions(queue="short", extra=("--time=600",)), "time limit"),
+        (SchedulerOptions(account="nobody"), "Invalid account"),
+        (SchedulerOptions(queue="nothing"), "Invalid partition name"),
+        (SchedulerOptions(qos="small", extra=("--nodes=2",)), "QOSMaxNodePerJobLimit"),
+        (SchedulerOptions(extra=("--nodes=5",)), "Node count"),
+        (SchedulerOptions(queue="short", extra=("--time=600",)), "time limit"),
     ],
 )
-def test_a_refusal_has_the_schedulers_own_words(submit: Submit, options: SlurmOptions, words: str) -> None:
+def test_a_refusal_has_the_schedulers_own_words(submit: Submit, options: SchedulerOptions, words: str) -> None:
     with pytest.raises(SubmitRejected, match=words) as refused:
         submit("true", options=options)
     assert not refused.value.may_pass
 
 
 def test_a_full_queue_refuses_for_now(transport: CountingTransport, submit: Submit) -> None:
-    options = SlurmOptions(qos="few", extra=("--hold",))
+    options = SchedulerOptions(qos="few", extra=("--hold",))
     ids = [submit("true", options=options)[0] for _ in range(2)]
     with pytest.raises(SubmitRejected) as refused:
         submit("true", options=options)

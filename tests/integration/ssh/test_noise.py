@@ -13,7 +13,7 @@ import pytest
 
 from packhorse.domain.config import SiteConfig
 from packhorse.engine.requests.newsite import NewSite
-from packhorse.sites import errands
+from packhorse.sites import background
 from packhorse.sites.base import CommandResult, SiteUnreachable
 from packhorse.sites.site import Site, local_site
 from packhorse.sites.transports.ssh import SshTransport
@@ -131,12 +131,12 @@ def noisy_site(root: Path, transport: SshTransport) -> Site:
     return site
 
 
-def test_an_errand_and_who_we_are(noisy: SshTransport, tmp_path: Path) -> None:
+def test_a_background_job_and_who_we_are(noisy: SshTransport, tmp_path: Path) -> None:
     site = noisy_site(tmp_path / "root", noisy)
     assert site.identity() == (tmp_path.stat().st_uid, tmp_path.stat().st_gid)
-    steps = [errands.Step(["sh", "-c", "echo done > $0", f"{tmp_path}/mark"], "work")]
-    errands.start(site, "e-1", steps, watch=str(tmp_path), tmp=f"{tmp_path}/tmp", timeout_s=30)
-    wait_for(lambda: errands.look(site, "e-1").succeeded, 30, "the errand")
+    steps = [background.Step(["sh", "-c", "echo done > $0", f"{tmp_path}/mark"], "work")]
+    background.start(site, "e-1", steps, watch=str(tmp_path), tmp=f"{tmp_path}/tmp", timeout_s=30)
+    wait_for(lambda: background.look(site, "e-1").succeeded, 30, "the background job")
     assert (tmp_path / "mark").read_text() == "done\n"
 
 

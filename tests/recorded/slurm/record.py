@@ -7,7 +7,6 @@ and mends it, and takes about 5 minutes.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from packhorse.sites.base import CommandResult, Job
 from packhorse.sites.schedulers import slurm_commands as commands
-from packhorse.sites.schedulers.slurm_commands import SlurmOptions
+from packhorse.sites.schedulers.options import SchedulerOptions
 from packhorse.sites.schedulers.slurm_text import parse_submitted
 from packhorse.sites.transports.local import LocalTransport
 
@@ -39,17 +38,6 @@ REFUSED = {
     "gpus": "--gres=gpu:7",
     "option": "--nonsense",
 }
-#: Of the JSON, which is long, only these are kept.
-IN_JSON = {
-    "ph-exit7",
-    "ph-signal",
-    "ph-memory",
-    "ph-qos",
-    "ph-timeout",
-    "ph-busy",
-    "ph-preempted",
-    "ph-preempted-requeue",
-}
 jobs: dict[str, str] = {}
 
 
@@ -66,13 +54,6 @@ def keep(name: str, result: CommandResult) -> None:
     print(f"{name}: {result.exit_code} {result.stderr.strip()[:150]}")
 
 
-def keep_json(name: str, result: CommandResult) -> None:
-    """Keeps a few jobs of a document, without their steps."""
-    document = json.loads(result.stdout)
-    document["jobs"] = [{**job, "steps": []} for job in document["jobs"] if job["name"] in IN_JSON]
-    (HERE / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
-
-
 def sbatch(
     name: str,
     script: str,
@@ -87,7 +68,7 @@ def sbatch(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.sh").write_text(f"#!/bin/sh\n{script}\n")
     job = Job(name, str(folder), str(folder / "job.sh"), cores, memory_mb, walltime_s, nodes=nodes, queue=queue)
-    result = TRANSPORT.run(commands.sbatch_command(job, SlurmOptions(extra=extra)))
+    result = TRANSPORT.run(commands.sbatch_command(job, SchedulerOptions(extra=extra)))
     jobs[name] = parse_submitted(result.stdout) or ""
     return result
 
@@ -120,7 +101,7 @@ def though_asked() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.sh").write_text("#!/bin/sh\nsrun true\n")
     job = Job("ph-asked", str(folder), str(folder / "job.sh"), 1, 100, 60)
-    sentence = less(commands.sbatch_command(job, SlurmOptions()), "--parsable")
+    sentence = less(commands.sbatch_command(job, SchedulerOptions()), "--parsable")
     keep("sbatch-sentence", sentence)
     job_id = parse_submitted(sentence.stdout) or ""
     for _ in range(100):
@@ -141,7 +122,7 @@ def without(service: str, *, seconds: float) -> None:
     (folder / "job.sh").write_text("#!/bin/sh\n")
     if service != "slurmdbd":
         job = Job("ph-away", str(folder), str(folder / "job.sh"), 1, 100, 60)
-        keep(f"sbatch-without-{service}", TRANSPORT.run(commands.sbatch_command(job, SlurmOptions())))
+        keep(f"sbatch-without-{service}", TRANSPORT.run(commands.sbatch_command(job, SchedulerOptions())))
         keep(f"squeue-without-{service}", TRANSPORT.run(commands.squeue_command()))
         keep(f"scancel-without-{service}", TRANSPORT.run(commands.scancel_command(["1"])))
     else:
@@ -220,13 +201,11 @@ def main() -> None:
             break
         time.sleep(1)
     keep("squeue-4", TRANSPORT.run(commands.squeue_command()))
-    keep_json("squeue-22.05", run("squeue", "--me", "--states=all", "--json"))
     run("scancel", "--me")
     time.sleep(3)
     mine = [value for value in jobs.values() if value]
     keep("sacct-2", TRANSPORT.run(commands.sacct_command(mine)))
     keep("sacct-name", TRANSPORT.run(commands.sacct_by_name_command("ph-node-lost-requeue")))
-    keep_json("sacct-22.05", run("sacct", "--json", "-D", "-j", ",".join(mine)))
     keep("sacct-unknown", TRANSPORT.run(commands.sacct_command(["999999"])))
     subprocess.run([SERVICE, "start", "n3"], check=True)
     though_asked()

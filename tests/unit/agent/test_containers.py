@@ -1,10 +1,11 @@
-"""What the agent decides about containers and errands without running any."""
+"""What the agent decides about containers and background jobs without running any."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections import deque
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,17 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.agent.errands.fetching import start_fetch
-from packhorse.agent.errands.main import has_ended, open_journal
-from packhorse.agent.errands.scales import Scales, free_bytes
-from packhorse.agent.leaf import oom_kills, remove_tree
+from packhorse.agent.background.diskusage import DiskUsage, free_bytes
+from packhorse.agent.background.fetching import start_fetch
+from packhorse.agent.background.main import has_ended, open_journal
+from packhorse.agent.leaf import NoLeaf, oom_kills, remove_tree
 from packhorse.agent.mounts import mounts_below, unescape
 from packhorse.agent.outcome import Outcome, Verdict
+from packhorse.agent.processes import Programs
 from packhorse.agent.slot.attach import wait_for_lock
 from packhorse.agent.slot.containers import Containers, containers_of, fill
-from packhorse.agent.slot.session import serve
+from packhorse.agent.slot.sessions import Sessions
 from packhorse.agent.supervisor.cgroup import divide
-from packhorse.agent.supervisor.ends import Ends
+from packhorse.agent.supervisor.cleanup import Cleanup
+from packhorse.agent.supervisor.handle import SlotHandle
 from packhorse.agent.supervisor.task import Task, read_task
 from packhorse.agent.supervisor.watch import MAKE_READY_S, watch
 
@@ -77,46 +80,44 @@ def refusal(action: Any, *arguments: Any) -> tuple[str, str]:
 
 
 def test_locks_are_in_a_folder_of_the_users_own(tmp_path: Path) -> None:
-    slot = SimpleNamespace(killed=0)
-    os.close(wait_for_lock(slot, str(tmp_path / "own"), "sha256:1/../x"))  # type: ignore[arg-type]
+    programs = Programs()
+    os.close(wait_for_lock(programs, str(tmp_path / "own"), "sha256:1/../x"))
     assert [path.name for path in (tmp_path / "own").iterdir()] == ["sha256-1----x.lock"]
     (tmp_path / "open").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to("own")
     (tmp_path / "file").touch()
     for name in ("open", "link", "file"):
-        why, msg = refusal(wait_for_lock, slot, str(tmp_path / name), "i")
+        why, msg = refusal(wait_for_lock, programs, str(tmp_path / name), "i")
         assert why == "image" and "must be a folder of this user's own" in msg
-    assert refusal(wait_for_lock, slot, str(tmp_path / "no" / "such"), "i")[0] == "image"
-    assert refusal(wait_for_lock, SimpleNamespace(killed=15), str(tmp_path / "own"), "i")[0] == "image"
+    assert refusal(wait_for_lock, programs, str(tmp_path / "no" / "such"), "i")[0] == "image"
+    programs.signaled = 15
+    assert refusal(wait_for_lock, programs, str(tmp_path / "own"), "i")[0] == "image"
 
 
 def test_a_container_that_makes_no_sense() -> None:
-    slot = SimpleNamespace(
-        session=None, work="/w", capture_paths=[("/c/0.out", "/c/0.err")], leaf=SimpleNamespace(path=None)
-    )
-    containers = Containers(slot, {"name": "n", "mounts": "/m", "locks": "/l"})  # type: ignore[arg-type]
+    context = SimpleNamespace(work="/w", capture_paths=[("/c/0.out", "/c/0.err")], leaf=NoLeaf())
+    containers = Containers(context, {"name": "n", "mounts": "/m", "locks": "/l"})  # type: ignore[arg-type]
     why, msg = refusal(containers.begin, {"image": "i", "head": ["@x@"], "tokens": {"other": "@x@"}})
     assert why == "inputs" and "'other'" in msg
     task = {"session": "shell", "start": ["sh"], "container": {"image": "i", "head": [], "binds_capture": None}}
-    why, msg = refusal(serve, slot, task, {}, 0, Outcome())
+    why, msg = refusal(Sessions(context).serve, task, {}, 0, Outcome(), containers)  # type: ignore[arg-type]
     assert why == "inputs" and "binds_capture" in msg
 
 
 def test_walltime_waits_while_an_image_is_made_ready_but_not_for_ever() -> None:
     task, told = Task((1, 1), b"", "t"), []
     task.started, task.paused, task.walltime = 100.0, 101.0, 5.0
-    slot = SimpleNamespace(sent=[task], leaf=None, signal=lambda task, how: told.append(how), paths=[("/o", "/e")])
-    agent = SimpleNamespace(
-        slots={1: slot},
-        cgroups=SimpleNamespace(version=1),
-        oom_look_at=1e9,
-        kill_grace_s=1.0,
-        journal=SimpleNamespace(add=told.append),
-        log_refuses=lambda now: True,
+    slot = SlotHandle.__new__(SlotHandle)
+    slot.sent, slot.paths = deque([task]), [("/o", "/e")]
+    slot.signal = lambda task, how: told.append(how)  # type: ignore[method-assign]
+    node = SimpleNamespace(
+        slots=SimpleNamespace(busy=lambda: [slot]),
+        drain=SimpleNamespace(kill_grace_s=1.0),
+        ledger=SimpleNamespace(journal=SimpleNamespace(add=told.append), log_refuses=lambda now: True),
     )
-    watch(agent, 101.0 + MAKE_READY_S)  # type: ignore[arg-type]
+    watch(node, 101.0 + MAKE_READY_S)  # type: ignore[arg-type]
     assert task.verdict is None and "T" not in told
-    watch(agent, 102.0 + MAKE_READY_S)  # type: ignore[arg-type]
+    watch(node, 102.0 + MAKE_READY_S)  # type: ignore[arg-type]
     assert task.verdict == "image" and "took longer than 3600 s" in str(task.msg) and told[-1] == "T"
 
 
@@ -139,13 +140,13 @@ def test_paths_in_the_kernels_tables(path: str) -> None:
     assert unescape(written) == path
 
 
-def test_ends_run_one_after_the_other_and_twice_if_they_fail(tmp_path: Path) -> None:
-    ends, log = Ends(), tmp_path / "log"
+def test_cleanup_runs_one_after_the_other_and_twice_if_they_fail(tmp_path: Path) -> None:
+    cleanup, log = Cleanup(), tmp_path / "log"
     note = ["sh", "-c", f'echo "$1" >> {log}; exit "$2"', "sh"]
-    ends.add([[*note, "1", "0"], [*note, "2", "3"], ["/no/such/program"], [*note, "3", "0"]])
-    ends.finish(20.0)
+    cleanup.add([[*note, "1", "0"], [*note, "2", "3"], ["/no/such/program"], [*note, "3", "0"]])
+    cleanup.finish(20.0)
     assert log.read_text().split() == ["1", "2", "2", "3"]
-    assert not ends.pid and not ends.waiting
+    assert not cleanup.pid and not cleanup.waiting
 
 
 def test_cgroups_with_cgroups_of_containers(tmp_path: Path) -> None:
@@ -168,30 +169,30 @@ def test_a_leaf_of_cgroups_v2_is_divided(tmp_path: Path) -> None:
     assert divide(str(tmp_path)) == str(tmp_path), "what cannot be divided is used whole"
 
 
-def test_scales_look_little_by_little(tmp_path: Path) -> None:
+def test_disk_usage_is_looked_at_little_by_little(tmp_path: Path) -> None:
     for number in range(300):
         (tmp_path / str(number)).write_bytes(bytes(5000))
-    scales, now, looks = Scales(str(tmp_path)), 0.0, 0
-    while not scales.bytes:
+    usage, now, looks = DiskUsage(str(tmp_path)), 0.0, 0
+    while not usage.bytes:
         now, looks = now + 0.002, looks + 1
-        scales.look(now, 0.002)
+        usage.look(now, 0.002)
     assert looks > 1, "300 files are more than 2 % of 2 ms"
-    assert 300 * 5000 <= scales.bytes < 300 * 9000
+    assert 300 * 5000 <= usage.bytes < 300 * 9000
     (tmp_path / "0").write_bytes(bytes(5_000_000))
-    scales.look(now + 0.5, 10)
-    assert scales.bytes < 4_000_000, "not more often than once a second"
-    scales.look(now + 1.5, 10)
-    assert scales.bytes > 5_000_000
+    usage.look(now + 0.5, 10)
+    assert usage.bytes < 4_000_000, "not more often than once a second"
+    usage.look(now + 1.5, 10)
+    assert usage.bytes > 5_000_000
 
 
-def test_scales_without_anything(tmp_path: Path) -> None:
-    scales = Scales(str(tmp_path / "not yet"))
-    scales.look(0.0, 10)
-    assert scales.bytes == 0
+def test_disk_usage_of_nothing(tmp_path: Path) -> None:
+    usage = DiskUsage(str(tmp_path / "not yet"))
+    usage.look(0.0, 10)
+    assert usage.bytes == 0
     assert free_bytes(str(tmp_path / "not" / "yet")) > 0
 
 
-def test_journals_of_errands(tmp_path: Path) -> None:
+def test_journals_of_background_jobs(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     assert not has_ended(str(path))
     path.write_bytes(b'{"k":"errand"}\n{"k":"end","i"')
@@ -232,15 +233,15 @@ def test_a_fetch_answers(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    module = ModuleType("packhorse.agent.errands.fetch")
+    module = ModuleType("packhorse.agent.background.fetch")
     module.__dict__.update(fetch=fetch, FetchFailed=FetchFailed)
-    monkeypatch.setitem(sys.modules, "packhorse.agent.errands.fetch", module)
-    scales = Scales("")
-    pid, reader = start_fetch({"url": url}, scales.count)
+    monkeypatch.setitem(sys.modules, "packhorse.agent.background.fetch", module)
+    usage = DiskUsage("")
+    pid, reader = start_fetch({"url": url}, usage.count)
     with os.fdopen(reader) as file:
         text = file.read()
     assert os.waitpid(pid, 0)[1] >> 8 == code
     assert (json.loads(text) if text else None) == answer
     assert said in capfd.readouterr().err
-    scales.look(0.0, 1)
-    assert scales.bytes == 17
+    usage.look(0.0, 1)
+    assert usage.bytes == 17

@@ -6,7 +6,7 @@ from awscrt import checksums
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.agent.errands.crc64 import crc64nvme
+from packhorse.agent.background.crc64 import crc64nvme
 
 
 def test_the_check_value() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from packhorse.agent.errands.unpack import Refused, main, unpack
+from packhorse.agent.background.unpack import Refused, main, unpack
 
 
 def archive(path: Path, *members: tuple[str, object]) -> str:

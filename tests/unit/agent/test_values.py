@@ -22,7 +22,7 @@ from packhorse.agent.slot.session import parse_response
 from packhorse.agent.staging import inside
 from packhorse.agent.supervisor.capture import Follow
 from packhorse.agent.supervisor.cgroup import folder_of, mounts, own_paths
-from packhorse.agent.supervisor.reports import amend
+from packhorse.agent.supervisor.records import amend
 from packhorse.agent.supervisor.task import BadTask, Task, read_task
 
 # -- records

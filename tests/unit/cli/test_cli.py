@@ -211,7 +211,7 @@ def test_a_server_that_is_not_there_is_a_sentence(folder: Path) -> None:
 
 def test_help_imports_nothing_that_is_slow(folder: Path) -> None:
     code = (
-        "import sys; sys.argv = ['packhorse', '--help']\nimport packhorse.cli.main as m\ntry: m.app()\nexcept"
+        "import sys; sys.argv = ['packhorse', '--help']\nimport packhorse.cli.main as m\ntry: m.main()\nexcept"
         " SystemExit: pass\n"
     )
     code += (

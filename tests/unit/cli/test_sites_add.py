@@ -18,16 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.cli.conffile import add_site, refuse_unwritable
+from packhorse.cli.conffile import add_site, refuse_unwritable, site_table
 from packhorse.domain.config import SiteConfig, load_config
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed
-from packhorse.domain.toml import toml_table
 from packhorse.engine.requests.newsite import likely_queue
 from packhorse.sites.schedulers.description import Queue
 from tests.fixtures.commandline import packhorse_here
-from tests.unit.sites.recorded import FOLDER as RECORDED
+from tests.unit.sites.schedulers.recorded import FOLDER as RECORDED
 
-SITE = '[sites.new]\nroot = "/x"\n'
+SITE = {"root": "/x"}
+TABLE = '[sites.new]\nroot = "/x"\n'
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_a_person_is_asked(home: Path) -> None:
         (["local", "--yes"], 4, "The site 'local' is this machine."),
         (["old", "--yes"], 4, "has a site 'old' already."),
         (["hpc", "--yes", "--profile", "cori"], 2, "There are: slurm, perlmutter."),
-        (["hpc", "--yes", "--transport", "pigeon"], 2, "key 'transport': expected 'local' or 'ssh' (found: 'pigeon')."),
+        (["hpc", "--yes", "--transport", "pigeon"], 2, "There is no transport 'pigeon'. There are: local, ssh."),
         (["hpc", "--yes", "--transport", "ssh"], 2, "Say it with --host."),
         (["hpc", "--yes", "--queue", "long"], 2, "There are: debug, short, preemptible, closed."),
         (["hpc", "--yes", "--root", "here"], 2, "'here' is not an absolute path there."),
@@ -230,7 +230,7 @@ def test_what_is_there_is_kept_byte_for_byte(tmp_path: Path, before: bytes) -> N
     add_site(file, "new", SITE)
     after = file.read_bytes()
     assert after.startswith(before)
-    assert after.endswith(SITE.encode())
+    assert after.endswith(TABLE.encode())
     assert load_config(file).sites["new"].root == Path("/x")
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     with pytest.raises(Conflict, match="has a site 'new' already"):
@@ -238,12 +238,45 @@ def test_what_is_there_is_kept_byte_for_byte(tmp_path: Path, before: bytes) -> N
     assert file.read_bytes() == after
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        '# mine\nsites = {old = {root = "/x"}}  # old\n[images] # images\n',
+        '# mine\nsites = {"old" = {root = "/x"}}\n[server]\nport = 1  # a port',
+    ],
+)
+def test_sites_in_a_line_get_another(tmp_path: Path, before: str) -> None:
+    file = tmp_path / "packhorse.toml"
+    file.write_text(before)
+    add_site(file, "new", SITE)
+    sites = load_config(file).sites
+    assert [(name, str(site.root)) for name, site in sites.items()] == [("old", "/x"), ("new", "/x")]
+    assert [line for line in before.splitlines() if not line.startswith("sites")] == [
+        line for line in file.read_text().splitlines() if not line.startswith("sites")
+    ]
+
+
 def test_a_file_to_which_nothing_can_be_added_stays(tmp_path: Path) -> None:
     file = tmp_path / "packhorse.toml"
-    file.write_text('sites = {old = {root = "/x"}}\n')
-    with pytest.raises(Conflict, match="in a form to which no table can be added"):
+    file.write_text(f"# {'x' * 999_990}\n")  # with more, it would be larger than it may be
+    before = file.read_bytes()
+    with pytest.raises(Conflict, match="cannot take a site such that all else in it stays"):
         add_site(file, "new", SITE)
-    assert file.read_text() == 'sites = {old = {root = "/x"}}\n'
+    assert file.read_bytes() == before
+
+
+def test_a_table_looks_as_a_person_would_write_it() -> None:
+    values = {"host": "a.b", "port": 22, "submit_options": ["--x", 'a "b"'], "env": {"A": "1"}, "queue": "q"}
+    assert site_table("hpc", values) == (
+        '[sites.hpc]\nhost = "a.b"\nport = 22\nsubmit_options = ["--x", "a \\"b\\""]\nqueue = "q"\n\n'
+        '[sites.hpc.env]\nA = "1"\n'
+    )
+
+
+def test_what_utf8_cannot_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="is not valid UTF-8"):
+        add_site(tmp_path / "packhorse.toml", "x", {"root": "/\udcff"})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
@@ -251,14 +284,14 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     link.symlink_to(real)
     add_site(link, "new", SITE)
     assert link.is_symlink()
-    assert real.read_text() == SITE
+    assert real.read_text() == TABLE
 
 
 def test_many_at_once_lose_nothing(tmp_path: Path) -> None:
     file = tmp_path / "packhorse.toml"
     names = [f"s{number}" for number in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: add_site(file, name, f'[sites.{name}]\nroot = "/x"\n'), names))
+        list(pool.map(lambda name: add_site(file, name, SITE), names))
     assert sorted(load_config(file).sites) == sorted(names)
 
 
@@ -306,7 +339,7 @@ def test_any_site_is_read_back_as_it_was_written(
         "submit_options": [host, root],
         "env": env,
     }
-    add_site(file, "new", toml_table(["sites", "new"], values))  # type: ignore[arg-type]
+    add_site(file, "new", values)
     assert load_config(file).sites["new"] == SiteConfig.model_validate(values)
 
 

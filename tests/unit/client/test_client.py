@@ -99,7 +99,7 @@ def view(**fields: Any) -> RunView:
 
 
 def test_a_wait_outlives_a_server_that_is_away_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handle, "_PAUSE_S", 0.001)
+    monkeypatch.setattr(handle, "_PAUSE_S", (0.001, 0.1))
     assert handle.RunHandle(Away(3), view()).wait().view.ended  # type: ignore[arg-type]
 
 

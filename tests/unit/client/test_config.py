@@ -35,7 +35,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("colour = 1", "key 'colour': is not a key that is known here."),
         ("[server]\nports = 1", "key 'server.ports': is not a key that is known here."),
         ("[server]\nport = 99999", "key 'server.port': expected a number at most 65535 (found: 99999)."),
-        ("[sites.x]\nscheduler = 'lsf'", "key 'sites.x.scheduler': expected 'local' or 'slurm'"),
+        ("[sites.x]\nfetch = 'nobody'", "key 'sites.x.fetch': expected 'engine' or 'site'"),
         ("[sites.x]\ncores = 0", "key 'sites.x.cores'"),
         ("home = ", "is not valid TOML"),
         ("[server]\nport = 1\nport = 2\n", "(at line 3, column 9); it is in line 2 already."),

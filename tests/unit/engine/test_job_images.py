@@ -12,8 +12,9 @@ from packhorse.domain.resources import Resources
 from packhorse.engine.containers import ReadyImage, container, job_image
 from packhorse.sites.base import Shape
 from packhorse.sites.runtimes.registry import runtime
+from packhorse.sites.schedulers.options import SchedulerOptions
 from packhorse.sites.schedulers.slurm import SlurmScheduler
-from packhorse.sites.schedulers.slurm_commands import SlurmOptions, sbatch_command
+from packhorse.sites.schedulers.slurm_commands import sbatch_command
 from packhorse.sites.site import Site, local_site
 
 DIGEST = "sha256:" + "ab" * 32
@@ -26,7 +27,7 @@ VOLUME = "--volume=/data:/data:ro;/site:/site"
 def site(name: str = "shifter") -> Site:
     made = local_site("/site")
     made.runtime, made.binds = runtime(name), ("/data",)
-    made.scheduler = SlurmScheduler(SlurmOptions())
+    made.scheduler = SlurmScheduler(SchedulerOptions())
     return made
 
 
@@ -42,7 +43,7 @@ def site(name: str = "shifter") -> Site:
 )
 def test_what_a_job_is_submitted_with(at: Site, images: dict[str, ReadyImage], given: list[str]) -> None:
     job = at.job("a-1", Shape(4, None, image=job_image(at, images)))
-    command = sbatch_command(job, SlurmOptions())
+    command = sbatch_command(job, SchedulerOptions())
     assert [word for word in command if word.startswith(("--image", "--volume"))] == given
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from packhorse.agent.errands.network import BadSetting, proxy_for, tls_context
+from packhorse.agent.background.network import BadSetting, proxy_for, tls_context
 from packhorse.engine.embedded import Embedded
 from packhorse.http.settings import describe
 from tests.fixtures.oddserver import Authority

@@ -152,10 +152,13 @@ def test_where_things_are_installed_and_plain_words_are_no_job() -> None:
     assert Composer(own=True).compose(engine) == {}
 
 
-def test_only_errands_see_the_way_to_the_internet() -> None:
+def test_only_background_jobs_see_the_way_to_the_internet() -> None:
     ours = {"https_proxy": "http://proxy", "SSL_CERT_FILE": "/pem", "AWS_SECRET_ACCESS_KEY": "s"}
     assert Composer(here=True).compose(ours) == {}
-    assert Composer(here=True).compose(ours, Purpose.ERRAND) == {"https_proxy": "http://proxy", "SSL_CERT_FILE": "/pem"}
+    assert Composer(here=True).compose(ours, Purpose.BACKGROUND) == {
+        "https_proxy": "http://proxy",
+        "SSL_CERT_FILE": "/pem",
+    }
 
 
 def test_what_a_site_passes_on_passes() -> None:

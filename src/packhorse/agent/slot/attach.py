@@ -5,31 +5,31 @@ import os
 import stat
 import time
 
-from .. import proc
 from ..outcome import Verdict, tail_text
-from ..spawn import explain, find_program, start
+from ..spawn import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List, Tuple
 
-    from .main import Slot
+    from ..processes import Programs
+    from .context import Context
 
 LOCK_LOOK_S = 0.05
 
 
-def attach(slot: "Slot", image: str, ready: "List[str]", run: "List[List[str]]", locks: str) -> None:
+def attach(context: "Context", image: str, ready: "List[str]", run: "List[List[str]]", locks: str) -> None:
     """Run the commands unless `ready` says that it has been done; Verdict `image` if one fails.
 
     `locks` is a folder on the node.
     """
-    fd = wait_for_lock(slot, locks, image)
+    fd = wait_for_lock(context.programs, locks, image)
     try:
-        if ready and execute(slot, ready)[0] == 0:
+        if ready and execute(context, ready)[0] == 0:
             return
         for argv in run:
-            code, said = execute(slot, argv)
-            if slot.killed:
+            code, said = execute(context, argv)
+            if context.programs.signaled:
                 raise Verdict("image", "it was ended while its image was made ready on this node")
             if code != 0:
                 raise Verdict(
@@ -40,7 +40,7 @@ def attach(slot: "Slot", image: str, ready: "List[str]", run: "List[List[str]]",
         os.close(fd)
 
 
-def wait_for_lock(slot: "Slot", folder: str, image: str) -> int:
+def wait_for_lock(programs: "Programs", folder: str, image: str) -> int:
     """The lock on an image, which ends with its descriptor; Verdict `image` if the folder is not this user's own."""
     try:
         try:
@@ -54,7 +54,7 @@ def wait_for_lock(slot: "Slot", folder: str, image: str) -> int:
         fd = os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Verdict("image", "its image cannot be locked on this node: %s" % error) from None
-    while not slot.killed:
+    while not programs.signaled:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return fd
@@ -64,22 +64,17 @@ def wait_for_lock(slot: "Slot", folder: str, image: str) -> int:
     raise Verdict("image", "it was ended while another task made its image ready on this node")
 
 
-def execute(slot: "Slot", argv: "List[str]") -> "Tuple[int, str]":
+def execute(context: "Context", argv: "List[str]") -> "Tuple[int, str]":
     """Run one command in the slot's own environment: (exit code as shells say it, the end of its stderr)."""
-    path = slot.capture_paths[0][1] + ".attach"
+    path = context.capture_paths[0][1] + ".attach"
     err = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     os.unlink(path)
     try:
-        slot.child = start(find_program(argv[0], slot.env), argv, slot.env, slot.null, slot.null, err)
-        if slot.killed:
-            slot.strike()
-        os.waitid(os.P_PID, slot.child, os.WEXITED | os.WNOWAIT)
-        pid, slot.child = slot.child, 0
-        _, status = os.waitpid(pid, 0)
-        proc.kill_descendants(spare=slot.kept, timeout_s=60.0)
-        return 128 + (status & 0x7F) if status & 0x7F else status >> 8, tail_text(
-            os.pread(err, 1024, max(0, os.fstat(err).st_size - 1024))
-        ) or ""
+        context.programs.start(argv, context.env, context.null, context.null, err)
+        status, _, _ = context.programs.wait()
+        context.programs.sweep()
+        code = 128 + (status & 0x7F) if status & 0x7F else status >> 8
+        return code, tail_text(os.pread(err, 1024, max(0, os.fstat(err).st_size - 1024))) or ""
     except OSError as error:
         raise Verdict("image", "its image cannot be made ready on this node: %s" % explain(error, argv)) from None
     finally:

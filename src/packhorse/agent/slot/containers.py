@@ -2,7 +2,7 @@
 
 The engine has composed the commands; here they get what only the node knows, and their ends are kept.
 
-What would outlive this slot's process (a container of Podman's, a mount) is `owed`: the commands that end it. The
+What would outlive this slot's process (a container of Podman's, a mount) has commands that end it: the `cleanup`. The
 supervisor is told of every change, and runs them if this slot is killed.
 """
 
@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
-    from .main import Slot
+    from .context import Context
 
 MAX_MOUNTS = 8
 END_S = 30.0
@@ -62,35 +62,15 @@ def containers_of(task: "Mapping[str, Any]") -> "List[Dict[str, Any]]":
     return [container for container in wanted if container]
 
 
-def make_ready(slot: "Slot", task: "Mapping[str, Any]") -> None:
-    """Make the images of a task ready on this node.
-
-    That is not limited by what the task may use; Verdict `image` if it fails.
-    """
-    wanted = containers_of(task)
-    if not wanted:
-        return
-    if slot.containers is None:
-        slot.containers = Containers(slot, slot.config)
-        slot.leaf.hear_of_containers()
-    slot.containers.binds = [str(option) for option in task.get("binds") or ()]
-    if slot.containers.wants_time(wanted):
-        slot.leaf.begin(0)
-        slot.send(b"A\n")
-        try:
-            slot.containers.make_ready(wanted)
-        finally:
-            slot.send(b"B\n")
-
-
 class Containers:
     """What one slot knows of containers."""
 
-    def __init__(self, slot: "Slot", config: "Mapping[str, Any]") -> None:
-        self.slot = slot
+    def __init__(self, context: "Context", config: "Mapping[str, Any]") -> None:
+        self.context = context
         self.name = str(config["name"])
         self.mount_folder = str(config["mounts"])
         self.locks = str(config["locks"])
+        context.leaf.hear_of_containers()
         self.started = 0
         self.binds: "List[str]" = []  # options for what the task at hand is given besides
         self.mounted = 0
@@ -99,9 +79,23 @@ class Containers:
             collections.OrderedDict()
         )  # by image, least recently used first
         self.end: "List[List[str]]" = []  # of the container that runs
-        self.owed: "List[List[str]]" = []
+        self.cleanup: "List[List[str]]" = []
 
     # -- before a task
+
+    def prepare(self, wanted: "Sequence[Mapping[str, Any]]", binds: "Sequence[str]") -> None:
+        """Make the images of a task ready on this node; `binds` are options for what the task is given besides.
+
+        That is not limited by what the task may use; Verdict `image` if it fails.
+        """
+        self.binds = [str(option) for option in binds]
+        if self.wants_time(wanted):
+            self.context.leaf.begin(0)
+            self.context.reporter.send(b"A\n")
+            try:
+                self.make_ready(wanted)
+            finally:
+                self.context.reporter.send(b"B\n")
 
     def wants_time(self, wanted: "Sequence[Mapping[str, Any]]") -> bool:
         """Whether something has to be made ready first."""
@@ -125,7 +119,7 @@ class Containers:
             )
             if image not in self.ready and plan.get("run"):
                 run = [fill(argv, tokens, values) for argv in plan["run"]]
-                attach(self.slot, image, fill(plan.get("ready") or [], tokens, values), run, self.locks)
+                attach(self.context, image, fill(plan.get("ready") or [], tokens, values), run, self.locks)
             if plan.get("mount"):
                 self.mount(image, plan["mount"], tokens, {str(other["image"]) for other in wanted})
             self.ready.add(image)
@@ -139,31 +133,31 @@ class Containers:
         for old in [image] + [other for other in self.mounts if other not in in_use]:
             if old in self.mounts and (old == image or len(self.mounts) >= MAX_MOUNTS):
                 gone = self.mounts.pop(old)
-                self.slot.kept.discard(gone.pid)
-                gone.close(self.slot.env)
+                self.context.programs.kept.discard(gone.pid)
+                gone.close(self.context.env)
         self.mounted += 1
         folder = os.path.join(self.mount_folder, str(self.mounted))
-        self.owe([unmount_command(folder)])  # before it is there
+        self.set_cleanup([unmount_command(folder)])  # before it is there
         mount = Mount(
-            fill(argv, tokens, dict(self.values(None), mounted=folder)), folder, self.slot.env, self.slot.null
+            fill(argv, tokens, dict(self.values(None), mounted=folder)), folder, self.context.env, self.context.null
         )
         self.mounts[image] = mount
-        self.slot.kept.add(mount.pid)
-        self.owe([])
+        self.context.programs.kept.add(mount.pid)
+        self.set_cleanup([])
 
     # -- a container
 
     def values(self, image: "Optional[str]") -> "Dict[str, Optional[str]]":
         """What the tokens stand for, for the container that starts next."""
-        slot = self.slot
+        context = self.context
         mount = self.mounts.get(image) if image else None
         return {
-            "work": slot.work,
+            "work": context.work,
             "name": "%s-%d" % (self.name, self.started),
-            "cgroup": slot.leaf.path,
+            "cgroup": context.leaf.path,
             "uid": str(os.getuid()),
             "gid": str(os.getgid()),
-            "capture": os.path.dirname(slot.capture_paths[0][0]),
+            "capture": os.path.dirname(context.capture_paths[0][0]),
             "mounted": mount.folder if mount else "",
         }
 
@@ -178,7 +172,7 @@ class Containers:
             self.end = [fill(argv, tokens, values) for argv in container.get("end") or ()]
         except KeyError as error:
             raise Verdict("inputs", "its container has a token that this agent does not know: %s" % error) from None
-        self.owe(self.end)
+        self.set_cleanup(self.end)
         return head
 
     def over(self, by_itself: bool) -> None:
@@ -186,11 +180,11 @@ class Containers:
         if not self.end:
             return
         if not by_itself:
-            self.slot.ending = True
-            self.pay(self.end)
-            self.slot.ending = False
+            self.context.programs.shielded = True
+            self.run_commands(self.end)
+            self.context.programs.shielded = False
         self.end = []
-        self.owe([])
+        self.set_cleanup([])
 
     def execute(
         self,
@@ -205,43 +199,43 @@ class Containers:
         peak = outcome.peak
         head = self.begin(container)
         try:
-            self.slot.execute(head + argv, self.host_env(env), files[0], files[1], files[2], outcome)
+            self.context.programs.run(head + argv, self.host_env(env), files[0], files[1], files[2], outcome)
             if outcome.exit is not None:
                 outcome.exited(outcome.exit)
-            if self.end and self.slot.leaf.resets_peak:
+            if self.end and self.context.leaf.resets_peak:
                 outcome.peak = peak  # what was added is the runtime's own, and the leaf knows better
         finally:
-            self.over(not self.slot.killed and outcome.exit is not None and outcome.sig is None)
+            self.over(not self.context.programs.signaled and outcome.exit is not None and outcome.sig is None)
 
     def host_env(self, env: "Mapping[str, str]") -> "Dict[str, str]":
         """The environment of the runtime's program: what every task has before its own, and of its own what every task
         is told.
         """
-        own = dict(self.slot.base)
+        own = dict(self.context.base)
         own.update((name, env[name]) for name in PASSED if name in env)
         return own
 
-    # -- debts
+    # -- cleanup
 
-    def owe(self, more: "List[List[str]]") -> None:
+    def set_cleanup(self, more: "List[List[str]]") -> None:
         """Have the supervisor know what is to be done if this slot is killed: for all mounts, and what comes on top."""
-        owed = more + [unmount_command(mount.folder) for mount in self.mounts.values()]
-        if owed != self.owed:
-            self.owed = owed
-            self.slot.send(b"X %s\n" % json.dumps(owed).encode("ascii"))
+        cleanup = more + [unmount_command(mount.folder) for mount in self.mounts.values()]
+        if cleanup != self.cleanup:
+            self.cleanup = cleanup
+            self.context.reporter.send(b"X %s\n" % json.dumps(cleanup).encode("ascii"))
 
-    def pay(self, owed: "List[List[str]]") -> None:
+    def run_commands(self, commands: "List[List[str]]") -> None:
         """Run commands that end things; once more where one fails, since the runtime may have been at it itself."""
-        for argv in owed:
-            run_quietly(argv, self.slot.env, END_S) or run_quietly(argv, self.slot.env, END_S)
+        for argv in commands:
+            run_quietly(argv, self.context.env, END_S) or run_quietly(argv, self.context.env, END_S)
 
     def die(self) -> None:
         """The supervisor is dead, and all processes below are too."""
-        self.pay(self.owed)
+        self.run_commands(self.cleanup)
 
     def close(self) -> None:
-        """The slot ends in peace."""
+        """The slot ends by itself."""
         for mount in self.mounts.values():
-            mount.close(self.slot.env)
+            mount.close(self.context.env)
         self.mounts.clear()
-        self.owe([])
+        self.set_cleanup([])

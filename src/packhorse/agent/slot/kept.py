@@ -7,12 +7,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Mapping
 
-    from .main import Slot
+    from .files import Files
 
 SCAN = 64 << 20  # bytes of each stream that are searched for progress, from its end
 
 
-def enter(slot: "Slot", task: "Mapping[str, Any]") -> None:
+def enter(files: "Files", task: "Mapping[str, Any]") -> None:
     """Make the folder that a task keeps its work folder, with what an earlier attempt left in it."""
     folder = str(task["work"])
     if os.path.islink(folder):
@@ -25,12 +25,12 @@ def enter(slot: "Slot", task: "Mapping[str, Any]") -> None:
 
         recover(task["out"])
     os.chdir(folder)
-    slot.work = folder
+    files.work = folder
 
 
-def leave(slot: "Slot", home: str, task: "Mapping[str, Any]", finished: bool) -> None:
+def leave(files: "Files", home: str, task: "Mapping[str, Any]", finished: bool) -> None:
     """Back to the slot's own folder; what a finished task leaves behind goes."""
-    folder, slot.work = slot.work, home
+    folder, files.work = files.work, home
     os.chdir(home)
     if finished:
         from ..removal import remove

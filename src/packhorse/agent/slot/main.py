@@ -14,52 +14,36 @@ import os
 import signal
 import time
 
-from .. import proc
-from ..environment import compose
-from ..leaf import open_leaf
 from ..outcome import Outcome, Verdict, end_record
-from ..spawn import explain, find_program, start
-from .files import MB, Files
+from ..processes import become_subreaper, kill_descendants
+from .context import Context
+from .files import MB
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Mapping, Optional, Set
+    from typing import Any, Dict, Optional, Set
 
     from .containers import Containers
     from .session import Session
+    from .sessions import Sessions
 
 KILL_FD = 3
 SIGNALS = {b"T": signal.SIGTERM, b"K": signal.SIGKILL}
 
 
-class Slot(Files):
-    """One slot: its files, its cgroup leaf, its session if it keeps one, its containers."""
+class Slot(Context):
+    """One slot: what its parts share, its templates, its session if it keeps one, its containers."""
 
     def __init__(self, config: "Dict[str, Any]") -> None:
-        Files.__init__(self, config)
-        self.config = config
-        self.env = self.environment(False)
-        self.base = self.env  # what the task at hand has before its own; it is another for one that starts ranks
+        Context.__init__(self, config)
         self.max_result = int(config["max_result_bytes"])
-        self.null = os.open(os.devnull, os.O_RDWR)
         self.templates: "Dict[str, Dict[str, Any]]" = {}
         self.envs: "Dict[str, Dict[str, str]]" = {}
-        self.leaf = open_leaf(config.get("leaf"))
-        self.session: "Optional[Session]" = None
+        self.sessions: "Optional[Sessions]" = None
         self.containers: "Optional[Containers]" = None
-        self.kept: "Set[int]" = set()  # children that outlive tasks: they serve mounts
-        self.ending = False  # what runs ends a container, and is itself not to be ended
         self.current = 0  # seq of the task that runs or ran last; higher ones have not started
         self.busy = False
-        self.killed = 0  # the signal that the supervisor asked for
-        self.child = 0
         self.dropped: "Set[int]" = set()
-        self.acks: "List[bytes]" = []
-        self.sending = False
-
-    def environment(self, launches: bool) -> "Dict[str, str]":
-        """That of tasks, and of what serves them; `launches`: of tasks that start ranks."""
-        return compose(os.environ, self.config.get("environment") or {}, self.config["env"], launches)
 
     # -- what the supervisor says
 
@@ -81,28 +65,13 @@ class Slot(Files):
         if seq > self.current:
             if seq not in self.dropped:
                 self.dropped.add(seq)
-                self.acks.append(b"D %d\n" % seq)
-                if not self.sending:
-                    self.flush_acks()
+                self.reporter.acknowledge(b"D %d\n" % seq)
         elif seq == self.current and self.busy and how in SIGNALS:
-            self.killed = SIGNALS[how]
-            self.strike()
-
-    def strike(self) -> None:
-        """Signal everything below this slot. Those that fork meanwhile are met again by the sweep after the task."""
-        if self.ending:
-            return
-        if self.child:
-            try:
-                os.killpg(self.child, self.killed)
-            except OSError:
-                pass
-        below = proc.descendants(os.getpid(), proc.processes())
-        proc.signal_all([pid for pid in below if pid not in self.kept], self.killed)
+            self.programs.signal(SIGNALS[how])
 
     def die(self) -> None:
         """The supervisor is gone: leave nothing behind and exit."""
-        proc.kill_descendants(timeout_s=60.0)
+        kill_descendants(timeout_s=60.0)
         from ..removal import remove
 
         if self.containers:
@@ -119,24 +88,6 @@ class Slot(Files):
             pass  # other slots are not done yet
         self.leaf.leave()
         os._exit(1)
-
-    def send(self, data: bytes) -> None:
-        """Write a report whole; acknowledgements that come up meanwhile follow it."""
-        self.sending = True
-        while data:
-            data = data[os.write(1, data) :]
-        self.sending = False
-        if self.acks:
-            self.flush_acks()
-
-    def flush_acks(self) -> None:
-        """Write acknowledgements, each in one atomic write."""
-        while self.acks:
-            try:
-                ack = self.acks.pop(0)
-            except IndexError:
-                return  # the signal handler was faster
-            os.write(1, ack)
 
     # -- tasks
 
@@ -157,7 +108,7 @@ class Slot(Files):
 
     def run(self, seq: int, pair: int, text: bytes) -> None:
         """Execute one task and report it."""
-        self.killed = 0
+        self.programs.signaled = 0
         self.current = seq  # before the look at `dropped`: whatever comes later is a kill, not a drop
         if seq in self.dropped:
             self.dropped.discard(seq)
@@ -171,9 +122,7 @@ class Slot(Files):
         t0, m0 = time.time(), time.monotonic()
         try:
             if "container" in task or "steps" in task:
-                from .containers import make_ready
-
-                make_ready(self, task)
+                self.prepare(task)
                 t0, m0 = time.time(), time.monotonic()
             self.leaf.begin(int((task.get("memory_mb") or 0) * MB))
             self.perform(task, pair, outcome)
@@ -185,13 +134,23 @@ class Slot(Files):
         wall = time.monotonic() - m0
         self.account(outcome)
         out, err = self.sizes(pair)
-        tail = self.tail(pair, err) if (err and (self.killed or outcome.failed)) else None
+        signaled = self.programs.signaled
+        tail = self.tail(pair, err) if (err and (signaled or outcome.failed)) else None
         record = end_record(task["id"], task.get("n", 1), t0, time.time(), wall, outcome, tail)
-        self.send(
-            b"E %d %d %d %.6f %d %d %s\n" % (seq, out, err, wall, self.killed, getattr(self.leaf, "kills", -1), record)
-        )
+        kills = getattr(self.leaf, "kills", -1)
+        self.reporter.send(b"E %d %d %d %.6f %d %d %s\n" % (seq, out, err, wall, signaled, kills, record))
         if self.work_ok:
             self.clean()
+
+    def prepare(self, task: "Dict[str, Any]") -> None:
+        """Make the images of a task ready on this node; Verdict `image` if that fails."""
+        from .containers import Containers, containers_of
+
+        wanted = containers_of(task)
+        if wanted:
+            if self.containers is None:
+                self.containers = Containers(self, self.config)
+            self.containers.prepare(wanted, task.get("binds") or ())
 
     def perform(self, task: "Dict[str, Any]", pair: int, outcome: Outcome) -> None:
         """Stage in, execute, stage out; where the task keeps a work folder across its attempts, there."""
@@ -207,7 +166,7 @@ class Slot(Files):
         finished = False
         try:
             self.perform_here(task, pair, outcome)
-            finished = outcome.exit == 0 and outcome.why is None and not self.killed
+            finished = outcome.exit == 0 and outcome.why is None and not self.programs.signaled
         finally:
             leave(self, home, task, finished)
             if task.get("progress"):
@@ -223,22 +182,24 @@ class Slot(Files):
         env = self.task_env(task)
         kind = task.get("session") or "none"
         if kind != "none":
-            from .session import serve
+            if self.sessions is None:
+                from .sessions import Sessions
 
-            serve(self, task, env, pair, outcome)
+                self.sessions = Sessions(self)
+            self.sessions.serve(task, env, pair, outcome, self.containers)
         else:
-            if self.session:
-                self.close_session()
+            if self.sessions:
+                self.sessions.close()
             out, err = self.captures[pair]
             if "steps" in task:
                 from .steps import run_steps
 
-                run_steps(self, task, env, pair, outcome)
+                run_steps(self, self.containers, task, env, pair, outcome)
             elif task.get("container") and self.containers:
                 self.containers.execute(task["container"], task["argv"], env, (self.null, out, err), outcome)
             else:
-                self.execute(task["argv"], env, self.null, out, err, outcome)
-        if outcome.exit == 0 and outcome.why is None and not self.killed:
+                self.programs.run(task["argv"], env, self.null, out, err, outcome)
+        if outcome.exit == 0 and outcome.why is None and not self.programs.signaled:
             if task.get("outputs"):
                 from .outputs.take import take_outputs
 
@@ -261,63 +222,19 @@ class Slot(Files):
         env["PACKHORSE_MEMORY_MB"] = "%d" % (task.get("memory_mb") or 0)
         return env
 
-    def execute(
-        self, argv: "List[str]", env: "Mapping[str, str]", stdin: int, stdout: int, stderr: int, outcome: Outcome
-    ) -> None:
-        """Run one program to its end, with everything it leaves behind, and add what it used."""
-        try:
-            self.child = start(find_program(argv[0], env), argv, env, stdin, stdout, stderr)
-        except OSError as error:
-            raise Verdict("spawn", explain(error, argv)) from None
-        except (TypeError, ValueError, IndexError, UnicodeError) as error:
-            raise Verdict("spawn", "not a command: %s" % error) from None
-        if self.killed:  # it came while the program was being started
-            self.strike()
-        pid = self.child
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        read, written = proc.io_of(pid)  # the zombie still knows
-        self.child = 0  # from here its number may be somebody else's
-        _, status, usage = os.wait4(pid, 0)
-        outcome.died(status)
-        outcome.cpu += usage.ru_utime + usage.ru_stime
-        outcome.peak = max(outcome.peak, usage.ru_maxrss * 1024)
-        outcome.rd += read
-        outcome.wr += written
-        try:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return  # nobody is left, as nearly always
-        self.sweep(outcome)
-
-    def sweep(self, outcome: Outcome) -> None:
-        """End what a program has left behind, and add what that used.
-
-        Of Podman it is the process that waited for the container.
-        """
-        left = [pid for pid in proc.children_of(os.getpid()) if pid not in self.kept]
-        for pid in left:
-            try:
-                outcome.cpu += proc.stat_of(pid)[2]
-            except OSError:
-                continue  # the kernel has reaped it
-            read, written = proc.io_of(pid)
-            outcome.rd += read
-            outcome.wr += written
-        if left:
-            proc.kill_descendants(spare=self.kept, timeout_s=60.0)
-
     def account(self, outcome: Outcome) -> None:
         """Add what the cgroup knows.
 
         A kill for memory inside a task that exits 0 still lost something: it is a failure.
         """
-        peak, out_of_memory = self.leaf.end(self.session is not None)
+        session = self.session
+        peak, out_of_memory = self.leaf.end(session is not None)
         if self.leaf.resets_peak:
             # A child's ru_maxrss starts at its parent's: below the slot's own size it means nothing, the cgroup's does.
             outcome.peak = max(peak, outcome.peak if outcome.peak > 2 * self.own_rss() else 0)
         if out_of_memory:
             outcome.why, outcome.msg = "memory", "the kernel killed a process of the task at its memory limit"
-            if self.session and self.session.container:
+            if session and session.container:
                 self.close_session()  # it may lack a part now
 
     def own_rss(self) -> int:
@@ -328,11 +245,15 @@ class Slot(Files):
             self._own_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return self._own_rss
 
+    @property
+    def session(self) -> "Optional[Session]":
+        """The session that is open, if one is."""
+        return self.sessions.current if self.sessions else None
+
     def close_session(self) -> None:
         """End the session, if there is one."""
-        if self.session:
-            self.session.close()
-            self.session = None
+        if self.sessions:
+            self.sessions.close()
 
 
 def lines_of(fd: int) -> "Any":
@@ -357,7 +278,7 @@ def main() -> int:
             pass
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)  # sent to the whole job; the supervisor decides what they mean
-    proc.become_subreaper()
+    become_subreaper()
     lines = lines_of(0)
     slot = Slot(json.loads(next(lines)[2:].decode("utf-8")))
     os.set_blocking(KILL_FD, False)
@@ -365,7 +286,7 @@ def main() -> int:
     fcntl.fcntl(KILL_FD, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(KILL_FD, fcntl.F_SETFL, fcntl.fcntl(KILL_FD, fcntl.F_GETFL) | os.O_ASYNC)
     slot.on_kill(0, None)  # what came before the signal could
-    slot.send(b"H\n")
+    slot.reporter.send(b"H\n")
     for line in lines:
         slot.handle(line)
     slot.close_session()

@@ -1,4 +1,4 @@
-"""Sessions: one process that serves many tasks, so that starting and loading it is paid once.
+"""A session: one process that serves many tasks, so that starting and loading it is paid once.
 
 `worker` speaks the JSON form of Bazel's persistent worker protocol: one WorkRequest a line on its stdin, one
 WorkResponse a line on its stdout (https://bazel.build/remote/creating). `shell` is a POSIX shell that is fed commands.
@@ -17,46 +17,15 @@ from ..text import odd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Mapping, Set, Tuple
+    from typing import Any, Dict, List, Mapping, Optional, Set, Tuple
 
-    from .main import Slot
+    from .containers import Containers
+    from .context import Context
 
 MAX_RESPONSE = 64 << 20
 CONTAINER_LEAVES_S = 10.0  # a runtime takes down its container when what runs in it has ended
 encode = json.JSONEncoder(separators=(",", ":")).encode
 GLANCE_MS = 500  # how often a long answer is interrupted for a look whether the process lives, and for its stderr
-
-
-def serve(slot: "Slot", task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
-    """Execute a task in the slot's session; a session of another kind is closed, a dead one is started again."""
-    container = task.get("container")
-    key: "Tuple[Any, ...]" = (
-        task["session"],
-        tuple(task.get("start") or ()),
-        tuple(sorted(task.get("env", {}).items())),
-    )
-    if container:
-        if task["session"] == "shell" and not container.get("binds_capture"):
-            raise Verdict(
-                "inputs", "its container does not say where it sees the files that capture output (binds_capture)"
-            )
-        key = (task["session"], tuple(task.get("start") or ()), json.dumps(container, sort_keys=True), slot.work)
-    session = slot.session
-    if session and (session.key != key or not session.alive()):
-        slot.close_session()
-        session = None
-    if session is None:
-        kinds = {"worker": Worker, "shell": Shell}
-        if task["session"] not in kinds:
-            raise Verdict("inputs", "no such kind of session: %s" % task["session"])
-        session = slot.session = kinds[task["session"]](slot, key, task.get("start") or [], env, container)
-    try:
-        session.run(task, env, pair, outcome)
-    except Verdict:
-        slot.close_session()
-        raise
-    if slot.killed:
-        slot.close_session()
 
 
 class Session:
@@ -65,36 +34,44 @@ class Session:
     """
 
     def __init__(
-        self, slot: "Slot", key: "Tuple[Any, ...]", argv: "List[str]", env: "Mapping[str, str]", container: "Any"
+        self,
+        context: "Context",
+        key: "Tuple[Any, ...]",
+        argv: "List[str]",
+        env: "Mapping[str, str]",
+        container: "Any",
+        containers: "Optional[Containers]",
     ) -> None:
         self.key = key
-        self.slot = slot
+        self.context = context
+        self.programs = context.programs
         self.container = container
+        self.containers = containers
         self.members: "Set[int]" = set()  # of a container's processes those that serve, once that is known
         self.inside: "List[proc.Watched]" = []  # of these, those that a task's processes are below
         self.buffer = b""
         self.first_pipes: "Tuple[int, ...]" = ()
-        self.err_path = slot.capture_paths[0][1] + ".session"
+        self.err_path = context.capture_paths[0][1] + ".session"
         self.err = os.open(self.err_path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
         os.unlink(self.err_path)
         child_in, self.stdin = os.pipe()
         self.stdout, child_out = os.pipe()
         env = {name: value for name, value in env.items() if name not in ("PACKHORSE_TASK", "PACKHORSE_ATTEMPT")}
         self.used = (
-            0.0 if container else slot.leaf.cpu_s() or 0.0,
+            0.0 if container else context.leaf.cpu_s() or 0.0,
             0,
             0,
         )  # before it starts: loading is paid by the first task
         try:
-            if container and slot.containers:
-                env = slot.containers.host_env(env)
-                argv = slot.containers.begin(container) + argv
+            if container and containers:
+                env = containers.host_env(env)
+                argv = containers.begin(container) + argv
             self.pid = start(find_program(argv[0], env), argv, env, child_in, child_out, self.err)
         except (OSError, TypeError, ValueError, IndexError) as error:
             for fd in (self.stdin, self.stdout, self.err):
                 os.close(fd)
-            if slot.containers:
-                slot.containers.over(True)
+            if containers:
+                containers.over(True)
             raise Verdict(
                 "spawn", explain(error, argv) if isinstance(error, OSError) else "no session to start: %s" % error
             ) from None
@@ -116,7 +93,7 @@ class Session:
         """CPU seconds so far, of everything in the session: by cgroup, else by the process's clock and the children it
         reaped.
         """
-        clock = self.slot.leaf.cpu_s()
+        clock = self.context.leaf.cpu_s()
         if clock is not None:
             return clock
         try:
@@ -141,18 +118,16 @@ class Session:
     def look_around(self) -> None:
         """Remember which processes make up the container while none of it is a task's."""
         if self.container and not self.members:
-            self.members = set(proc.descendants(os.getpid(), proc.processes())) - self.slot.kept
+            self.members = set(proc.descendants(os.getpid(), proc.processes())) - self.programs.kept
             self.inside = [proc.Watched(pid) for pid in proc.in_other_namespace(self.members) or self.members]
 
     def run(self, task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
         """Serve one task and measure it."""
-        self.slot.child = self.pid
-        if self.slot.killed:
-            self.slot.strike()
+        self.programs.take(self.pid)
         try:
             self.serve(task, env, pair, outcome)
         finally:
-            self.slot.child = 0
+            self.programs.let_go()
             self.drain_stderr(pair)
             before, self.used = self.used, self.usage()
             outcome.cpu = max(0.0, self.used[0] - before[0])
@@ -211,7 +186,7 @@ class Session:
         size = os.fstat(self.err).st_size
         if size:
             for offset in range(0, size, 1 << 20):
-                os.write(self.slot.captures[pair][1], os.pread(self.err, min(1 << 20, size - offset), offset))
+                os.write(self.context.captures[pair][1], os.pread(self.err, min(1 << 20, size - offset), offset))
             os.ftruncate(self.err, 0)
 
     def close(self) -> None:
@@ -219,10 +194,10 @@ class Session:
         for fd in (self.stdin, self.stdout) + self.first_pipes:
             os.close(fd)
         patience_s = CONTAINER_LEAVES_S if self.container else 0.1
-        deadline = time.monotonic() + (0.0 if self.slot.killed else patience_s)
+        deadline = time.monotonic() + (0.0 if self.programs.signaled else patience_s)
         while self.alive() and time.monotonic() < deadline:
             time.sleep(0.005)
-        left = self.container and not self.slot.killed and self.left()
+        left = self.container and not self.programs.signaled and self.left()
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except OSError:
@@ -233,9 +208,9 @@ class Session:
         for fd in (self.io, self.stat):
             if fd >= 0:
                 os.close(fd)
-        proc.kill_descendants(spare=self.slot.kept, timeout_s=60.0)
-        if self.container and self.slot.containers:
-            self.slot.containers.over(bool(left))
+        self.programs.sweep()
+        if self.container and self.containers:
+            self.containers.over(bool(left))
 
     def left(self) -> bool:
         """Whether the process has ended, and not by a signal."""
@@ -266,7 +241,7 @@ class Worker(Session):
         code, output = parse_response(line)
         outcome.exited(code)
         outcome.sig = None
-        fd, view = self.slot.captures[pair][0], memoryview(output)
+        fd, view = self.context.captures[pair][0], memoryview(output)
         while view:
             view = view[os.write(fd, view) :]
 
@@ -340,7 +315,7 @@ class Shell(Session):
         from .quote import command_text
 
         own = {name: value for name, value in env.items() if name.startswith("PACKHORSE_")}
-        out, err = self.slot.capture_paths[pair]
+        out, err = self.context.capture_paths[pair]
         if self.container:  # it has the task's environment, and sees the files elsewhere
             seen = self.container["binds_capture"]
             out, err = os.path.join(seen, os.path.basename(out)), os.path.join(seen, os.path.basename(err))
@@ -351,13 +326,13 @@ class Shell(Session):
             own.update(task.get("env") or {})
         self.count += 1
         mark = "packhorse-%d" % self.count
-        text = command_text(task.get("argv") or [], own, self.slot.work, out, err, mark)
+        text = command_text(task.get("argv") or [], own, self.context.work, out, err, mark)
         word, _, code = self.ask(text.encode("utf-8", "surrogateescape"), pair).partition(b" ")
         if word != mark.encode() or not code.strip().isdigit():
             raise Verdict("worker", "the shell answered %r" % (word + b" " + code)[:200])
         outcome.exited(int(code))
         keep = self.members or {self.pid}
         children = proc.children_of(os.getpid()) + [pid for watched in self.inside for pid in watched.children()]
-        left = [pid for pid in children if pid not in keep and pid not in self.slot.kept]
+        left = [pid for pid in children if pid not in keep and pid not in self.programs.kept]
         if left:  # what the command left behind, or its zombies
-            proc.kill_descendants(spare=self.slot.kept, keep=keep, timeout_s=60.0)
+            self.programs.sweep(keep)

@@ -7,45 +7,60 @@ from ..staging import inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, Dict, List, Optional
 
-    from .main import Slot
+    from .containers import Containers
+    from .context import Context
 
 
-def run_steps(slot: "Slot", task: "Dict[str, Any]", env: "Dict[str, str]", pair: int, outcome: Outcome) -> None:
+def run_steps(
+    context: "Context",
+    containers: "Optional[Containers]",
+    task: "Dict[str, Any]",
+    env: "Dict[str, str]",
+    pair: int,
+    outcome: Outcome,
+) -> None:
     """Run a task's steps one after the other; the outcome is that of the first that fails, else of the last."""
     for step in task["steps"]:
-        if slot.killed:
+        if context.programs.signaled:
             return
-        run_step(slot, step, step.get("container", task.get("container")), env, pair, outcome)
+        container = step.get("container", task.get("container"))
+        run_step(context, containers if container else None, step, container, env, pair, outcome)
         if (outcome.exit != 0 or outcome.sig) and not step.get("ignore_error"):
             return
-    if not slot.killed:
+    if not context.programs.signaled:
         outcome.exit, outcome.sig = 0, None  # what failed was to be ignored
 
 
 def run_step(
-    slot: "Slot", step: "Dict[str, Any]", container: "Any", env: "Dict[str, str]", pair: int, outcome: Outcome
+    context: "Context",
+    containers: "Optional[Containers]",
+    step: "Dict[str, Any]",
+    container: "Any",
+    env: "Dict[str, str]",
+    pair: int,
+    outcome: Outcome,
 ) -> None:
     """Run one step with its own environment, folder and files, in its own container if it has one."""
     opened: "List[int]" = []
-    files = [slot.null, slot.captures[pair][0], slot.captures[pair][1]]
+    files = [context.null, context.captures[pair][0], context.captures[pair][1]]
     try:
         for index, (name, flags) in enumerate((("stdin", os.O_RDONLY), ("stdout", WRITE), ("stderr", WRITE))):
             if step.get(name):
-                opened.append(open_inside(slot.work, step[name], flags))
+                opened.append(open_inside(context.work, step[name], flags))
                 files[index] = opened[-1]
         own = dict(env, **step["env"]) if step.get("env") else env
-        enter(slot, step.get("cwd"))
-        if container and slot.containers:
-            slot.containers.execute(container, step["argv"], env, (files[0], files[1], files[2]), outcome)
+        enter(context, step.get("cwd"))
+        if containers:
+            containers.execute(container, step["argv"], env, (files[0], files[1], files[2]), outcome)
         else:
-            slot.execute(step["argv"], own, files[0], files[1], files[2], outcome)
+            context.programs.run(step["argv"], own, files[0], files[1], files[2], outcome)
     finally:
         for fd in opened:
             os.close(fd)
         if step.get("cwd"):
-            os.chdir(slot.work)
+            os.chdir(context.work)
 
 
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -63,10 +78,10 @@ def open_inside(work: str, path: str, flags: int) -> int:
         raise Verdict("spawn", "%s: %s" % (path, error.strerror)) from None
 
 
-def enter(slot: "Slot", cwd: "Any") -> None:
+def enter(context: "Context", cwd: "Any") -> None:
     """Change into a step's folder, which is made if it is missing."""
     if cwd and os.path.normpath(cwd) != ".":
-        target = inside(slot.work, cwd, "spawn")
+        target = inside(context.work, cwd, "spawn")
         try:
             os.makedirs(target, exist_ok=True)
             os.chdir(target)

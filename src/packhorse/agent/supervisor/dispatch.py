@@ -1,139 +1,89 @@
-"""Which task goes to which slot, and when: filling the node, reusing sessions, prefetching what is short."""
+"""Which task goes to which slot, and when: filling the node, claiming more, prefetching what is short."""
 
-import os
-import select
-
-from .intake import give_back
-from .pack import EPSILON, LOOK_AHEAD, choose, fits_in_time
-from .slots import PAIRS, PREFETCH, PREFETCH_MAX_LINE, SlotHandle
+from .durations import SHORT_S
+from .handle import PREFETCH, PREFETCH_MAX_LINE, SlotHandle
+from .intake import claim
+from .pack import EPSILON, LOOK_AHEAD, fits_in_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List
 
-    from .main import Agent
+    from .node import Node
     from .task import Task
 
-SHORT_S = 0.05  # tasks that take less on average are prefetched
 REFILL_BELOW = PREFETCH // 2 + 1  # tasks in a slot: it is topped up with several in one write
 MAX_NAP_S = 0.005
 
 
-def nap_s(agent: "Agent") -> float:
+def fill(node: "Node", now: float) -> None:
+    """Start what fits; claim more if that leaves room."""
+    node.refill = False
+    while not node.drain.why:
+        started = start_tasks(node, now)
+        for slot in started:  # only now: a task that can run at once should not wait behind another
+            prefetch(node, slot, now)
+        if not has_room(node, now) or not claim(node, now):
+            return
+
+
+def nap_s(node: "Node") -> float:
     """How long every slot is sure to have work: until then reports gather, and are handled a dozen at a time.
 
     To be woken for each of thousands of short tasks would cost as much as a good part of running them.
     """
     shortest = MAX_NAP_S
-    for slot in agent.slots.values():
+    for slot in node.slots.by_fd.values():
         if len(slot.sent) < 3:
             return 0.0
-        shortest = min(shortest, agent.means.get(slot.sent[0].template, 0.0) * (len(slot.sent) - 1) / 2)
-    return shortest if agent.slots else 0.0
+        shortest = min(shortest, node.durations.means.get(slot.sent[0].template, 0.0) * (len(slot.sent) - 1) / 2)
+    return shortest if node.slots.by_fd else 0.0
 
 
-def has_room(agent: "Agent", now: float) -> bool:
+def has_room(node: "Node", now: float) -> bool:
     """Whether a further block would be put to use at once: nobody else should wait for what only lies here."""
-    if agent.closed or not agent.journal.healthy or agent.log_refuses(now) or len(agent.queue) >= LOOK_AHEAD:
+    if node.drain.closed or not node.ledger.takes(now) or len(node.queue) >= LOOK_AHEAD:
         return False
-    if agent.free_cores > EPSILON:
-        return True
-    return not agent.queue and any(is_short(agent, slot.sent[0]) for slot in agent.slots.values() if slot.sent)
+    if node.resources.free_cores > EPSILON:
+        return not node.queue.has_reserved(now)
+    return not node.queue and any(node.durations.is_short(slot.sent[0]) for slot in node.slots.busy())
 
 
-def start_tasks(agent: "Agent", now: float) -> "List[SlotHandle]":
+def start_tasks(node: "Node", now: float) -> "List[SlotHandle]":
     """Start queued tasks for as long as one fits; returns their slots."""
-    late, started = [], []
-    while agent.queue and agent.free_cores > EPSILON:
-        index = choose(
-            ((task.cores, task.memory) for task in agent.queue), agent.free_cores, agent.free_memory, agent.skips
-        )
-        if index is None:
+    late: "List[Task]" = []
+    started = []
+    while True:
+        task = node.queue.take(node.resources, now, node.drain.at, late)
+        if task is None:
             break
-        agent.skips = agent.skips + 1 if index else 0
-        task = agent.queue[index]
-        del agent.queue[index]
-        if not fits_in_time(task.walltime, now, agent.drain_at):
-            late.append(task)
-            continue
-        agent.free_cores -= task.cores
-        agent.free_memory -= task.memory
-        slot = slot_for(agent, task)
-        send(agent, slot, task, now)
-        agent.flush(slot)
+        node.resources.take(task)
+        slot = node.slots.for_task(task, node.resources)
+        send(node, slot, task, now)
+        node.slots.flush(slot)
         started.append(slot)
-    give_back(agent, late, "walltime")
+    node.ledger.give_back(late, "walltime")
     return started
 
 
-def send(agent: "Agent", slot: SlotHandle, task: "Task", now: float) -> None:
+def send(node: "Node", slot: SlotHandle, task: "Task", now: float) -> None:
     """Hand a task to a slot."""
-    agent.seq += 1
-    task.seq = agent.seq
+    node.seq += 1
+    task.seq = node.seq
     task.recalled = False
     task.started = now
-    agent.spool.template(task.template)
-    slot.send(task, agent.spool.template_lines[task.template])
+    node.spool.template(task.template)
+    slot.send(task, node.spool.template_lines[task.template])
 
 
-def slot_for(agent: "Agent", task: "Task") -> SlotHandle:
-    """An idle slot: one that has the task's session already, one without any, a new one, or the one idle longest."""
-    best = None
-    for slot in agent.idle:
-        if slot.session == task.session:
-            best = slot
-            break
-        if slot.session is None and best is None:
-            best = slot
-    if best is None and (not agent.idle or len(agent.slots) < agent.cores):
-        best = new_slot(agent)
-    else:
-        best = best or agent.idle[0]
-        agent.idle.remove(best)
-    held = [slot for slot in agent.idle if slot.session_memory]
-    while held and agent.free_memory < sum(slot.session_memory for slot in held):
-        held.pop(0).close_session()  # its memory is somebody else's now
-    return best
-
-
-def new_slot(agent: "Agent") -> SlotHandle:
-    """Start a slot process."""
-    agent.slots_made += 1
-    number = agent.slots_made
-    captures = [
-        [os.path.join(agent.scratch, "%d.%d.%s" % (number, pair, stream)) for stream in ("out", "err")]
-        for pair in range(PAIRS)
-    ]
-    config = {
-        "name": "packhorse-%s-%d" % (agent.name, number),
-        "work": agent.spool.path("work", "%s.%d" % (agent.name, number)),
-        "mounts": os.path.join(agent.scratch, "%d.mnt" % number),
-        "locks": os.path.join(os.path.dirname(agent.scratch), "packhorse-images-%d" % os.getuid()),
-        "captures": captures,
-        "env": agent.allocation["env"],
-        "environment": agent.allocation["environment"],
-        "max_result_bytes": agent.allocation["max_result_bytes"],
-        "leaf": agent.cgroups.make(str(number)),
-    }
-    slot = SlotHandle(number, config)
-    agent.slots[slot.report_fd] = slot
-    agent.poll.register(slot.report_fd, select.POLLIN)
-    return slot
-
-
-def is_short(agent: "Agent", task: "Task") -> bool:
-    """Whether tasks of its template are known to be short."""
-    return agent.means.get(task.template, SHORT_S) < SHORT_S
-
-
-def prefetch(agent: "Agent", slot: SlotHandle, now: float) -> None:
+def prefetch(node: "Node", slot: SlotHandle, now: float) -> None:
     """Give a busy slot the next tasks too, if they are short and like its own, so that it does not wait for us between
     them.
     """
     head = slot.sent[0]
-    mean = max(1e-4, agent.means.get(head.template, SHORT_S))
+    mean = node.durations.mean(head)
     if (
-        agent.draining
+        node.drain.why
         or slot.unfinished
         or mean >= SHORT_S
         or now - head.started > SHORT_S
@@ -141,18 +91,19 @@ def prefetch(agent: "Agent", slot: SlotHandle, now: float) -> None:
     ):
         return
     depth = min(PREFETCH, int(SHORT_S / mean))
+    tasks = node.queue.tasks
     while len(slot.sent) <= depth:
-        if not agent.queue:
-            agent.refill = True
+        if not tasks:
+            node.refill = True
             break
-        task = agent.queue[0]
+        task = tasks[0]
         if (
             task.shape != head.shape
-            or not is_short(agent, task)
+            or not node.durations.is_short(task)
             or len(task.line) > PREFETCH_MAX_LINE
-            or not fits_in_time(task.walltime, now, agent.drain_at)
+            or not fits_in_time(task.walltime, now, node.drain.at)
         ):
             break
-        agent.queue.popleft()
-        send(agent, slot, task, now)
-    agent.flush(slot)
+        tasks.popleft()
+        send(node, slot, task, now)
+    node.slots.flush(slot)

@@ -1,56 +1,57 @@
 """What the engine and the batch system say: control lines, and signals that mean to drain."""
 
-import collections
-
-from .intake import give_back
-from .reports import end_without_slot
-from .watch import condemn
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Set
 
-    from .main import Agent
+    from .node import Node
     from .task import Key
 
 
-def read_control(agent: "Agent", now: float) -> None:
+def read_control(node: "Node", now: float) -> None:
     """Obey new control lines."""
     gone: "Set[Key]" = set()
-    for line in agent.spool.control():
-        agent.closed = agent.closed or bool(line.get("close"))
+    for line in node.spool.control():
+        node.drain.closed = node.drain.closed or bool(line.get("close"))
         for pair in line.get("cancel") or ():
             if isinstance(pair, list) and len(pair) == 2:
-                cancel(agent, (pair[0], pair[1]), gone, now)
+                cancel(node, (pair[0], pair[1]), gone, now)
     if gone:
-        agent.queue = collections.deque(task for task in agent.queue if task.key not in gone)
+        node.queue.drop(gone)
 
 
-def cancel(agent: "Agent", key: "Key", gone: "Set[Key]", now: float) -> None:
+def cancel(node: "Node", key: "Key", gone: "Set[Key]", now: float) -> None:
     """Cancel a task wherever it is: running, waiting in a slot, queued (then it is added to `gone`), or not here
     yet.
     """
-    task = agent.live.get(key)
+    task = node.ledger.live.get(key)
     if task is None:
-        agent.canceled.add(key)
+        node.ledger.canceled.add(key)
     elif task.seq == 0:
         gone.add(key)
-        end_without_slot(agent, task, "canceled", None, now)
+        node.ledger.end_without_slot(task, "canceled", None, now)
     elif task.verdict is None:
-        for slot in agent.slots.values():
+        for slot in node.slots.all():
             if slot.sent and slot.sent[0] is task:
-                condemn(agent, slot, task, "canceled", "canceled while it ran", now)
+                slot.terminate(task, "canceled", "canceled while it ran", now, node.drain.kill_grace_s)
             elif task in slot.sent:
                 task.verdict, task.recalled = "canceled", True
                 slot.signal(task, "D")
 
 
-def drain(agent: "Agent", why: str, end_at: float) -> None:
-    """Stop claiming, give back what has not started, and let running tasks finish until `end_at`, kills included."""
-    agent.draining, agent.end_at = why, end_at
-    give_back(agent, list(agent.queue), "drain")
-    agent.queue.clear()
-    for slot in agent.slots.values():
+def begin_drain(node: "Node", why: str, now: float) -> None:
+    """Stop claiming, give back what has not started, and let running tasks finish as far as there is time."""
+    node.drain.begin(why, now)
+    node.ledger.give_back(node.queue.clear(), "drain")
+    for slot in node.slots.all():
         for task in list(slot.sent)[1:]:
             task.recalled = True
             slot.signal(task, "D")
+
+
+def end_drain(node: "Node", now: float) -> None:
+    """The time of a drain is over: what still runs must end."""
+    for slot in node.slots.busy():
+        if not slot.sent[0].kill_at:
+            msg = "the agent had to stop (%s)" % node.drain.why
+            slot.terminate(slot.sent[0], "drained", msg, now, node.drain.kill_grace_s)

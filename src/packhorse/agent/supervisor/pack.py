@@ -5,7 +5,8 @@ if TYPE_CHECKING:
     from typing import Iterable, Optional, Tuple
 
 LOOK_AHEAD = 64
-MAX_SKIPS = 32
+MAX_PASSED = 32
+MAX_BLOCKED_S = 30.0
 EPSILON = 1e-6  # cores are fractions; ten times 0.1 must be 1
 
 
@@ -18,20 +19,28 @@ def never_fits(cores: float, memory: int, node_cores: float, node_memory: int) -
     return None
 
 
-def choose(wants: "Iterable[Tuple[float, int]]", free_cores: float, free_memory: int, skips: int) -> "Optional[int]":
+def choose(
+    wants: "Iterable[Tuple[float, int]]", free_cores: float, free_memory: int, reserved: bool
+) -> "Optional[int]":
     """Index of the task to start: the first that fits, of the first LOOK_AHEAD; None if none does.
 
-    `wants` are (cores, bytes) in order of claim. `skips` counts how often the head has been passed over: after
-    MAX_SKIPS nothing passes it any more, so that the node drains until it fits.
+    `wants` are (cores, bytes) in order of claim. Where what gets free is `reserved` for the first, nothing passes it.
     """
     for index, (cores, memory) in enumerate(wants):
         if index >= LOOK_AHEAD:
             return None
         if cores <= free_cores + EPSILON and memory <= free_memory:
             return index
-        if skips >= MAX_SKIPS:
+        if reserved:
             return None
     return None
+
+
+def is_reserved(passed: int, blocked_s: float) -> bool:
+    """Whether the node drains for a task that does not fit: enough tasks that came after it have started before it, or
+    it has been first in line for long enough. So it waits for no longer than MAX_BLOCKED_S and what runs then.
+    """
+    return passed >= MAX_PASSED or blocked_s >= MAX_BLOCKED_S
 
 
 def fits_in_time(walltime_s: "Optional[float]", now: float, drain_at: "Optional[float]") -> bool:

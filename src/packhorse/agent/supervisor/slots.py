@@ -1,144 +1,122 @@
-"""The supervisor's end of a slot process: starting it, sending it tasks, reading its reports, recalling and killing."""
+"""All slot processes of this node: which are idle, which have lines waiting for them, and how they are heard."""
 
-import collections
-import json
 import os
-import signal
-import sys
+import select
+
+from .handle import PAIRS, SlotHandle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Deque, Dict, List, Optional, Set, Tuple
+    from typing import Any, Dict, List, Mapping
 
+    from .cgroup import Cgroups
+    from .resources import Resources
+    from .spool import Spool
     from .task import Task
 
-PREFETCH = 15  # tasks a slot may hold beyond the one it runs
-PAIRS = PREFETCH + 1  # so that no task finds the output of one that has not been copied yet
-PREFETCH_MAX_LINE = 3072  # PREFETCH of them fit into a pipe: prefetching never waits for a reader
+MAX_FAILED_STARTS = 3
 
 
-class SlotHandle:
-    """One slot process. `sent` are its tasks in order: the first runs, the others are prefetched."""
+class Slots:
+    """They are started when a task needs one, and kept."""
 
-    def __init__(self, number: int, config: "Dict[str, Any]") -> None:
-        self.number = number
-        self.leaf: "Any" = config.get("leaf")
-        self.paths = [(str(out), str(err)) for out, err in config["captures"]]
-        self.work = str(config["work"])
-        self.sent: "Deque[Task]" = collections.deque()
-        self.unfinished: "Deque[Tuple[Task, bytes]]" = collections.deque()  # ended, but the log refuses their output
-        self.known: "Set[str]" = set()  # templates it has been told
-        self.session: "Optional[str]" = None
-        self.session_memory = 0
-        self.oom_kills = -1
-        self.owed: "List[List[str]]" = []  # commands to be run if it is killed
-        self.inbox = b""
-        self.outbox = b""
-        self.alive = True
-        self.ready = False  # it has said so
-        self._start()
-        self.write(b"C " + json.dumps(config).encode("ascii") + b"\n")
+    def __init__(self, spool: "Spool", allocation: "Mapping[str, Any]", scratch: str, cgroups: "Cgroups") -> None:
+        self.spool = spool
+        self.allocation = allocation
+        self.scratch = scratch
+        self.cgroups = cgroups
+        self.by_fd: "Dict[int, SlotHandle]" = {}  # by the descriptor of their reports
+        self.writers: "Dict[int, SlotHandle]" = {}  # with full pipes, by the descriptor they are written to
+        self.idle: "List[SlotHandle]" = []
+        self.poll = select.poll()
+        self.made = 0
+        self.failed_starts = 0
 
-    def _start(self) -> None:
-        task_read, self.task_fd = os.pipe()
-        self.report_fd, report_write = os.pipe()
-        kill_read, self.kill_fd = os.pipe()
-        argv = [sys.executable, "-I", "-S", os.path.abspath(sys.argv[0]), "--slot"]
-        try:
-            self.pid = start_slot(argv, task_read, report_write, kill_read)
-        finally:
-            for fd in (task_read, report_write, kill_read):
-                os.close(fd)
-        for fd in (self.task_fd, self.report_fd, self.kill_fd):
-            os.set_blocking(fd, False)
+    def all(self) -> "List[SlotHandle]":
+        """Every slot, in a list of its own."""
+        return list(self.by_fd.values())
 
-    def write(self, data: bytes) -> None:
-        """Send to the slot without ever waiting for it; what its pipe does not take goes out later (see `flush`)."""
-        self.outbox = self.outbox + data if self.outbox else data
-        self.flush()
+    def busy(self) -> "List[SlotHandle]":
+        """Those that have a task."""
+        return [slot for slot in self.by_fd.values() if slot.sent]
 
-    def flush(self) -> bool:
-        """Write what waits; True if nothing is left."""
-        try:
-            while self.outbox:
-                self.outbox = self.outbox[os.write(self.task_fd, self.outbox) :]
-        except BlockingIOError:
-            return False
-        except OSError:
-            self.outbox = b""  # it is dead: its reports' EOF says so
-        return True
+    def for_task(self, task: "Task", resources: "Resources") -> SlotHandle:
+        """An idle slot: one that has the task's session already, one without any, a new one, or the one idle
+        longest.
+        """
+        best = None
+        for slot in self.idle:
+            if slot.session == task.session:
+                best = slot
+                break
+            if slot.session is None and best is None:
+                best = slot
+        if best is None and (not self.idle or len(self.by_fd) < resources.cores):
+            best = self.make()
+        else:
+            best = best or self.idle[0]
+            self.idle.remove(best)
+        held = [slot for slot in self.idle if slot.session_memory]
+        while held and resources.free_memory < sum(slot.session_memory for slot in held):
+            held.pop(0).close_session()  # its memory is somebody else's now
+        return best
 
-    def send(self, task: "Task", template_line: bytes) -> None:
-        """Queue a task for the slot, and before the first of its template that template; `flush` sends it."""
-        data = b""
-        if task.template not in self.known:
-            self.known.add(task.template)
-            data = template_line
-        taken = {other.pair for other in self.sent}
-        task.pair = min(pair for pair in range(PAIRS) if pair not in taken)
-        self.sent.append(task)
-        self.session, self.session_memory = task.session, task.memory if task.session else 0
-        self.outbox += data + b"R %d %d %s\n" % (task.seq, task.pair, task.line)
+    def make(self) -> SlotHandle:
+        """Start a slot process."""
+        self.made += 1
+        number = self.made
+        captures = [
+            [os.path.join(self.scratch, "%d.%d.%s" % (number, pair, stream)) for stream in ("out", "err")]
+            for pair in range(PAIRS)
+        ]
+        config = {
+            "name": "packhorse-%s-%d" % (self.spool.agent, number),
+            "work": self.spool.path("work", "%s.%d" % (self.spool.agent, number)),
+            "mounts": os.path.join(self.scratch, "%d.mnt" % number),
+            "locks": os.path.join(os.path.dirname(self.scratch), "packhorse-images-%d" % os.getuid()),
+            "captures": captures,
+            "env": self.allocation["env"],
+            "environment": self.allocation["environment"],
+            "max_result_bytes": self.allocation["max_result_bytes"],
+            "leaf": self.cgroups.make(str(number)),
+        }
+        slot = SlotHandle(number, config)
+        self.by_fd[slot.report_fd] = slot
+        self.poll.register(slot.report_fd, select.POLLIN)
+        return slot
 
-    def signal(self, task: "Task", how: str) -> None:
-        """`T`erminate or `K`ill a task that runs, or `D`rop it if it does not run yet."""
-        try:
-            os.write(self.kill_fd, b"%d %s\n" % (task.seq, how.encode("ascii")))
-        except OSError:
-            pass  # it is dead, or stopped with a full pipe; the caller asks again
+    def flush(self, slot: SlotHandle) -> None:
+        """Send a slot what waits for it; what its pipe does not take goes when there is room."""
+        if slot.flush():
+            if self.writers.pop(slot.task_fd, None):
+                self.poll.unregister(slot.task_fd)
+        elif slot.task_fd not in self.writers:
+            self.writers[slot.task_fd] = slot
+            self.poll.register(slot.task_fd, select.POLLOUT)
 
-    def close_session(self) -> None:
-        """Let an idle slot end its session."""
-        self.session, self.session_memory = None, 0
-        self.write(b"Q\n")
+    def rest(self, slot: SlotHandle) -> None:
+        """A slot has no task: it is idle, unless it is dead or the log still refuses the output of its last one."""
+        if not slot.unfinished and slot.alive:
+            self.idle.append(slot)
 
-    def read(self) -> "List[bytes]":
-        """The reports that have arrived; `alive` turns False at EOF."""
-        try:
-            data = os.read(self.report_fd, 1 << 18)
-        except BlockingIOError:
-            return []
-        except OSError:
-            data = b""
-        if not data:
-            self.alive = False
-            return []
-        if self.inbox:
-            data = self.inbox + data
-        lines = data.split(b"\n")
-        self.inbox = lines.pop()
-        return lines
+    def came_up(self, slot: SlotHandle) -> None:
+        """A slot says that it is ready."""
+        slot.ready = True
+        self.failed_starts = 0
 
-    def close(self) -> None:
-        """Close the pipes; a slot that still lives takes that for the death of its supervisor."""
-        for fd in (self.task_fd, self.report_fd, self.kill_fd):
-            os.close(fd)
+    def remove(self, slot: SlotHandle) -> None:
+        """Forget a slot whose process is dead; RuntimeError if no slot comes up any more."""
+        self.poll.unregister(slot.report_fd)
+        if self.writers.pop(slot.task_fd, None):
+            self.poll.unregister(slot.task_fd)
+        del self.by_fd[slot.report_fd]
+        if slot in self.idle:
+            self.idle.remove(slot)
+        slot.close()
+        if not slot.ready:
+            self.failed_starts += 1
 
-
-if hasattr(os, "posix_spawn"):
-
-    def start_slot(argv: "List[str]", task_read: int, report_write: int, kill_read: int) -> int:
-        """Start a slot process on its three pipes; returns its process id."""
-        dup2 = os.POSIX_SPAWN_DUP2  # novm
-        actions = [(dup2, task_read, 0), (dup2, report_write, 1), (dup2, kill_read, 3)]
-        if kill_read == 3:  # dup2 onto itself would leave it close-on-exec
-            os.set_inheritable(kill_read, True)
-        spawn = os.posix_spawn  # novm
-        return spawn(argv[0], argv, os.environ, file_actions=actions, setpgroup=0, setsigdef=[signal.SIGPIPE])
-
-else:
-
-    def start_slot(argv: "List[str]", task_read: int, report_write: int, kill_read: int) -> int:
-        """Start a slot process on its three pipes; returns its process id."""
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.dup2(task_read, 0)
-                os.dup2(report_write, 1)
-                os.dup2(kill_read, 3)
-                os.set_inheritable(3, True)
-                os.setpgid(0, 0)
-                os.execv(argv[0], argv)
-            finally:
-                os._exit(127)
-        return pid
+    def check_starts(self) -> None:
+        """RuntimeError if slots cannot be started at all."""
+        if self.failed_starts >= MAX_FAILED_STARTS:
+            raise RuntimeError("slot processes die before they are ready")

@@ -51,6 +51,8 @@ class Task:
         "follow",
         "recalled",
         "ended_at",
+        "passed",
+        "blocked_at",
     )
 
     def __init__(self, key: "Key", line: bytes, template: str) -> None:
@@ -76,6 +78,8 @@ class Task:
         self.follow: "Optional[Follow]" = None
         self.recalled = False  # prefetched, and asked back
         self.ended_at = 0.0  # monotonic; its slot has reported it
+        self.passed = 0  # tasks behind it that were started before it
+        self.blocked_at = 0.0  # monotonic; since when it is first in line and does not fit, 0 if it never was
 
 
 def read_task(line: bytes, template_of: "Callable[[str], Dict[str, Any]]") -> Task:

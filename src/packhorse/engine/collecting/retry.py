@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from packhorse.domain.backoff import wait_after
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.resources import Resources
 
@@ -75,7 +76,7 @@ class RetryPolicy:
         overrides = escalate(failure, granted)
         if overrides and not fits:
             return RetryDecision(False, "no site can give it more")
-        delay_s = 0.0 if failure in _AT_ONCE else min(MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2**used)
+        delay_s = 0.0 if failure in _AT_ONCE else wait_after(used + 1, _FIRST_BACKOFF_S, MAX_BACKOFF_S)
         told = f" with {' and '.join(f'{name} {value:g}' for name, value in overrides.items())}" if overrides else ""
         return RetryDecision(True, f"retry {used + 1} of {allowed} for '{failure}'{told}", delay_s, overrides)
 

@@ -6,7 +6,6 @@ Knows no store.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,63 +13,20 @@ import structlog
 
 from packhorse.domain.config import DataConfig
 from packhorse.domain.dataurl import parse_url
+from packhorse.engine.data.job import Brought, Job, Known
 from packhorse.engine.data.sitefetch import fetch_at_site, forget_at_site
 from packhorse.http.client import Http
 from packhorse.http.errors import Stopped
 from packhorse.sites import cache
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
-from packhorse.staging.checksums import Sums
+from packhorse.staging.checksums import Sums, sum_up
 from packhorse.staging.data import NotFetched, Trouble
-from packhorse.staging.deliver import deliver, sum_up
+from packhorse.staging.deliver import deliver
 from packhorse.staging.fetch import fetch
 from packhorse.staging.sources import Source, Sources
 
 _log = structlog.get_logger("packhorse.data")
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is at the site of a URL, as it was fetched last."""
-
-    etag: str | None
-    last_modified: str | None
-    size: int | None
-    sha256: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Brought:
-    """What is there now.
-
-    ``kept_bytes`` is what it takes in the cache; ``fetched`` is None where it was there already.
-    """
-
-    sha256: str
-    path: str
-    source: Source
-    kept_bytes: int
-    fetched: Sums | None
-
-
-@dataclass
-class Job:
-    """A URL on its way. Its thread writes the fields of progress, and ``brought`` or ``failed`` before ``over``."""
-
-    data_id: int
-    url: str
-    version: str
-    known: Known | None
-    bytes_done: int = 0
-    size: int | None = None
-    complete: bool = False
-    brought: Brought | None = None
-    failed: NotFetched | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
-    unwanted: bool = False
-    """It is stopped for good."""
-    over: threading.Event = field(default_factory=threading.Event)
 
 
 class Carrier:

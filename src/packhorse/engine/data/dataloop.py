@@ -23,7 +23,7 @@ from packhorse.engine.clock import Clock
 from packhorse.engine.data.deliveries import Deliveries
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.sites import cache
 from packhorse.sites.site import Site
 from packhorse.staging import data as machine
@@ -33,9 +33,11 @@ from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 
 if TYPE_CHECKING:
-    from packhorse.engine.data.datajob import Brought, Carrier, Job
+    from packhorse.engine.data.datajob import Carrier
+    from packhorse.engine.data.job import Brought, Job
 
 _AT_ONCE = 4
+_LOOK_S = 0.5  # between two looks at a store that this process has not written to, as in ``siteloop``
 _NOTE_S = 1.0  # between two notes of how far a fetch is
 _LEAVE_S = 5.0
 
@@ -51,7 +53,7 @@ class DataLoop(Loop):
         database: Database,
         lease: Lease,
         clock: Clock,
-        pulse: Pulse,
+        notifier: Notifier,
         tell: threading.Event,
         config: DataConfig,
         folder: Path,
@@ -61,17 +63,24 @@ class DataLoop(Loop):
         self._site = site
         self._database = database
         self._lease = lease
-        self._pulse = pulse
+        self._notifier = notifier
         self._config = config
         self._folder = folder
         self._given = given
         self._jobs: dict[int, Job] = {}
         self._noted: dict[int, float] = {}  # monotonic
         self._made: Carrier | None = None
+        self._seen_writes = -1
+        self._look_at = 0.0
         self._deliveries = Deliveries(site, database, lease, clock, self._wake, folder)
 
     def tick(self, monotonic: float) -> bool:
-        """One step; whether anything moved."""
+        """One step; whether anything moved. Nothing is asked of a store that is as it was, while nothing is on its
+        way."""
+        writes = self._database.writes_of_others()
+        is_busy = bool(self._jobs) or self._deliveries.is_busy
+        if not is_busy and writes == self._seen_writes and monotonic < self._look_at:
+            return False
         with self._database.read() as connection:
             rows = stored.open_data(connection, self._site.name)
         moved = self._deliveries.tick(self._carrier)
@@ -87,8 +96,10 @@ class DataLoop(Loop):
             elif len(self._jobs) < _AT_ONCE and self._is_due(row):
                 self._begin(row)
                 moved = True
+        # what moved may let more move
+        self._seen_writes, self._look_at = -1 if moved else writes, monotonic + _LOOK_S
         if moved:
-            self._pulse.beat()
+            self._notifier.notify()
         return moved
 
     def leave(self) -> None:
@@ -105,7 +116,7 @@ class DataLoop(Loop):
         return bool(row.not_before <= now or row.not_before > now + 2 * machine.MAX_BACKOFF_S)
 
     def _begin(self, row: Any) -> None:
-        from packhorse.engine.data.datajob import Job, Known
+        from packhorse.engine.data.job import Job, Known
 
         known = None
         if row.sha256 is not None and row.path is not None:

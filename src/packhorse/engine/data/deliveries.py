@@ -29,7 +29,7 @@ from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
 from packhorse.staging import data as machine
 from packhorse.staging.data import Fetch, NotFetched, Trouble, advance
-from packhorse.staging.deliver import make_folders
+from packhorse.staging.folders import make_folders
 from packhorse.store import deliveries as stored
 from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
@@ -78,6 +78,11 @@ class Deliveries:
         self._folder = folder
         self._sending: dict[int, _Sending] = {}
         self._modes: dict[str, int] = {}  # of files of folders that were looked into, by source
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is on its way."""
+        return bool(self._sending)
 
     def tick(self, carrier: Any) -> bool:
         """One step; whether anything moved. ``carrier`` gives a Carrier when it is called."""

@@ -1,4 +1,4 @@
-"""Lets a site's login node fetch a URL itself, as an errand there: it goes on while the engine is away.
+"""Lets a site's login node fetch a URL itself, as a background job there: it goes on while the engine is away.
 
 What it is given needs no credential of ours: a plain URL, or one of S3 that is signed for some hours.
 """
@@ -6,22 +6,20 @@ What it is given needs no credential of ours: a plain URL, or one of S3 that is 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from packhorse.domain.dataurl import DataUrl
+from packhorse.engine.data.job import Job
 from packhorse.http.errors import Stopped
-from packhorse.sites import errands
+from packhorse.sites import background
 from packhorse.sites.site import Site
 from packhorse.staging.checksums import Sums
 from packhorse.staging.data import NotFetched, Trouble
 from packhorse.staging.fetch import version_tag
 from packhorse.staging.sources import Source
 
-if TYPE_CHECKING:
-    from packhorse.engine.data.datajob import Job
-
 _LOOK_S = 1.0
-_SILENT_S = 15.0  # an errand that says nothing for that long is started again; if it lives, that changes nothing
+_SILENT_S = 15.0  # a background job that says nothing for that long is started again; if it lives, that changes nothing
 _END_S = 5.0
 _TIMEOUT_S = 24 * 3600.0
 _TROUBLES = {"wrong": Trouble.WRONG, "refused": Trouble.REFUSED}
@@ -34,22 +32,22 @@ def fetch_at_site(site: Site, url: DataUrl, source: Source, job: Job) -> tuple[s
     """
     name = f"data-{job.data_id}-{version_tag(source)}"
     path = f"{_folder(site)}/{name}"
-    step = errands.Step([], "fetching", fetch=_step(url, source, path))
+    step = background.Step([], "fetching", fetch=_step(url, source, path))
     heard, since = -1, time.monotonic()
-    status: errands.ErrandStatus | None = None
-    errands.start(site, name, [step], watch=f"{path}.part", tmp="", timeout_s=_TIMEOUT_S)
-    while not (status := errands.look(site, name, status)).ended:
+    status: background.BackgroundStatus | None = None
+    background.start(site, name, [step], watch=f"{path}.part", tmp="", timeout_s=_TIMEOUT_S)
+    while not (status := background.look(site, name, status)).ended:
         if status.heard != heard:
             heard, since = status.heard, time.monotonic()
             job.bytes_done = max(job.bytes_done, status.done_bytes)
         elif time.monotonic() - since > _SILENT_S:
             since = time.monotonic()
-            errands.start(site, name, [step], watch=f"{path}.part", tmp="", timeout_s=_TIMEOUT_S)
+            background.start(site, name, [step], watch=f"{path}.part", tmp="", timeout_s=_TIMEOUT_S)
         if job.stop.wait(_LOOK_S if heard > 0 else _LOOK_S / 10):
             if job.unwanted:
                 _end(site, name)
             raise Stopped
-    errands.remove(site, name)
+    background.remove(site, name)
     if not status.succeeded:
         raise _failure(site, source, status)
     job.bytes_done = int(status.fetched["size"])
@@ -64,12 +62,12 @@ def forget_at_site(site: Site, data_id: int) -> None:
 
 
 def _end(site: Site, name: str) -> None:
-    """Stops an errand, and removes what it was told. It ends within a second or so; one that does not is left alone."""
-    errands.stop(site, name)
+    """Stops a job, and removes what it was told. It ends within a second or so; one that does not is left alone."""
+    background.stop(site, name)
     give_up = time.monotonic() + _END_S
     while time.monotonic() < give_up:
-        if errands.look(site, name).ended:
-            errands.remove(site, name)
+        if background.look(site, name).ended:
+            background.remove(site, name)
             return
         time.sleep(_LOOK_S / 10)
 
@@ -89,9 +87,9 @@ def _step(url: DataUrl, source: Source, path: str) -> dict[str, Any]:
     return {key: value for key, value in step.items() if value is not None}
 
 
-def _failure(site: Site, source: Source, status: errands.ErrandStatus) -> NotFetched:
+def _failure(site: Site, source: Source, status: background.BackgroundStatus) -> NotFetched:
     trouble = _TROUBLES.get(status.why or "", Trouble.AWAY)
     if trouble is Trouble.REFUSED and not source.is_plain:
         trouble = Trouble.AWAY  # we were just let look at it: the signed URL is too old by now
-    said = (status.tail.strip().splitlines() or [f"the errand ended ({status.why or status.exit_code})"])[-1]
+    said = (status.tail.strip().splitlines() or [f"the background job ended ({status.why or status.exit_code})"])[-1]
     return NotFetched(trouble, f"'{site.name}' could not fetch it: {said[:300]}.")

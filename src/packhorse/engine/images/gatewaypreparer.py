@@ -10,9 +10,10 @@ from typing import Any
 
 import structlog
 
+from packhorse.domain.backoff import wait_after
 from packhorse.domain.images import ImageError, ImageFailure, ImageReference, parse_reference
 from packhorse.engine.images import preparing
-from packhorse.engine.images.preparers import ErrandPreparer, Preparer, Progress
+from packhorse.engine.images.preparers import BackgroundPreparer, Preparer, Progress
 from packhorse.sites.runtimes.shifter_gateway import (
     FAILURE_KEPT_S,
     GatewayImage,
@@ -36,11 +37,11 @@ def preparer_for(site: Site, insecure: Collection[str], client: RegistryClient) 
     """Who prepares the images of a site."""
     if site.gateway is not None:
         return GatewayPreparer(site, site.gateway, insecure, client)
-    return ErrandPreparer(site, insecure, client.options)
+    return BackgroundPreparer(site, insecure, client.options)
 
 
 class GatewayPreparer:
-    """Asks the gateway at ``url``. Where the site has a registry of its own, an errand brings the image there first."""
+    """Asks the gateway at ``url``. Where the site has a registry, a background job brings the image there first."""
 
     def __init__(self, site: Site, url: str, insecure: Collection[str], client: RegistryClient) -> None:
         self._site = site
@@ -48,9 +49,11 @@ class GatewayPreparer:
         self._gateway = ShifterGateway(
             url, site.gateway_system, lambda: munge_credential(site.transport, site.name), stop=client.stop
         )
-        self._copier = ErrandPreparer(site, insecure, client.options, preparing.copy_steps) if site.registry else None
+        self._copier = (
+            BackgroundPreparer(site, insecure, client.options, preparing.copy_steps) if site.registry else None
+        )
         self._copied: set[str] = set()
-        self._next: dict[str, tuple[float, float]] = {}  # when to ask again, and how long to wait after that
+        self._next: dict[str, tuple[float, int]] = {}  # when to ask again, and how often it was asked
 
     def begin(self, image: Any, name: str) -> None:
         self._place(image)
@@ -63,10 +66,10 @@ class GatewayPreparer:
             if progress is None or progress.state is not ImageState.READY:
                 return progress
             self._copied.add(image.errand)
-        due, pause_s = self._next.get(image.errand, (monotonic, _ASK_S[0]))
+        due, asked = self._next.get(image.errand, (monotonic, 0))
         if monotonic < due:
             return None
-        self._next[image.errand] = monotonic + pause_s, min(_ASK_S[1], pause_s * 2)
+        self._next[image.errand] = monotonic + wait_after(asked + 1, *_ASK_S), asked + 1
         name, tag = self._place(image)
         found = self._gateway.pull(name, tag)
         if found.step is Step.FAILED:

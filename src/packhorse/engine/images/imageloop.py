@@ -26,7 +26,7 @@ from packhorse.engine.images.gatewaypreparer import preparer_for
 from packhorse.engine.images.preparers import Preparer, Progress
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.engine.specs import Specs
 from packhorse.sites.images import file_name, growing_folder, image_folder, images_folder, keeps_files
 from packhorse.sites.site import Site
@@ -63,7 +63,7 @@ class ImageLoop(Loop):
         database: Database,
         lease: Lease,
         clock: Clock,
-        pulse: Pulse,
+        notifier: Notifier,
         tell: threading.Event,
         config: ImagesConfig,
         given: Callable[[], None],
@@ -72,7 +72,7 @@ class ImageLoop(Loop):
         self._site = site
         self._database = database
         self._lease = lease
-        self._pulse = pulse
+        self._notifier = notifier
         self._config = config
         self._given = given
         self._ending = threading.Event()  # nothing that is far away holds up the engine's end
@@ -110,7 +110,7 @@ class ImageLoop(Loop):
             self._tidy_at = monotonic + _TIDY_S
             self._tidy(images)
         if moved:
-            self._pulse.beat()
+            self._notifier.notify()
             self._given()
         return moved
 

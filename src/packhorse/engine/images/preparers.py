@@ -1,4 +1,4 @@
-"""Who prepares images for a site: an errand there, or the site's image gateway.
+"""Who prepares images for a site: a background job there, or the site's image gateway.
 
 Each goes on from what the store's row of an image says.
 """
@@ -11,16 +11,16 @@ from typing import Any, Protocol
 
 from packhorse.domain.images import ImageError, ImageFailure, parse_reference
 from packhorse.engine.images import preparing
-from packhorse.sites import errands
+from packhorse.sites import background
 from packhorse.sites.images import growing_folder, image_folder, keeps_files
 from packhorse.sites.runtimes.base import CannotRun
 from packhorse.sites.site import Site
 from packhorse.staging.images import ImageState
 from packhorse.staging.registry import RegistryOptions, authfile_for
 
-_ERRAND_TIMEOUT_S = 6 * 3600.0
-_SILENT_S = 15.0  # an errand that says nothing for that long is started again; if it lives, that changes nothing
-_LOOK_S = 1.0  # between two looks at an errand
+_TIMEOUT_S = 6 * 3600.0
+_SILENT_S = 15.0  # a background job that says nothing for that long is started again; if it lives, that changes nothing
+_LOOK_S = 1.0  # between two looks at a background job
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +62,22 @@ class Preparer(Protocol):
 
 @dataclass(slots=True)
 class _Heard:
-    """What an errand has said, when it last said something new, and when it was looked at."""
+    """What a background job has said, when it last said something new, and when it was looked at."""
 
-    status: errands.ErrandStatus | None
+    status: background.BackgroundStatus | None
     since: float
     looked: float
 
 
-class ErrandPreparer:
-    """Has an errand at the site carry out the steps that ``compose`` says."""
+class BackgroundPreparer:
+    """Has a background job at the site carry out the steps that ``compose`` says."""
 
     def __init__(
         self,
         site: Site,
         insecure: Collection[str],
         options: RegistryOptions,
-        compose: Callable[..., list[errands.Step]] = preparing.steps,
+        compose: Callable[..., list[background.Step]] = preparing.steps,
     ) -> None:
         self._site = site
         self._insecure = insecure
@@ -91,21 +91,21 @@ class ErrandPreparer:
             authfile_for(self._options, preparing.registries(self._site, reference, image.digest))
         )
         tmp = f"{self._site.image_tmp or self._site.root + '/tmp'}/{name}"  # noqa: S108
-        errands.start(
+        background.start(
             self._site,
             name,
             self._steps(image, name, has_auth=auth is not None),
             watch=growing_folder(self._site, image.digest),
             tmp=tmp,
             credentials=auth,
-            timeout_s=_ERRAND_TIMEOUT_S,
+            timeout_s=_TIMEOUT_S,
         )
 
     def look(self, image: Any, monotonic: float) -> Progress | None:
         heard = self._heard.setdefault(image.errand, _Heard(None, monotonic, float("-inf")))
         if monotonic < heard.looked + _LOOK_S and heard.status is not None:
             return None
-        before, heard.status = heard.status, errands.look(self._site, image.errand, heard.status)
+        before, heard.status = heard.status, background.look(self._site, image.errand, heard.status)
         status, heard.looked = heard.status, monotonic
         if before is None or status.heard != before.heard:
             heard.since = monotonic
@@ -122,13 +122,13 @@ class ErrandPreparer:
     def finish(self, image: Any) -> None:
         self._heard.pop(image.errand, None)
         self._site.transport.remove(growing_folder(self._site, image.digest))
-        errands.remove(self._site, image.errand)
+        background.remove(self._site, image.errand)
 
     def has(self, image: Any) -> bool | None:
         return self._site.transport.exists(image_folder(self._site, image.digest)) if keeps_files(self._site) else None
 
-    def _steps(self, image: Any, name: str, *, has_auth: bool = False) -> list[errands.Step]:
-        authfile = errands.authfile_of(self._site, name) if has_auth else None
+    def _steps(self, image: Any, name: str, *, has_auth: bool = False) -> list[background.Step]:
+        authfile = background.authfile_of(self._site, name) if has_auth else None
         try:
             return self._compose(self._site, parse_reference(image.reference), image.digest, self._insecure, authfile)
         except CannotRun as error:

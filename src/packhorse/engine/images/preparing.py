@@ -1,4 +1,4 @@
-"""What an image takes to be ready at a site: the steps of an errand, and what its failure means. Pure."""
+"""What an image takes to be ready at a site: the steps of a background job, and what its failure means. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from packhorse.domain.images import DOCKER_HUB, ImageError, ImageFailure, ImageReference, parse_reference
-from packhorse.sites.errands import ErrandStatus, Step
+from packhorse.sites.background import BackgroundStatus, Step
 from packhorse.sites.images import preparation, site_image
 from packhorse.sites.site import Site
 from packhorse.staging.imagecopy import copy_command, digest_tag, private_name, why_failed
@@ -96,12 +96,12 @@ def why_other(
 
 
 def registries(site: Site, source: ImageReference, digest: str) -> list[str]:
-    """Those that an errand for an image speaks to."""
+    """Those that a background job for an image speaks to."""
     return sorted({source.registry, source_of(site, source, digest).registry})
 
 
-def why_it_failed(site: Site, reference: str, status: ErrandStatus, commands: Sequence[Step]) -> ImageError:
-    """The failure of an errand that has ended, as a sentence with a kind."""
+def why_it_failed(site: Site, reference: str, status: BackgroundStatus, commands: Sequence[Step]) -> ImageError:
+    """The failure of a background job that has ended, as a sentence with a kind."""
     said = " ".join(status.tail.split())[-_LAST_CHARS:]
     kind, hint = _meaning(status)
     if status.why == "spawn":
@@ -121,7 +121,7 @@ def why_it_failed(site: Site, reference: str, status: ErrandStatus, commands: Se
     )
 
 
-def _meaning(status: ErrandStatus) -> tuple[ImageFailure, str]:
+def _meaning(status: BackgroundStatus) -> tuple[ImageFailure, str]:
     match status.why:
         case "disk":
             return (

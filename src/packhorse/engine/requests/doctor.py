@@ -17,6 +17,7 @@ from packhorse.engine.lease import NAME
 from packhorse.http.settings import BadSetting, describe
 from packhorse.sites.agentfile import agent_file
 from packhorse.sites.base import JobState, Shape, SubmitRejected
+from packhorse.sites.runtimes.registry import RUNTIMES, runtime
 from packhorse.sites.site import Site, not_configured
 from packhorse.store import leases
 from packhorse.store.database import Database
@@ -24,7 +25,6 @@ from packhorse.store.runs import open_runs, spec_of_run
 
 _ENOUGH_FREE = 1_000_000_000
 _JOB_PATIENCE_S = 120.0
-_RUNTIMES = ("apptainer", "podman-hpc", "podman", "ch-run", "shifter", "docker")
 _VERSION = re.compile(r"\d+\.\d+[.\d]*")
 _NEEDS_PYTHON = "The agent needs Python 3.6 or newer at the site; set 'python' of the site to its path."
 
@@ -173,7 +173,7 @@ def _scheduler(site: Site) -> str:
 def _containers(site: Site) -> str:
     """The container runtimes that the login node has. None is no fault: tasks run on the host's own programs."""
     found = []
-    for program in _RUNTIMES:
+    for program in filter(None, (runtime(name).program for name in RUNTIMES)):
         # ch-run says nothing without USER, which a connection may lack; env says 127 of what is not there
         result = site.transport.run(["env", "USER=packhorse", program, "--version"], timeout_s=15.0)
         if result.exit_code == 0:

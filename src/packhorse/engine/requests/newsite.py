@@ -13,12 +13,11 @@ from packhorse.engine.requests.doctor import examine_site
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.configure import site_from
 from packhorse.sites.environment import Purpose
-from packhorse.sites.profiles import PROFILES, Profile, expand, profile
-from packhorse.sites.schedulers.description import Description, Queue
-from packhorse.sites.schedulers.slurm import SlurmScheduler
+from packhorse.sites.profiles import PROFILES, Profile, Value, expand, profile
+from packhorse.sites.schedulers.description import Queue
 from packhorse.sites.transports.framing import run_after_login
 
-__all__ = ["PROFILES", "NewSite", "Profile", "Queue", "expand", "likely_queue", "profile", "root_there"]
+__all__ = ["PROFILES", "NewSite", "Profile", "Queue", "Value", "expand", "likely_queue", "profile", "root_there"]
 
 _LOGIN_S = 20.0  # a login profile that takes longer is done without
 
@@ -48,7 +47,7 @@ class NewSite:
 
     def queues(self) -> tuple[Queue, ...]:
         """The queues there. Raises SiteUnreachable when the batch scheduler does not answer."""
-        return self._description().queues
+        return self._site.scheduler.describe(self._site.transport).queues
 
     def checks(self, config: SiteConfig) -> list[Check]:
         """What a task needs there, up to the first thing that is missing.
@@ -57,11 +56,6 @@ class NewSite:
         """
         site = site_from(self._site.name, config, self._home)
         return examine_site(replace(site, transport=self._site.transport), with_job=False)
-
-    def _description(self) -> Description:
-        scheduler = self._site.scheduler
-        assert isinstance(scheduler, SlurmScheduler), "every profile names Slurm"
-        return scheduler.describe(self._site.transport)
 
 
 def root_there(profile: Profile, environment: Mapping[str, str]) -> str | None:

@@ -42,7 +42,7 @@ from packhorse.domain.views import (
     User,
 )
 from packhorse.engine.gathering import iter_results
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.accept import Accepted, accept_app_run, accept_task_run, request_hash
 from packhorse.engine.requests.accounting import account
 from packhorse.engine.requests.again import accept_retry
@@ -97,7 +97,7 @@ class Service:
         catalog: AppCatalog,
         files: FileRules,
         wake: Callable[[], None] = lambda: None,
-        pulse: Pulse | None = None,
+        notifier: Notifier | None = None,
         downloads: Path = Path("downloads"),
     ) -> None:
         self._database = database
@@ -105,7 +105,7 @@ class Service:
         self._catalog = catalog
         self._files = files
         self._wake = wake
-        self._waiting_room = WaitingRoom(database, pulse or Pulse())
+        self._waiting_room = WaitingRoom(database, notifier or Notifier())
         self._downloads = downloads
 
     # --- runs ------------------------------------------------------------

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from packhorse.domain.errors import Unavailable
-from packhorse.engine.pulse import Pulse
+from packhorse.engine.notifier import Notifier
 from packhorse.store.database import Database
 from packhorse.store.runs import RunProgress, progress_of
 
@@ -32,9 +32,9 @@ class WaitingRoom:
     connection for it.
     """
 
-    def __init__(self, database: Database, pulse: Pulse) -> None:
+    def __init__(self, database: Database, notifier: Notifier) -> None:
         self._database = database
-        self._pulse = pulse
+        self._notifier = notifier
         self._lock = threading.Lock()
         self._waiters: set[_Waiter] = set()
         self._has_thread = False
@@ -60,7 +60,7 @@ class WaitingRoom:
                 self._waiters.discard(waiter)
 
     def _work(self) -> None:
-        seen = self._pulse.beats
+        seen = self._notifier.count
         while True:
             with self._lock:
                 waiters = list(self._waiters)
@@ -71,8 +71,8 @@ class WaitingRoom:
                 with self._lock:
                     self._waiters.discard(waiter)
                 waiter.tell()
-            self._pulse.wait(seen, _LOOK_S)
-            seen = self._pulse.beats
+            self._notifier.wait(seen, _LOOK_S)
+            seen = self._notifier.count
 
     def _to_tell(self, waiters: list[_Waiter]) -> list[_Waiter]:
         try:

@@ -4,6 +4,7 @@ and as the user.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes import engines, layouts
@@ -11,7 +12,11 @@ from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpe
 from packhorse.sites.runtimes.checks import check_image, check_spec
 from packhorse.sites.script import in_environment
 
-_ABILITIES = frozenset(Ability) - {Ability.LIMITS}  # its own limits take cgroups v2 and systemd on the node
+_ABILITIES = frozenset(Ability) - {
+    Ability.LIMITS,  # its own limits take cgroups v2 and systemd on the node
+    Ability.SET_UP_BY_JOB,
+    Ability.OWN_STORE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class Apptainer:
         """Builds the SIF file; from a registry without skopeo."""
         self.prepared(image)
         build = [
-            self._program,
+            self.program,
             "build",
             *([] if image.tls else ["--no-https"]),
             f"{layouts.partial(image)}/image.sif",
@@ -52,6 +57,10 @@ class Apptainer:
         """Composes one option."""
         return f"--mount={engines.mount(bind, self.name)}"
 
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """None: a job has no image of its own."""
+        return []
+
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``apptainer exec``.
 
@@ -68,7 +77,7 @@ class Apptainer:
         cleans = not (spec.pass_env or spec.ranks_on_node)
         return [
             *([] if cleans else in_environment([], spec.from_host)),
-            "env", *given, self._program, "exec", "--contain", "--no-eval",
+            "env", *given, self.program, "exec", "--contain", "--no-eval",
             *(["--cleanenv"] if cleans else []),
             f"--pwd={spec.folder}",
             *([] if spec.network else ["--net", "--network=none"]),
@@ -83,5 +92,6 @@ class Apptainer:
         return []
 
     @property
-    def _program(self) -> str:
+    def program(self) -> str:
+        """Its own name, unless the configuration says otherwise."""
         return self.options.program or "apptainer"

@@ -14,7 +14,7 @@ What of an image counts, after TES 1.1 (tesExecutor) and the OCI image specifica
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -61,6 +61,10 @@ class Ability(StrEnum):
     """A launcher may start it on many nodes, once for each rank of one program: images are the site's, and containers
     need no name.
     """
+    SET_UP_BY_JOB = "set_up_by_job"
+    """The batch scheduler sets the image of a job up on its nodes, where ``directives`` name it (Shifter's plugin)."""
+    OWN_STORE = "own_store"
+    """Keeps prepared images in a store of its own at the site. Elsewhere they are a folder of ours."""
 
 
 #: Variables by which launchers (srun, mpirun) and MPI tell a rank which one it is, and where the others are.
@@ -236,6 +240,11 @@ class Runtime(Protocol):
         ...
 
     @property
+    def program(self) -> str:
+        """Its program, by which a node tells whether it has this runtime; empty where there is none."""
+        ...
+
+    @property
     def abilities(self) -> frozenset[Ability]:
         """What it can do beyond running a command."""
         ...
@@ -272,6 +281,12 @@ class Runtime(Protocol):
 
     def bind(self, bind: Bind) -> str:
         """The option of the run command for one bind. Raises CannotRun."""
+        ...
+
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """Options of a job that has ``image``, as ``prepared`` says, and ``binds`` set up on its nodes; none without
+        SET_UP_BY_JOB. Raises CannotRun.
+        """
         ...
 
     def wrap(self, spec: ContainerSpec) -> list[str]:

@@ -4,6 +4,7 @@ its cgroup.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes import layouts
@@ -78,6 +79,10 @@ class Charliecloud:
                 )
         return f"--bind={bind.source}:{bind.target}"
 
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """None: a job has no image of its own."""
+        return []
+
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``ch-run``.
 
@@ -97,7 +102,7 @@ class Charliecloud:
             *([] if spec.network else _WITHOUT_NETWORK),
             "env",
             f"USER={spec.uid}",
-            self._program,
+            self.program,
             *([] if spec.network else [f"--uid={spec.uid}", f"--gid={spec.gid}"]),
             f"--unset-env={'!(' + '|'.join(kept) + ')' if kept else '*'}",
             "--env-no-expand",
@@ -120,7 +125,8 @@ class Charliecloud:
         return []
 
     @property
-    def _program(self) -> str:
+    def program(self) -> str:
+        """Its own name, unless the configuration says otherwise."""
         return self.options.program or "ch-run"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes import engines
@@ -31,12 +32,12 @@ class Docker:
         """Pulls, or loads a layout. Whether a registry needs TLS is the daemon's configuration."""
         target = self.prepared(image)
         if image.layout:
-            return engines.load(image, self._program, target)
-        return [[self._program, "pull", "--quiet", target]]
+            return engines.load(image, self.program, target)
+        return [[self.program, "pull", "--quiet", target]]
 
     def has(self, image: Image) -> list[str] | None:
         """Whether the node's engine has it."""
-        return [self._program, "image", "inspect", "--format=ok", self.prepared(image)]
+        return [self.program, "image", "inspect", "--format=ok", self.prepared(image)]
 
     def mount(self, image: Image) -> list[str] | None:
         """None is needed."""
@@ -46,12 +47,16 @@ class Docker:
         """Composes one option."""
         return f"--mount={engines.mount(bind, self.name)}"
 
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """None: a job has no image of its own."""
+        return []
+
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``docker run``."""
         check_spec(spec, self.abilities, self.name)
         own_tmp = spec.writable_root or any(bind.target.rstrip("/") == "/tmp" for bind in spec.binds)  # noqa: S108
         return [
-            self._program, "run", *engines.common(spec), f"--user={spec.uid}:{spec.gid}", "--log-driver=none",
+            self.program, "run", *engines.common(spec), f"--user={spec.uid}:{spec.gid}", "--log-driver=none",
             *([] if own_tmp else ["--tmpfs=/tmp"]),
             *([] if spec.cgroup_parent is None else [f"--cgroup-parent={spec.cgroup_parent}"]),
             *(["--gpus=all"] if spec.gpus else []),
@@ -61,8 +66,9 @@ class Docker:
 
     def end(self, spec: ContainerSpec) -> list[list[str]]:
         """Removes the container with all its processes: they are the daemon's children."""
-        return [] if spec.name is None else [[self._program, "rm", "--force", spec.name]]
+        return [] if spec.name is None else [[self.program, "rm", "--force", spec.name]]
 
     @property
-    def _program(self) -> str:
+    def program(self) -> str:
+        """Its own name, unless the configuration says otherwise."""
         return self.options.program or "docker"

@@ -10,7 +10,7 @@ from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpe
 
 #: Not ranks: containers have names, and are no children of the command that starts them, which is what a launcher would
 #: end.
-ABILITIES = frozenset(Ability) - {Ability.RANKS}
+ABILITIES = frozenset(Ability) - {Ability.RANKS, Ability.SET_UP_BY_JOB, Ability.OWN_STORE}
 
 
 def load(image: Image, program: str, name: str) -> list[list[str]]:

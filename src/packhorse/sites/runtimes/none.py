@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, RuntimeOptions
@@ -17,6 +18,7 @@ class NoRuntime:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "none"
+    program: str = ""
     abilities: frozenset[Ability] = frozenset()
     per_node: bool = False
 
@@ -39,6 +41,10 @@ class NoRuntime:
     def bind(self, bind: Bind) -> str:
         """Refused: the host's folders are where they are."""
         raise CannotRun(f"{bind.source} cannot be bound: this site runs no containers.")
+
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """None: a job has no image of its own."""
+        return []
 
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """The command itself; where folder or environment are asked for, behind env(1), which would take a program with

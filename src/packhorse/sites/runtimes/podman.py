@@ -5,6 +5,7 @@ Its containers are children of conmon, not of the command that starts them: see 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes import engines, layouts
@@ -38,11 +39,11 @@ class Podman:
         target = self.prepared(image)
         if image.layout:
             return [["skopeo", "copy", "--quiet", layouts.source(image), f"containers-storage:{target}"]]
-        return [[self._program, "pull", "--quiet", *engines.pull_options(image), target]]
+        return [[self.program, "pull", "--quiet", *engines.pull_options(image), target]]
 
     def has(self, image: Image) -> list[str] | None:
         """Whether it is in the node's storage."""
-        return [self._program, "image", "exists", self.prepared(image)]
+        return [self.program, "image", "exists", self.prepared(image)]
 
     def mount(self, image: Image) -> list[str] | None:
         """None is needed."""
@@ -52,17 +53,22 @@ class Podman:
         """Composes one option."""
         return bind_option(bind, self.name)
 
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """None: a job has no image of its own."""
+        return []
+
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``podman run``."""
         check_spec(spec, self.abilities, self.name)
-        return [self._program, "run", *run_options(spec, self.options, self.name), spec.image, *spec.command]
+        return [self.program, "run", *run_options(spec, self.options, self.name), spec.image, *spec.command]
 
     def end(self, spec: ContainerSpec) -> list[list[str]]:
         """Removes the container with all its processes: it outlives the command that started it."""
-        return [] if spec.name is None else [[self._program, "rm", "--force", "--ignore", "--time=0", spec.name]]
+        return [] if spec.name is None else [[self.program, "rm", "--force", "--ignore", "--time=0", spec.name]]
 
     @property
-    def _program(self) -> str:
+    def program(self) -> str:
+        """Its own name, unless the configuration says otherwise."""
         return self.options.program or "podman"
 
 

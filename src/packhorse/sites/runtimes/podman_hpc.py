@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from packhorse.sites.runtimes import engines
@@ -16,7 +17,7 @@ class PodmanHpc:
 
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "podman_hpc"
-    abilities: frozenset[Ability] = engines.ABILITIES
+    abilities: frozenset[Ability] = engines.ABILITIES | {Ability.OWN_STORE}
     per_node: bool = False
 
     def prepared(self, image: Image) -> str:
@@ -31,7 +32,7 @@ class PodmanHpc:
     def prepare(self, image: Image) -> list[list[str]]:
         """Pulls, and squashes into the user's shared folder: its ``pull`` does both."""
         target = self.prepared(image)
-        return [[self._program, "pull", *engines.pull_options(image), target]]
+        return [[self.program, "pull", *engines.pull_options(image), target]]
 
     def has(self, image: Image) -> list[str] | None:
         """None: its images are the site's."""
@@ -45,6 +46,10 @@ class PodmanHpc:
         """Composes one option."""
         return bind_option(bind, self.name)
 
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """None: a job has no image of its own."""
+        return []
+
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``podman-hpc run``; ``--``, since it would take --help, --gpu and its other words anywhere on the
         line.
@@ -52,7 +57,7 @@ class PodmanHpc:
         check_spec(spec, self.abilities, self.name)
         gpu = ["--gpu"] if spec.gpus else []
         return [
-            self._program,
+            self.program,
             "run",
             *gpu,
             *run_options(spec, self.options, self.name),
@@ -63,8 +68,9 @@ class PodmanHpc:
 
     def end(self, spec: ContainerSpec) -> list[list[str]]:
         """As with Podman."""
-        return [] if spec.name is None else [[self._program, "rm", "--force", "--ignore", "--time=0", spec.name]]
+        return [] if spec.name is None else [[self.program, "rm", "--force", "--ignore", "--time=0", spec.name]]
 
     @property
-    def _program(self) -> str:
+    def program(self) -> str:
+        """Its own name, unless the configuration says otherwise."""
         return self.options.program or "podman-hpc"

@@ -28,7 +28,15 @@ class Shifter:
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
     name: str = "shifter"
     abilities: frozenset[Ability] = frozenset(
-        {Ability.IMAGES, Ability.READ_ONLY_BINDS, Ability.READ_ONLY_ROOT, Ability.GPUS, Ability.RANKS}
+        {
+            Ability.IMAGES,
+            Ability.READ_ONLY_BINDS,
+            Ability.READ_ONLY_ROOT,
+            Ability.GPUS,
+            Ability.RANKS,
+            Ability.SET_UP_BY_JOB,
+            Ability.OWN_STORE,
+        }
     )
     per_node: bool = False
 
@@ -44,7 +52,7 @@ class Shifter:
     def prepare(self, image: Image) -> list[list[str]]:
         """Asks the gateway, and waits until the image is ready."""
         self.prepared(image)
-        return [[f"{self._program}img", "pull", f"docker:{image.name}:{image.tag}"]]
+        return [[f"{self.program}img", "pull", f"docker:{image.name}:{image.tag}"]]
 
     def has(self, image: Image) -> list[str] | None:
         """None: its images are the site's."""
@@ -58,6 +66,20 @@ class Shifter:
         """Composes one option."""
         return f"--volume={_volume(bind)}"
 
+    def directives(self, image: str, binds: Sequence[Bind]) -> list[str]:
+        """Options of sbatch that make Slurm's plugin set up image and volumes before a job starts, which scales best.
+
+        ``image`` may also be ``docker:NAME:TAG``, looked up when the job is submitted. ``shifter`` must then be started
+        with just these volumes. They must exist when the job is submitted. Of several ``--volume`` the plugin keeps the
+        last: all go into one.
+        """
+        if not _IMAGE.match(image):
+            raise CannotRun(
+                f"shifter cannot run this: {image!r} is not an image of its gateway, docker:NAME:TAG or id:ID."
+            )
+        joined = ";".join(_volume(bind) for bind in binds)
+        return [f"--image={image}", *([f"--volume={joined}"] if joined else [])]
+
     def wrap(self, spec: ContainerSpec) -> list[str]:
         """Composes ``shifter``.
 
@@ -70,7 +92,7 @@ class Shifter:
         cleans = not (spec.pass_env or spec.ranks_on_node)
         return [
             *([] if cleans else in_environment([], spec.from_host)),
-            self._program, f"--image={spec.image}",
+            self.program, f"--image={spec.image}",
             *(["--clearenv"] if cleans else []),
             f"--workdir={spec.folder}",
             *(["--module=gpu"] if spec.gpus else []),
@@ -84,23 +106,9 @@ class Shifter:
         return []
 
     @property
-    def _program(self) -> str:
+    def program(self) -> str:
+        """Its own name, unless the configuration says otherwise."""
         return self.options.program or "shifter"
-
-
-def shifter_directives(image: str, volumes: Sequence[Bind]) -> list[str]:
-    """Options of sbatch that make Slurm's plugin set up image and volumes before a job starts, which scales best.
-
-    Raises CannotRun.
-
-    ``image`` is ``docker:NAME:TAG``, looked up when the job is submitted, or ``id:ID``. ``shifter`` must then be
-    started with just these volumes. They must exist when the job is submitted. Of several ``--volume`` the plugin keeps
-    the last: all go into one.
-    """
-    if not _IMAGE.match(image):
-        raise CannotRun(f"shifter cannot run this: {image!r} is not an image of its gateway, docker:NAME:TAG or id:ID.")
-    joined = ";".join(_volume(bind) for bind in volumes)
-    return [f"--image={image}", *([f"--volume={joined}"] if joined else [])]
 
 
 def _volume(bind: Bind) -> str:

@@ -25,7 +25,10 @@ class NodeKind:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A partition, a queue. A limit that is None is none."""
+    """A partition, a queue. A limit that is None is none.
+
+    ``name`` is empty where jobs cannot name one.
+    """
 
     name: str
     is_default: bool
@@ -60,6 +63,8 @@ class Description:
     """Whether it remembers how jobs ended after they have left the queue."""
     remembers_s: float | None
     """How long it keeps ended jobs in the queue."""
+    usual_walltime_s: float | None = 3600.0
+    """What to ask for when nothing is known of a job's tasks; None where jobs have no walltime."""
 
     def queue(self, name: str | None) -> Queue | None:
         """The queue of that name, or the default one."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Collection
 
-from packhorse.sites.base import Job, JobState, JobStatus, Limits, SubmitRejected, Transport
+from packhorse.sites.base import Job, JobState, JobStatus, SubmitRejected, Transport
+from packhorse.sites.schedulers.description import Description, NodeKind, Queue
+from packhorse.sites.schedulers.options import SchedulerOptions
 
 _START_PATIENCE_S = 10.0
 
@@ -14,14 +17,29 @@ _START_PATIENCE_S = 10.0
 class LocalScheduler:
     """Starts each job in a session of its own, so that it outlives the engine."""
 
+    name = "local"
+    queue: str | None = None
     launcher: tuple[str, ...] = ("mpirun", "-np", "{ranks}")
     signals_only_script = False
+    is_this_machine = True
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    def __init__(self, options: SchedulerOptions | None = None) -> None:
+        self._options = options or SchedulerOptions()
 
-    def limits(self, transport: Transport) -> tuple[Limits, ...]:
-        return (self._limits,)
+    def describe(self, transport: Transport) -> Description:
+        """One queue without a name, of one node: the cores that this process may use, and nine tenths of the memory,
+        unless the configuration says otherwise.
+        """
+        cores = self._options.cores or len(os.sched_getaffinity(0))
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        node = NodeKind(1, 1, cores, self._options.memory_mb or int(memory * 0.9 / 1e6))
+        queue = Queue(
+            "", is_default=True, is_up=True, max_walltime_s=None, default_walltime_s=None, max_nodes=1, min_nodes=1,
+            whole_nodes=True, preemptible=False, priority=1, accounts=None, kinds=(node,),
+        )  # fmt: skip
+        return Description(
+            "this machine", "", (queue,), has_accounting=True, remembers_s=None, usual_walltime_s=None
+        )  # jobs leave their exit codes in their spools
 
     def agent_command(self, nodes: int, cores: int, agent: list[str]) -> list[str]:
         return agent

@@ -13,15 +13,14 @@ from packhorse.sites.base import (
     Job,
     JobState,
     JobStatus,
-    Limits,
     SiteUnreachable,
     SubmitRejected,
     Transport,
 )
 from packhorse.sites.schedulers import slurm_commands as commands
 from packhorse.sites.schedulers.description import Description
-from packhorse.sites.schedulers.slurm_commands import SlurmOptions
-from packhorse.sites.schedulers.slurm_describe import describe, limits_of
+from packhorse.sites.schedulers.options import SchedulerOptions
+from packhorse.sites.schedulers.slurm_describe import describe
 from packhorse.sites.schedulers.slurm_reasons import explain_reason
 from packhorse.sites.schedulers.slurm_rows import Row
 from packhorse.sites.schedulers.slurm_states import end_of
@@ -42,11 +41,14 @@ _GONE = ("invalid job id", "already completing or completed", "already finished"
 class SlurmScheduler:
     """A Slurm cluster as one user sees it."""
 
+    name = "slurm"
     launcher: tuple[str, ...] = commands.LAUNCHER
     signals_only_script = True  # below srun, Slurm itself tells the agents
+    is_this_machine = False
 
-    def __init__(self, options: SlurmOptions | None = None) -> None:
-        self._options = options or SlurmOptions()
+    def __init__(self, options: SchedulerOptions | None = None) -> None:
+        self._options = options or SchedulerOptions()
+        self.queue = self._options.queue
 
     def submit(self, transport: Transport, job: Job) -> str:
         """Raises SiteUnreachable when Slurm did not answer; the job may exist then, and ``find`` tells."""
@@ -93,10 +95,7 @@ class SlurmScheduler:
             _check(transport.run(commands.scancel_command(job_ids)), unless=_GONE)
 
     def describe(self, transport: Transport) -> Description:
-        """Queues, limits and nodes, by three commands.
-
-        For a person, and for shaping allocations; not for every tick.
-        """
+        """By three commands."""
         results = [
             transport.run(command)
             for command in (commands.PARTITIONS_COMMAND, commands.NODES_COMMAND, commands.CONFIG_COMMAND)
@@ -109,9 +108,6 @@ class SlurmScheduler:
             if not is_told and (result.stdout.strip() or result.stderr.strip()):
                 raise SiteUnreachable(f"Slurm tells of no partitions with nodes: {_printed(result)}")
         return found
-
-    def limits(self, transport: Transport) -> tuple[Limits, ...]:
-        return limits_of(self.describe(transport), self._options.queue)
 
     def agent_command(self, nodes: int, cores: int, agent: list[str]) -> list[str]:
         return commands.agent_command(nodes, cores, agent)

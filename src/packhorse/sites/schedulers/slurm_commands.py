@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from packhorse.sites.base import Job
+from packhorse.sites.schedulers.options import SchedulerOptions
 from packhorse.sites.schedulers.slurm_text import SACCT_FIELDS, SEPARATOR, SQUEUE_FIELDS
 
 _MIB = 1 << 20
@@ -15,36 +15,17 @@ _ENVIRONMENT = ["env", "SLURM_TIME_FORMAT=%s", "LC_ALL=C"]
 _LOOK_BACK = "now-14days"  # a token older than this is not looked for
 
 
-@dataclass(frozen=True, slots=True)
-class SlurmOptions:
-    """What a site's configuration adds to every job.
-
-    ``extra`` are further arguments of sbatch, such as ``--constraint=cpu``.
-    """
-
-    queue: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    reservation: str | None = None
-    licenses: str | None = None
-    extra: tuple[str, ...] = ()
-    export: str = "ALL"
-    """What of the transport's environment goes along.
-
-    With NONE and NIL, Slurm (at least 22.05) has the node run the user's login profile before the job, which holds
-    up or fails every allocation when that profile is slow or broken."""
-
-
-def sbatch_command(job: Job, options: SlurmOptions) -> list[str]:
+def sbatch_command(job: Job, options: SchedulerOptions) -> list[str]:
     """Submits ``job.script``. The token is the job's name.
 
     ``--no-requeue``: a second start of an allocation would find its spool used; lost work is placed anew by the engine.
-    ``--no-kill``: of several nodes, one that fails takes only its own tasks along.
+    ``--no-kill``: of several nodes, one that fails takes only its own tasks along. ``--export=ALL``: with NONE and NIL,
+    Slurm (at least 22.05) has the node run the user's login profile before the job, which holds up or fails every
+    allocation when that profile is slow or broken.
     """
     given = [
         ("--partition", job.queue or options.queue), ("--account", options.account), ("--qos", options.qos),
-        ("--constraint", options.constraint), ("--reservation", options.reservation), ("--licenses", options.licenses),
+        ("--constraint", options.constraint), ("--reservation", options.reservation),
         ("--mem", None if job.memory_mb is None else f"{math.ceil(job.memory_mb * 1e6 / _MIB)}M"),
         ("--time", None if job.walltime_s is None else minutes(job.walltime_s)),
         ("--gpus-per-node", job.gpus or None),
@@ -55,7 +36,7 @@ def sbatch_command(job: Job, options: SlurmOptions) -> list[str]:
         *(f"{name}={value}" for name, value in given if value is not None),
         *(["--no-kill"] if job.nodes > 1 else []),
         f"--chdir={job.spool}", f"--output={job.spool.replace('%', '%%')}/job.out", "--open-mode=append",
-        f"--export={options.export}", *job.options, *options.extra, job.script,
+        "--export=ALL", *job.options, *options.extra, job.script,
     ]  # fmt: skip
 
 

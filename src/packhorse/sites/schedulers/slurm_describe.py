@@ -6,10 +6,9 @@ What it does not understand takes its default.
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 
-from packhorse.sites.base import Limits
 from packhorse.sites.schedulers.description import Description, NodeKind, Queue
 from packhorse.sites.schedulers.slurm_text import lines_of, parse_minutes
 
@@ -19,7 +18,6 @@ _NUMBER = re.compile(r"[0-9]{1,12}")
 _COUNT = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([KMGT]?)\+?")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _GPUS = re.compile(r"(?:^|,)\s*gpu(?::[^:,()]+)*?:([0-9]{1,6})(?=[,(]|\s*$)")
-USUAL_WALLTIME_S = 3600.0
 _MIB_IN_MB = 1.048576
 _MARKS = "@#~$!%^*-+"
 """After a node's state: rebooting, powering up or down, in maintenance, not answering, and so on."""
@@ -120,34 +118,6 @@ def describe(partitions: str, nodes: str, config: str) -> Description:
         has_accounting="slurmdbd" in settings.get("AccountingStorageType", ""),
         remembers_s=float(kept.group()) if kept else None,
     )
-
-
-def limits_of(description: Description, queue: str | None) -> tuple[Limits, ...]:
-    """What an allocation can have: in ``queue`` (None: the default one), then in the others that are up; more nodes
-    first.
-    """
-    own = description.queue(queue)
-    others = [other for other in description.queues if other.is_up and other is not own]
-    found = []
-    for candidate in [*([own] if own else []), *others]:
-        alike: Counter[tuple[int, int, int]] = Counter()
-        for kind in candidate.kinds:  # features do not count: who wants one says so to the scheduler
-            alike[kind.cores, kind.memory_mb, kind.gpus] += kind.count
-        for (cores, memory_mb, gpus), count in alike.most_common():
-            nodes = count if candidate.max_nodes is None else min(count, candidate.max_nodes)
-            found.append(
-                Limits(
-                    cores,
-                    memory_mb,
-                    nodes,
-                    gpus,
-                    candidate.max_walltime_s,
-                    USUAL_WALLTIME_S,
-                    candidate.whole_nodes,
-                    candidate.name,
-                )
-            )
-    return tuple(found)
 
 
 def _limit(text: str) -> int | None:

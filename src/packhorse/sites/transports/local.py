@@ -93,6 +93,9 @@ class LocalTransport:
         else:
             Path(path).unlink(missing_ok=True)
 
+    def close(self) -> None:
+        pass
+
 
 def environment_here(composer: Composer, purpose: Purpose = Purpose.COMMAND) -> dict[str, str]:
     """What something that this process starts sees.

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import asyncssh
 
+from packhorse.domain.backoff import BackOff
 from packhorse.sites.base import SiteUnreachable
-from packhorse.sites.transports.backoff import BackOff
 from packhorse.sites.transports.ssh_files import open_files
 from packhorse.sites.transports.ssh_options import SshOptions
 from packhorse.sites.transports.ssh_reasons import Reason, why_unreachable
@@ -108,8 +108,8 @@ class SshLink:
         except Exception as error:
             way.abort()
             self._reason = why_unreachable(error, way.place, timeout_s)
-            self._back_off.failed(self._monotonic(), patience=self._reason.patience)
-            raise self._unreachable(self._back_off.wait_s(self._monotonic())) from None
+            wait_s = self._back_off.failed(self._monotonic(), patience=self._reason.patience)
+            raise self._unreachable(wait_s) from None
         except BaseException:
             way.abort()
             raise

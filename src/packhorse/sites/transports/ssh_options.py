@@ -42,12 +42,10 @@ class SshOptions:
             raise ValueError("max_channels: expected at least 2, one for files and one for commands")
 
 
-def ssh_options(name: str, site: SiteConfig) -> SshOptions:
-    """The options of ``[sites.NAME]``. Raises InvalidRequest when they do not say where the site is."""
+def ssh_options(site: SiteConfig) -> SshOptions:
+    """The options of a site's section. Raises InvalidRequest when they do not say where the site is."""
     if site.host is None:
-        raise InvalidRequest(
-            f"Site '{name}' is reached by SSH and has no host.", hint=f"Set 'host' in [sites.{name}] of packhorse.toml."
-        )
+        raise InvalidRequest("It is reached by SSH and has no host.", hint="Set 'host' in that section.")
     return SshOptions(
         site.host,
         site.port,

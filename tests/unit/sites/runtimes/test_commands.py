@@ -234,6 +234,19 @@ def test_what_ends_a_container(name: str) -> None:
     assert all(command[-1] == "packhorse-1" for command in commands)
 
 
+@pytest.mark.parametrize("name", sorted(RUNTIMES))
+def test_a_job_names_an_image_only_where_that_is_of_use(name: str) -> None:
+    directives = runtime(name).directives(f"id:{'ab' * 32}", [Bind("/site", "/site")])
+    assert bool(directives) == (Ability.SET_UP_BY_JOB in runtime(name).abilities) == (name == "shifter")
+
+
+@pytest.mark.parametrize("name", sorted(RUNTIMES))
+def test_it_tells_its_program_unless_it_has_none(name: str) -> None:
+    has_one = Ability.IMAGES in runtime(name).abilities
+    assert bool(runtime(name).program) == has_one
+    assert runtime(name, RuntimeOptions(program="/opt/bin/x")).program == ("/opt/bin/x" if has_one else "")
+
+
 PREPARED = {
     "apptainer": "/site/images/ab/image.sif",
     "charliecloud": "/site/images/ab/rootfs",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.images import ImageError
 from packhorse.sites.runtimes.base import Bind, CannotRun
-from packhorse.sites.runtimes.shifter import shifter_directives
+from packhorse.sites.runtimes.registry import runtime
 from packhorse.sites.runtimes.shifter_gateway import ShifterGateway, Step, parse_image, pull_failed
 
 IMAGE = "docker:lab/tool:1"
@@ -19,12 +19,12 @@ IMAGE = "docker:lab/tool:1"
 def test_directives() -> None:
     """One option for all volumes: of several, Slurm's plugin would keep the last."""
     volumes = [Bind("/scratch/a", "/data", read_only=True), Bind("/scratch/b", "/var/tmp")]
-    assert shifter_directives(IMAGE, volumes) == [
+    assert runtime("shifter").directives(IMAGE, volumes) == [
         f"--image={IMAGE}",
         "--volume=/scratch/a:/data:ro;/scratch/b:/var/tmp",
     ]
-    assert shifter_directives("id:0123ab", []) == ["--image=id:0123ab"]
-    assert shifter_directives("docker:host:5000/lab/tool:sha256-0a", []) == [
+    assert runtime("shifter").directives("id:0123ab", []) == ["--image=id:0123ab"]
+    assert runtime("shifter").directives("docker:host:5000/lab/tool:sha256-0a", []) == [
         "--image=docker:host:5000/lab/tool:sha256-0a"
     ]
 
@@ -34,7 +34,7 @@ def test_directives() -> None:
 )
 def test_images_that_the_gateway_cannot_have(image: str) -> None:
     with pytest.raises(CannotRun, match="is not an image of its gateway"):
-        shifter_directives(image, [])
+        runtime("shifter").directives(image, [])
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_images_that_the_gateway_cannot_have(image: str) -> None:
 )
 def test_volumes_that_shifter_would_refuse_or_misread(source: str, target: str, why: str) -> None:
     with pytest.raises(CannotRun) as caught:
-        shifter_directives(IMAGE, [Bind("/fine", "/fine"), Bind(source, target)])
+        runtime("shifter").directives(IMAGE, [Bind("/fine", "/fine"), Bind(source, target)])
     assert why in str(caught.value)
 
 
 def test_other_targets_are_fine() -> None:
     for target in ("/opt/tool", "/device", "/process", "/data", "/global/etc"):
-        assert shifter_directives(IMAGE, [Bind("/a", target)])[1] == f"--volume=/a:{target}"
+        assert runtime("shifter").directives(IMAGE, [Bind("/a", target)])[1] == f"--volume=/a:{target}"
 
 
 RECORD = {

@@ -1,0 +1,23 @@
+"""The batch schedulers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from packhorse.domain.errors import InvalidRequest
+from packhorse.sites.base import Scheduler
+from packhorse.sites.schedulers.local import LocalScheduler
+from packhorse.sites.schedulers.options import SchedulerOptions
+from packhorse.sites.schedulers.slurm import SlurmScheduler
+
+SCHEDULERS: dict[str, Callable[[SchedulerOptions], Scheduler]] = {
+    "local": LocalScheduler,
+    "slurm": SlurmScheduler,
+}
+
+
+def scheduler(name: str, options: SchedulerOptions | None = None) -> Scheduler:
+    """The scheduler that a site's configuration names. Raises InvalidRequest with the names there are."""
+    if name not in SCHEDULERS:
+        raise InvalidRequest(f"There is no batch scheduler '{name}'.", hint=f"There are: {', '.join(SCHEDULERS)}.")
+    return SCHEDULERS[name](options or SchedulerOptions())
