@@ -4,6 +4,7 @@
 # make cluster-up a Slurm cluster on this machine to try things on; make cluster-down ends it
 # make images     the example apps' container images, from Debian and PyPI packages
 # make lint       format, lint and type checks                    make bench       ratios against peers; ONLY=overhead runs one
+# make reference  the pages of docs/reference, from the code
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 APPS_APT := abyss megahit minimap2 art-nextgen-simulation-tools ragout-examples
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 
-.PHONY: cluster-up cluster-down demo demo-assembly images setup-apps test test-unit lint format bench setup setup-test setup-bench clean
+.PHONY: cluster-up cluster-down demo demo-assembly images setup-apps test test-unit lint format reference bench setup setup-test setup-bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m packhorse.cli.main version
@@ -42,6 +43,9 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+reference: $(VENV)/.installed
+	$(BIN)/python -m tools.reference
 
 bench: setup-bench
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

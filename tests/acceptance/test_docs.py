@@ -37,6 +37,17 @@ def commands(block: str) -> list[str]:
     return found
 
 
+def pages_of(index: Path) -> list[Path]:
+    """The pages that an index of questions links to, in its order."""
+    found = re.findall(r"^\| .* \| \[[^\]]+\]\(([^)#]+\.md)\) \|$", index.read_text(encoding="utf-8"), re.MULTILINE)
+    return [index.parent / name for name in found]
+
+
+def text_of(index: Path) -> str:
+    """The pages of an index as one: commands of a page may go on where those of the page before ended."""
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages_of(index))
+
+
 def as_script(text: str) -> str:
     """One shell script of all blocks of a page."""
     parts = ["set -euo pipefail", "trap 'jobs -p | xargs -r kill 2>/dev/null' EXIT"]
@@ -51,7 +62,8 @@ def as_script(text: str) -> str:
 
 @pytest.mark.parametrize("page", ["docs/quickstart.md", "docs/apps.md"])
 def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
-    script = as_script((REPOSITORY / page).read_text(encoding="utf-8"))
+    file = REPOSITORY / page
+    script = as_script(text_of(file) if pages_of(file) else file.read_text(encoding="utf-8"))
     assert script.count("\n+ ") or "echo '+ " in script, f"{page} has no commands"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PACKHORSE_")}
     environment |= {

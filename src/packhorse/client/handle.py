@@ -33,6 +33,7 @@ class RunHandle:
 
     @property
     def id(self) -> str:
+        """Its name: r- and sixteen letters and digits."""
         return self.view.id
 
     def refresh(self) -> RunView:

@@ -1,4 +1,4 @@
-"""An App: the manifest that its developer writes (docs/apps.md), as typed values."""
+"""An App: the manifest that its developer writes (docs/apps/manifest.md), as typed values."""
 
 from __future__ import annotations
 

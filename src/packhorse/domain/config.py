@@ -30,16 +30,18 @@ class ServerConfig(_Section):
     """``[server]``: where ``packhorse serve`` listens, and what its users may read."""
 
     host: str = "127.0.0.1"
+    """The address to listen on; ``--host`` wins."""
     port: Whole = Field(default=8765, ge=0, le=65535)
+    """The port to listen on; ``--port`` wins."""
     data_roots: list[Path] | None = None
-    """Inputs must lie below one of these; None allows every file that the server may read."""
+    """Inputs must lie below one of these folders. Without it, admins may name every file, and others none."""
 
 
 class ShockConfig(_Section):
     """``[data.shock."HOST"]``: a Shock server, by the host of its shock:// URLs."""
 
     url: str | None = None
-    """Where it is; None takes https://HOST."""
+    """Where it is; without it, https://HOST."""
     token_file: Path | None = None
     """A file with the token that it is sent."""
 
@@ -48,28 +50,33 @@ class DataConfig(_Section):
     """``[data]``: how the engine reaches data by URL. Credentials stay in files that only the engine reads."""
 
     urls: list[str] | None = None
-    """Beginnings of URLs that users who are no admins may name; None: only admins name URLs."""
+    """Beginnings of URLs that users who are no admins may read; without it, only admins name URLs."""
     output_urls: list[str] | None = None
-    """Beginnings of URLs that outputs of such users may be delivered to; None: only those of admins."""
+    """Beginnings of URLs that outputs of such users may be delivered to; without it, only those of admins."""
     s3_endpoint: str | None = None
-    """None is Amazon's."""
+    """The URL of an S3 server; without it, Amazon's."""
     s3_region: str | None = None
+    """The region of that server."""
     s3_profile: str | None = None
+    """The profile in the credentials file."""
     s3_credentials_file: Path | None = None
-    """In the form of ~/.aws/credentials, which is what None takes. Without any, S3 is asked without a name."""
+    """Keys, in the form of ~/.aws/credentials, which is read without it. Where there are none, S3 is asked without a
+    name.
+    """
     shock: dict[str, ShockConfig] = {}
+    """Shock servers by host, as tables ``[data.shock."HOST"]``."""
 
 
 class ImagesConfig(_Section):
     """``[images]``: where container images come from."""
 
     default_registry: str = DOCKER_HUB
-    """For images whose name says none."""
+    """The registry of images whose name says none."""
     insecure: list[str] = []
-    """Registries (host:port) that are spoken to without TLS."""
+    """Registries, as ``host:port``, that are spoken to without TLS."""
     auth_file: Path | None = None
-    """Credentials, as ``podman login`` or ``docker login`` write them; None takes $REGISTRY_AUTH_FILE, else where those
-    commands write.
+    """Credentials, as ``podman login`` or ``docker login`` write them; without it, $REGISTRY_AUTH_FILE, else the files
+    that those commands write.
     """
 
 
@@ -103,103 +110,125 @@ PassedName = Annotated[str, AfterValidator(_passed_name)]
 class SiteConfig(_Section):
     """``[sites.NAME]``: a place where tasks run.
 
-    ``cores``, ``memory_gb`` and ``walltime_s`` matter where no scheduler tells them.
+    A name is small letters, digits, ``-`` and ``_``; it begins with a letter.
     """
 
     transport: str = "local"
-    """How to get there: 'local' (this machine) or 'ssh'."""
+    """``local``: commands and files of this machine. ``ssh``: those of a login node."""
     scheduler: str = "local"
-    """Who owns jobs there: 'slurm', or 'local', which starts them on this machine."""
+    """``local``: this machine runs the tasks. With the transport ``ssh`` it is ``slurm``."""
     runtime: str | None = None
-    """The container runtime; None: tasks run on the host's own programs, and those that name an image are refused."""
+    """The container runtime: ``apptainer``, ``charliecloud``, ``docker``, ``podman``, ``podman_hpc`` or ``shifter``.
+    Without it, tasks run on the host's own programs, and those that name an image are refused.
+    """
     runtime_program: str | None = None
     """Its program, where it is not on the PATH of the nodes."""
     runtime_options: list[str] = []
-    """Further options of its run command: ["--runtime=runc"]."""
+    """Further options of its run command: ``["--runtime=runc"]``."""
     squashfs: Truth = False
     """Charliecloud: images are SquashFS files, which each node mounts."""
     binds: list[Path] = []
     """Folders of the site that containers see beside ``root``, under the same paths."""
     registry: str | None = None
-    """The site's private registry, host:port/prefix: images are copied there first, and taken from there."""
+    """The site's own registry, as ``host:port/prefix``: images are copied there first, and taken from there."""
     images: Path | None = None
-    """Where prepared images are kept; None is below ``root``."""
+    """Where prepared images are kept; without it, ``root/images``."""
     image_tmp: Path | None = None
-    """A folder for what is only needed while an image is prepared; None is below ``root``."""
+    """A folder for what is only needed while an image is prepared; without it, ``root/tmp``."""
     image_quota_gb: Number | None = Field(default=None, gt=0)
-    """Prepared images together take no more: the least recently used leave, never one in use."""
+    """Room for prepared images: the least recently used leave, never one in use. Without it, there is no limit."""
     image_patience_s: Number = Field(default=3600.0, ge=0)
-    """A registry that is away, or a disk that is full, is waited for that long; then the tasks that want the image
-    fail.
+    """For how many seconds a registry that is away, or a disk that is full, is waited for; then the tasks that want the
+    image fail.
     """
     architecture: str = "amd64"
     """The processors of its nodes, as OCI calls them."""
     shifter_gateway: str | None = Field(default=None, pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
-    """Shifter: the URL of the site's image gateway, which then prepares images; None has ``shifterimg`` at the site ask
-    it.
+    """Shifter: the URL of the site's image gateway, which then prepares images; without it, ``shifterimg`` at the site
+    asks it.
     """
     shifter_system: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
-    """What that gateway calls this system."""
+    """What that gateway calls this system. Required with ``shifter_gateway``."""
     host: str | None = None
-    """The login node, or its name in the SSH configuration file. Its keys and jump hosts come from there."""
+    """The login node, or its name in the SSH configuration, where its keys and jump hosts come from. Required with the
+    transport ``ssh``.
+    """
     port: Whole | None = Field(default=None, ge=1, le=65535)
+    """Its SSH port; without it, that of the SSH configuration, else 22."""
     user: str | None = None
+    """The user there; without it, that of the SSH configuration, else this one."""
     key_file: Path | None = None
-    """The private key; None takes the agent's and those of the SSH configuration."""
+    """The private key; without it, those of the SSH configuration and of the agent."""
     known_hosts: Path | None = None
-    """Host keys that are trusted; None takes what the SSH configuration names, else ~/.ssh/known_hosts."""
+    """The file of host keys to trust; without it, that of the SSH configuration, else ~/.ssh/known_hosts."""
     ssh_config: Path | None = None
-    """The SSH configuration file; None takes ~/.ssh/config."""
+    """The SSH configuration file; without it, ~/.ssh/config."""
     root: Path | None = None
-    """A folder on the filesystem that all nodes share."""
+    """A folder that all nodes share, as an absolute path. Required with the transport ``ssh``; else, without it, one
+    below the home folder.
+    """
     python: str | None = None
-    """The interpreter of agents; None takes this one where tasks run on this machine, else ``python3``."""
+    """Python 3.6 or newer, on login and compute nodes; without it, ``python3``, and with the scheduler ``local`` that
+    of Packhorse.
+    """
     cores: Whole | None = Field(default=None, gt=0)
+    """Cores to use, with the scheduler ``local``; without it, all."""
     memory_gb: Number | None = Field(default=None, gt=0)
+    """Memory to use, with the scheduler ``local``; without it, nine tenths."""
     walltime_s: Number | None = Field(default=None, gt=0)
+    """Walltime of an allocation when nothing is known of its tasks, in seconds; without it, an hour."""
     queue: str | None = None
-    """The partition for allocations whose tasks name none; None takes the scheduler's default."""
+    """The partition for tasks that name none; without it, the scheduler's default."""
     account: str | None = None
+    """The account to charge; without it, your default one."""
     qos: str | None = None
+    """The quality of service."""
     constraint: str | None = None
-    """Node features, such as 'cpu'."""
+    """Node features, as ``sbatch --constraint`` takes them."""
     reservation: str | None = None
+    """A reservation to run in."""
     submit_options: list[str] = []
-    """Further arguments of the submit command, as the site's documentation gives them: ["--licenses=scratch"]."""
+    """Further arguments of the submit command: ``["--licenses=scratch"]``."""
     launcher: list[str] = []
-    """What starts the ranks of tasks with 'launch: ranks', if not srun (mpirun on this machine) with its usual options.
+    """What starts the ranks of a task with ``launch: ranks``, in place of ``srun`` with its usual options (``mpirun``
+    with the scheduler ``local``): ``["srun", "--mpi=pmix", "--nodes={nodes}", "--ntasks={ranks}"]``; also
+    ``{ranks_per_node}`` and ``{cores_per_rank}``.
     """
     env: dict[VariableName, VariableValue] = {}
-    """Laid over the environment of every task."""
+    """Variables for every task, as a table ``[sites.NAME.env]``."""
     env_pass: list[PassedName] = []
-    """What else passes from the environment of Packhorse, or of one's login at the site: names, or beginnings of names
-    ('LMOD_*').
+    """What else passes from the environment of Packhorse, or of one's login at the site: names, or beginnings of names:
+    ``["LMOD_*"]``.
     """
     max_allocations: Whole = Field(default=4, ge=1)
     """Jobs at a time."""
     max_nodes: Whole | None = Field(default=None, ge=1)
-    """Nodes at a time, of all jobs together."""
+    """Nodes at a time, of all jobs together; without it, there is no limit."""
     fetch: Literal["engine", "site"] = "engine"
     """Who fetches data by URL: the engine, which brings it there, or the login node, which then needs a way to the
     internet.
     """
     data_quota_gb: Number | None = Field(default=None, gt=0)
-    """Room for data fetched by URL: what was not used for longest leaves. None is no limit."""
+    """Room for data fetched by URL: what was not used for longest leaves. Without it, there is no limit."""
     linger_s: Number = Field(default=10.0, ge=0)
-    """How long an agent without work waits for more before it gives its node back."""
+    """How many seconds an agent without work waits for more before it gives its node back."""
 
 
 class Config(_Section):
     """The whole file. Every field has a default: without a file, Packhorse runs on this machine."""
 
     home: Path | None = None
+    """Where everything is kept; $PACKHORSE_HOME wins; without both, ~/.local/share/packhorse."""
     database: str | None = None
-    """SQLAlchemy URL; None is SQLite below ``home``."""
+    """The URL of the database, as SQLAlchemy writes it; without it, SQLite in the home folder."""
     apps: list[Path] = []
-    """Folders whose subfolders are apps."""
+    """Folders whose subfolders are apps that can be run by name."""
     server: ServerConfig = ServerConfig()
+    """Where a server listens: the table ``[server]``."""
     images: ImagesConfig = ImagesConfig()
+    """Where images come from: the table ``[images]``."""
     data: DataConfig = DataConfig()
+    """How data by URL is reached: the table ``[data]``."""
     weights: dict[str, Annotated[Number, Field(gt=0, le=1e6)]] = {}
     """Users' parts of each site while several have tasks: one of weight 2 gets twice as much as one of 1, the default.
     """

@@ -46,7 +46,7 @@ def parse_manifest(content: bytes | str, file: str) -> AppManifest:
 def _problems(error: ValidationError, document: Document, file: str) -> list[Problem]:
     problems = []
     for field, what in located(error.errors(include_url=False), "field", document.value):
-        hint = "docs/apps.md lists the fields." if "not a field" in what else ""
+        hint = "docs/apps/manifest.md lists the fields." if "not a field" in what else ""
         problems.append(
             Problem(f"{file}, line {document.line(field)}, field '{dotted(field) or 'manifest'}'", what, hint)
         )

@@ -35,16 +35,20 @@ class Resources(BaseModel):
     ram_gb: Number | None = Field(
         default=None, gt=0, le=1_000_000, description="memory in GB (1e9 bytes); the task is ended above it"
     )
-    disk_gb: Number | None = Field(default=None, ge=0, le=1e9, description="scratch disk in GB")
-    preemptible: Truth | None = Field(default=None, description="may run where the site can take the node away")
+    disk_gb: Number | None = Field(
+        default=None, ge=0, le=1e9, description="scratch disk in GB, as TES has it; nothing goes by it yet"
+    )
+    preemptible: Truth | None = Field(
+        default=None, description="may run where its node can be taken away, as TES has it; nothing goes by it yet"
+    )
     walltime_s: Number | None = Field(default=None, gt=0, le=1e9, description="seconds; the task is ended after it")
-    nodes: Whole = Field(default=1, ge=1, le=100_000)
-    ranks_per_node: Whole | None = Field(default=None, ge=1, le=100_000)
-    cpus_per_rank: Whole | None = Field(default=None, ge=1, le=100_000)
-    launch: Launch = Launch.ONCE
-    gpus: Whole = Field(default=0, ge=0, le=100_000)
-    site: str | None = None
-    queue: str | None = None
+    nodes: Whole = Field(default=1, ge=1, le=100_000, description="nodes; all other numbers are for each of them")
+    ranks_per_node: Whole | None = Field(default=None, ge=1, le=100_000, description="MPI ranks on each node")
+    cpus_per_rank: Whole | None = Field(default=None, ge=1, le=100_000, description="cores of each rank")
+    launch: Launch = Field(default=Launch.ONCE, description="who starts the ranks")
+    gpus: Whole = Field(default=0, ge=0, le=100_000, description="GPUs")
+    site: str | None = Field(default=None, description="the site where it has to run")
+    queue: str | None = Field(default=None, description="the queue (partition) where it has to run")
 
     @property
     def ranks_problem(self) -> str | None:

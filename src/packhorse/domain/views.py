@@ -47,11 +47,15 @@ class RunView(_View):
     user: str
     name: str
     app: str
+    """NAME@VERSION; empty for tasks without an app."""
     created_at: float
     ended_at: float | None
     retry_of: str | None
+    """The run whose failures this one runs again."""
     tasks: int
+    """How many there are, the gathering task among them."""
     counts: dict[TaskState, int]
+    """Tasks by state."""
     notes: list[str] = []
     """What its user should know of how its table was read; in the answer to a submission only."""
 
@@ -77,11 +81,15 @@ class TaskView(_View):
     role: str
     state: TaskState
     params: dict[str, Any] | None
+    """The values that it runs with, defaults included; null for a TES task and a gathering task."""
     attempt: int
+    """The number of the attempt that it is at, or ended with."""
     exit_code: int | None
     failure: str | None
+    """The failure's class."""
     reason: str | None
     result: Any
+    """What a manifest took from stdout: text, or what JSON said."""
     started_at: float | None
     ended_at: float | None
 
@@ -92,23 +100,34 @@ class AttemptView(_View):
     attempt: int
     site: str | None
     allocation: str | None
+    """Of the site, by our name."""
     job_id: str | None
+    """The batch scheduler's."""
     node: str | None
     failure: str | None
+    """The failure's class."""
     exit_code: int | None
     signal: int | None
     started_at: float | None
     ended_at: float
     wall_s: float | None
+    """From the start of the command to its end."""
     cpu_s: float | None
+    """User and system, of all its processes."""
     peak_memory: int | None
+    """Bytes."""
     read_bytes: int | None
     write_bytes: int | None
     cores: float | None
+    """Granted, on each node."""
     memory_mb: int | None
+    """Granted, on each node: MB of 10⁶ bytes."""
     walltime_s: float | None
+    """Granted."""
     evidence: dict[str, Any] | None
+    """What a failure was judged by."""
     files: list[dict[str, Any]]
+    """Outputs that were kept: path, size, and where they were delivered."""
     image: str | None = None
     """Digest of the image that it ran in."""
 
@@ -160,17 +179,25 @@ class UsageView(_View):
 
     tasks: int
     attempts: int
+    """Ended ones."""
     core_s: float
     """Granted: cores on all nodes, times wall time."""
     paid_core_s: float
+    """The run's share of what its allocations paid, in core-seconds."""
     paid_node_s: float
+    """The same in node-seconds."""
     failed_core_s: float
+    """Of what was paid, the part of attempts that failed."""
     cpu_s: float
+    """Used, user and system."""
     wall_s: float
+    """Sum over attempts."""
     peak_memory: int
+    """Of one task, at the most."""
     read_bytes: int
     write_bytes: int
     elapsed_s: float | None
+    """From the first start to the last end."""
     tasks_per_s: float | None
 
 
@@ -237,6 +264,7 @@ class QueueView(_View):
 
     name: Shown | None
     nodes: int
+    """In one allocation, at most."""
     cores: int
     memory_gb: float
     gpus: int
@@ -248,14 +276,18 @@ class ImageView(_View):
 
     site: str
     reference: str
+    """As the run named it."""
     digest: str
     state: str
+    """WANTED, COPYING, CONVERTING, READY or FAILED."""
     download_bytes: int
     done_bytes: int
     """Of the step that is under way."""
     size_bytes: int | None
     failure: str | None
+    """The failure's kind."""
     error: str | None
+    """The failure in words."""
     preparations: int
     """How often one was begun."""
     started_at: float | None

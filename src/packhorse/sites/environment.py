@@ -1,4 +1,6 @@
-"""Which variables of an environment go where: the only place that decides. Pure. docs/operators.md has it as a table.
+"""Which variables of an environment go where: the only place that decides. Pure.
+
+docs/operators/environment.md has it as a table.
 
 A job is started by a program that may itself be part of a job, or of a service with secrets. What the next one sees is
 therefore composed: of what is ours, by one of two lists, and of what the site's configuration passes on. The agent does

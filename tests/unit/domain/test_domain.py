@@ -65,7 +65,7 @@ def test_every_failure_class_has_a_terminal_state() -> None:
         (
             GOOD + "colour: blue\n",
             "line 7, field 'colour'",
-            "is not a field that is known here. docs/apps.md lists the fields.",
+            "is not a field that is known here. docs/apps/manifest.md lists the fields.",
         ),
         (GOOD + "resources:\n  cpu_cores: 0\n", "line 8, field 'resources.cpu_cores'", "greater than 0 (found: 0)"),
         (GOOD + "outputs:\n  o: {path: ../x}\n", "line 8, field 'outputs.o.path'", "contains '..'"),

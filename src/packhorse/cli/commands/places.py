@@ -35,7 +35,7 @@ def apps_list(as_json: AsJson = False) -> None:
 
 
 @apps_command.command("show")
-def apps_show(name: Annotated[str, typer.Argument(metavar="APP")], as_json: AsJson = False) -> None:
+def apps_show(name: Annotated[str, typer.Argument(metavar="APP", help="Its name.")], as_json: AsJson = False) -> None:
     """Show an app's parameters, resources and outputs."""
     from packhorse.cli.showing import show_app
 

@@ -8,11 +8,17 @@ from packhorse.domain.errors import InvalidRequest
 from packhorse.sites.base import Scheduler
 from packhorse.sites.schedulers.local import LocalScheduler
 from packhorse.sites.schedulers.options import SchedulerOptions
-from packhorse.sites.schedulers.slurm import SlurmScheduler
+
+
+def _slurm(options: SchedulerOptions) -> Scheduler:
+    from packhorse.sites.schedulers.slurm import SlurmScheduler  # a machine alone does without
+
+    return SlurmScheduler(options)
+
 
 SCHEDULERS: dict[str, Callable[[SchedulerOptions], Scheduler]] = {
     "local": LocalScheduler,
-    "slurm": SlurmScheduler,
+    "slurm": _slurm,
 }
 
 
