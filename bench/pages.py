@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import sqlalchemy as sa
-from tests.fixtures.postgres import Postgres
 from tests.fixtures.stores import new_step, new_task, run_values
 
-from bench.harness import Figures, folder, record, timed
+from bench.harness import Figures, folder, postgres, record, timed
 from packhorse.domain.states import TaskState
 from packhorse.store.database import Database
 from packhorse.store.migrate import ensure_schema
@@ -56,15 +53,10 @@ def measure() -> Figures:
         database = Database(f"sqlite:///{home}/pages.db")
         lite = pages(database)
         database.close()
-    with TemporaryDirectory() as data:
-        server = Postgres(Path(data))
-        server.start()
-        try:
-            database = Database(server.new_database())
-            postgres = pages(database)
-            database.close()
-        finally:
-            server.stop()
-    figures = {"page_ms_sqlite": max(lite.values()), "page_ms_postgresql": max(postgres.values())}
-    record("pages", figures, {"sqlite": lite, "postgresql": postgres})
+    with postgres() as url:
+        database = Database(url)
+        elephant = pages(database)
+        database.close()
+    figures = {"page_ms_sqlite": max(lite.values()), "page_ms_postgresql": max(elephant.values())}
+    record("pages", figures, {"sqlite": lite, "postgresql": elephant})
     return figures
