@@ -49,6 +49,7 @@ Rows = Iterable[Mapping[str, Any]]
 
 ABANDONED_S = 30.0  # a run whose writing was begun, and of which nothing was written for so long, is given up
 _MOST_AT_ONCE = 200  # runs of one request in one transaction
+_ROW_BYTES = 150  # of a task in the store, besides its values
 _APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operator to add yours."
 
 
@@ -257,6 +258,7 @@ class Submissions:
         for number, step in enumerate(accepted.steps):
             done = 0
             for some in batches(step.tasks()):
+                self._database.require_room(sum(len(task.params) + _ROW_BYTES for task in some))
                 with self._database.write() as connection:
                     add_tasks(connection, begun, number, some, done)
                 done += len(some)
