@@ -127,16 +127,23 @@ class Database:
             return
         if _free_bytes(file) > _PLENTY:
             return
-        frames = done = 0
-        with suppress(sqlite3.Error), self._translated(), self.engine.connect() as connection:
-            # moves what can be moved without a wait for anybody
-            _, frames, done = connection.connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        pending = self.move_log()
         log = Path(f"{file}-wal")
-        again = log.stat().st_size if frames == done and log.exists() else 0  # the log begins anew in its own room
+        again = log.stat().st_size if not pending and log.exists() else 0  # the log begins anew in its own room
         free = _free_bytes(file)
-        if free + again < max(0, frames - done) * _PAGE + _MARGIN * more:
+        if free + again < pending + _MARGIN * more:
             left = f"its disk is full but for {free / 1e6:.1f} MB, less than it takes to write them"
             raise NoRoom(f"There is no room in the database {file}: {left}.", hint=_FULL_HINT)
+
+    def move_log(self) -> int:
+        """Takes what SQLite's log holds into the database's file, as far as that needs no wait for anybody; returns how
+        many bytes are still to be taken. When none are, the log begins anew where it is.
+        """
+        frames = done = 0
+        if self.is_sqlite:
+            with suppress(sqlite3.Error), self._translated(), self.engine.connect() as connection:
+                _, frames, done = connection.connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return max(0, frames - done) * _PAGE
 
     def cut_log(self) -> None:
         """Takes what SQLite's log holds into the database's file, as far as that is possible now, and gives the log's

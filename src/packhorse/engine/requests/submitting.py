@@ -248,8 +248,8 @@ class Submissions:
         try:
             self._write_tasks(submission, begun)
         except BaseException:
-            with suppress(PackhorseError), self._database.write() as connection:
-                remove_run(connection, begun.seq)
+            with suppress(PackhorseError):
+                self._remove(begun.seq)
             raise
         return Written(submission.accepted.run_id, run.values["created_at"])
 
@@ -278,8 +278,15 @@ class Submissions:
         with self._database.read() as connection:
             left = unfinished_runs(connection, time.time() - ABANDONED_S)
         for seq in left:
+            self._remove(seq)
+
+    def _remove(self, seq: int) -> None:
+        """In pieces, as it was written: others wait for no more than one, and none needs much room in the log."""
+        more = True
+        while more:
             with self._database.write() as connection:
-                remove_run(connection, seq)
+                more = remove_run(connection, seq)
+            self._database.move_log()
 
 
 def _insert(connection: sa.Connection, submission: Submission) -> Written:
