@@ -21,6 +21,7 @@ from packhorse.store.schema import (
     data_edges,
     edges,
     events,
+    in_run,
     runs,
     step_counts,
     step_demands,
@@ -31,6 +32,7 @@ from packhorse.store.schema import (
 from packhorse.store.steps import StepEdge, add_counts
 
 INSERT_CHUNK = 5000
+_GIVEN_UP = 0.0  # when a run was last written that is being removed
 _AGAIN = "Nothing of it was accepted; submit it again."
 
 
@@ -215,7 +217,8 @@ def publish_run(connection: sa.Connection, begun: Begun) -> None:
 
 
 def _update_unfinished(connection: sa.Connection, begun: Begun, **values: Any) -> None:
-    unfinished = sa.update(runs).where(runs.c.seq == begun.seq, sa.not_(runs.c.visible))
+    still = (sa.not_(runs.c.visible), runs.c.created_at > _GIVEN_UP)
+    unfinished = sa.update(runs).where(runs.c.seq == begun.seq, *still)
     if not connection.execute(unfinished.values(values)).rowcount:
         raise Unavailable("The run was given up while it was written: the database was too slow.", hint=_AGAIN)
 
@@ -237,20 +240,30 @@ def unfinished_runs(connection: sa.Connection, before: float, limit: int = 100) 
     return connection.execute(left.order_by(runs.c.seq).limit(limit)).scalars().all()
 
 
-def remove_run(connection: sa.Connection, seq: int) -> None:
-    """Removes a run whose writing was not finished. One that is visible stays."""
-    gone = sa.delete(runs).where(runs.c.seq == seq, sa.not_(runs.c.visible))
-    if not connection.execute(gone).rowcount:
-        return
-    first = seq * TASKS_PER_RUN
-    mine = sa.select(steps.c.seq).where(steps.c.run_seq == seq)
+def remove_run(connection: sa.Connection, seq: int, limit: int = INSERT_CHUNK) -> bool:
+    """Removes at most ``limit`` tasks of a run whose writing was not finished, and with the last of them the run;
+    returns whether there are more. One that is visible stays.
+
+    From the first call on, nobody can go on writing it.
+    """
+    given_up = sa.update(runs).where(runs.c.seq == seq, sa.not_(runs.c.visible)).values(created_at=_GIVEN_UP)
+    if not connection.execute(given_up).rowcount:
+        return False
+    first, end = seq * TASKS_PER_RUN, (seq + 1) * TASKS_PER_RUN
+    beyond = sa.select(tasks.c.id).where(in_run(seq)).order_by(tasks.c.id).offset(limit).limit(1)
+    rest = connection.execute(beyond).scalar()
     for column in (events.c.task_id, data_edges.c.task_id, edges.c.downstream, tasks.c.id):
-        of_run = column.between(first, first + TASKS_PER_RUN - 1)
-        connection.execute(sa.delete(column.table).where(of_run))
+        some = column.between(first, (end if rest is None else rest) - 1)
+        connection.execute(sa.delete(column.table).where(some))
+    if rest is not None:
+        return True
+    mine = sa.select(steps.c.seq).where(steps.c.run_seq == seq)
     connection.execute(sa.delete(step_edges).where(step_edges.c.downstream.in_(mine)))
     connection.execute(sa.delete(step_demands).where(step_demands.c.step_seq.in_(mine)))
     connection.execute(sa.delete(step_counts).where(step_counts.c.run_seq == seq))
     connection.execute(sa.delete(steps).where(steps.c.run_seq == seq))
+    connection.execute(sa.delete(runs).where(runs.c.seq == seq))
+    return False
 
 
 def batches(new_tasks: Iterable[NewTask]) -> Iterator[Sequence[NewTask]]:

@@ -128,6 +128,33 @@ def test_nothing_is_left_of_a_run_that_is_removed(database: Database) -> None:
         remove_run(connection, begun.seq)  # twice is once
 
 
+def test_a_long_run_is_removed_in_pieces_and_written_no_more(database: Database) -> None:
+    with database.write() as connection:
+        insert_run(connection, NewRun(run_values(), [new_step(4)]), [RUN])
+    before = rows(database)
+    begun = begin(database)
+    add(database, begun)
+    left = []
+    for more in (True, True, False, False):
+        with database.write() as connection:
+            assert remove_run(connection, begun.seq, 2) is more
+        left.append(rows(database)["tasks"] - before["tasks"])
+        with pytest.raises(Unavailable, match="given up"):
+            publish(database, begun)
+    assert left == [3, 1, 0, 0] and rows(database) == before
+    with database.write() as connection:
+        assert recount(connection, SITE) == 0
+
+
+def test_one_whose_removal_was_cut_off_is_unfinished(database: Database) -> None:
+    begun = begin(database)
+    add(database, begun)
+    with database.write() as connection:
+        remove_run(connection, begun.seq, 2)
+    with database.read() as connection:
+        assert unfinished_runs(connection, 1.0) == [begun.seq]
+
+
 def test_the_first_of_its_kind_leaves_demands_and_data_that_nobody_waits_for(database: Database) -> None:
     before = rows(database)
     begun = begin(database)

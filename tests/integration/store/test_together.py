@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from packhorse.domain.errors import InvalidRequest, Unavailable
-from packhorse.store.database import Database
+from packhorse.store.database import Database, NoRoom
 from packhorse.store.runs import NewRun, insert_run
 from packhorse.store.schema import leases, runs
 from packhorse.store.together import Together
@@ -161,13 +161,13 @@ def test_a_refusal_stays_one_when_the_commit_fails(database: Database) -> None:
         raise InvalidRequest("No.")
 
     def fail(_connection: object) -> None:
-        raise sa.exc.OperationalError("COMMIT", {}, Exception("disk is full"))
+        raise sa.exc.OperationalError("COMMIT", {}, Exception("database or disk is full"))
 
     together = Together(database)
     sa.event.listen(database.engine, "commit", fail)
     found = Gate(together).write(keep("a"), refused)
     sa.event.remove(database.engine, "commit", fail)
-    assert [type(one) for one in found] == [Unavailable, InvalidRequest] and kept(database) == set()
+    assert [type(one) for one in found] == [NoRoom, InvalidRequest] and kept(database) == set()
 
 
 def test_more_than_go_into_one_transaction_take_several(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

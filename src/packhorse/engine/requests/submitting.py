@@ -49,6 +49,7 @@ Rows = Iterable[Mapping[str, Any]]
 
 ABANDONED_S = 30.0  # a run whose writing was begun, and of which nothing was written for so long, is given up
 _MOST_AT_ONCE = 200  # runs of one request in one transaction
+_ROW_BYTES = 150  # of a task in the store, besides its values
 _APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operator to add yours."
 
 
@@ -247,8 +248,8 @@ class Submissions:
         try:
             self._write_tasks(submission, begun)
         except BaseException:
-            with suppress(PackhorseError), self._database.write() as connection:
-                remove_run(connection, begun.seq)
+            with suppress(PackhorseError):
+                self._remove(begun.seq)
             raise
         return Written(submission.accepted.run_id, run.values["created_at"])
 
@@ -257,6 +258,7 @@ class Submissions:
         for number, step in enumerate(accepted.steps):
             done = 0
             for some in batches(step.tasks()):
+                self._database.require_room(sum(len(task.params) + _ROW_BYTES for task in some))
                 with self._database.write() as connection:
                     add_tasks(connection, begun, number, some, done)
                 done += len(some)
@@ -276,8 +278,15 @@ class Submissions:
         with self._database.read() as connection:
             left = unfinished_runs(connection, time.time() - ABANDONED_S)
         for seq in left:
+            self._remove(seq)
+
+    def _remove(self, seq: int) -> None:
+        """In pieces, as it was written: others wait for no more than one, and none needs much room in the log."""
+        more = True
+        while more:
             with self._database.write() as connection:
-                remove_run(connection, seq)
+                more = remove_run(connection, seq)
+            self._database.move_log()
 
 
 def _insert(connection: sa.Connection, submission: Submission) -> Written:
