@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import tarfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -45,10 +46,10 @@ def unpack_app(archive: bytes, digest: str) -> list[AppFile]:
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as opened:
             for entry in opened:
-                content = opened.extractfile(entry)
+                content = opened.extractfile(entry) if entry.isfile() else None  # a link may lead nowhere
                 if content is not None:
                     files.append(AppFile(entry.name, content.read(), bool(entry.mode & 0o100)))
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+    except (tarfile.TarError, zlib.error, OSError, EOFError, ValueError) as error:
         raise ValueError(f"the archive cannot be read: {error}") from None
     found = digest_of(files)
     if found != digest:

@@ -165,9 +165,9 @@ def check_steps(steps: Sequence[RunStep]) -> list[Problem]:
     """What is wrong with the edges of a run of steps: names, unknown steps, circles. All at once."""
     problems: list[Problem] = []
     names = [step.name for step in steps]
-    for step in steps:
+    for number, step in enumerate(steps):
         where = f"step '{step.name}'"
-        if names.count(step.name) > 1:
+        if step.name in names[:number]:
             problems.append(Problem(where, "is there twice.", "Give each step of a run its own name."))
         if sum(value is not None for value in (step.over, step.each, step.items)) > 1:
             problems.append(Problem(where, "has more than one of 'over', 'each' and 'items'.", "Give one of them."))

@@ -200,7 +200,9 @@ class Site:
         try:
             files = unpack_app(archive(), digest)
         except ValueError as error:
-            raise InputNotBrought(f"The app '{name}' is damaged in the store: {error}. Submit it again.") from None
+            # the same content would be taken from the store again
+            hint = "Change the app, say its version, and submit it again."
+            raise InputNotBrought(f"The app '{name}' is damaged in the store: {error}. {hint}") from None
         temporary = f"{self.root}/apps/.{name}-{digest[:16]}.{os.getpid()}"
         self.transport.make_folder(temporary)
         with tempfile.TemporaryDirectory() as folder:

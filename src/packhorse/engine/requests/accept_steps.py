@@ -144,6 +144,9 @@ def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester, site: s
     for name in [*asked.inputs, *([asked.results] if asked.results else [])]:
         if name not in parameters or parameters[name].type is not ParameterType.FILE:
             problems.append(Problem(one.where, f"'{name[:60]}' is not a file parameter of '{one.app.manifest.name}'."))
+    if asked.item and asked.item not in parameters:
+        what = f"has 'item: {asked.item[:60]}', which is no parameter of '{one.app.manifest.name}'."
+        problems.append(Problem(one.where, what, f"Its parameters: {', '.join(parameters) or 'none'}."))
     for name, said in asked.inputs.items():
         upstream, _, output = said.partition(".")
         source = planned[upstream]
