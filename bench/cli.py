@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import packhorse
-from bench.harness import Figures, bracketed, folder, ratio, record, server, timed, true_app
+from bench.harness import Figures, bracketed, folder, ratio, record, timed, true_app
+from bench.server import served
 
 ROUNDS = 15
 _PACKHORSE = str(Path(sys.executable).with_name("packhorse"))
@@ -27,8 +28,8 @@ def measure() -> Figures:
         run = [_PACKHORSE, "run", app, "--set", "i=1"]
         here = {"PACKHORSE_HOME": str(home / "here"), "PACKHORSE_CONFIG": ""}
         first = timed(lambda: _call(run, here))  # makes the database
-        with server(home / "server") as (url, token):
-            there = {**here, "PACKHORSE_URL": url, "PACKHORSE_TOKEN": token}
+        with served(home / "server") as server:
+            there = {**here, "PACKHORSE_URL": server.url, "PACKHORSE_TOKEN": server.token}
             _call(run, there)
             of_ps = bracketed(lambda: timed(lambda: _call([_PACKHORSE, "ps"], there)), _reference, ROUNDS)
         of_run = bracketed(lambda: timed(lambda: _call(run, here)), _reference, ROUNDS)

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.fixtures.postgres import Postgres
+
+from bench.server import served
 from packhorse.client import Client
-from packhorse.domain.errors import Unavailable
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
 from packhorse.engine.embedded import Embedded
@@ -28,6 +29,7 @@ from packhorse.engine.embedded import Embedded
 RESULTS = Path(__file__).parent / "results"
 SCRATCH = "/var/tmp"  # a disk, not memory
 Figures = dict[str, float]
+_SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 
 
 def bracketed(measured: Callable[[], float], reference: Callable[[], float], rounds: int) -> list[tuple[float, float]]:
@@ -96,14 +98,19 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def true_app(home: Path) -> str:
-    """An app that runs /bin/true, with one parameter."""
-    app = home / "true"
-    app.mkdir()
+def make_app(home: Path, name: str, command: list[str], more: str = "") -> str:
+    """The folder of an app that runs a command; ``more`` is of its manifest."""
+    app = home / name
+    app.mkdir(parents=True)
     (app / "app.yaml").write_text(
-        "packhorse: 1\nname: 'true'\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n"
+        f"packhorse: 1\nname: '{name}'\nversion: '1'\ncommand: {json.dumps(command)}\n{more}", encoding="utf-8"
     )
     return str(app)
+
+
+def true_app(home: Path) -> str:
+    """An app that runs /bin/true, with one parameter."""
+    return make_app(home, "true", ["/bin/true"], "parameters:\n  i: {type: integer}\n")
 
 
 def complete(room: Embedded, request: AppRun, rows: Iterable[Mapping[str, Any]]) -> float:
@@ -123,43 +130,31 @@ def complete(room: Embedded, request: AppRun, rows: Iterable[Mapping[str, Any]])
 @contextmanager
 def serving(home: Path, config: str = "") -> Iterator[Client]:
     """A client of a server of its own on ``home``, by the configuration file of that name; it is ended afterwards."""
-    with server(home, config) as (url, token):
-        yield Client(url=url, token=token)
+    with served(home, config) as server:
+        yield server.client
 
 
 @contextmanager
-def server(home: Path, config: str = "") -> Iterator[tuple[str, str]]:
-    """URL and token of a server that answers, otherwise as ``serving``."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "PACKHORSE_HOME": str(home), "PACKHORSE_CONFIG": config}
-    command = [sys.executable, "-m", "packhorse.cli.main", "serve", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        yield url, _token_once_reached(url, home / "token")
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def _token_once_reached(url: str, token_file: Path) -> str:
-    give_up = time.monotonic() + 30
-    while True:
+def postgres(*, durable: bool = False) -> Iterator[str]:
+    """The URL of an empty database on a PostgreSQL server of its own; a ``durable`` one waits for the disk."""
+    with tempfile.TemporaryDirectory() as data:
+        server = Postgres(Path(data), durable=durable)
+        server.start()
         try:
-            token = token_file.read_text(encoding="ascii").strip()
-            with Client(url=url, token=token) as client:
-                list(client.runs())
-            return token
-        except (Unavailable, OSError):
-            if time.monotonic() > give_up:
-                raise
-        time.sleep(0.1)
+            yield server.new_database()
+        finally:
+            server.stop()
+
+
+def scaled(size: int, least: int = 1) -> int:
+    """A size of what is measured, times $BENCH_SCALE: to try a benchmark out. Nothing is recorded then."""
+    return max(least, round(size * _SCALE))
 
 
 def record(name: str, figures: Figures, rounds: Any) -> None:
-    """Keeps what was measured, as measured."""
+    """Keeps what was measured, as measured; not what was only tried out (``scaled``)."""
+    if _SCALE != 1:
+        return
     RESULTS.mkdir(exist_ok=True)
     line = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

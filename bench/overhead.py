@@ -7,12 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench import peers
-from bench.harness import Figures, bracketed, complete, folder, ratio, record, true_app, xargs
+from bench.harness import Figures, bracketed, complete, folder, ratio, record, scaled, true_app, xargs
 from packhorse.domain.run import AppRun
 from packhorse.engine.embedded import Embedded
 from packhorse.logs import configure_logs
 
-TASKS = 5000
+TASKS = scaled(5000)
 ROUNDS = 5
 
 
@@ -27,16 +27,17 @@ def packhorse_true(number: int, home: Path) -> float:
     return took
 
 
+def whole_path() -> float:
+    """Seconds of TASKS through an engine of its own."""
+    with folder() as home:
+        return packhorse_true(TASKS, home)
+
+
 def measure() -> Figures:
     """overhead_ratio, and the same ratio of each peer that is installed."""
     configure_logs()
-
-    def ours() -> float:
-        with folder() as home:
-            return packhorse_true(TASKS, home)
-
-    ours()  # warm up
-    rounds = {"packhorse": bracketed(ours, lambda: xargs(TASKS), ROUNDS)}
+    whole_path()  # warm up
+    rounds = {"packhorse": bracketed(whole_path, lambda: xargs(TASKS), ROUNDS)}
     for name, peer in peers.available().items():
         number = peers.TASKS
         rounds[name] = bracketed(lambda peer=peer, number=number: peer(number), lambda number=number: xargs(number), 2)  # type: ignore[misc]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import sqlalchemy as sa
-from tests.fixtures.postgres import Postgres
-from tests.fixtures.stores import run_values
+from tests.fixtures.stores import new_step, new_task, run_values
 
-from bench.harness import Figures, folder, record, timed
+from bench.harness import Figures, folder, postgres, record, timed
 from packhorse.domain.states import TaskState
 from packhorse.store.database import Database
 from packhorse.store.migrate import ensure_schema
-from packhorse.store.runs import NewTask, insert_run
+from packhorse.store.runs import NewRun, insert_run
 from packhorse.store.schema import TASKS_PER_RUN, tasks
 from packhorse.store.tasks import page_of_tasks
 
@@ -26,7 +23,8 @@ def pages(database: Database) -> dict[str, float]:
     """Median ms of the first page, of one in the middle, of the last, and of one by state with few such tasks."""
     ensure_schema(database)
     with database.write() as connection:
-        seq = insert_run(connection, run_values(), (NewTask("row", '{"i":1}') for _ in range(TASKS)))
+        some = (new_task(params='{"i":1}') for _ in range(TASKS))
+        seq = insert_run(connection, NewRun(run_values(), [new_step(TASKS)]), [some])
         connection.execute(sa.update(tasks).where(tasks.c.id % 10_000 == 17).values(state=TaskState.EXECUTOR_ERROR))
         if not database.is_sqlite:
             connection.execute(sa.text("ANALYZE tasks"))
@@ -55,15 +53,10 @@ def measure() -> Figures:
         database = Database(f"sqlite:///{home}/pages.db")
         lite = pages(database)
         database.close()
-    with TemporaryDirectory() as data:
-        server = Postgres(Path(data))
-        server.start()
-        try:
-            database = Database(server.new_database())
-            postgres = pages(database)
-            database.close()
-        finally:
-            server.stop()
-    figures = {"page_ms_sqlite": max(lite.values()), "page_ms_postgresql": max(postgres.values())}
-    record("pages", figures, {"sqlite": lite, "postgresql": postgres})
+    with postgres() as url:
+        database = Database(url)
+        elephant = pages(database)
+        database.close()
+    figures = {"page_ms_sqlite": max(lite.values()), "page_ms_postgresql": max(elephant.values())}
+    record("pages", figures, {"sqlite": lite, "postgresql": elephant})
     return figures

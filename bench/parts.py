@@ -13,6 +13,18 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _AGENT = "/agents/agent-"
 
 
+def processor_s(pid: int) -> float:
+    """Processor seconds that a process has used so far, with those of its children that have ended."""
+    stat = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return sum(int(word) for word in stat[11:15]) * _TICK_S
+
+
+def memory_mb(pid: int, field: str) -> float:
+    """A field in kB of what the kernel says of a process: VmRSS, what it holds; VmHWM, the most that it held."""
+    lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1000
+
+
 @dataclass
 class Parts:
     """Processor seconds, and the seconds that went by.

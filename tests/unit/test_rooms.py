@@ -30,14 +30,15 @@ ALLOWED = {
 }
 
 
-#: What each part of the engine may import of its other parts; the modules beside them (leases, specs, clocks) are for
+#: What each part of the engine may import of its other parts; the modules beside them (leases, retries, clocks) are for
 #: all.
 ENGINE = {
-    "requests": set(),
-    "data": set(),
-    "images": set(),
-    "collecting": {"data"},
-    "placing": {"collecting", "images"},
+    "steps": set(),
+    "requests": {"steps"},
+    "data": {"steps"},
+    "images": {"steps"},
+    "collecting": {"steps", "data"},
+    "placing": {"steps", "collecting", "images"},
 }
 
 

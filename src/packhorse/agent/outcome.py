@@ -85,13 +85,11 @@ def end_record(
         "why": outcome.why,
         "msg": outcome.msg,
         "tail": tail,
-        "files": outcome.files,
+        "files": outcome.files or None,
         "result": outcome.result,
         "progress": outcome.progress,
     }
-    text = json.dumps(
-        {key: value for key, value in rest.items() if value is not None and value != []}, separators=(",", ":")
-    )
+    text = json.dumps({key: value for key, value in rest.items() if value is not None}, separators=(",", ":"))
     return head + (b"," if len(text) > 2 else b"") + text[1:].encode("ascii")
 
 

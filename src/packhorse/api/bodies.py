@@ -13,16 +13,18 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from packhorse.api.auth import CurrentUser
-from packhorse.domain.errors import InvalidRequest, TooLarge
+from packhorse.domain.errors import InvalidRequest, PackhorseError, TooLarge
 from packhorse.domain.jsontext import read_json
-from packhorse.domain.run import AppRun, TaskRun
+from packhorse.domain.run import SubmittedRun
 from packhorse.domain.submitted import run_of
 from packhorse.domain.tables import Form, Table
 from packhorse.domain.text import value_problem
 
 MAX_JSON_BYTES = 64_000_000
 MAX_TABLE_BYTES = 1_000_000_000
+MAX_RUNS = 10_000  # in one request
 _IN_MEMORY_BYTES = 4_000_000
+_VALUES = frozenset({"params", "over"})
 _FORMS = {
     "text/csv": Form.CSV,
     "text/tab-separated-values": Form.TSV,
@@ -72,13 +74,35 @@ JsonBody = Annotated[IO[bytes], Depends(json_body)]
 TableBody = Annotated[IO[bytes], Depends(table_body)]
 
 
-def parse_run(body: IO[bytes]) -> AppRun | TaskRun:
-    """The run that a JSON body asks for: with ``tasks`` a TaskRun, else an AppRun."""
-    document = read_json(body.read(), "The body", MAX_JSON_BYTES)
+def parse_run(body: IO[bytes]) -> SubmittedRun:
+    """The run that a JSON body asks for."""
+    return _run_of(read_json(body.read(), "The body", MAX_JSON_BYTES), "The body")
+
+
+def _run_of(document: Any, which: str) -> SubmittedRun:
     if isinstance(document, dict):
         # values of parameters are looked at with their rows: among them may be names of files
-        _refuse_odd({name: value for name, value in document.items() if name not in ("params", "over")}, "The body")
+        _refuse_odd({name: value for name, value in document.items() if name not in _VALUES}, which)
     return run_of(document)
+
+
+def parse_runs(body: IO[bytes]) -> list[SubmittedRun | PackhorseError]:
+    """The runs that a JSON list asks for; one that asks for none is its refusal. Raises TooLarge, InvalidRequest."""
+    documents = read_json(body.read(), "The body", MAX_JSON_BYTES)
+    if not isinstance(documents, list):
+        hint = "Send [RUN, RUN, ...], each as POST /api/v1/runs has it."
+        raise InvalidRequest("The body is no list of runs.", hint=hint)
+    if len(documents) > MAX_RUNS:
+        hint = "Send them in several requests."
+        raise TooLarge(f"The body has {len(documents):,} runs; the limit is {MAX_RUNS:,}.", hint=hint)
+    return [_run_or_refusal(document) for document in documents]
+
+
+def _run_or_refusal(document: Any) -> SubmittedRun | PackhorseError:
+    try:
+        return _run_of(document, "The run")
+    except PackhorseError as error:
+        return error
 
 
 def _refuse_odd(value: Any, which: str) -> None:

@@ -14,13 +14,14 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from packhorse.api.auth import CurrentUser
-from packhorse.api.bodies import JsonBody, TableBody, parse_object, parse_run, read_rows
+from packhorse.api.bodies import MAX_RUNS, JsonBody, TableBody, parse_object, parse_run, parse_runs, read_rows
 from packhorse.api.deps import LARGE, Cursor, IdempotencyKey, Limit, Services
+from packhorse.api.errors import ErrorView, error_document
 from packhorse.api.results import as_csv, as_json_lines, begun
-from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError
 from packhorse.domain.numbers import Number, Truth, Whole
 from packhorse.domain.problems import validated
-from packhorse.domain.run import AppRun, TaskRun
+from packhorse.domain.run import AppRun, SubmittedRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.tables import Table
 from packhorse.domain.text import holdable, shown_name
@@ -63,13 +64,52 @@ class RunFile(BaseModel):
 def submit(
     service: Services, user: CurrentUser, body: JsonBody, response: Response, key: IdempotencyKey = None
 ) -> RunView:
-    """An app over a table (``app``, ``over``), tasks with edges (``tasks``), or a TES task.
+    """An app over a table (``app``, ``over``), steps with edges (``steps``), tasks with edges (``tasks``), or a TES
+    task.
 
     The same Idempotency-Key gives the same run.
     """
     with body:
         request = parse_run(body)
     return _submit(service, user, request, key, response)
+
+
+class SubmittedRunView(BaseModel):
+    """What became of one run of several: it was accepted (``run``), or refused (``error``)."""
+
+    run: RunView | None = None
+    error: ErrorView | None = None
+
+
+@router.post(
+    "/runs:batch",
+    summary="Submit many runs",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "array",
+                        "items": {"$ref": "#/components/schemas/RunRequest"},
+                        "maxItems": MAX_RUNS,
+                    }
+                }
+            },
+        }
+    },
+)
+def submit_many(service: Services, user: CurrentUser, body: JsonBody) -> list[SubmittedRunView]:
+    """Each is accepted or refused by itself, and answered at its position. The same client_key gives the same run."""
+    with body:
+        requests = parse_runs(body)
+    return [_submitted(answer) for answer in service.submit_many(user, requests)]
+
+
+def _submitted(answer: RunView | PackhorseError) -> SubmittedRunView:
+    if isinstance(answer, PackhorseError):
+        return SubmittedRunView(error=ErrorView.model_validate(error_document(answer)["error"]))
+    return SubmittedRunView(run=answer)
 
 
 @router.post(
@@ -131,7 +171,7 @@ def submit_table(
 
 
 def _submit(
-    service: Service, user: User, run: AppRun | TaskRun, key: str | None, response: Response, rows: Table | None = None
+    service: Service, user: User, run: SubmittedRun, key: str | None, response: Response, rows: Table | None = None
 ) -> RunView:
     if key is not None:
         if run.client_key not in (None, key):

@@ -5,6 +5,7 @@ URLs may be one.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -68,15 +69,19 @@ def server_url(url: str) -> str:
 def refusal(url: str, response: Any, body: bytes) -> PackhorseError:
     """The server's refusal as the exception that it was there."""
     try:
-        error = json.loads(body)["error"]
-        problems = [
-            Problem(problem["where"], problem["what"], problem["hint"]) for problem in error.get("problems", [])
-        ]
-        return _ERRORS.get(error["code"], PackhorseError)(
-            str(error["message"]), hint=str(error.get("hint", "")), problems=problems
-        )
+        return refusal_of(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return other_server(url, response)
+
+
+def refusal_of(error: Mapping[str, Any]) -> PackhorseError:
+    """The exception that a refusal was (``api.errors``).
+
+    Raises KeyError, TypeError, AttributeError where it is none.
+    """
+    problems = [Problem(problem["where"], problem["what"], problem["hint"]) for problem in error.get("problems", [])]
+    kind = _ERRORS.get(error["code"], PackhorseError)
+    return kind(str(error["message"]), hint=str(error.get("hint", "")), problems=problems)
 
 
 def other_server(url: str, response: Any) -> Unavailable:

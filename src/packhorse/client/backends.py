@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
-from packhorse.client.answers import other_server, refusal, server_url
+from packhorse.client.answers import other_server, refusal, refusal_of, server_url
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.ourselves import make_private_folder
@@ -37,13 +37,15 @@ from packhorse.domain.views import (
 )
 
 if TYPE_CHECKING:  # models that are slow to build, and most commands do without
-    from packhorse.domain.run import AppRun, TaskRun
+    from packhorse.domain.run import SubmittedRun
     from packhorse.http.errors import NotReached
 
 Rows = Iterable[Mapping[str, Any]]
 T = TypeVar("T")
 
 _TIMEOUT_S = 60.0
+_RUNS_AT_ONCE = 5000  # in one request
+_BATCH_BYTES = 16_000_000
 _SUBMIT_S = 900.0  # a million tasks are written in one transaction
 _AGAIN_S = (1.0, 4.0, 15.0)  # pauses before a submission whose answer was lost is made again
 _WAIT_S = 20.0  # of one long poll
@@ -56,7 +58,8 @@ _OWN_HINT = ("proxy", "cut", "certificate", "tls", "garbled")  # faults whose hi
 class Backend(Protocol):
     """What the client needs; see ``engine.requests.service.Service`` for what each method does."""
 
-    def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView: ...
+    def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView: ...
+    def submit_many(self, requests: Sequence[SubmittedRun]) -> list[RunView | PackhorseError]: ...
     def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]: ...
     def run(self, run_id: str) -> RunView: ...
     def wait(self, run_id: str, seen_done: int, timeout_s: float) -> RunView: ...
@@ -99,7 +102,7 @@ class HttpBackend:
         self._token = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = Http(headers={"Accept-Encoding": "gzip, deflate"}, check=only_at(self._url))
 
-    def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
+    def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView:
         from packhorse.domain.run import AppRun
 
         if rows is None or not isinstance(request, AppRun):
@@ -118,6 +121,41 @@ class HttpBackend:
             return self._submit(
                 "/runs/table", request.client_key, headers, params=parameters, content=_FromTheStart(table)
             )
+
+    def submit_many(self, requests: Sequence[SubmittedRun]) -> list[RunView | PackhorseError]:
+        answers: list[RunView | PackhorseError] = []
+        piece: list[tuple[int, str]] = []  # position and body
+        size = 0
+        for request in requests:
+            document = {"client_key": new_id("k"), **request.model_dump(mode="json", exclude_defaults=True)}
+            try:
+                body = _json_of(document, "The run")
+            except PackhorseError as error:
+                answers.append(error)
+                continue
+            if piece and (size + len(body) > _BATCH_BYTES or len(piece) == _RUNS_AT_ONCE):
+                self._send_piece(piece, answers)
+                piece, size = [], 0
+            piece.append((len(answers), body))
+            answers.append(Unavailable("The run was not sent."))
+            size += len(body)
+        if piece:
+            self._send_piece(piece, answers)
+        return answers
+
+    def _send_piece(self, piece: Sequence[tuple[int, str]], answers: list[RunView | PackhorseError]) -> None:
+        """Fills in what a server answers. A request that fails is the answer of its runs, and of no others."""
+        content = f"[{','.join(body for _, body in piece)}]".encode()
+        headers = {"Content-Type": "application/json"}
+        try:
+            said = self._again("/runs:batch", list[dict[str, Any]], headers=headers, content=content)
+        except PackhorseError as error:
+            for position, _ in piece:
+                answers[position] = error
+            return
+        for (position, _), one in zip(piece, said, strict=True):
+            why = one.get("error")
+            answers[position] = refusal_of(why) if why else RunView.model_validate(one["run"])
 
     def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
         return self._one(Page[RunView], "GET", "/runs", params=_given(cursor=cursor, limit=limit))
@@ -205,13 +243,17 @@ class HttpBackend:
     def _submit(
         self, path: str, client_key: str | None, headers: Mapping[str, str] | None = None, **options: Any
     ) -> RunView:
-        """Submits under a key, and again when the answer was lost on the way: the same key is the same run."""
+        """Submits under a key: the same key is the same run."""
         headers = {"Idempotency-Key": client_key or new_id("k"), **(headers or {})}
+        return self._again(path, RunView, headers=headers, **options)
+
+    def _again(self, path: str, kind: type[T], **options: Any) -> T:
+        """Asks for what has keys, and again when the answer was lost on the way."""
         passing: type[Unavailable] = _AnswerLost  # a server that was never reached is not waited for
         pauses_s = list(_AGAIN_S)
         while True:
             try:
-                return self._one(RunView, "POST", path, headers=headers, timeout_s=_SUBMIT_S, **options)
+                return self._one(kind, "POST", path, timeout_s=_SUBMIT_S, **options)
             except passing:
                 if not pauses_s:
                     raise

@@ -13,13 +13,13 @@ from packhorse.client.answers import server_url
 from packhorse.client.backends import Backend, HttpBackend
 from packhorse.client.handle import RunHandle
 from packhorse.client.tables import plain_values, rows_of
-from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.errors import InvalidRequest, PackhorseError
 from packhorse.domain.numbers import shown
 from packhorse.domain.tables import Table
 from packhorse.domain.views import Account, AccountBy, AppView, ImageView, RunView
 
 if TYPE_CHECKING:  # models that are slow to build, and most commands do without
-    from packhorse.domain.run import AppRun, NamedTask, TaskRun
+    from packhorse.domain.run import NamedTask, SubmittedRun
 
 _REFUSED = "The run was not accepted."
 
@@ -67,6 +67,18 @@ def _mapping(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
     if given is not None and not isinstance(given, Mapping):
         raise InvalidRequest(f"'{name}' is no mapping: found {shown(given)}.", hint=f"{name}={{...}}")
     return dict(given or {})
+
+
+def _run_or_refusal(run: SubmittedRun | Mapping[str, Any]) -> SubmittedRun | PackhorseError:
+    from packhorse.domain.run import AppRun, StepRun, TaskRun
+    from packhorse.domain.submitted import run_of
+
+    if isinstance(run, AppRun | TaskRun | StepRun):
+        return run
+    try:
+        return run_of(dict(run) if isinstance(run, Mapping) else run)
+    except PackhorseError as error:
+        return error
 
 
 class Client:
@@ -152,12 +164,38 @@ class Client:
         document = tasks if isinstance(tasks, Mapping) else list(tasks)
         return self.submit(task_run(document, {key: value for key, value in said.items() if value}))
 
-    def submit(self, request: AppRun | TaskRun, rows: Iterable[Mapping[str, Any]] | None = None) -> RunHandle:
+    def run_steps(
+        self,
+        steps: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+        *,
+        name: str = "",
+        client_key: str | None = None,
+    ) -> RunHandle:
+        """Submits steps with edges: a list of them, or ``{"steps": [...]}`` with what else is to be said of the run."""
+        from packhorse.domain.submitted import run_of
+
+        if isinstance(steps, str | bytes) or not isinstance(steps, Iterable):
+            raise InvalidRequest(f"'steps' is no list of steps: found {shown(steps)}.")
+        own = dict(steps) if isinstance(steps, Mapping) else {"steps": list(steps)}
+        said = {"name": name, "client_key": client_key}
+        return self.submit(run_of({"steps": [], **own, **{key: value for key, value in said.items() if value}}))
+
+    def submit(self, request: SubmittedRun, rows: Iterable[Mapping[str, Any]] | None = None) -> RunHandle:
         """Submits what was made elsewhere; ``rows`` as ``packhorse.client.tables`` makes them."""
         view = self._backend.submit(request, rows)
         if isinstance(rows, Table):  # a server has not seen what was left out here
             view = view.model_copy(update={"notes": rows.notes})
         return self._handle(view)
+
+    def submit_many(self, runs: Iterable[SubmittedRun | Mapping[str, Any]]) -> list[RunHandle | PackhorseError]:
+        """Submits many small runs together, each as ``POST /api/v1/runs`` has it: {"app": ..., "params": ...}.
+
+        Returns, by position, the run, or why it was refused: one that is wrong does not concern the others.
+        """
+        given = [_run_or_refusal(run) for run in runs]
+        answers = iter(self._backend.submit_many([run for run in given if not isinstance(run, PackhorseError)]))
+        told = [run if isinstance(run, PackhorseError) else next(answers) for run in given]
+        return [answer if isinstance(answer, PackhorseError) else self._handle(answer) for answer in told]
 
     def get(self, run_id: str) -> RunHandle:
         """A run that was submitted before."""

@@ -5,14 +5,15 @@ Slow to import: a client of a server does without.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from packhorse.client.backends import Rows
 from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
-from packhorse.domain.run import AppRun, TaskRun
+from packhorse.domain.errors import PackhorseError
+from packhorse.domain.run import SubmittedRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import (
     Account,
@@ -53,8 +54,11 @@ class EmbeddedBackend:
         )
         self._service, self._user = self._embedded.service, self._embedded.user
 
-    def submit(self, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
+    def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView:
         return self._service.submit(self._user, request, rows)
+
+    def submit_many(self, requests: Sequence[SubmittedRun]) -> list[RunView | PackhorseError]:
+        return self._service.submit_many(self._user, requests)
 
     def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
         return self._service.runs(self._user, cursor, limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 SCHEMES = ("http", "https", "s3", "shock")
@@ -163,3 +164,8 @@ def _shown(url: str) -> str:
     """A URL as it may be shown: without user and password, without the values of its query, not endless."""
     hidden = re.sub(r"://[^/?#]*@", "://…@", url)
     return re.sub(r"=[^&#]*", "=…", hidden)[:200] if "?" in hidden else hidden[:200]
+
+
+def is_data(url: Any, content: str | None = None) -> bool:
+    """Whether an input is fetched by URL."""
+    return content is None and url is not None and is_url(str(url))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -18,10 +19,11 @@ from packhorse.domain.text import value_problem
 
 MAX_TASKS = 1_000_000
 MAX_TASK_BYTES = 256 * 1024
+MAX_STEPS = 1000
 TASK_URL = "task://"
 TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 MAX_NAME = 200
-_OTHERS = frozenset({"params", "over", "tasks"})
+_OTHERS = frozenset({"params", "over", "tasks", "steps"})
 
 
 class RunOptions(BaseModel):
@@ -101,12 +103,89 @@ class TaskRun(RunOptions):
     tasks: list[NamedTask] = Field(min_length=1)
 
 
+class RunStep(BaseModel):
+    """A step of a run: one app, and how its tasks come to be.
+
+    One task, unless ``over`` is a table, ``each`` another step (a task for each of its tasks) or ``items`` one (a task
+    for each item of the list that its only task leaves as its result).
+    """
+
+    model_config = ConfigDict(extra="forbid", defer_build=True)
+
+    name: Annotated[str, Field(pattern=TASK_NAME)]
+    app: str
+    params: dict[str, Any] = {}
+    """The same for every task."""
+    over: list[dict[str, Any]] | None = None
+    each: str | None = None
+    items: str | None = None
+    item: str = ""
+    """With ``items``: the parameter that an item is. Empty: items are objects of values."""
+    gather: list[str] = []
+    """Steps of which all tasks must end first."""
+    results: str = ""
+    """The file parameter that is given the results of the steps in ``gather``, as JSON lines."""
+    accept_failures: Truth = False
+    """With ``gather``: it starts also when tasks of those steps have failed."""
+    inputs: dict[str, str] = {}
+    """File parameters that are outputs of other steps, as STEP.OUTPUT."""
+    resources: dict[str, Any] = {}
+    """Laid over the app's own."""
+
+    @property
+    def kind(self) -> str:
+        """How its tasks come to be."""
+        return "over" if self.over is not None else "each" if self.each else "items" if self.items else "once"
+
+    @property
+    def needs(self) -> list[str]:
+        """Names of the steps that it waits for, each once."""
+        sources = [source.partition(".")[0] for source in self.inputs.values()]
+        return list(dict.fromkeys([*(name for name in (self.each, self.items) if name), *self.gather, *sources]))
+
+
+class StepRun(RunOptions):
+    """Steps with edges."""
+
+    steps: list[RunStep] = Field(min_length=1, max_length=MAX_STEPS)
+
+
+SubmittedRun = AppRun | TaskRun | StepRun
+
+
 class RunRequest(RootModel[Any]):
-    """What the front doors take: an app over a table, tasks with edges, or a TES task by itself."""
+    """What the front doors take: an app over a table, tasks with edges, steps with edges, or a TES task by itself."""
 
     model_config = ConfigDict(defer_build=True)
 
-    root: AppRun | TaskRun | Task
+    root: AppRun | TaskRun | StepRun | Task
+
+
+def check_steps(steps: Sequence[RunStep]) -> list[Problem]:
+    """What is wrong with the edges of a run of steps: names, unknown steps, circles. All at once."""
+    problems: list[Problem] = []
+    names = [step.name for step in steps]
+    for number, step in enumerate(steps):
+        where = f"step '{step.name}'"
+        if step.name in names[:number]:
+            problems.append(Problem(where, "is there twice.", "Give each step of a run its own name."))
+        if sum(value is not None for value in (step.over, step.each, step.items)) > 1:
+            problems.append(Problem(where, "has more than one of 'over', 'each' and 'items'.", "Give one of them."))
+        if step.item and not step.items:
+            problems.append(Problem(where, "has 'item', which goes with 'items'."))
+        if (step.results or step.accept_failures) and not step.gather:
+            problems.append(Problem(where, "has 'results' or 'accept_failures', which go with 'gather'."))
+        if step.over == []:
+            problems.append(Problem(where, "has an empty table: there is nothing to run."))
+        for need in step.needs:
+            if need == step.name:
+                problems.append(Problem(where, "waits for itself."))
+            elif need not in names:
+                problems.append(Problem(where, f"waits for '{need[:100]}', which is not a step of this run."))
+    if not problems and (cycle := find_cycle({step.name: step.needs for step in steps})):
+        told = f"the steps wait for each other in a circle: {' → '.join(cycle)}."
+        problems.append(Problem("", told, "Remove one of these edges."))
+    return problems
 
 
 def is_task_url(url: str | None) -> bool:

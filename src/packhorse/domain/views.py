@@ -40,6 +40,16 @@ class Page(_View, Generic[Item]):
     next_cursor: str | None = None
 
 
+class StepView(_View):
+    """A step of a run and how far it is; ``tasks`` is None until the list is known that they come from."""
+
+    name: str
+    site: str
+    tasks: int | None
+    counts: dict[TaskState, int]
+    """Tasks by state."""
+
+
 class RunView(_View):
     """A run and how far it is."""
 
@@ -56,6 +66,8 @@ class RunView(_View):
     """How many there are, the gathering task among them."""
     counts: dict[TaskState, int]
     """Tasks by state."""
+    steps: list[StepView] = []
+    """Of a run that is looked at by itself."""
     notes: list[str] = []
     """What its user should know of how its table was read; in the answer to a submission only."""
 
@@ -78,7 +90,8 @@ class TaskView(_View):
     id: str
     index: int
     name: str | None
-    role: str
+    step: str
+    """The step of its run that it belongs to."""
     state: TaskState
     params: dict[str, Any] | None
     """The values that it runs with, defaults included; null for a TES task and a gathering task."""

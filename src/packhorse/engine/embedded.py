@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 
 class Embedded:
-    """Everything on ``home``: the database (unless ``database_url`` names another), kept apps, and the local site's
-    folder.
+    """Everything on ``home``: the database (unless ``database_url`` names another), and the local site's folder.
 
     Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given. ``serves``: several
     users, whose tasks see nothing of this process's environment but what is listed (sites/environment.py).
@@ -62,7 +61,7 @@ class Embedded:
         self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None
         self._notifier = Notifier()
-        catalog = AppCatalog(app_folders, self.home / "apps")
+        catalog = AppCatalog(app_folders)
         roots = None if data_roots is None else tuple(root.resolve() for root in data_roots)
         urls, output_urls = (
             None if some is None else tuple(some) for some in (self._data.urls, self._data.output_urls)

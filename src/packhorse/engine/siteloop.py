@@ -6,6 +6,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
+
 from packhorse.domain.states import AllocationState
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
@@ -13,16 +15,21 @@ from packhorse.engine.heartbeats import Heartbeats
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
+from packhorse.engine.placing.blocks import Blocks
 from packhorse.engine.placing.dispatch import Dispatcher
-from packhorse.engine.specs import Specs
+from packhorse.engine.steps.cache import Steps
 from packhorse.engine.watch import Watcher
 from packhorse.estimate.durations import Durations
 from packhorse.sites.schedulers.pace import Pace
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
+from packhorse.store.demands import recount
+from packhorse.store.images import settle_holds
 
 # between two looks at a store that this process has not written to: other processes write to it, and back-offs end
 _LOOK_S = 0.5
+
+_log = structlog.get_logger("packhorse.engine")
 
 
 class SiteLoop(Loop):
@@ -39,10 +46,13 @@ class SiteLoop(Loop):
         weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(site.name, clock, tell)
+        self._site = site
+        self._lease = lease
         self._notifier = notifier
-        specs, durations = Specs(), Durations()
-        collector = Collector(site, specs, durations)
-        self._dispatcher = Dispatcher(site, database, lease, specs, durations, collector, clock, weights or {})
+        steps, durations = Steps(), Durations()
+        collector = Collector(site, steps, durations)
+        self._blocks = Blocks(site, database, lease, steps, collector, clock)
+        self._dispatcher = Dispatcher(site, database, lease, steps, durations, self._blocks, clock, weights or {})
         self._watcher = Watcher(site, database, lease, collector, clock)
         self._heartbeats = Heartbeats(site, clock)
         self._pace = Pace(*site.poll_s)
@@ -53,9 +63,14 @@ class SiteLoop(Loop):
         self._goes_on = False  # what the last step did may let the next one do more
 
     def recover(self) -> None:
-        """Blocks that were planned and not written."""
+        """Blocks that were planned and not written; steps that an older engine did not understand; counts."""
         self._watcher.forget()
-        self._dispatcher.recover()
+        with self._lease.write() as connection:
+            settle_holds(connection, self._site.name)
+            off = recount(connection, self._site.name)
+        if off:
+            _log.error("demands_recounted", site=self._site.name, demands=off)
+        self._blocks.recover()
         self._seen_writes = -1
 
     def tick(self, monotonic: float) -> bool:

@@ -1,30 +1,28 @@
-"""Finds apps, and keeps a copy of each that was run, named by its content: editing an app never changes a run that was
-accepted.
-"""
+"""Finds apps, and packs the folders of those that are run: editing an app never changes a run that was accepted."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import tempfile
+import stat
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from packhorse.domain.app import AppManifest
-from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError, TooLarge, Unavailable
+from packhorse.domain.apparchive import AppFile, digest_of, pack_app
+from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError, TooLarge
 from packhorse.domain.images import refuse_image_beside
 from packhorse.domain.manifest import read_manifest
-from packhorse.domain.ourselves import make_private_folder
 
 MANIFEST = "app.yaml"
 MAX_FILES = 2000
 MAX_BYTES = 100_000_000
-#: Whatever our umask, and the rights of the app's own folder. Files have no more than that: what tasks execute, nobody
-#: else may write.
-_FOLDER = 0o755
 _LEFT_OUT = {"__pycache__", ".git", ".mypy_cache", ".pytest_cache"}
+_REMEMBERED = 64  # apps whose digests are known while their files are as they were
+
+
+_Look = tuple[tuple[str, int, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +36,10 @@ class AppFolder:
 class AppCatalog:
     """The apps in some folders, by name; and, for those who may, any app by the path of its manifest or folder."""
 
-    def __init__(self, folders: Sequence[Path], kept: Path) -> None:
+    def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = list(folders)
-        self._kept = kept
+        self._digests: OrderedDict[_Look, str] = OrderedDict()
+        self._loaded: OrderedDict[Path, tuple[tuple[int, ...], AppFolder]] = OrderedDict()
 
     def all(self) -> list[AppFolder]:
         """Every readable app of the catalogue, by name. A broken manifest does not hide the others."""
@@ -59,55 +58,62 @@ class AppCatalog:
         Raises NotFound with what there is.
         """
         if paths_allowed and ("/" in name or name.endswith((".yaml", ".yml"))):
-            return load_app(Path(name))
+            return self._load(Path(name))
         for folder in self._folders:
             path = folder / name / MANIFEST
             if "/" not in name and name not in ("", ".", "..") and _is_file(path):
-                return load_app(path)
+                return self._load(path)
         for app in self.all():
             if app.manifest.name == name:
                 return app
         if paths_allowed and _is_file(Path(name) / MANIFEST):
-            return load_app(Path(name))
+            return self._load(Path(name))
         known = ", ".join(app.manifest.name for app in self.all()) or "none"
         hint = "Give the path of its app.yaml, or one of these." if paths_allowed else "See 'packhorse apps'."
         raise NotFound(f"There is no app '{name[:100]}'. Known apps: {known}.", hint=hint)
 
-    def keep(self, app: AppFolder) -> Path:
-        """The folder of the kept copy of an app, made if it is not there yet."""
-        files = _files_of(app.folder)
-        digest = hashlib.sha256()
-        for relative, path in files:
-            content = path.read_bytes()
-            digest.update(os.fsencode(relative) + f"\0{len(content)}\0{int(os.access(path, os.X_OK))}\0".encode())
-            digest.update(content)
-        target = self._kept / f"{app.manifest.name}-{digest.hexdigest()[:16]}"
-        if not target.exists():
-            try:
-                self._copy(files, target)
-            except OSError as error:
-                if not target.exists():  # nobody else kept the same one meanwhile
-                    why = f"The app '{app.manifest.name}' cannot be kept in {self._kept}: {error.strerror or error}."
-                    raise Unavailable(why, hint="Make room there, and see that it may be written.") from None
-        return target
-
-    def _copy(self, files: Sequence[tuple[str, Path]], target: Path) -> None:
-        """``target`` with these files, whole or not at all."""
-        make_private_folder(self._kept.parent)
-        self._kept.mkdir(mode=_FOLDER, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".keeping-", dir=self._kept))
+    def _load(self, path: Path) -> AppFolder:
+        """``load_app``; a manifest that is as it was is not read again."""
         try:
-            for relative, path in files:
-                copy = temporary / relative
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, copy)
-                copy.chmod(copy.stat().st_mode & _FOLDER)
-            for folder, _, _ in os.walk(temporary):
-                Path(folder).chmod(_FOLDER)
-            temporary.rename(target)
-        except OSError:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+            status = (path if path.name == MANIFEST else path / MANIFEST).stat()
+        except (OSError, ValueError):
+            return load_app(path)
+        look = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        known = self._loaded.get(path)
+        if known is None or known[0] != look:
+            known = self._loaded[path] = look, load_app(path)
+            while len(self._loaded) > _REMEMBERED:
+                self._loaded.popitem(last=False)
+        return known[1]
+
+    def digest(self, app: AppFolder) -> str:
+        """The digest of what an app's folder holds; files are read again where size, mode or time have changed."""
+        look = tuple(
+            (name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            for name, status in _files_of(app.folder)
+        )
+        if look not in self._digests:
+            self._digests[look] = digest_of(read_files(app.folder))
+            while len(self._digests) > _REMEMBERED:
+                self._digests.popitem(last=False)
+        return self._digests[look]
+
+
+def pack_folder(app: AppFolder) -> tuple[str, bytes]:
+    """The digest of an app's folder as it is now, and the folder as an archive."""
+    files = read_files(app.folder)
+    return digest_of(files), pack_app(files)
+
+
+def read_files(folder: Path) -> list[AppFile]:
+    """The files of an app's folder, by name. Raises TooLarge, InvalidRequest."""
+    try:
+        return [
+            AppFile(relative, (folder / relative).read_bytes(), os.access(folder / relative, os.X_OK))
+            for relative, _ in _files_of(folder)
+        ]
+    except OSError as error:
+        raise InvalidRequest(f"The app's file {error.filename} cannot be read: {error.strerror}.") from None
 
 
 def load_app(path: Path) -> AppFolder:
@@ -136,18 +142,19 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _files_of(folder: Path) -> list[tuple[str, Path]]:
-    """(relative path, path) of the app's regular files, sorted. Image recipes and caches stay behind."""
-    found: list[tuple[str, Path]] = []
+def _files_of(folder: Path) -> list[tuple[str, os.stat_result]]:
+    """(path in the folder, status) of the app's regular files, by name. Image recipes and caches stay behind."""
+    found: list[tuple[str, os.stat_result]] = []
     size = 0
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _LEFT_OUT)
         for name in sorted(names):
-            path = Path(parent) / name
-            if path.is_symlink() or not path.is_file():
+            path = os.path.join(parent, name)
+            status = os.lstat(path)
+            if not stat.S_ISREG(status.st_mode):
                 continue
-            size += path.stat().st_size
-            found.append((str(path.relative_to(folder)), path))
+            size += status.st_size
+            found.append((os.path.relpath(path, folder), status))
             if len(found) > MAX_FILES or size > MAX_BYTES:
                 raise TooLarge(
                     f"The app's folder {folder} has more than {MAX_FILES:,} files or {MAX_BYTES / 1e6:g} MB.",

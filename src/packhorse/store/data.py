@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.domain.states import ACTIVE, DataState, TaskState
-from packhorse.store.moves import chunks
+from packhorse.store.chunks import chunks
+from packhorse.store.demands import add_ready, count_ready
 from packhorse.store.schema import cached, data, data_edges, tasks
 
 _OVER = (DataState.READY, DataState.FAILED)
@@ -95,10 +96,11 @@ def update_data(connection: sa.Connection, data_id: int, **values: Any) -> None:
 
 
 def give_data(connection: sa.Connection, data_id: int, sha256: str, path: str) -> None:
-    """Lets everybody who waits for a row have ``sha256`` at ``path``: two statements, however many they are."""
+    """Lets everybody who waits for a row have ``sha256`` at ``path``: a few statements, however many they are."""
     waiting = sa.and_(data_edges.c.data_id == data_id, data_edges.c.sha256.is_(None))
     who = sa.select(data_edges.c.task_id).where(waiting)
     connection.execute(sa.update(tasks).where(tasks.c.id.in_(who)).values(waiting_on=tasks.c.waiting_on - 1))
+    add_ready(connection, count_ready(connection, tasks.c.id.in_(who)))
     connection.execute(sa.update(data_edges).where(waiting).values(sha256=sha256, path=path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -18,6 +19,17 @@ from packhorse.domain.ourselves import keep_private, make_private_folder
 
 _BUSY_TIMEOUT_S = 30
 _HINT = "Nothing that was accepted is lost; try again."
+_FULL = ("disk is full", "No space left on device", "Disk quota exceeded")
+_FULL_HINT = "Make room there, then try again. Nothing that was accepted is lost."
+
+
+_PLENTY = 1_000_000_000  # bytes: nobody needs to look closer
+_PAGE = 4096
+_MARGIN = 4  # a batch in the log, and in the database; and the removal of the whole, likewise
+
+
+class NoRoom(Unavailable):
+    """The disk of the database is full."""
 
 
 class Database:
@@ -54,7 +66,7 @@ class Database:
         Raises Unavailable when the database is away.
         """
         try:
-            with self._turn_to_write(), _translated():
+            with self._turn_to_write(), self._translated():
                 try:
                     with self._writer.begin() as connection:
                         yield connection
@@ -62,16 +74,26 @@ class Database:
                     with self._counting:
                         self._writes += 1
                     self._own.writes = getattr(self._own, "writes", 0) + 1
-        except Unavailable as error:
-            if "full" in error.message:  # what was written before that is still in the log, and takes everybody's room
-                self.cut_log()
+        except NoRoom:  # what was written before that is still in the log, and takes everybody's room
+            self.cut_log()
             raise
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one state of the store."""
-        with _translated(), self.engine.begin() as connection:
+        with self._translated(), self.engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+            reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            if any(words in reason for words in _FULL):
+                where = f" {self.url.database}" if self.is_sqlite else ""
+                raise NoRoom(f"There is no room in the database{where}: {reason}.", hint=_FULL_HINT) from error
+            raise Unavailable(f"The database does not answer: {reason}.", hint=_HINT) from error
 
     def writes_of_others(self) -> int:
         """Write transactions so far of this process's other threads: who has seen a number knows whether they have
@@ -95,6 +117,34 @@ class Database:
         finally:
             self._turn.release()
 
+    def require_room(self, more: int) -> None:
+        """Whoever writes much, in several transactions of about ``more`` bytes, stops while there is still room to
+        remove it: SQLite's log needs as much room again in the database's file before it can be cut.
+
+        Raises NoRoom.
+        """
+        if not self.is_sqlite or not self.url.database or not (file := Path(self.url.database)).exists():
+            return
+        if _free_bytes(file) > _PLENTY:
+            return
+        pending = self.move_log()
+        log = Path(f"{file}-wal")
+        again = log.stat().st_size if not pending and log.exists() else 0  # the log begins anew in its own room
+        free = _free_bytes(file)
+        if free + again < pending + _MARGIN * more:
+            left = f"its disk is full but for {free / 1e6:.1f} MB, less than it takes to write them"
+            raise NoRoom(f"There is no room in the database {file}: {left}.", hint=_FULL_HINT)
+
+    def move_log(self) -> int:
+        """Takes what SQLite's log holds into the database's file, as far as that needs no wait for anybody; returns how
+        many bytes are still to be taken. When none are, the log begins anew where it is.
+        """
+        frames = done = 0
+        if self.is_sqlite:
+            with suppress(sqlite3.Error), self._translated(), self.engine.connect() as connection:
+                _, frames, done = connection.connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return max(0, frames - done) * _PAGE
+
     def cut_log(self) -> None:
         """Takes what SQLite's log holds into the database's file, as far as that is possible now, and gives the log's
         room back.
@@ -108,6 +158,12 @@ class Database:
         self.engine.dispose()
 
 
+def _free_bytes(file: Path) -> int:
+    """What is left on the disk of a file."""
+    status = os.statvfs(file)
+    return status.f_bavail * status.f_frsize
+
+
 def _keep_private(file: Path) -> None:
     """SQLite gives its log and its index the rights of the database, which is its owner's alone. Raises NotAllowed."""
     try:
@@ -119,15 +175,6 @@ def _keep_private(file: Path) -> None:
     except OSError as error:
         hint = "Set PACKHORSE_HOME to a folder where you may write, or name another database."
         raise NotAllowed(f"The database {file} cannot be written: {error.strerror}.", hint=hint) from None
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise Unavailable(f"The database does not answer: {reason}.", hint=_HINT) from error
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

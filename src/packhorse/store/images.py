@@ -7,10 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packhorse.store.schema import images, run_images, runs
+from packhorse.store.chunks import chunks
+from packhorse.store.demands import hold_steps
+from packhorse.store.schema import images, run_images, runs, steps
 
 READY = "READY"
-_OPEN = runs.c.ended_at.is_(None)
+_OPEN = sa.and_(runs.c.ended_at.is_(None), runs.c.visible)
 _WANTS = run_images.join(runs, runs.c.seq == run_images.c.run_seq)
 _AT_SITE = sa.and_(images.c.site == run_images.c.site, images.c.digest == run_images.c.digest)
 
@@ -119,22 +121,41 @@ def failed_wants(connection: sa.Connection, site: str) -> Sequence[Any]:
     return connection.execute(query.order_by(run_images.c.run_seq)).all()
 
 
-def runs_that_wait(connection: sa.Connection, site: str) -> frozenset[int]:
-    """Open runs that want an image which is not ready at their site."""
+def settle_holds(connection: sa.Connection, site: str) -> int:
+    """Holds the steps of open runs that want an image which is not ready at their site, and lets the others go.
+
+    Returns how many steps changed. Whoever changes what images are says this afterwards, in the same transaction.
+    """
     query = sa.select(run_images.c.run_seq).select_from(_WANTS.join(images, _AT_SITE, isouter=True))
-    waiting = sa.and_(_OPEN, run_images.c.site == site, sa.or_(images.c.state.is_(None), images.c.state != READY))
-    return frozenset(connection.execute(query.where(waiting)).scalars())
+    missing = sa.and_(_OPEN, run_images.c.site == site, sa.or_(images.c.state.is_(None), images.c.state != READY))
+    waiting = set(connection.execute(query.where(missing)).scalars())
+    held_steps = sa.select(steps.c.seq, steps.c.run_seq).join(runs, runs.c.seq == steps.c.run_seq)
+    held_steps = held_steps.where(steps.c.site == site, sa.text("held"), runs.c.visible)
+    free = [row.seq for row in connection.execute(held_steps) if row.run_seq not in waiting]
+    hold_steps(connection, free, held=False)
+    changed = len(free)
+    for some in chunks(waiting):
+        going = sa.select(steps.c.seq).where(steps.c.run_seq.in_(some), steps.c.site == site, sa.not_(steps.c.held))
+        seqs = connection.execute(going).scalars().all()
+        hold_steps(connection, seqs, held=True)
+        changed += len(seqs)
+    return changed
 
 
-def wants_of(connection: sa.Connection, run_seq: int) -> Sequence[Any]:
-    """What a run wants, and how far that is.
+def wants_of(connection: sa.Connection, run_seqs: Collection[int]) -> dict[int, list[Any]]:
+    """What runs want, and how far that is, by run.
 
     Rows have reference, site, digest, failed, error; of the image: full_reference, state, done_bytes, download_bytes,
     config, gateway_id.
     """
-    error = sa.func.coalesce(images.c.error, run_images.c.error).label("error")
-    columns = (run_images.c.reference, run_images.c.site, run_images.c.digest, run_images.c.failed, error)
+    c = run_images.c
+    error = sa.func.coalesce(images.c.error, c.error).label("error")
+    columns = (c.run_seq, c.reference, c.site, c.digest, c.failed, error)
     progress = (images.c.state, images.c.done_bytes, images.c.download_bytes)
     prepared = (images.c.config, images.c.gateway_id, images.c.reference.label("full_reference"))
     query = sa.select(*columns, *progress, *prepared).select_from(run_images.join(images, _AT_SITE, isouter=True))
-    return connection.execute(query.where(run_images.c.run_seq == run_seq).order_by(run_images.c.reference)).all()
+    found: dict[int, list[Any]] = {seq: [] for seq in run_seqs}
+    for some in chunks(run_seqs):
+        for row in connection.execute(query.where(c.run_seq.in_(some)).order_by(c.run_seq, c.reference)):
+            found[row.run_seq].append(row)
+    return found

@@ -5,7 +5,7 @@ run's end.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,12 +13,15 @@ import sqlalchemy as sa
 
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.states import ACTIVE, TERMINAL, TaskState, may_move
-from packhorse.store.schema import TASKS_PER_RUN, edges, events, in_run, run_counts, runs, tasks
+from packhorse.domain.states import TERMINAL, TaskState, may_move
+from packhorse.store.chunks import chunks
+from packhorse.store.demands import Delta, add_ready
+from packhorse.store.runs import close_runs
+from packhorse.store.schema import TASKS_PER_RUN, events, in_run, runs, tasks
+from packhorse.store.settling import Grow, InVain, settle_edges
+from packhorse.store.steps import add_counts
 
 S = TaskState
-
-_IN_CHUNK = 1000
 
 
 @dataclass(slots=True)
@@ -40,45 +43,46 @@ class Current(NamedTuple):
     state: TaskState
     attempt: int
     allocation_seq: int | None
-    role: str
+    step_seq: int
+    demand_seq: int
+    waiting_on: int
+    not_before: float
     overrides: str | None
     started_at: float | None
-
-
-def chunks(ids: Collection[int]) -> Iterator[list[int]]:
-    """``ids`` in sorted pieces that fit into one IN list."""
-    ordered = sorted(ids)
-    for start in range(0, len(ordered), _IN_CHUNK):
-        yield ordered[start : start + _IN_CHUNK]
 
 
 def lock_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, Current]:
     """The rows of ``ids``, locked in order of id so that two writers cannot deadlock."""
     found: dict[int, Current] = {}
     c = tasks.c
-    columns = sa.select(c.id, c.state, c.attempt, c.allocation_seq, c.role, c.overrides, c.started_at)
+    columns = sa.select(
+        c.id, c.state, c.attempt, c.allocation_seq, c.step_seq, c.demand_seq, c.waiting_on, c.not_before, c.overrides,
+        c.started_at,
+    )  # fmt: skip
     for some in chunks(ids):
-        rows = connection.execute(columns.where(c.id.in_(some)).order_by(c.id).with_for_update())
-        for row in rows:
-            found[row.id] = Current(
-                TaskState(row.state), row.attempt, row.allocation_seq, row.role, row.overrides, row.started_at
-            )
+        for task, state, *rest in connection.execute(columns.where(c.id.in_(some)).order_by(c.id).with_for_update()):
+            found[task] = Current(TaskState(state), *rest)
     return found
 
 
-def apply_moves(connection: sa.Connection, moves: Iterable[Move], current: Mapping[int, Current]) -> int:
+def apply_moves(
+    connection: sa.Connection, moves: Iterable[Move], current: Mapping[int, Current], grow: Grow | None = None
+) -> int:
     """Applies the legal ones of ``moves`` in order and returns how many; the others change nothing.
 
     A move that the state machine forbids is a record that came late or twice (a task canceled meanwhile, a second
     ``end``); refusing it here is what makes a terminal state final. ``current`` must come from ``lock_tasks`` in this
-    transaction.
+    transaction. ``grow`` makes the tasks of steps whose list is known now: who completes tasks must give it.
     """
     applied, ended = _apply(connection, moves, current)
     if ended:
         at = applied[-1].at
-        doomed, waiting = _settle_edges(connection, ended, at)
-        _, further = _apply(connection, doomed, waiting)
-        _end_runs(connection, {task // TASKS_PER_RUN for task in (*ended, *further)}, at)
+        step_of = {task: current[task].step_seq for task in ended}
+        in_vain = settle_edges(connection, ended, step_of, grow)
+        waiting = {task: row for task, row in lock_tasks(connection, in_vain.ends).items() if row.state not in TERMINAL}
+        _, further = _apply(connection, _ends_in_vain(connection, in_vain, at), waiting)
+        for some in chunks({task // TASKS_PER_RUN for task in (*ended, *further)}):
+            close_runs(connection, some, at)
     return len(applied)
 
 
@@ -91,7 +95,7 @@ def _apply(
     states = {task: row.state for task, row in current.items()}
     updates: dict[int, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    delta: Counter[tuple[int, TaskState]] = Counter()
+    counts: Counter[tuple[int, int, TaskState]] = Counter()
     applied: list[Move] = []
     ended: dict[int, TaskState] = {}
     for move in moves:
@@ -113,40 +117,52 @@ def _apply(
                 "why": move.why,
             }
         )
-        run_seq = move.task_id // TASKS_PER_RUN
-        delta[run_seq, before] -= 1
-        delta[run_seq, move.target] += 1
+        run_seq, step_seq = move.task_id // TASKS_PER_RUN, current[move.task_id].step_seq
+        counts[run_seq, step_seq, before] -= 1
+        counts[run_seq, step_seq, move.target] += 1
         if move.target in TERMINAL:
             ended[move.task_id] = move.target
     _update_tasks(connection, updates)
     if rows:
         connection.execute(sa.insert(events), rows)
-    _count(connection, delta)
+    add_counts(connection, counts)
+    add_ready(connection, _ready_changes(updates, current))
     return applied, ended
 
 
+def _ready_changes(updates: Mapping[int, Mapping[str, Any]], current: Mapping[int, Current]) -> Delta:
+    """By (step, demand): how many tasks became ready by their ``updates``, less those that no longer are."""
+    delta: Delta = Counter()
+    for task, update in updates.items():
+        row = current[task]
+        if row.state is S.QUEUED and not row.waiting_on and not row.not_before:
+            delta[row.step_seq, row.demand_seq] -= 1
+        waits = update.get("waiting_on", row.waiting_on) or update.get("not_before", row.not_before)
+        if update["state"] is S.QUEUED and not waits:
+            delta[row.step_seq, update.get("demand_seq", row.demand_seq)] += 1
+    return delta
+
+
 def place_tasks(
-    connection: sa.Connection, ids: Sequence[int], allocation_seq: int, block: int, at: float, why: str
-) -> int:
-    """QUEUED → INITIALIZING for a whole block, in a few statements however many tasks; returns how many were still
-    QUEUED.
+    connection: sa.Connection, rows: Sequence[Any], allocation_seq: int, block: int, at: float, why: str
+) -> None:
+    """QUEUED → INITIALIZING for a whole block, in a few statements however many tasks.
+
+    ``rows`` are ready ones, locked in this transaction (``store.demands.take_ready``).
     """
-    placed = 0
-    moved: Counter[int] = Counter()
-    for some in chunks(ids):
-        still_queued = sa.and_(tasks.c.id.in_(some), tasks.c.state == S.QUEUED)
+    counts: Counter[tuple[int, int, TaskState]] = Counter()
+    ready: Delta = Counter()
+    for row in rows:
+        run_seq = row.id // TASKS_PER_RUN
+        counts[run_seq, row.step_seq, S.QUEUED] -= 1
+        counts[run_seq, row.step_seq, S.INITIALIZING] += 1
+        ready[row.step_seq, row.demand_seq] -= 1
+    for some in chunks([row.id for row in rows]):
         values = {"state": S.INITIALIZING, "allocation_seq": allocation_seq, "block": block, "reason": None}
-        result = connection.execute(sa.update(tasks).where(still_queued).values(attempt=tasks.c.attempt + 1, **values))
-        placed += result.rowcount
-        moved.update(task // TASKS_PER_RUN for task in some)
-        those = sa.and_(tasks.c.id.in_(some), tasks.c.allocation_seq == allocation_seq, tasks.c.block == block)
-        _record_events(connection, those, at, S.QUEUED, S.INITIALIZING, why)
-    delta: Counter[tuple[int, TaskState]] = Counter()
-    for run_seq, number in moved.items():
-        delta[run_seq, S.QUEUED] -= number
-        delta[run_seq, S.INITIALIZING] += number
-    _count(connection, delta)
-    return placed
+        connection.execute(sa.update(tasks).where(tasks.c.id.in_(some)).values(attempt=tasks.c.attempt + 1, **values))
+        _record_events(connection, tasks.c.id.in_(some), at, S.QUEUED, S.INITIALIZING, why)
+    add_counts(connection, counts)
+    add_ready(connection, ready)
 
 
 def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) -> int:
@@ -155,14 +171,24 @@ def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) 
     Edges need no settling: what waits for one of them is QUEUED in the same run, and canceled with it.
     """
     values = {"state": S.CANCELED, "failure": FailureClass.CANCELED, "reason": why, "ended_at": at}
-    canceled = connection.execute(
-        sa.update(tasks).where(in_run(run_seq), tasks.c.state == S.QUEUED).values(values)
-    ).rowcount
+    queued = sa.and_(in_run(run_seq), tasks.c.state == S.QUEUED)
+    canceled = connection.execute(sa.update(tasks).where(queued).values(values)).rowcount
     if canceled:
         those = sa.and_(in_run(run_seq), tasks.c.state == S.CANCELED, tasks.c.ended_at == at)
         _record_events(connection, those, at, S.QUEUED, S.CANCELED, why)
-        _count(connection, Counter({(run_seq, S.QUEUED): -canceled, (run_seq, S.CANCELED): canceled}))
-        _end_runs(connection, {run_seq}, at)
+        counts: Counter[tuple[int, int, TaskState]] = Counter()
+        ready: Delta = Counter()
+        was_ready = sa.and_(tasks.c.waiting_on == 0, tasks.c.not_before == 0)
+        by = (tasks.c.step_seq, tasks.c.demand_seq, sa.case((was_ready, 1), else_=0))
+        for step, demand, is_ready, number in connection.execute(
+            sa.select(*by, sa.func.count()).where(those).group_by(*by)
+        ):
+            counts[run_seq, step, S.QUEUED] -= number
+            counts[run_seq, step, S.CANCELED] += number
+            ready[step, demand] -= number * is_ready
+        add_counts(connection, counts)
+        add_ready(connection, ready)
+        close_runs(connection, [run_seq], at)
     return canceled
 
 
@@ -189,64 +215,19 @@ def _update_tasks(connection: sa.Connection, updates: dict[int, dict[str, Any]])
         connection.execute(statement.values({column: sa.bindparam(f"to_{column}") for column in columns}), values)
 
 
-def _count(connection: sa.Connection, delta: Counter[tuple[int, TaskState]]) -> None:
-    statement = (
-        sa.update(run_counts)
-        .where(run_counts.c.run_seq == sa.bindparam("of_run"), run_counts.c.state == sa.bindparam("of_state"))
-        .values(tasks=run_counts.c.tasks + sa.bindparam("more"))
-    )
-    values = [{"of_run": run, "of_state": state, "more": more} for (run, state), more in sorted(delta.items()) if more]
-    if values:
-        connection.execute(statement, values)
-
-
-def _settle_edges(
-    connection: sa.Connection, ended: Mapping[int, TaskState], at: float
-) -> tuple[list[Move], dict[int, Current]]:
-    """Lets those go that waited for ``ended`` tasks; returns the ends of all that can never start, with reasons that
-    name the culprit.
-
-    Chains are followed link by link: they may be longer than the stack is deep.
-    """
-    over, last = dict(ended), dict(ended)
-    culprits: dict[int, int] = {}
-    waiting: dict[int, Current] = {}
-    freed: Counter[int] = Counter()
-    while last:
-        doomed: dict[int, int] = {}
-        for some in chunks(last):
-            for upstream, downstream, accept_failure in connection.execute(
-                sa.select(edges).where(edges.c.upstream.in_(some))
-            ):
-                if over[upstream] is S.COMPLETE or accept_failure:
-                    freed[downstream] += 1
-                elif downstream not in over:
-                    doomed.setdefault(downstream, upstream)
-        rows = {task: row for task, row in lock_tasks(connection, doomed).items() if row.state not in TERMINAL}
-        last = {task: S.CANCELED if over[doomed[task]] is S.CANCELED else S.SYSTEM_ERROR for task in rows}
-        over |= last
-        culprits |= {task: doomed[task] for task in rows}
-        waiting |= rows
-    if freed:
-        statement = sa.update(tasks).where(tasks.c.id == sa.bindparam("of"))
-        values = [{"of": task, "less": number} for task, number in sorted(freed.items())]
-        connection.execute(statement.values(waiting_on=tasks.c.waiting_on - sa.bindparam("less")), values)
-    return _ends_in_vain(connection, culprits, over, at), waiting
-
-
-def _ends_in_vain(
-    connection: sa.Connection, culprits: Mapping[int, int], over: Mapping[int, TaskState], at: float
-) -> list[Move]:
-    """The ends of tasks whose ``culprits`` ended as ``over`` says, as do they themselves."""
-    if not culprits:
+def _ends_in_vain(connection: sa.Connection, in_vain: InVain, at: float) -> list[Move]:
+    """The ends of tasks that can never start, with reasons that name the task that is the cause."""
+    if not in_vain.ends:
         return []
-    names = _public_names(connection, set(culprits.values()))
+    names = _public_names(connection, set(in_vain.causes.values()))
     moves = []
-    for task, culprit in culprits.items():
-        canceled = over[task] is S.CANCELED
-        why = f"It needs {names[culprit]}, which {'was canceled' if canceled else f'ended as {over[culprit]}'}."
+    for task, state in in_vain.ends.items():
+        cause = in_vain.causes[task]
+        canceled = state is S.CANCELED
+        how = "was canceled" if canceled else f"ended as {in_vain.over[cause]}"
+        why = f"It needs {names[cause]}, which {how}."
         failure = FailureClass.CANCELED if canceled else FailureClass.UPSTREAM
-        moves.append(Move(task, over[task], at, why, {"failure": failure, "reason": why, "ended_at": at}))
+        moves.append(Move(task, state, at, why, {"failure": failure, "reason": why, "ended_at": at}))
     return moves
 
 
@@ -260,14 +241,3 @@ def _public_names(connection: sa.Connection, ids: Collection[int]) -> dict[int, 
             run_seq, index = divmod(row.id, TASKS_PER_RUN)
             names[row.id] = f"task {public_task_id(run_ids[run_seq], index)}" + (f" ({row.name})" if row.name else "")
     return names
-
-
-def _end_runs(connection: sa.Connection, run_seqs: Collection[int], at: float) -> None:
-    """Closes the runs that have no active task left."""
-    active = sa.select(run_counts.c.run_seq).where(
-        run_counts.c.run_seq.in_(run_seqs), run_counts.c.state.in_(ACTIVE), run_counts.c.tasks > 0
-    )
-    open_runs = set(connection.execute(active).scalars())
-    done = sorted(set(run_seqs) - open_runs)
-    if done:
-        connection.execute(sa.update(runs).where(runs.c.seq.in_(done), runs.c.ended_at.is_(None)).values(ended_at=at))

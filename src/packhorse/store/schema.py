@@ -19,6 +19,9 @@ TASKS_PER_RUN = 1 << 20
 
 _BigKey = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER is SQLite's rowid
 
+#: Of a run that is being written.
+UNFINISHED = "NOT visible"
+
 runs = sa.Table(
     "runs",
     metadata,
@@ -26,45 +29,145 @@ runs = sa.Table(
     sa.Column("id", sa.String(32), nullable=False, unique=True),
     sa.Column("user", sa.String(200), nullable=False),
     sa.Column("name", sa.String(200), nullable=False),
-    sa.Column("app", sa.String(130), nullable=False),  # name@version, or empty for tasks with edges
+    sa.Column("app", sa.String(130), nullable=False),  # name@version; empty for documents, and for several apps
     sa.Column("client_key", sa.String(200)),
     sa.Column("request_hash", sa.String(64), nullable=False),
-    sa.Column("spec", sa.Text, nullable=False),  # JSON: engine.plan.RunSpec
     sa.Column("retry_of", sa.String(32)),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),  # among its user's runs; higher is first
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float),
+    # while its tasks are being written nobody sees it; what was begun and never finished is swept away
+    sa.Column("visible", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.UniqueConstraint("user", "client_key"),
     sa.Index("ix_runs_user", "user", "seq"),
     sa.Index(
-        "ix_runs_open", "seq", sqlite_where=sa.text("ended_at IS NULL"), postgresql_where=sa.text("ended_at IS NULL")
+        "ix_runs_open",
+        "seq",
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
     ),
+    sa.Index("ix_runs_unfinished", "seq", sqlite_where=sa.text(UNFINISHED), postgresql_where=sa.text(UNFINISHED)),
     sqlite_autoincrement=True,
 )
 
-#: How many tasks of a run are in each state; moved with the tasks, so that progress costs nothing to ask.
-run_counts = sa.Table(
-    "run_counts",
+#: One kind of task in a run. Its tasks lie together: ``tasks`` of them from index ``first`` of the run on.
+steps = sa.Table(
+    "steps",
+    metadata,
+    sa.Column("seq", _BigKey, primary_key=True, autoincrement=True),
+    sa.Column("run_seq", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),  # its place in the run
+    sa.Column("name", sa.String(100), nullable=False),
+    sa.Column("site", sa.String(64), nullable=False),
+    sa.Column("spec", sa.Text, nullable=False),  # JSON: engine.steps.spec.StepSpec
+    sa.Column("first", sa.Integer, nullable=False),
+    sa.Column("tasks", sa.Integer),  # None until the list is known that they come from
+    sa.Column("held", sa.Boolean, nullable=False),  # an image that its tasks run in is not there
+    sa.UniqueConstraint("run_seq", "number"),
+    sa.Index("ix_steps_held", "site", "seq", sqlite_where=sa.text("held"), postgresql_where=sa.text("held")),
+    sqlite_autoincrement=True,
+)
+
+#: ``downstream`` waits for ``upstream``. 'gather': for all of its tasks, of which ``left`` have not ended, and
+#: ``failed`` did not complete; 'each': its task i for task i; 'items': its tasks are the list that the only task
+#: leaves; 'tasks': tasks of a step have edges of their own, to others of that step or of ``upstream``.
+step_edges = sa.Table(
+    "step_edges",
+    metadata,
+    sa.Column("upstream", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("downstream", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(8), primary_key=True),
+    sa.Column("accept_failure", sa.Boolean, nullable=False),
+    sa.Column("left", sa.Integer, nullable=False),
+    sa.Column("failed", sa.Integer, nullable=False),
+    sa.Index("ix_step_edges_downstream", "downstream", "upstream"),
+    sqlite_with_rowid=False,
+)
+
+#: The manifests and folders of apps that runs were submitted with, by content.
+apps = sa.Table(
+    "apps",
+    metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("manifest", sa.Text, nullable=False),  # JSON
+    sa.Column("archive", sa.LargeBinary, nullable=False),  # staging.apparchive
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+
+#: How many tasks of a step are in each state; moved with the tasks, so that progress costs nothing to ask.
+step_counts = sa.Table(
+    "step_counts",
     metadata,
     sa.Column("run_seq", _BigKey, primary_key=True, autoincrement=False),
+    sa.Column("step_seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("state", sa.String(16), primary_key=True),
     sa.Column("tasks", sa.Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 
-_READY = sa.text("state = 'QUEUED' AND waiting_on = 0")
+_HAS_READY = sa.text("ready > 0")
+
+#: The ready tasks of one user at one site that are alike: of one app (``label``), asking for the same. A tick reads
+#: these, however many tasks and runs wait.
+demands = sa.Table(
+    "demands",
+    metadata,
+    sa.Column("seq", _BigKey, primary_key=True, autoincrement=True),
+    sa.Column("site", sa.String(64), nullable=False),
+    sa.Column("user", sa.String(200), nullable=False),
+    sa.Column("key", sa.String(64), nullable=False),  # digest of the next three
+    sa.Column("label", sa.String(300), nullable=False),  # tasks of one label are likely to take equally long
+    sa.Column("image", sa.String(512)),  # the first that its tasks run in, as it was asked for
+    sa.Column("resources", sa.Text, nullable=False),  # JSON: what one task asks for
+    sa.Column("ready", sa.Integer, nullable=False),  # tasks, those of steps that are held left out
+    sa.UniqueConstraint("site", "user", "key"),
+    sa.Index("ix_demands_ready", "site", "seq", sqlite_where=_HAS_READY, postgresql_where=_HAS_READY),
+    sqlite_autoincrement=True,
+)
+
+_CAN_GIVE = sa.text("ready > 0 AND held = 0")
+
+#: How many ready tasks of a step belong to a demand; ``rank`` is the order among the steps of one: minus the priority.
+step_demands = sa.Table(
+    "step_demands",
+    metadata,
+    sa.Column("step_seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("demand_seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("rank", sa.Integer, nullable=False),
+    sa.Column("ready", sa.Integer, nullable=False),
+    sa.Column("held", sa.Integer, nullable=False),
+    sa.Index(
+        "ix_step_demands_ready",
+        "demand_seq",
+        "rank",
+        "step_seq",
+        sqlite_where=_CAN_GIVE,
+        postgresql_where=_CAN_GIVE,
+    ),
+    sqlite_with_rowid=False,
+)
+
+#: A task may be placed: nothing that it waits for is missing, and no back-off is under way.
+READY = "state = 'QUEUED' AND waiting_on = 0 AND not_before = 0"
+_READY = sa.text(READY)
+#: One that failed is tried again at its time.
+BACKS_OFF = "state = 'QUEUED' AND not_before > 0"
+_BACKS_OFF = sa.text(BACKS_OFF)
 _AT_SITE = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(AT_SITE))))
 
 tasks = sa.Table(
     "tasks",
     metadata,
     sa.Column("id", _BigKey, primary_key=True, autoincrement=False),
-    sa.Column("role", sa.String(8), nullable=False),  # 'row', 'gather' or 'task'
+    sa.Column("step_seq", sa.BigInteger, nullable=False),
+    sa.Column("demand_seq", sa.BigInteger, nullable=False),
     sa.Column("name", sa.String(100)),
     sa.Column("state", sa.String(16), nullable=False, default=TaskState.QUEUED),
-    sa.Column("params", sa.Text, nullable=False),  # JSON: this row's own values, or the TES document of a 'task'
-    sa.Column("waiting_on", sa.Integer, nullable=False, default=0),  # upstream tasks that have not ended
+    sa.Column("params", sa.Text, nullable=False),  # JSON: its own values, or its TES document
+    sa.Column("waiting_on", sa.Integer, nullable=False, default=0),  # upstream tasks, steps and data that are missing
     sa.Column("attempt", sa.Integer, nullable=False, default=0),  # the current or the last one; 0: none yet
-    sa.Column("not_before", sa.Float, nullable=False, default=0.0),  # back-off: seconds since the epoch
+    sa.Column("not_before", sa.Float, nullable=False, default=0.0),  # back-off: seconds since the epoch; 0: none
     sa.Column("overrides", sa.Text),  # JSON: resources raised after a failure
     sa.Column("allocation_seq", sa.BigInteger),
     sa.Column("block", sa.Integer),
@@ -76,7 +179,17 @@ tasks = sa.Table(
     sa.Column("ended_at", sa.Float),
     sa.Index("ix_tasks_state", "state", "id"),
     # the constant columns make SQLite's planner prefer it to ix_tasks_state
-    sa.Index("ix_tasks_ready", "state", "waiting_on", "id", sqlite_where=_READY, postgresql_where=_READY),
+    sa.Index(
+        "ix_tasks_ready",
+        "state",
+        "waiting_on",
+        "step_seq",
+        "demand_seq",
+        "id",
+        sqlite_where=_READY,
+        postgresql_where=_READY,
+    ),
+    sa.Index("ix_tasks_back_off", "not_before", "id", sqlite_where=_BACKS_OFF, postgresql_where=_BACKS_OFF),
     sa.Index("ix_tasks_at_site", "allocation_seq", "id", sqlite_where=_AT_SITE, postgresql_where=_AT_SITE),
 )
 

@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from packhorse.domain.states import AT_SITE, TaskState
+from packhorse.store.chunks import chunks
 from packhorse.store.database import Database
-from packhorse.store.moves import chunks
 from packhorse.store.schema import (
     TASKS_PER_RUN,
     allocations,
@@ -55,31 +55,6 @@ def iter_tasks(
         after = rows[-1].id
 
 
-def ready_tasks(
-    connection: sa.Connection, run_seq: int, now: float, latest: float, limit: int, *, lock: bool = True
-) -> Sequence[Any]:
-    """Tasks of a run that may be placed now, locked if they are to be, with the number of the attempt that is next.
-
-    A back-off that ends after ``latest`` was set by a clock that has jumped since: it is over.
-    """
-    columns = (tasks.c.id, tasks.c.role, tasks.c.params, (tasks.c.attempt + 1).label("attempt"), tasks.c.overrides)
-    query = _ready(columns, run_seq, now, latest, limit)
-    return connection.execute(query.with_for_update() if lock else query).all()
-
-
-def ready_before(connection: sa.Connection, run_seq: int, task: int) -> int:
-    """How many queued tasks of a run that wait for no other task and no data come before one of them."""
-    earlier = sa.and_(in_run(run_seq), sa.text("state = 'QUEUED' AND waiting_on = 0"), tasks.c.id < task)
-    return int(connection.execute(sa.select(sa.func.count()).select_from(tasks).where(earlier)).scalar_one())
-
-
-def _ready(columns: Sequence[Any], run_seq: int, now: float, latest: float, limit: int) -> sa.Select[Any]:
-    """Through the index of ready tasks, which SQLite uses only where the query repeats its condition in literals."""
-    due = sa.or_(tasks.c.not_before <= now, tasks.c.not_before > latest)
-    ready = sa.and_(in_run(run_seq), sa.text("state = 'QUEUED' AND waiting_on = 0"), due)
-    return sa.select(*columns).where(ready).order_by(tasks.c.id).limit(limit)
-
-
 def tasks_at_site(connection: sa.Connection, allocation_seq: int) -> Sequence[Any]:
     """(id, state, attempt, block) of the tasks that an allocation has."""
     columns = (tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.block)
@@ -123,15 +98,6 @@ def log_chunks_of(connection: sa.Connection, task: int, attempt: int, stream: st
     ).all()
 
 
-def upstream_of(connection: sa.Connection, task: int) -> Sequence[int]:
-    """Ids of the tasks whose end a task waits for, in order."""
-    return (
-        connection.execute(sa.select(edges.c.upstream).where(edges.c.downstream == task).order_by(edges.c.upstream))
-        .scalars()
-        .all()
-    )
-
-
 def failures_of(connection: sa.Connection, task: int) -> Sequence[Any]:
     """(failure class, evidence as JSON text) of the failed attempts of a task, in order."""
     query = sa.select(attempts.c.failure, attempts.c.evidence).where(
@@ -159,17 +125,29 @@ def usage_of(connection: sa.Connection, run_seq: int) -> Any:
 
 def tasks_of_block(connection: sa.Connection, allocation_seq: int, block: int) -> Sequence[Any]:
     """The tasks that are at a site in one block, with what is needed to render them again."""
-    columns = (tasks.c.id, tasks.c.role, tasks.c.params, tasks.c.attempt, tasks.c.overrides)
+    columns = (
+        tasks.c.id, tasks.c.step_seq, tasks.c.demand_seq, tasks.c.params, tasks.c.attempt, tasks.c.overrides,
+    )  # fmt: skip
     mine = sa.and_(tasks.c.allocation_seq == allocation_seq, tasks.c.block == block, tasks.c.state.in_(AT_SITE))
     return connection.execute(sa.select(*columns).where(mine).order_by(tasks.c.id)).all()
 
 
+_LAST = sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt)
+_WITH_FILES = sa.select(tasks, attempts.c.files).join(attempts, _LAST, isouter=True).order_by(tasks.c.id)
+
+
 def tasks_with_files(connection: sa.Connection, ids: Collection[int]) -> Iterator[Any]:
     """Tasks with the outputs that their last attempt left, in order of id, a thousand at a time."""
-    last = sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt)
-    query = sa.select(tasks, attempts.c.files).join(attempts, last, isouter=True).order_by(tasks.c.id)
     for some in chunks(ids):
-        yield from connection.execute(query.where(tasks.c.id.in_(some)))
+        yield from connection.execute(_WITH_FILES.where(tasks.c.id.in_(some)))
+
+
+def page_with_files(
+    connection: sa.Connection, first: int, last: int, limit: int, states: Collection[TaskState] | None = None
+) -> Sequence[Any]:
+    """At most ``limit`` tasks whose ids are from ``first`` to ``last``, as ``tasks_with_files`` has them."""
+    query = _WITH_FILES.where(tasks.c.id.between(first, last)).limit(limit)
+    return connection.execute(query if states is None else query.where(tasks.c.state.in_(states))).all()
 
 
 def canceling_tasks(connection: sa.Connection, limit: int) -> Sequence[Any]:
@@ -188,12 +166,10 @@ def edges_into(connection: sa.Connection, ids: Collection[int]) -> Iterator[tupl
             yield row.upstream, row.downstream, row.accept_failure
 
 
-def ids_in_states(
-    connection: sa.Connection, run_seq: int, states: Collection[str], role: str | None = None
-) -> Sequence[int]:
+def ids_in_states(connection: sa.Connection, run_seq: int, states: Collection[str]) -> Sequence[int]:
     """Ids of a run's tasks in these states, in order."""
     query = sa.select(tasks.c.id).where(in_run(run_seq), tasks.c.state.in_(states)).order_by(tasks.c.id)
-    return connection.execute(query if role is None else query.where(tasks.c.role == role)).scalars().all()
+    return connection.execute(query).scalars().all()
 
 
 def add_attempts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from packhorse.domain.views import RunView, User
 from packhorse.engine.embedded import Embedded
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site, local_site
-from packhorse.store.schema import runs
+from packhorse.store.schema import runs, steps
 from tests.fixtures.room import make_app, submit, wait_for
 from tests.fixtures.truth import assert_each_ended_once
 
@@ -215,9 +214,8 @@ def test_a_run_that_makes_no_sense_any_more_holds_up_no_other(embedded: Embedded
     app = make_app(tmp_path / "app", command="[/bin/true]")
     odd, sound = submit(embedded, app, 1), submit(embedded, app, 1)
     with embedded.database.write() as connection:
-        spec = json.loads(connection.execute(sa.select(runs.c.spec).where(runs.c.id == odd.id)).scalar_one())
-        spec["manifest"]["command"] = {"no": "list"}
-        connection.execute(sa.update(runs).where(runs.c.id == odd.id).values(spec=json.dumps(spec)))
+        its_seq = sa.select(runs.c.seq).where(runs.c.id == odd.id).scalar_subquery()
+        connection.execute(sa.update(steps).where(steps.c.run_seq == its_seq).values(spec='{"kind": "dance"}'))
     with embedded.run_engine():
         assert end_of(embedded, sound).counts == {TaskState.COMPLETE: 1}
         assert embedded.service.cancel_run(embedded.user, odd.id).counts == {TaskState.CANCELED: 1}
@@ -243,14 +241,12 @@ def test_a_queued_task_says_its_place_in_line_and_who_else_waits(embedded: Embed
     app = make_app(tmp_path / "app", command="['true']")
     run = submit(embedded, app, 30)
     reason = embedded.service.task(embedded.user, f"{run.id}.7").reason
-    assert reason == "It is number 8 in the line of 30 queued tasks of its run."
+    assert reason == "It is number 8 in the line of 30 tasks like it."
     eve = User("Eve", admin=True)
     of_eve = embedded.service.submit(eve, AppRun(app=app), [{"i": 1}])
     embedded.service.submit(eve, AppRun(app=app), [{"i": 2}])
     reason = embedded.service.task(eve, f"{of_eve.id}.0").reason
-    assert reason == (
-        "It is number 1 in the line of one queued task of its run, beside one other run of Eve and one other user."
-    )
+    assert reason == "It is number 1 in the line of 2 tasks like it, beside one other user."
     assert reason == embedded.service.task(embedded.user, f"{of_eve.id}.0").reason
 
 

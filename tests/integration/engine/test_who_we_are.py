@@ -221,7 +221,7 @@ def test_what_is_kept_is_its_owners_whatever_the_umask(tmp_path: Path, umask: in
     assert logs == [0o600, 0o600]
     open_to_all = [path for path, mode in modes.items() if mode & 0o022 and not path.is_relative_to(spool)]
     assert open_to_all == []
-    [kept] = (home / "apps").iterdir()
+    [kept] = (home / "site" / "apps").iterdir()
     assert modes[kept] == 0o755, "a container may run as another user"
 
 

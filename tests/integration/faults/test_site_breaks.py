@@ -159,12 +159,14 @@ def test_a_submission_for_which_there_is_no_room_takes_none(small_disk: Path, tm
         assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 20}
         assert len(room.service.runs(room.user).items) == 1
         fill(small_disk / "ballast")
-        with pytest.raises(
-            Unavailable, match=r"'u' cannot be kept in .*/home/apps: No space left on device"
-        ) as refusal:
-            submit(room, make_app(tmp_path / "other", command="[/bin/true]", name="u"), 1)
+        other = make_app(tmp_path / "other", command="[/bin/true]", name="u")
+        (tmp_path / "other/large").write_bytes(os.urandom(1_000_000))
+        with pytest.raises(Unavailable, match=r"no room in the database .*/home/packhorse.db: .* full") as refusal:
+            submit(room, other, 1)
         assert "Make room there" in refusal.value.hint
-        assert not list((small_disk / "home/apps").glob(".keeping-*"))
+        (small_disk / "ballast").unlink()
+        assert wait_for_end(room, submit(room, other, 1).id) == {TaskState.COMPLETE: 1}
+        assert len(room.service.runs(room.user).items) == 2
     room.close()
 
 

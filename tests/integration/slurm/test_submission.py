@@ -50,7 +50,7 @@ class CountingTransport(LocalTransport):
         self.commands: list[str] = []
 
     def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
-        self.commands.append(next(word for word in argv if word.startswith("s")))
+        self.commands += [word for word in argv if word.startswith("s")][:1]
         return super().run(argv, timeout_s=timeout_s, purpose=purpose)
 
 

@@ -14,9 +14,8 @@ from packhorse.store import deliveries
 from packhorse.store.data import DataKey
 from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
-from packhorse.store.runs import NewTask, in_run, insert_run
-from packhorse.store.schema import data, data_edges, tasks
-from tests.fixtures.stores import run_values
+from packhorse.store.schema import data, data_edges, in_run, tasks
+from tests.fixtures.stores import insert_tasks_run, new_task
 
 A, B, DB = DataKey("https://h/a"), DataKey("s3://b/b"), DataKey("https://h/db.tar", "1")
 SHA = "ab" * 32
@@ -24,7 +23,7 @@ SHA = "ab" * 32
 
 def run_of(database: Database, *needs: tuple[DataKey, ...], site: str = "s") -> int:
     with database.write() as connection:
-        return insert_run(connection, run_values(), [NewTask("row", "{}", data=keys) for keys in needs], site=site)
+        return insert_tasks_run(connection, [new_task(data=keys) for keys in needs], site=site)
 
 
 def waiting(database: Database, seq: int) -> list[int]:

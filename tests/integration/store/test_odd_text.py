@@ -26,16 +26,16 @@ from packhorse.domain.run import AppRun
 from packhorse.domain.text import value_problem
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.embedded import Embedded
-from packhorse.engine.specs import Specs
+from packhorse.engine.steps.cache import Steps
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
 from packhorse.sites.site import local_site
 from packhorse.store import allocations as stored
 from packhorse.store.deliveries import add_deliveries, open_deliveries, update_delivery
-from packhorse.store.moves import place_tasks
 from packhorse.store.runs import get_run
 from packhorse.store.schema import TASKS_PER_RUN, deliveries
 from tests.fixtures.oddtext import RESULTS, any_text, any_value
+from tests.fixtures.stores import ids_of, place_some
 
 APP = """\
 packhorse: 1
@@ -62,7 +62,7 @@ class Room:
         tokens = Tokens(embedded.database)
         headers = {"Authorization": f"Bearer {tokens.add('root', admin=True)}"}
         self.http = TestClient(create_app(embedded.service, tokens), headers=headers)
-        self.collector = Collector(local_site("/nowhere"), Specs(), Durations())
+        self.collector = Collector(local_site("/nowhere"), Steps(), Durations())
 
     def submit(self, kind: str = "json", over: Any = ({}, {}), **options: Any) -> str:
         request = AppRun(app=str(self.folder / kind), **options)
@@ -77,9 +77,8 @@ class Room:
                 connection, f"a-{seq}", "local", json.dumps(asdict(Shape(2, 1000, None))), 1.0
             )
             stored.insert_block(connection, allocation, 0, number, 1.0)
-            place_tasks(
-                connection, [seq * TASKS_PER_RUN + index for index in range(number)], allocation, 0, 1.0, "because"
-            )
+            placed = place_some(connection, number, "local", allocation)
+            assert placed == ids_of(seq, range(number))
             return stored.get_allocation(connection, allocation), seq * TASKS_PER_RUN
 
     def collect(self, allocation: Any, lines: list[str]) -> None:
@@ -271,7 +270,7 @@ def test_files_that_are_no_agents_are_not_read_as_journals(room: Room, home: Pat
     folder.mkdir(parents=True)
     for name in (b"node-1.jsonl", b"caf\xe9.jsonl", b"x" * 240 + b".jsonl", b"node-1.beat"):
         (Path(os.fsdecode(os.fsencode(folder) + b"/" + name))).write_bytes(b"{}\n")
-    assert list(Collector(site, Specs(), Durations()).fetch("a-1", {})) == ["node-1"]
+    assert list(Collector(site, Steps(), Durations()).fetch("a-1", {})) == ["node-1"]
 
 
 def test_tokens_of_nobody_are_revoked_without_a_fuss(room: Room) -> None:

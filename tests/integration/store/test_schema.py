@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,12 +19,12 @@ from alembic.script import ScriptDirectory
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.store import migrate
 from packhorse.store.database import Database
+from packhorse.store.demands import _ready_of, take_ready
 from packhorse.store.migrate import ensure_schema
-from packhorse.store.runs import NewTask, in_run, insert_run
-from packhorse.store.schema import metadata, tasks
-from packhorse.store.tasks import _ready, page_of_tasks, ready_tasks
+from packhorse.store.schema import demands, in_run, metadata, tasks
+from packhorse.store.tasks import page_of_tasks
 from tests.fixtures.postgres import Postgres
-from tests.fixtures.stores import run_values
+from tests.fixtures.stores import insert_tasks_run, new_task
 
 
 def test_migrations_make_what_the_schema_says(database: Database) -> None:
@@ -35,10 +36,11 @@ def test_partial_indexes_are_there(database: Database) -> None:
     with database.read() as connection:
         names = {
             index["name"]
-            for table in ("tasks", "runs", "allocations")
+            for table in ("tasks", "runs", "steps", "demands", "step_demands", "allocations")
             for index in sa.inspect(connection).get_indexes(table)
         }
-    assert {"ix_tasks_ready", "ix_tasks_at_site", "ix_runs_open", "ix_allocations_live"} <= names
+    assert {"ix_tasks_ready", "ix_tasks_back_off", "ix_tasks_at_site", "ix_runs_open", "ix_runs_unfinished"} <= names
+    assert {"ix_steps_held", "ix_demands_ready", "ix_step_demands_ready", "ix_allocations_live"} <= names
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -83,7 +85,7 @@ def test_a_database_of_a_newer_program_is_refused(database: Database) -> None:
         ensure_schema(database)
 
 
-def explain(database: Database, statement: sa.Select[tuple[int]]) -> str:
+def explain(database: Database, statement: sa.Select[Any]) -> str:
     compiled = str(statement.compile(database.engine, compile_kwargs={"literal_binds": True}))
     with database.read() as connection:
         if not database.is_sqlite:
@@ -95,16 +97,19 @@ def explain(database: Database, statement: sa.Select[tuple[int]]) -> str:
 
 def test_pages_and_ready_tasks_are_found_by_index(database: Database) -> None:
     with database.write() as connection:
-        insert_run(connection, run_values(), [NewTask("row", "{}") for _ in range(20_000)])
+        insert_tasks_run(connection, 20_000)
         connection.execute(sa.update(tasks).where(tasks.c.id < (1 << 20) + 19_990).values(state="COMPLETE"))
+        [demand] = connection.execute(sa.select(demands.c.seq)).scalars()
+        [step] = connection.execute(sa.select(tasks.c.step_seq).distinct()).scalars()
     page = sa.select(tasks.c.id).where(in_run(1), tasks.c.id > 5).order_by(tasks.c.id).limit(100)
     assert "SCAN tasks" not in explain(database, page)
     if database.is_sqlite:  # PostgreSQL chooses by its statistics, which so small a table does not fill
-        assert "ix_tasks_ready" in explain(database, _ready((tasks.c.id,), 1, 1e9, 2e9, 10))
+        for of_steps in (tasks.c.step_seq == step, tasks.c.step_seq.in_([step, step + 1])):
+            plan = explain(database, _ready_of(demand, of_steps).limit(10))
+            assert "ix_tasks_ready" in plan and "TEMP B-TREE" not in plan, plan
     with database.write() as connection:
-        assert [row.id for row in ready_tasks(connection, 1, 1e9, 2e9, 3)] == [
-            (1 << 20) + 19_990 + index for index in range(3)
-        ]
+        first = (1 << 20) + 19_990
+        assert [row.id for row in take_ready(connection, demand, 3)] == [first, first + 1, first + 2]
         assert len(page_of_tasks(connection, 1, None, None, 100)) == 100
 
 
@@ -119,7 +124,7 @@ def test_a_full_or_locked_sqlite_is_a_sentence(tmp_path: object, database: Datab
         pytest.skip("SQLite only: PostgreSQL's own disk is its operator's")
     with pytest.raises(Unavailable, match="full"), database.write() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 60")
-        insert_run(connection, run_values(), [NewTask("row", json.dumps({"x": "y" * 1000})) for _ in range(5000)])
+        insert_tasks_run(connection, [new_task(params=json.dumps({"x": "y" * 1000}))] * 5000)
 
 
 def test_a_writer_waits_for_its_turn_and_is_refused_when_it_does_not_come(

@@ -12,11 +12,9 @@ from alembic.config import Config
 from packhorse.store import migrate
 from packhorse.store.allocations import insert_allocation, update_allocation
 from packhorse.store.database import Database
-from packhorse.store.migrate import ensure_schema
-from packhorse.store.runs import insert_run
 from packhorse.store.schema import TASKS_PER_RUN, allocations, attempts, shares
 from packhorse.store.shares import Share, add_shares, iter_shares, shares_query
-from tests.fixtures.stores import run_values
+from tests.fixtures.stores import insert_tasks_run
 
 SHAPE = '{"cores": 2, "memory_mb": null, "nodes": 1}'
 
@@ -36,7 +34,7 @@ def read(database: Database, **which: Any) -> list[tuple[Any, ...]]:
 
 def test_shares_are_added_up_by_allocation_user_and_app(database: Database) -> None:
     with database.write() as connection:
-        alice, again, bob = (insert_run(connection, run_values(user=user), []) for user in ("alice", "alice", "bob"))
+        alice, again, bob = (insert_tasks_run(connection, 1, user=user) for user in ("alice", "alice", "bob"))
         first, second, idle = (
             add_allocation(connection, name, ended) for name, ended in (("a-1", 10.0), ("a-2", None), ("a-3", 30.0))
         )
@@ -64,7 +62,7 @@ def test_shares_are_added_up_by_allocation_user_and_app(database: Database) -> N
 
 def test_shares_are_found_by_index(database: Database) -> None:
     with database.write() as connection:
-        run_seqs = [insert_run(connection, run_values(user=f"user-{number}"), []) for number in range(400)]
+        run_seqs = [insert_tasks_run(connection, 1, user=f"user-{number}") for number in range(400)]
         rows = [
             {
                 "id": f"a-{n}",
@@ -131,7 +129,7 @@ def test_attempts_of_an_earlier_program_are_added_up(database_url: str) -> None:
             for task, attempt, seq, failure, wall_s in values
         ]
         connection.execute(sa.insert(attempts), rows)
-    ensure_schema(database)
+        command.upgrade(config, "0002")
     with database.read() as connection:
         found = connection.execute(sa.select(shares).order_by(shares.c.allocation_seq)).all()
     assert found == [(one, 5, 2, 3, 2, 7.5, 3.0, 1.5), (spanned, 5, 1, 1, 0, 18.0, 0.0, 0.5)]

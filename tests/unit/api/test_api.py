@@ -18,9 +18,8 @@ from packhorse.api.auth import Tokens
 from packhorse.api.runs import TABLE_OPTIONS, submit_table
 from packhorse.engine.embedded import Embedded
 from packhorse.store.allocations import insert_allocation, update_allocation
-from packhorse.store.runs import insert_run
 from packhorse.store.shares import Share, add_shares
-from tests.fixtures.stores import run_values
+from tests.fixtures.stores import insert_tasks_run
 
 APP = "packhorse: 1\nname: t\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n"
 
@@ -95,7 +94,7 @@ def test_accounts_tell_users_of_themselves_and_admins_of_all(server: Server) -> 
         seq = insert_allocation(connection, "a-1", "local", '{"cores": 2, "memory_mb": null}', 0.0)
         update_allocation(connection, seq, started_at=100.0, ended_at=200.0, state="ENDED")
         for user, core_s in (("alice", 60.0), ("bob", 40.0)):
-            run_seq = insert_run(connection, run_values(user=user, app=f"{user}s-app@1"), [])
+            run_seq = insert_tasks_run(connection, 0, user=user, app=f"{user}s-app@1")
             add_shares(connection, seq, {run_seq: Share(1, 1, 0, core_s)})
     alices = server.ask("GET", "/usage", "alice")
     assert alices.json()["total"]["used_core_s"] == 60 and alices.json()["total"]["idle_core_s"] is None

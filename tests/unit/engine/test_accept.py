@@ -12,9 +12,12 @@ from pydantic import ValidationError
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidRequest, PackhorseError, TooLarge
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
-from packhorse.engine.requests.accept import Accepted, accept_app_run, accept_task_run
+from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
+from packhorse.engine.requests.accept_documents import accept_task_run
+from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.sites.site import local_site
+from packhorse.store.runs import NewTask
 
 SITE = local_site("/nowhere", cores=2, memory_mb=4000)
 
@@ -28,9 +31,16 @@ def manifest(**fields: Any) -> AppManifest:
 
 
 def accept(rows: Any, app: AppManifest | None = None, files: FileRules | None = None, **request: Any) -> Accepted:
-    return accept_app_run(
-        AppRun(app="t", **request), app or manifest(), "/app", "r-1", rows, files or FileRules(), [SITE]
-    )
+    submitted = SubmittedApp(app or manifest(), "digest")
+    return accept_app_run(AppRun(app="t", **request), submitted, rows, requester(files))
+
+
+def requester(files: FileRules | None = None) -> Requester:
+    return Requester("r-1", "ada", files or FileRules(), [SITE])
+
+
+def tasks_of(accepted: Accepted) -> list[NewTask]:
+    return [task for step in accepted.steps for task in step.tasks()]
 
 
 def refusal(function: Callable[[], object], kind: type[PackhorseError] = InvalidRequest) -> str:
@@ -110,8 +120,8 @@ def test_a_retry_policy_of_unknown_classes_is_refused() -> None:
 
 def test_common_parameters_are_checked_once_and_rows_may_override_them() -> None:
     accepted = accept([{}, {"i": 7}], params={"i": "3"})
-    assert accepted.spec.params == {"i": 3}
-    assert [task.params for task in accepted.tasks] == ["{}", '{"i":7}']
+    assert accepted.steps[0].spec.params == {"i": 3}
+    assert [task.params for task in tasks_of(accepted)] == ["{}", '{"i":7}']
     assert "common parameters: unknown parameter 'k'." in refusal(lambda: accept([{"i": 1}], params={"k": 1}))
 
 
@@ -135,7 +145,7 @@ def named(name: str, *, after: list[str] | None = None, **task: Any) -> NamedTas
 
 
 def accept_tasks(*tasks: NamedTask) -> Accepted:
-    return accept_task_run(TaskRun(tasks=list(tasks)), "r-1", FileRules(), [SITE])
+    return accept_task_run(TaskRun(tasks=list(tasks)), requester())
 
 
 @pytest.mark.parametrize(
@@ -166,8 +176,8 @@ def test_edges_come_from_inputs_and_from_after() -> None:
         named("b", inputs=[{"path": "i", "url": "task://a/o"}]),
         named("c", after=["a", "b"]),
     )
-    assert accepted.edges == [(0, 1, False), (0, 2, False), (1, 2, False)]
-    assert [task.waiting_on for task in accepted.tasks] == [0, 1, 2]
+    assert accepted.task_edges == [(0, 1, False), (0, 2, False), (1, 2, False)]
+    assert [task.waiting_on for task in tasks_of(accepted)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -203,7 +213,7 @@ def test_a_value_that_leads_out_of_the_work_folder_is_refused(value: str, path: 
     said = refusal(lambda: accept([{"i": 1, "s": "fine"}, {"i": 1, "s": value}], app))
     assert says in said
     assert "row 1" not in said
-    assert len(accept([{"i": 1, "s": "fine/a..b"}], app).tasks) == 1
+    assert len(tasks_of(accept([{"i": 1, "s": "fine/a..b"}], app))) == 1
 
 
 def test_a_default_and_a_common_value_are_looked_at_too() -> None:
@@ -225,7 +235,7 @@ def test_a_file_or_folder_as_image_is_refused_with_the_next_step() -> None:
     task = NamedTask.model_validate({"name": "a", "task": {"executors": [{"image": "./rootfs", "command": ["a"]}]}})
     for refused in (
         lambda: accept([{"i": 1}], image="/images/tool.sif"),
-        lambda: accept_task_run(TaskRun(tasks=[task]), "r-1", FileRules(), [SITE]),
+        lambda: accept_task_run(TaskRun(tasks=[task]), requester()),
     ):
         said = refusal(refused)
         assert "and images come from a registry. Name it as a registry does" in said

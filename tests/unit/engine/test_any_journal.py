@@ -16,16 +16,19 @@ from hypothesis import strategies as st
 
 from packhorse.domain.states import TaskState
 from packhorse.engine.collecting.collect import Collector
-from packhorse.engine.specs import Specs
+from packhorse.engine.steps.base import StepSpec
+from packhorse.engine.steps.cache import Steps
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
 from packhorse.sites.site import local_site
 from packhorse.store import allocations as stored
 from packhorse.store.database import Database
+from packhorse.store.demands import take_ready, waiting_demands
 from packhorse.store.moves import place_tasks
-from packhorse.store.runs import NewTask, counts_of, insert_run
+from packhorse.store.runs import NewRun, NewStep, counts_of, insert_run
 from packhorse.store.schema import TASKS_PER_RUN, allocations, attempts, journals, shares
-from tests.fixtures.stores import run_values
+from packhorse.store.steps import keep_app
+from tests.fixtures.stores import new_task, run_values
 
 MANIFEST = {"packhorse": 1, "name": "t", "version": "1", "command": ["true"], "parameters": {"i": {"type": "integer"}}}
 TASKS = 3
@@ -66,19 +69,18 @@ record = st.fixed_dictionaries({"k": kinds}, optional=fields)
 
 @pytest.fixture
 def placed(database: Database) -> Iterator[tuple[Database, Collector]]:
-    yield database, Collector(local_site("/nowhere"), Specs(), Durations())
+    yield database, Collector(local_site("/nowhere"), Steps(), Durations())
 
 
 def new_allocation(connection: sa.Connection) -> tuple[Any, int]:
     """An allocation that has all tasks of a new run: its row, and the id of the first task."""
-    values = run_values()
-    spec = {"kind": "app", "run_id": values["id"], "manifest": MANIFEST, "site": "local"}
-    run = insert_run(
-        connection, {**values, "spec": json.dumps(spec)}, [NewTask("row", '{"i":1}') for _ in range(TASKS)]
-    )
+    keep_app(connection, "digest", "t", json.dumps(MANIFEST), b"", 1.0)
+    step = NewStep("t", "local", StepSpec("app", "digest").to_json(), TASKS)
+    run = insert_run(connection, NewRun(run_values(), [step]), [[new_task(params='{"i":1}')] * TASKS])
     seq = stored.insert_allocation(connection, f"a-{run}", "local", json.dumps(asdict(Shape(2, 1000, None))), 1.0)
     stored.insert_block(connection, seq, 0, TASKS, 1.0)
-    place_tasks(connection, [run * TASKS_PER_RUN + index for index in range(TASKS)], seq, 0, 1.0, "because")
+    rows = [row for demand in waiting_demands(connection, "local") for row in take_ready(connection, demand.seq, 100)]
+    place_tasks(connection, rows, seq, 0, 1.0, "because")
     return stored.get_allocation(connection, seq), run * TASKS_PER_RUN
 
 

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from packhorse.domain.failures import VERDICTS, FailureClass
 from packhorse.domain.resources import Resources
 from packhorse.engine.collecting.journal import parse_journal
-from packhorse.engine.collecting.retry import MAX_BACKOFF_S, RetryPolicy, escalate
 from packhorse.engine.collecting.verdict import judge, last_line
 from packhorse.engine.placing import pack
+from packhorse.engine.retry import MAX_BACKOFF_S, RetryPolicy, escalate
 from packhorse.estimate.durations import Durations
 
 demands = st.lists(
     st.builds(pack.Demand, st.sampled_from("abcd"), st.integers(1, 50), st.integers(0, 10_000), st.floats(1e-4, 1e4)),
     max_size=12,
-    unique_by=lambda demand: demand.run_seq,
+    unique_by=lambda demand: demand.seq,
 )
 
 
@@ -244,13 +244,13 @@ def test_what_a_heavy_user_cannot_use_goes_to_the_others() -> None:
 
 def test_a_user_s_runs_go_by_priority_and_then_by_age() -> None:
     old, young = pack.Demand("u", 1, 100, 0.1), pack.Demand("u", 2, 100, 0.1)
-    urgent = pack.Demand("u", 3, 100, 0.1, priority=5)
+    urgent = pack.Demand("u", 3, 100, 0.1, rank=-5)
     given_tasks = pack.share(15.0, [old, young, urgent])
     assert given_tasks == {urgent: 100, old: 50}
 
 
 def test_the_priority_of_one_user_is_nothing_to_another() -> None:
-    pushy, modest = pack.Demand("pushy", 1, 1000, 0.1, priority=100), pack.Demand("modest", 2, 1000, 0.1)
+    pushy, modest = pack.Demand("pushy", 1, 1000, 0.1, rank=-100), pack.Demand("modest", 2, 1000, 0.1)
     assert pack.share(10.0, [pushy, modest]) == {pushy: 50, modest: 50}
 
 

@@ -1,15 +1,15 @@
-"""The catalogue of apps, and the copies it keeps."""
+"""The catalogue of apps, and the archives of their folders."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
+from packhorse.domain.apparchive import unpack_app
 from packhorse.domain.errors import InvalidManifest, NotFound, TooLarge
 from packhorse.staging import apps
-from packhorse.staging.apps import AppCatalog, load_app
+from packhorse.staging.apps import AppCatalog, load_app, pack_folder
 
 MANIFEST = "packhorse: 1\nname: {name}\nversion: '1'\ncommand: [/bin/true]\n"
 
@@ -21,7 +21,7 @@ def make_app(folder: Path, name: str) -> Path:
 
 
 def catalog(tmp_path: Path) -> AppCatalog:
-    return AppCatalog([tmp_path / "apps"], tmp_path / "kept")
+    return AppCatalog([tmp_path / "apps"])
 
 
 def test_an_app_is_found_by_name_by_folder_and_by_manifest(tmp_path: Path) -> None:
@@ -69,28 +69,30 @@ def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:
         load_app(tmp_path)
 
 
-def test_the_kept_copy_is_named_by_content_and_outlives_an_edit(tmp_path: Path) -> None:
+def test_an_edit_gives_another_digest_and_leaves_what_was_packed(tmp_path: Path) -> None:
     folder = make_app(tmp_path / "apps", "count")
     (folder / "tool.sh").write_text("echo 1")
     mine = catalog(tmp_path)
-    first = mine.keep(mine.get("count", paths_allowed=True))
-    assert mine.keep(mine.get("count", paths_allowed=True)) == first
+    app = mine.get("count", paths_allowed=True)
+    first, archive = pack_folder(app)
+    assert mine.digest(app) == mine.digest(app) == first
     (folder / "tool.sh").write_text("echo 2")
-    second = mine.keep(mine.get("count", paths_allowed=True))
-    assert second != first
-    assert ((first / "tool.sh").read_text(), (second / "tool.sh").read_text()) == ("echo 1", "echo 2")
+    assert mine.digest(app) != first
+    assert [file.content for file in unpack_app(archive, first)][1] == b"echo 1"
 
 
-def test_the_kept_copy_keeps_modes_and_leaves_links_and_caches_behind(tmp_path: Path) -> None:
+def test_what_is_packed_has_its_modes_and_neither_links_nor_caches(tmp_path: Path) -> None:
     folder = make_app(tmp_path / "apps", "count")
     (folder / "tool").write_text("x")
     (folder / "tool").chmod(0o755)
     (folder / "link").symlink_to("/etc/passwd")
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "x.pyc").write_text("x")
-    kept = catalog(tmp_path).keep(load_app(folder))
-    assert sorted(path.name for path in kept.iterdir()) == ["app.yaml", "tool"]
-    assert os.access(kept / "tool", os.X_OK)
+    digest, archive = pack_folder(load_app(folder))
+    assert [(file.path, file.executable) for file in unpack_app(archive, digest)] == [
+        ("app.yaml", False),
+        ("tool", True),
+    ]
 
 
 def test_an_app_that_is_really_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,4 +101,4 @@ def test_an_app_that_is_really_data_is_refused(tmp_path: Path, monkeypatch: pyte
     for number in range(4):
         (folder / f"{number}").write_text("x")
     with pytest.raises(TooLarge, match="give data as 'file' parameters"):
-        catalog(tmp_path).keep(load_app(folder))
+        pack_folder(load_app(folder))

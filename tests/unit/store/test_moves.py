@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 
 from packhorse.domain.states import ACTIVE, TERMINAL, TaskState, may_move
 from packhorse.store.database import Database
-from packhorse.store.moves import Move, apply_moves, lock_tasks, place_tasks
-from packhorse.store.runs import NewTask, counts_of, insert_run
+from packhorse.store.runs import counts_of
 from packhorse.store.schema import TASKS_PER_RUN, events, metadata, runs, tasks
-from tests.fixtures.stores import run_values
+from tests.fixtures.stores import has_ended, insert_tasks_run, move_tasks, place_some, states_of
 
 S = TaskState
 
@@ -25,37 +24,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path_factory.mktemp('store')}/store.db")
     with database.write() as connection:
         metadata.create_all(connection)
-        connection.exec_driver_sql("PRAGMA defer_foreign_keys = on")
     yield database
     database.close()
 
 
-def new_run(connection: sa.Connection, number: int, edges: list[tuple[int, int, bool]] | None = None) -> int:
-    waiting = Counter(down for _, down, _ in edges or [])
-    return insert_run(
-        connection,
-        run_values(),
-        [NewTask("row", "{}", waiting_on=waiting[index]) for index in range(number)],
-        edges or [],
-    )
-
-
 def move(connection: sa.Connection, *wanted: tuple[int, TaskState]) -> int:
-    current = lock_tasks(connection, {task for task, _ in wanted})
-    return apply_moves(connection, [Move(task, target, 1.0) for task, target in wanted], current)
-
-
-def states_of(connection: sa.Connection, seq: int) -> list[TaskState]:
-    query = (
-        sa.select(tasks.c.state)
-        .where(tasks.c.id.between(seq * TASKS_PER_RUN, (seq + 1) * TASKS_PER_RUN - 1))
-        .order_by(tasks.c.id)
-    )
-    return [S(state) for state in connection.execute(query).scalars()]
-
-
-def ended(connection: sa.Connection, seq: int) -> bool:
-    return connection.execute(sa.select(runs.c.ended_at).where(runs.c.seq == seq)).scalar() is not None
+    return move_tasks(connection, wanted)
 
 
 @settings(max_examples=60, deadline=None)
@@ -64,7 +38,7 @@ def test_whatever_is_asked_the_state_machine_holds(
     database: Database, batches: list[list[tuple[int, TaskState]]]
 ) -> None:
     with database.write() as connection:
-        seq = new_run(connection, 5)
+        seq = insert_tasks_run(connection, 5)
         first = seq * TASKS_PER_RUN
         expected = [S.QUEUED] * 5
         transitions = 0
@@ -78,7 +52,7 @@ def test_whatever_is_asked_the_state_machine_holds(
             transitions += legal
             assert states_of(connection, seq) == expected
             assert counts_of(connection, [seq])[seq] == Counter(expected)
-            assert ended(connection, seq) == all(state in TERMINAL for state in expected)
+            assert has_ended(connection, seq) == all(state in TERMINAL for state in expected)
         recorded = connection.execute(
             sa.select(events).where(events.c.task_id.between(first, first + 4)).order_by(events.c.id)
         ).all()
@@ -89,7 +63,7 @@ def test_whatever_is_asked_the_state_machine_holds(
 
 def test_one_batch_may_move_a_task_several_steps(database: Database) -> None:
     with database.write() as connection:
-        task = new_run(connection, 1) * TASKS_PER_RUN
+        task = insert_tasks_run(connection, 1) * TASKS_PER_RUN
         assert (
             move(connection, (task, S.INITIALIZING), (task, S.RUNNING), (task, S.COMPLETE), (task, S.EXECUTOR_ERROR))
             == 3
@@ -99,9 +73,9 @@ def test_one_batch_may_move_a_task_several_steps(database: Database) -> None:
 
 def test_placing_a_block_moves_all_of_it(database: Database) -> None:
     with database.write() as connection:
-        seq = new_run(connection, 2500)
+        seq = insert_tasks_run(connection, 2500, site="placing")
         ids = [seq * TASKS_PER_RUN + index for index in range(2500)]
-        assert place_tasks(connection, ids, 7, 1, 2.0, "because") == 2500
+        assert place_some(connection, 2500, "placing") == ids
         assert counts_of(connection, [seq])[seq] == {S.INITIALIZING: 2500}
         row = connection.execute(sa.select(tasks).where(tasks.c.id == ids[-1])).one()
         assert (row.attempt, row.allocation_seq, row.block) == (1, 7, 1)
@@ -109,7 +83,7 @@ def test_placing_a_block_moves_all_of_it(database: Database) -> None:
 
 def test_a_task_is_freed_when_all_that_it_needs_is_complete(database: Database) -> None:
     with database.write() as connection:
-        seq = new_run(connection, 3, [(0, 2, False), (1, 2, False)])
+        seq = insert_tasks_run(connection, 3, [(0, 2, False), (1, 2, False)])
         first = seq * TASKS_PER_RUN
         for task, waiting in ((first, 1), (first + 1, 0)):
             move(connection, (task, S.INITIALIZING), (task, S.RUNNING), (task, S.COMPLETE))
@@ -118,7 +92,7 @@ def test_a_task_is_freed_when_all_that_it_needs_is_complete(database: Database) 
 
 def test_a_failure_ends_the_whole_chain_behind_it_by_name(database: Database) -> None:
     with database.write() as connection:
-        seq = new_run(connection, 4, [(0, 1, False), (1, 2, False), (2, 3, False)])
+        seq = insert_tasks_run(connection, 4, [(0, 1, False), (1, 2, False), (2, 3, False)])
         first = seq * TASKS_PER_RUN
         move(connection, (first, S.INITIALIZING), (first, S.RUNNING), (first, S.EXECUTOR_ERROR))
         assert states_of(connection, seq) == [S.EXECUTOR_ERROR, S.SYSTEM_ERROR, S.SYSTEM_ERROR, S.SYSTEM_ERROR]
@@ -127,17 +101,17 @@ def test_a_failure_ends_the_whole_chain_behind_it_by_name(database: Database) ->
             sa.select(tasks.c.reason).where(tasks.c.id > first, tasks.c.id < first + 4).order_by(tasks.c.id)
         ).scalars()
         assert [f"task {run_id}.{index}" in reason for index, reason in enumerate(reasons)] == [True, True, True]
-        assert ended(connection, seq)
+        assert has_ended(connection, seq)
 
 
 def test_a_failure_ends_a_chain_of_thousands(database: Database) -> None:
     length = 1500
     with database.write() as connection:
-        seq = new_run(connection, length, [(index, index + 1, False) for index in range(length - 1)])
+        seq = insert_tasks_run(connection, length, [(index, index + 1, False) for index in range(length - 1)])
         first = seq * TASKS_PER_RUN
         move(connection, (first, S.INITIALIZING), (first, S.RUNNING), (first, S.EXECUTOR_ERROR))
         assert counts_of(connection, [seq])[seq] == {S.EXECUTOR_ERROR: 1, S.SYSTEM_ERROR: length - 1}
-        assert ended(connection, seq)
+        assert has_ended(connection, seq)
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,7 +123,7 @@ def test_whatever_the_graph_every_task_ends_as_those_before_it_say(database: Dat
     edges = [(up, down, data.draw(st.booleans(), label="accepts failure")) for up, down in chosen]
     own_end = [data.draw(st.sampled_from([S.COMPLETE, S.EXECUTOR_ERROR, S.CANCELED])) for _ in range(size)]
     with database.write() as connection:
-        seq = new_run(connection, size, edges)
+        seq = insert_tasks_run(connection, size, edges)
         first = seq * TASKS_PER_RUN
         query = sa.select(tasks.c.id).where(
             tasks.c.id.between(first, first + size - 1), tasks.c.state == S.QUEUED, tasks.c.waiting_on == 0
@@ -159,7 +133,7 @@ def test_whatever_the_graph_every_task_ends_as_those_before_it_say(database: Dat
             steps = [] if own_end[task - first] is S.CANCELED else [S.INITIALIZING, S.RUNNING]
             move(connection, *((task, state) for state in (*steps, own_end[task - first])))
         found = states_of(connection, seq)
-        assert ended(connection, seq)
+        assert has_ended(connection, seq)
     for task, state in enumerate(found):
         needed = {found[up] for up, down, accepts in edges if down == task and not accepts} - {S.COMPLETE}
         if needed:
@@ -170,14 +144,14 @@ def test_whatever_the_graph_every_task_ends_as_those_before_it_say(database: Dat
 
 def test_a_cancel_goes_down_the_chain_as_a_cancel(database: Database) -> None:
     with database.write() as connection:
-        seq = new_run(connection, 2, [(0, 1, False)])
+        seq = insert_tasks_run(connection, 2, [(0, 1, False)])
         move(connection, (seq * TASKS_PER_RUN, S.CANCELED))
         assert states_of(connection, seq) == [S.CANCELED, S.CANCELED]
 
 
 def test_a_gathering_task_that_accepts_failures_starts_all_the_same(database: Database) -> None:
     with database.write() as connection:
-        seq = new_run(connection, 3, [(0, 2, True), (1, 2, True)])
+        seq = insert_tasks_run(connection, 3, [(0, 2, True), (1, 2, True)])
         first = seq * TASKS_PER_RUN
         for index, end in ((0, S.EXECUTOR_ERROR), (1, S.COMPLETE)):
             move(connection, (first + index, S.INITIALIZING), (first + index, S.RUNNING), (first + index, end))

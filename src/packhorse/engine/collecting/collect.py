@@ -18,7 +18,7 @@ from packhorse.domain.text import text_problem
 from packhorse.engine.collecting.effects import Effects
 from packhorse.engine.collecting.journal import Batch, parse_journal
 from packhorse.engine.collecting.verdict import Failure
-from packhorse.engine.specs import Specs
+from packhorse.engine.steps.cache import Steps
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
 from packhorse.sites.site import Site
@@ -33,9 +33,9 @@ _log = structlog.get_logger("packhorse.collect")
 class Collector:
     """Applies the journals of one site's allocations."""
 
-    def __init__(self, site: Site, specs: Specs, durations: Durations) -> None:
+    def __init__(self, site: Site, steps: Steps, durations: Durations) -> None:
         self._site = site
-        self._specs = specs
+        self._steps = steps
         self._durations = durations
         self._stopped: Counter[int] = Counter()  # agents that we saw end, by allocation
 
@@ -103,7 +103,7 @@ class Collector:
         return Effects(
             connection,
             tasks,
-            specs=self._specs,
+            steps=self._steps,
             durations=self._durations,
             fits=lambda resources: self._site.why_not(resources) is None,
             site=self._site,

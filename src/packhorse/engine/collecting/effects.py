@@ -16,14 +16,16 @@ from packhorse.domain.resources import Resources
 from packhorse.domain.states import AT_SITE, TaskState
 from packhorse.domain.text import is_plain, kept_json, value_problem
 from packhorse.engine.collecting.journal import Record
-from packhorse.engine.collecting.retry import GOES_ON, RetryDecision, escalate
 from packhorse.engine.collecting.verdict import Failure, judge
 from packhorse.engine.data.deliveries import of_outputs
-from packhorse.engine.spec import RunSpec
-from packhorse.engine.specs import Specs, duration_key
+from packhorse.engine.retry import GOES_ON, RetryDecision, escalate
+from packhorse.engine.steps.base import Step, demand_key
+from packhorse.engine.steps.cache import Asked, Steps
+from packhorse.engine.steps.growth import Growth
 from packhorse.estimate.durations import Durations
 from packhorse.sites.site import Site
 from packhorse.store.deliveries import hold_for_delivery
+from packhorse.store.demands import demand_seqs
 from packhorse.store.moves import Current, Move, apply_moves, lock_tasks
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.shares import Share, add_shares
@@ -43,7 +45,7 @@ class Effects:
         connection: sa.Connection,
         task_ids: set[int],
         *,
-        specs: Specs,
+        steps: Steps,
         durations: Durations,
         fits: Callable[[Resources], bool],
         site: Site,
@@ -52,7 +54,8 @@ class Effects:
         node: str | None = None,
     ) -> None:
         self._connection = connection
-        self._specs = specs
+        self._steps = steps
+        self._growth = Growth(steps)
         self._durations = durations
         self._fits = fits
         self._site = site
@@ -127,8 +130,12 @@ class Effects:
         row = self._row(task, attempt)
         if row is None:
             return
-        spec, granted = self._granted(task, row)
-        record = judged(record, spec)
+        step, asked = self._of(row)
+        granted = asked.resources
+        record = judged(record, step)
+        if step.spec.leaves_list and not record.get("why") and record.get("exit") == 0:
+            why = self._growth.problem(self._connection, step, record.get("result"))
+            record = record if why is None else {**record, "why": "result", "msg": why, "result": None}
         began, ended = float(record.get("t0") or now), float(record.get("t1") or now)
         failure = judge(record, granted, self._node)
         tried = self._attempt(task, row, record, granted, failure, began, ended)
@@ -139,8 +146,8 @@ class Effects:
         if row.state is S.INITIALIZING and task not in self._started:
             self._moves.append(Move(task, S.RUNNING, began, None, {"started_at": began}))
         if failure is None:
-            self._durations.observe(duration_key(spec, row.role), (tried["wall_s"] or 0.0) * granted.cpu_cores)
-        self._settle(task, row, spec, granted, failure, tried, record.get("result"), now)
+            self._durations.observe(asked.label, (tried["wall_s"] or 0.0) * granted.cpu_cores)
+        self._settle(task, row, step, asked, failure, tried, record.get("result"), now)
 
     def lost(self, task: int, failure: Failure, now: float, ended_at: float | None = None) -> None:
         """The engine itself ends the current attempt: no agent will report on it.
@@ -150,7 +157,8 @@ class Effects:
         row = self._current.get(task)
         if row is None or row.state not in AT_SITE or row.allocation_seq != self._allocation_seq:
             return
-        spec, granted = self._granted(task, row)
+        step, asked = self._of(row)
+        granted = asked.resources
         self._over.add(task)
         began = None if row.state is S.INITIALIZING else row.started_at
         held_s = (
@@ -162,14 +170,14 @@ class Effects:
         self._keep(tried, granted)
         if row.state is S.INITIALIZING and TERMINAL_STATE[failure.failure] is not S.SYSTEM_ERROR:
             self._moves.append(Move(task, S.RUNNING, now))
-        self._settle(task, row, spec, granted, failure, tried, None, now)
+        self._settle(task, row, step, asked, failure, tried, None, now)
 
     def write(self) -> int:
         """Writes it all; returns the number of transitions."""
         add_log_chunks(self._connection, self._chunks)
         add_attempts(self._connection, self._attempts)
         add_shares(self._connection, self._allocation_seq, self._shares)
-        moved = apply_moves(self._connection, self._moves, self._current)
+        moved = apply_moves(self._connection, self._moves, self._current, self._growth.grow)
         if self._held:
             hold_for_delivery(self._connection, self._site.name, self._held, self._outputs_to_deliver)
         return moved
@@ -193,8 +201,8 @@ class Effects:
         self,
         task: int,
         row: Current,
-        spec: RunSpec,
-        granted: Resources,
+        step: Step,
+        asked: Asked,
         failure: Failure | None,
         tried: Row,
         result: Any,
@@ -210,8 +218,8 @@ class Effects:
             )
             return
         if failure is None:
-            done = {**end, "result": _stored(result, spec), "failure": None, "reason": None}
-            if spec.may_deliver and (outputs := self._outputs(task, row, spec, tried)):
+            done = {**end, "result": stored_result(result, step), "failure": None, "reason": None}
+            if step.may_deliver and (outputs := self._outputs(task, row, step, tried)):
                 self._outputs_to_deliver += outputs
                 self._held[task] = {
                     **done,
@@ -221,12 +229,13 @@ class Effects:
                 return
             self._moves.append(Move(task, S.COMPLETE, at, None, done))
             return
-        if spec.is_resumable(row.role) and failure.evidence.progress and failure.failure in GOES_ON:
+        granted = asked.resources
+        if step.is_resumable and failure.evidence.progress and failure.failure in GOES_ON:
             decision = RetryDecision(True, "it got on, so that it goes on where it stopped")
         else:
             raised = escalate(failure.failure, granted)
             fits = raised is None or self._fits(granted.override(raised))
-            decision = spec.retry_policy.decide(failure.failure, self._failures_before(task, row), granted, fits)
+            decision = step.retry_policy.decide(failure.failure, self._failures_before(task, row), granted, fits)
         why = f"{failure.evidence.message} {decision.why[0].upper()}{decision.why[1:]}."
         if not decision.again:
             final = {**end, "failure": failure.failure, "reason": failure.evidence.message}
@@ -242,23 +251,28 @@ class Effects:
             "overrides": kept_json(overrides) if overrides else None,
             "started_at": None,
         }
+        if decision.overrides:
+            home["demand_seq"] = self._demand(step, asked, granted.override(decision.overrides))
         self._moves.append(Move(task, S.QUEUED, at, why, home))
 
-    def _outputs(self, task: int, row: Current, spec: RunSpec, tried: Row) -> list[Row]:
+    def _demand(self, step: Step, asked: Asked, raised: Resources) -> int:
+        """The demand of a task that asks for more than before."""
+        key = demand_key(asked.label, asked.image, raised)
+        return demand_seqs(self._connection, step.row.site, step.row.user, [key])[key]
+
+    def _outputs(self, task: int, row: Current, step: Step, tried: Row) -> list[Row]:
         """What a task that ended well has to deliver before it is complete."""
         files = json.loads(tried["files"]) if tried["files"] else []
-        index = task % TASKS_PER_RUN
-        stored = get_task(self._connection, task) if row.role == "task" else None
-        params = json.loads(stored.params) if stored else {}
-        urls = spec.output_urls(row.role, params, index, files) if files else []
-        return of_outputs(urls, self._site.output_folder(spec.run_id, index), task, row.attempt)
+        stored = get_task(self._connection, task) if files else None
+        if stored is None:
+            return []
+        index = step.row.index(task)
+        urls = step.output_urls(stored.params, index, files)
+        return of_outputs(urls, self._site.output_folder(step.row.run_id, index), task, row.attempt)
 
-    def _granted(self, task: int, row: Current) -> tuple[RunSpec, Resources]:
-        spec = self._specs.of_task(self._connection, task)
-        if row.role == "task":
-            stored = get_task(self._connection, task)
-            return spec, spec.resources_of(row.role, stored.params if stored else "{}", row.overrides)
-        return spec, spec.granted(row.role, row.overrides)
+    def _of(self, row: Current) -> tuple[Step, Asked]:
+        """The step of a task, and what it was granted."""
+        return self._steps.of(self._connection, row.step_seq), self._steps.asked(self._connection, row.demand_seq)
 
     def _failures_before(self, task: int, row: Current) -> list[str]:
         """Classes of the earlier failed attempts, those that made progress left out: what gets on may go on."""
@@ -305,17 +319,11 @@ class Effects:
 
     def _image(self, task: int, row: Current) -> str | None:
         """Digest of the image that the task ran in, the first of several."""
-        images = self._specs.images_of(self._connection, task // TASKS_PER_RUN)
-        if not images:
+        named = self._steps.asked(self._connection, row.demand_seq).image
+        if named is None:
             return None
-        spec = self._specs.of_task(self._connection, task)
-        if row.role == "task":
-            stored = get_task(self._connection, task)
-            executors = json.loads(stored.params)["task"]["executors"] if stored else []
-            named = [executor["image"] for executor in executors if executor.get("image")]
-        else:
-            named = [spec.app.image] if spec.app is not None and spec.app.image is not None else []
-        return next((images[name].digest for name in named if name in images), None)
+        image = self._steps.images_of(self._connection, task // TASKS_PER_RUN).get(named)
+        return None if image is None else image.digest
 
     def _keep(self, tried: Row, granted: Resources) -> None:
         """The attempt, and what its run thereby was granted of the allocation."""
@@ -349,14 +357,14 @@ def progress_in(evidence: str | None) -> int:
     return int(json.loads(evidence).get("progress") or 0) if evidence else 0
 
 
-def judged(record: Record, spec: RunSpec) -> Record:
+def judged(record: Record, step: Step) -> Record:
     """An ``end`` whose result can be kept, or that of a task that failed for its result: what a journal says need not
     be our agent's.
     """
     result = record.get("result")
-    if result is None or (is_plain(result) and (isinstance(result, str) or _is_json(spec))):
+    if result is None or (is_plain(result) and (isinstance(result, str) or _is_json(step))):
         return record
-    if not _is_json(spec):
+    if not _is_json(step):
         why = "it is no text" if not isinstance(result, str) else value_problem(result, "it")
     else:
         why = value_problem(result)
@@ -366,15 +374,15 @@ def judged(record: Record, spec: RunSpec) -> Record:
     return {**record, **failed, "result": None}
 
 
-def _is_json(spec: RunSpec) -> bool:
-    return spec.app is not None and spec.app.result_type == "json"
+def _is_json(step: Step) -> bool:
+    return step.result_type == "json"
 
 
-def _stored(result: Any, spec: RunSpec) -> str | None:
+def stored_result(result: Any, step: Step) -> str | None:
     """A result as the store keeps it: JSON again, or text."""
     if result is None:
         return None
-    return kept_json(result) if _is_json(spec) else str(result)
+    return kept_json(result) if _is_json(step) else str(result)
 
 
 def _int(value: Any) -> int | None:

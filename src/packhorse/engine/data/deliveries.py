@@ -25,6 +25,8 @@ from packhorse.domain.outputurl import below, file_target, has_folders
 from packhorse.domain.states import DataState, TaskState
 from packhorse.engine.clock import Clock
 from packhorse.engine.lease import Lease
+from packhorse.engine.steps.cache import Steps
+from packhorse.engine.steps.growth import Growth
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
 from packhorse.staging import data as machine
@@ -76,6 +78,7 @@ class Deliveries:
         self._clock = clock
         self._wake = wake
         self._folder = folder
+        self._growth = Growth(Steps())
         self._sending: dict[int, _Sending] = {}
         self._modes: dict[str, int] = {}  # of files of folders that were looked into, by source
 
@@ -284,8 +287,8 @@ class Deliveries:
                 stored.drop_deliveries(connection, task)
             self._end(connection, ids, TaskState.CANCELED, now, why, {"failure": FailureClass.CANCELED, "reason": why})
 
-    @staticmethod
     def _end(
+        self,
         connection: sa.Connection,
         ids: Sequence[int],
         state: TaskState,
@@ -294,7 +297,7 @@ class Deliveries:
         changes: dict[str, Any],
     ) -> None:
         moves = [Move(task, state, now, why, {**changes, "ended_at": now}) for task in ids]
-        apply_moves(connection, moves, lock_tasks(connection, ids))
+        apply_moves(connection, moves, lock_tasks(connection, ids), self._growth.grow)
 
     def _advance(self, connection: sa.Connection, delivery: int, *events: machine.Event, **values: Any) -> Fetch:
         row = stored.lock_delivery(connection, delivery)

@@ -11,6 +11,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -27,7 +28,9 @@ from packhorse.engine.images.preparers import Preparer, Progress
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
-from packhorse.engine.specs import Specs
+from packhorse.engine.steps.base import Step
+from packhorse.engine.steps.cache import Steps
+from packhorse.engine.steps.document import DocumentStep
 from packhorse.sites.images import file_name, growing_folder, image_folder, images_folder, keeps_files
 from packhorse.sites.site import Site
 from packhorse.staging.images import WORKING, ImageState, after_failure, to_evict
@@ -36,7 +39,8 @@ from packhorse.staging.registry_http import RegistryOptions
 from packhorse.store import images as stored
 from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
-from packhorse.store.tasks import get_task, ids_in_states
+from packhorse.store.steps import steps_of_run
+from packhorse.store.tasks import iter_tasks
 
 _TIDY_S = 60.0
 _LONGEST_WAIT_S = 600.0  # who is to wait longer was told so by a clock that was wrong
@@ -80,13 +84,14 @@ class ImageLoop(Loop):
             RegistryOptions(insecure=tuple(config.insecure), auth_file=config.auth_file), stop=self._ending
         )
         self._preparer: Preparer = preparer_for(site, config.insecure, self._client)
-        self._specs = Specs()
+        self._steps = Steps()
         self._asked: dict[str, _Asked] = {}
         self._tidy_at = 0.0
 
     def recover(self) -> None:
         """After a start, whoever may be asked is waited for again."""
         self._ending.clear()
+        self._steps = Steps()
 
     def end(self) -> None:
         """Waits for registries and gateways end at once."""
@@ -134,6 +139,7 @@ class ImageLoop(Loop):
         with self._lease.write() as connection:
             stored.set_digest(connection, text, runs, resolved.digest)
             self._want(connection, resolved, is_gone=is_gone)
+            stored.settle_holds(connection, self._site.name)
         _log.info("resolved", site=self._site.name, image=text, digest=resolved.digest, runs=len(runs))
         return True
 
@@ -249,6 +255,7 @@ class ImageLoop(Loop):
         }
         with self._lease.write() as connection:
             stored.update_image(connection, image.seq, **ready)
+            stored.settle_holds(connection, self._site.name)
         self._tidy_at = 0.0  # it may be one too many
         _log.info("ready", site=self._site.name, image=image.reference, digest=image.digest)
 
@@ -285,28 +292,23 @@ class ImageLoop(Loop):
     def _fail_tasks(self, want: Any) -> bool:
         """Ends the tasks of a run that wait for an image which they will never get."""
         with self._database.read() as connection:
-            spec = self._specs.of_run(connection, want.run_seq)
-            waiting = ids_in_states(connection, want.run_seq, (TaskState.QUEUED,))
-            if spec.kind == "tasks":
-                waiting = [task for task in waiting if self._names(connection, task, want.reference)]
-        for start in range(0, len(waiting), _TASKS_AT_ONCE):
+            steps = self._steps.many(connection, [row.seq for row in steps_of_run(connection, want.run_seq)])
+        queued = iter_tasks(self._database, want.run_seq, (TaskState.QUEUED,))
+        waiting = (row.id for row in queued if _names(steps.get(row.step_seq), row, want.reference))
+        moved = False
+        while some := list(islice(waiting, _TASKS_AT_ONCE)):
             now = self._clock.now()
             end = {"failure": FailureClass.IMAGE, "reason": want.error, "ended_at": now}
             with self._lease.write() as connection:
-                current = lock_tasks(connection, waiting[start : start + _TASKS_AT_ONCE])
-                queued = [task for task, row in current.items() if row.state is TaskState.QUEUED]
-                apply_moves(
-                    connection,
-                    [Move(task, TaskState.SYSTEM_ERROR, now, want.error, dict(end)) for task in queued],
-                    current,
-                )
-        return bool(waiting)
-
-    @staticmethod
-    def _names(connection: Any, task: int, reference: str) -> bool:
-        row = get_task(connection, task)
-        executors = json.loads(row.params)["task"]["executors"] if row is not None else []
-        return any(executor.get("image") == reference for executor in executors)
+                current = lock_tasks(connection, some)
+                moves = [
+                    Move(task, TaskState.SYSTEM_ERROR, now, want.error, dict(end))
+                    for task, row in current.items()
+                    if row.state is TaskState.QUEUED
+                ]
+                apply_moves(connection, moves, current)
+            moved = True
+        return moved
 
     def _tidy(self, images: Sequence[Any]) -> None:
         """Notes what is in use, finds what the site has removed, and makes room."""
@@ -322,6 +324,7 @@ class ImageLoop(Loop):
                 }
                 with self._lease.write() as connection:
                     stored.update_image(connection, image.seq, **lost, tries=0, not_before=0.0)
+                    stored.settle_holds(connection, self._site.name)
         if self._site.image_quota_bytes is not None:
             for image in to_evict(images, in_use, self._site.image_quota_bytes):
                 self._evict(image)
@@ -341,3 +344,10 @@ class ImageLoop(Loop):
             if name.startswith(file_name(image.digest)) and self._site.transport.rename(f"{folder}/{name}", growing):
                 self._site.transport.remove(growing)
         _log.info("evicted", site=self._site.name, image=image.reference, digest=image.digest, bytes=image.size_bytes)
+
+
+def _names(step: Step | None, row: Any, reference: str) -> bool:
+    """Whether a task runs in the image that is called ``reference``."""
+    if isinstance(step, DocumentStep):
+        return any(executor.get("image") == reference for executor in json.loads(row.params)["task"]["executors"])
+    return step is not None and step.app is not None and step.app.image == reference

@@ -9,55 +9,36 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
-from packhorse.domain.errors import PackhorseError
-from packhorse.domain.failures import Evidence, FailureClass
 from packhorse.domain.ids import new_id
 from packhorse.domain.states import AllocationState
 from packhorse.domain.text import kept_json
 from packhorse.engine.clock import Clock
-from packhorse.engine.collecting.collect import Collector
-from packhorse.engine.collecting.effects import progress_in
-from packhorse.engine.collecting.verdict import Failure
-from packhorse.engine.containers import Containers, ReadyImage, job_image, sees_all
-from packhorse.engine.gathering import write_results
+from packhorse.engine.containers import job_image
 from packhorse.engine.lease import Lease
 from packhorse.engine.placing import pack
-from packhorse.engine.placing.wants import Wants
-from packhorse.engine.spec import Place, RunSpec, with_data
-from packhorse.engine.specs import Specs
+from packhorse.engine.placing.blocks import Block, Blocks
+from packhorse.engine.placing.demands import Demands
+from packhorse.engine.retry import MAX_BACKOFF_S
+from packhorse.engine.steps.cache import Steps
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Limits, Shape, SubmitRejected
-from packhorse.sites.site import BLOCK, InputNotBrought, Site, fitting
+from packhorse.sites.site import Site, fitting
 from packhorse.store import allocations as stored
-from packhorse.store.data import DataKey, given_data
 from packhorse.store.database import Database
+from packhorse.store.demands import end_back_offs, next_back_off
 from packhorse.store.moves import place_tasks
-from packhorse.store.schema import TASKS_PER_RUN
-from packhorse.store.tasks import failures_of, tasks_of_block
 
+_BACK_OFFS_AT_ONCE = 5000
 _REFUSED_S = 30.0  # until a job is offered again to a scheduler whose queue is full
 _log = structlog.get_logger("packhorse.dispatch")
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A block that is in the store and must get to the site. ``tasks`` are rows of the store."""
-
-    allocation_seq: int
-    allocation_id: str
-    number: int
-    tasks: Sequence[Any]
-    spec: RunSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +74,27 @@ class Live:
 
 
 class Dispatcher:
-    """Places the tasks of open runs at one site."""
+    """Places the tasks that wait for one site."""
 
     def __init__(
         self,
         site: Site,
         database: Database,
         lease: Lease,
-        specs: Specs,
+        steps: Steps,
         durations: Durations,
-        collector: Collector,
+        blocks: Blocks,
         clock: Clock,
         weights: Mapping[str, float],
     ) -> None:
         self._site = site
-        self._collector = collector
         self._database = database
         self._lease = lease
-        self._wants = Wants(site, specs, durations, clock)
-        self._specs = specs
+        self._steps = steps
+        self._demands = Demands(site.name, steps, durations)
+        self._blocks = blocks
         self._clock = clock
         self._weights = weights
-        self._written: dict[int, list[int]] = {}  # blocks that are at the site, and the store does not know yet
-        self._templates: set[tuple[str, str]] = set()
-        self._spools: set[str] = set()  # of allocations for whose blocks there is a folder
         self._fresh: set[int] = set()  # allocations of our own that nobody can have submitted yet
         self._refused_until = 0.0  # monotonic: the scheduler takes no job of ours before that
 
@@ -125,23 +103,33 @@ class Dispatcher:
 
         Where nothing can be placed nothing is written either: most looks find the site supplied.
         """
+        self._end_back_offs()
         with self._database.read() as connection:
-            demands = self._wants.demands(connection)
+            demands = self._demands.waiting(connection)
             rows = stored.live_allocations(connection, self._site.name)
             unclaimed = {row.seq: _unclaimed_core_s(connection, row.seq) for row in rows} if demands else {}
         limits = self._site.limits() if demands else ()
         blocks: list[Block] = []
-        if self._written or self._can_place(self._live(rows), demands, limits, unclaimed):
+        if self._blocks.written or self._can_place(self._live(rows), demands, limits, unclaimed):
             with self._lease.write() as connection:
-                for seq, numbers in self._written.items():
-                    stored.set_block_states(connection, seq, numbers, "written")
-                self._written = {}
+                self._blocks.note_written(connection)
                 live = self._live(stored.live_allocations(connection, self._site.name))
                 blocks = self._fill(connection, live, demands)
                 blocks += self._open(connection, live, demands, limits)
                 rows = stored.live_allocations(connection, self._site.name)
             self._forget_all_but(rows)
         return Plan(blocks, [row for row in rows if row.state == AllocationState.SUBMITTING], bool(demands))
+
+    def _end_back_offs(self) -> None:
+        """Makes tasks ready whose back-off is over: one look at an index, where none is."""
+        now = self._clock.now()
+        latest = now + 2 * MAX_BACKOFF_S
+        with self._database.read() as connection:
+            due = next_back_off(connection)
+        while due is not None and (due <= now or due > latest):
+            with self._lease.write() as connection:
+                end_back_offs(connection, now, latest, _BACK_OFFS_AT_ONCE)
+                due = next_back_off(connection)
 
     def _live(self, rows: Sequence[Any]) -> list[Live]:
         return [Live.of(row, self._clock.now()) for row in rows if row.state != AllocationState.CLOSING]
@@ -157,34 +145,19 @@ class Dispatcher:
 
     def _forget_all_but(self, live: Sequence[Any]) -> None:
         """Of allocations that are over nothing is remembered: an engine runs for months."""
-        ids = {row.id for row in live}
-        self._templates = {known for known in self._templates if known[0] in ids}
-        self._spools &= ids
+        self._blocks.forget_all_but({row.id for row in live})
         self._fresh &= {row.seq for row in live}
 
     def carry_out(self, plan: Plan) -> None:
         """Submits what has not been submitted and writes blocks to the site.
 
-        What fails here is found again by ``recover`` and ``plan``.
+        What fails here is found again by ``Blocks.recover`` and ``plan``.
         """
         for block in plan.blocks:
-            self._write_block(block)
+            self._blocks.write(block)
         for allocation in plan.unsubmitted:
             if self._clock.monotonic() >= self._refused_until:
                 self._submit(allocation)
-
-    def recover(self) -> None:
-        """After a restart: writes the planned blocks that are not at the site."""
-        with self._database.read() as connection:
-            for allocation in stored.live_allocations(connection, self._site.name):
-                planned = stored.blocks_of(connection, allocation.seq, ["planned"])
-                for row in planned:
-                    tasks = tasks_of_block(connection, allocation.seq, row.number)
-                    if not tasks or self._is_at_site(allocation.id, row.number):
-                        self._written.setdefault(allocation.seq, []).append(row.number)
-                    else:
-                        spec = self._specs.of_task(connection, tasks[0].id)
-                        self._write_block(Block(allocation.seq, allocation.id, row.number, tasks, spec))
 
     def _fill(self, connection: sa.Connection, live: Sequence[Live], demands: list[pack.Demand]) -> list[Block]:
         """Plans blocks for the allocations that run, or, where none does, for those that wait, until each has enough
@@ -204,14 +177,22 @@ class Dispatcher:
         for demand in list(demands):
             while demand in demands and (shape := self._next_shape(demand, live, limits)) is not None:
                 has_runner = any(one.has_started and pack.suits(one.shape, demand, one.left_s) for one in live)
-                image = job_image(self._site, self._specs.images_of(connection, demand.run_seq, fresh=True))
+                image = self._image(connection, demand)
                 opened = self._insert(connection, replace(shape, image=image))
                 live.append(opened)
                 if not has_runner:
                     blocks += self._feed(connection, opened, [demand], demands)
-                    same = (demand.run_seq, demand.resources)
-                    demand = next((one for one in demands if (one.run_seq, one.resources) == same), demand)
+                    demand = next((one for one in demands if one.seq == demand.seq), demand)
         return blocks
+
+    def _image(self, connection: sa.Connection, demand: pack.Demand) -> str | None:
+        """The image that a job is to be set up with, where the site does that: the one that the first tasks want."""
+        if not self._site.sets_up_images:
+            return None
+        step = self._steps.many(connection, [demand.step_seq]).get(demand.step_seq)
+        if step is None:
+            return None
+        return job_image(self._site, self._steps.fresh_images(connection, [step.row.run_seq])[step.row.run_seq])
 
     def _next_shape(self, demand: pack.Demand, live: Sequence[Live], limits: Sequence[Limits]) -> Shape | None:
         """The next allocation that ``demand`` is worth beside ``live``; None where those do, or the site gives no more.
@@ -256,116 +237,17 @@ class Dispatcher:
         number = stored.next_block_number(connection, allocation.seq) if given else 0
         blocks: list[Block] = []
         for demand, wanted in given.items():
-            rows = self._wants.rows(connection, demand, min(wanted, pack.MAX_TASKS_AT_ONCE))
+            rows = self._demands.take(connection, demand, min(wanted, pack.MAX_TASKS_AT_ONCE))
             for some in pack.split(rows, demand.core_s, cores):
                 stored.insert_block(connection, allocation.seq, number, len(some), demand.core_s * len(some))
                 why = f"Placed at '{self._site.name}' in block {number} of allocation {allocation.id}."
-                place_tasks(connection, [row.id for row in some], allocation.seq, number, now, why)
-                blocks.append(
-                    Block(allocation.seq, allocation.id, number, some, self._specs.of_run(connection, demand.run_seq))
-                )
+                place_tasks(connection, some, allocation.seq, number, now, why)
+                blocks.append(Block(allocation.seq, allocation.id, number, some))
                 number += 1
             place = demands.index(demand)
             left = demand.tasks - len(rows) if rows else 0
             demands[place : place + 1] = [replace(demand, tasks=left)] if left > 0 else []
         return blocks
-
-    def _write_block(self, block: Block) -> None:
-        spool = self._site.spool(block.allocation_id)
-        if block.allocation_id not in self._spools:
-            self._site.make_spool(block.allocation_id)
-            self._spools.add(block.allocation_id)
-        lines: list[str] = []
-        unfit: dict[int, Failure] = {}
-        with self._database.read() as connection:
-            images = (
-                self._specs.images_of(connection, block.tasks[0].id // TASKS_PER_RUN, fresh=True) if block.tasks else {}
-            )
-            data = given_data(connection, [row.id for row in block.tasks]) if block.spec.has_data else {}
-        for row in block.tasks:
-            try:
-                key, template, line = self._render(block, row, images, data.get(row.id, {}))
-            except (OSError, PackhorseError):
-                raise
-            except Exception as error:  # one task that cannot be rendered must not hold up the others
-                _log.exception("not_rendered", task=row.id)
-                said = (
-                    str(error)
-                    if isinstance(error, InputNotBrought)
-                    else f"It could not be prepared: {type(error).__name__}: {error}."
-                )
-                unfit[row.id] = Failure(FailureClass.STAGING, Evidence(said))
-                continue
-            if (block.allocation_id, key) not in self._templates:
-                self._site.transport.make_folder(f"{spool}/templates")
-                self._site.transport.write(
-                    f"{spool}/templates/{key}.json", kept_json({"key": key, **template}).encode()
-                )
-                self._templates.add((block.allocation_id, key))
-            lines.append(kept_json(line) + "\n")
-        if unfit:
-            with self._lease.write() as connection:
-                self._collector.close(connection, block.allocation_seq, unfit, {}, self._clock.now())
-        self._site.transport.write(f"{spool}/bundle/{BLOCK.format(block.number)}", "".join(lines).encode())
-        self._written.setdefault(block.allocation_seq, []).append(block.number)
-
-    def _render(
-        self, block: Block, row: Any, images: Mapping[str, ReadyImage], data: Mapping[DataKey, str]
-    ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        results = ""
-        if row.role == "gather":
-            results = f"{self._site.spool(block.allocation_id)}/results-{row.id}.jsonl"
-            with tempfile.TemporaryDirectory() as folder:
-                local = Path(folder) / "results.jsonl"
-                write_results(self._database, row.id, local)
-                self._site.transport.put(local, results)
-        place = self._place(block.spec, row, results, images)
-        if data:
-            place = with_data(place, data)
-        resume = row.attempt > 1 and block.spec.is_resumable(row.role) and self._has_begun(block.spec, row.id)
-        return block.spec.render(row.id, row.role, row.params, row.attempt, row.overrides, place, resume=resume)
-
-    def _place(self, spec: RunSpec, row: Any, results: str, images: Mapping[str, ReadyImage]) -> Place:
-        """What a task is rendered for.
-
-        Where containers see all of the root, and no more, the app's folder must lie there too.
-        """
-        outputs, session = f"{self._site.root}/runs", spec.session_of(row.role)
-        if not images:
-            return Place(
-                outputs, self._site.app_folder(spec.app_dir), self._site.bring_input, results, launch=self._site.launch
-            )
-        containers = Containers(self._site, images)
-        app_dir = self._site.app_folder(spec.app_dir, below_root=sees_all(self._site, session))
-        return Place(
-            outputs,
-            app_dir,
-            lambda path: containers.bring(path, session),
-            results,
-            containers,
-            launch=self._site.launch,
-            copy=lambda path: containers.bring(path, session, copies=True),
-        )
-
-    def _has_begun(self, spec: RunSpec, task: int) -> bool:
-        """Whether an earlier attempt got on: its log said so, or it was lost and its work folder is not empty."""
-        with self._database.read() as connection:
-            earlier = failures_of(connection, task)
-        if any(progress_in(attempt.evidence) for attempt in earlier):
-            return True
-        kept = f"{self._site.output_folder(spec.run_id, task % TASKS_PER_RUN)}.work"
-        return any(attempt.failure == FailureClass.NODE_LOST for attempt in earlier) and bool(
-            self._site.transport.names(kept)
-        )
-
-    def _is_at_site(self, allocation_id: str, number: int) -> bool:
-        spool, name = self._site.spool(allocation_id), BLOCK.format(number)
-        if self._site.transport.exists(f"{spool}/bundle/{name}") or self._site.transport.exists(
-            f"{spool}/revoked/{name}"
-        ):
-            return True
-        stem = name.removesuffix(".jsonl")
-        return any(claimed.startswith(f"{stem}.") for claimed in self._site.transport.names(f"{spool}/claimed"))
 
     def _submit(self, allocation: Any) -> None:
         """Submits an allocation that has no job id, unless its job is found by token: then we died, or lost the site,

@@ -19,7 +19,7 @@ BLOCK_S = 0.5  # work in one block
 MAX_BLOCK_TASKS = 500
 MAX_TASKS_AT_ONCE = (
     2 * MAX_BLOCK_TASKS
-)  # of one run in one step, so that an agent has the first ones while we plan the next
+)  # of one demand in one tick, so that an agent has the first ones while we plan the next
 UNKNOWN_S = 0.5  # a task of which nothing is known yet
 SPREAD_S = 30.0  # work that a node is worth being asked for
 MIN_WALLTIME_S = 900.0
@@ -30,20 +30,27 @@ _MARGIN = 2.0  # predictions may be wrong by that factor
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Tasks of one run that could start now and want the same resources.
+    """Tasks of one user that could start now and are alike: a row of the store's demands.
 
     ``core_s`` is the predicted core-seconds of one of them.
     """
 
     user: str
-    run_seq: int
+    seq: int
     tasks: int
     core_s: float
     resources: Resources = field(default_factory=Resources)
     is_known: bool = False
     """Whether ``core_s`` comes from tasks like these, and is not a guess."""
-    priority: int = 0
-    """Of its run, among those of its user."""
+    rank: int = 0
+    """Of its first step: minus the priority of that step's run."""
+    step_seq: int = 0
+    """Its first step: of those with the lowest rank, the oldest."""
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Its place among those of its user."""
+        return self.rank, self.step_seq, self.seq
 
 
 def nodes_wanted(demand: Demand, limits: Limits) -> int:
@@ -138,8 +145,8 @@ def quota(cores: int, unclaimed_core_s: float) -> float:
 
 
 def share(core_s: float, demands: Sequence[Demand], weights: Mapping[str, float] = _EQUAL) -> dict[Demand, int]:
-    """Divides ``core_s`` of work among users by their ``weights`` (1 where none is given), then among each user's runs,
-    by priority and age: demand → number of its tasks.
+    """Divides ``core_s`` of work among users by their ``weights`` (1 where none is given), then among each user's
+    demands, by priority and age: demand → number of its tasks.
 
     What a user cannot use goes to the others. While there is any quota, every user with a task gets at least one, so
     that nobody waits behind another's thousands.
@@ -148,7 +155,7 @@ def share(core_s: float, demands: Sequence[Demand], weights: Mapping[str, float]
     if core_s <= 0:
         return given
     by_user: dict[str, list[Demand]] = {}
-    for demand in sorted(demands, key=lambda demand: (-demand.priority, demand.run_seq)):
+    for demand in sorted(demands, key=lambda demand: demand.order):
         if demand.tasks > 0:
             by_user.setdefault(demand.user, []).append(demand)
     weight = {user: weights.get(user, 1.0) for user in by_user}
@@ -167,7 +174,7 @@ def share(core_s: float, demands: Sequence[Demand], weights: Mapping[str, float]
 
 
 def _serve(part: float, demands: Sequence[Demand], given: dict[Demand, int]) -> float:
-    """Gives ``part`` core-seconds to one user's runs in order; returns what was really given."""
+    """Gives ``part`` core-seconds to one user's demands in order; returns what was really given."""
     spent = 0.0
     for demand in demands:
         room = part - spent

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from packhorse.domain.errors import PackhorseError
@@ -21,7 +19,7 @@ from packhorse.sites.runtimes.registry import RUNTIMES, runtime
 from packhorse.sites.site import Site, not_configured
 from packhorse.store import leases
 from packhorse.store.database import Database
-from packhorse.store.runs import open_runs, spec_of_run
+from packhorse.store.runs import open_runs_by_site
 
 _ENOUGH_FREE = 1_000_000_000
 _JOB_PATIENCE_S = 120.0
@@ -93,7 +91,7 @@ def _store(database: Database, sites: Collection[str]) -> list[Check]:
         with database.write() as connection:
             holder = leases.view(connection, NAME).holder
         with database.read() as connection:
-            at = Counter(str(json.loads(spec_of_run(connection, run.seq)).get("site")) for run in open_runs(connection))
+            at = open_runs_by_site(connection)
     except PackhorseError as error:
         return [
             Check(

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from packhorse.domain.app import Session
 from packhorse.domain.errors import PackhorseError
-from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.render import app_template
-from packhorse.domain.resources import BACKEND_FIELDS, TES_FIELDS
 from packhorse.domain.states import TaskState
-from packhorse.domain.text import dumps, holdable_value, shown_json, shown_name
-from packhorse.domain.views import AttemptView, DataView, EventView, ImageView, QueueView, RunView, SiteView, TaskView
-from packhorse.engine.spec import RunSpec
+from packhorse.domain.text import dumps, holdable_value, shown_json
+from packhorse.domain.views import (
+    AttemptView,
+    DataView,
+    EventView,
+    ImageView,
+    QueueView,
+    RunView,
+    SiteView,
+    StepView,
+    TaskView,
+)
+from packhorse.engine.steps.base import Step
+from packhorse.engine.steps.results import files_of, result_of
 from packhorse.sites.base import Limits
 from packhorse.sites.site import Site
 from packhorse.staging.data import waits_for
 from packhorse.staging.images import ImageState
 from packhorse.staging.images import waits_for as waits_for_image
-from packhorse.store.schema import TASKS_PER_RUN
 
 _COPIED = (
     "attempt",
@@ -46,8 +51,11 @@ _COPIED = (
 )
 
 
-def run_view(row: Any, counts: dict[TaskState, int]) -> RunView:
-    """A run's row with its counts."""
+def run_view(
+    row: Any, counts: Mapping[TaskState, int], steps: Sequence[tuple[Any, Mapping[TaskState, int]]] = ()
+) -> RunView:
+    """A run's row with its counts, and those of its steps where these are told."""
+    told = [StepView(name=one.name, site=one.site, tasks=one.tasks, counts=dict(of)) for one, of in steps]
     return RunView(
         id=row.id,
         user=row.user,
@@ -57,26 +65,26 @@ def run_view(row: Any, counts: dict[TaskState, int]) -> RunView:
         ended_at=row.ended_at,
         retry_of=row.retry_of,
         tasks=sum(counts.values()),
-        counts=counts,
+        counts=dict(counts),
+        steps=told,
     )
 
 
-def task_view(row: Any, spec: RunSpec, waits: str | None = None) -> TaskView:
+def task_view(row: Any, step: Step, waits: str | None = None) -> TaskView:
     """A task's row as it is listed; ``waits`` is what it waits for, if it is not for other tasks."""
-    index = row.id % TASKS_PER_RUN
     reason = waits or row.reason if row.state == TaskState.QUEUED else row.reason
     return TaskView(
-        id=public_task_id(spec.run_id, index),
-        index=index,
+        id=step.row.public_id(row.id),
+        index=step.row.index(row.id),
         name=row.name,
-        role=row.role,
+        step=step.row.name,
         state=row.state,
-        params=params_of(row, spec),
+        params=step.shown_params(row.params),
         attempt=row.attempt,
         exit_code=row.exit_code,
         failure=row.failure,
         reason=reason,
-        result=result_of(row, spec),
+        result=result_of(row, step),
         started_at=row.started_at,
         ended_at=row.ended_at,
     )
@@ -134,24 +142,6 @@ def site_view(site: Site, live: Mapping[str, int]) -> SiteView:
     return SiteView(name=site.name, root=site.root, queues=queues, problem=problem, allocations=dict(live))
 
 
-def params_of(row: Any, spec: RunSpec) -> dict[str, Any] | None:
-    """The values that a task runs with, defaults included; a TES task and a gathering task have none."""
-    return {**spec.shown_defaults, **shown_json(row.params)} if row.role == "row" else None
-
-
-def result_of(row: Any, spec: RunSpec) -> Any:
-    """A task's result: parsed where the manifest says that it is JSON, else text without the last line's end."""
-    if row.result is None:
-        return None
-    is_json = row.role == "row" and spec.app is not None and spec.app.result_type == "json"
-    return shown_json(row.result) if is_json else row.result.removesuffix("\n")
-
-
-def files_of(row: Any) -> list[dict[str, Any]]:
-    """The outputs that an attempt kept; ``quoted`` is the path as URLs have it, where ``path`` cannot say it."""
-    return [{**file, **shown_name(file["path"])} for file in json.loads(row.files or "[]")]
-
-
 def attempt_view(row: Any) -> AttemptView:
     """A row of ``store.tasks.attempts_of``."""
     values = {name: getattr(row, name) for name in _COPIED}
@@ -163,48 +153,18 @@ def event_view(row: Any) -> EventView:
     return EventView(at=row.at, attempt=row.attempt, from_state=row.from_state, to_state=row.to_state, why=row.why)
 
 
-def tes_document(row: Any, spec: RunSpec, created_at: float, attempts: list[AttemptView]) -> dict[str, Any]:
-    """The TES 1.1 document of a task, rendered from the run's template."""
-    if row.role == "task":
-        document = dict(json.loads(row.params)["task"])
-    else:
-        document = _app_document(row, spec)
+def tes_document(row: Any, step: Step, created_at: float, attempts: list[AttemptView]) -> dict[str, Any]:
+    """The TES 1.1 document of a task, rendered from what its step keeps."""
+    document = step.document(row)
     document |= {
-        "id": public_task_id(spec.run_id, row.id % TASKS_PER_RUN),
+        "id": step.row.public_id(row.id),
         "state": row.state,
         "name": document.get("name") or row.name,
-        "tags": {**spec.tags, **(document.get("tags") or {})},
+        "tags": {**step.spec.tags, **(document.get("tags") or {})},
         "creation_time": rfc3339(created_at),
         "logs": [_task_log(attempt) for attempt in attempts],
     }
     return dict(holdable_value({key: value for key, value in document.items() if value is not None}))
-
-
-def _app_document(row: Any, spec: RunSpec) -> dict[str, Any]:
-    if spec.app is None:
-        raise ValueError("a run of tasks has no app")
-    resources = spec.resources_of(row.role, row.params, row.overrides)
-    plain = spec.app.model_copy(update={"session": Session.NONE})
-    refdata = {name: wanted.url for name, wanted in spec.app.refdata.items()}
-    template = app_template(plain, spec.app_dir, resources, gather=row.role == "gather", refdata=refdata)
-    values = {
-        **spec.defaults,
-        **json.loads(row.params),
-        "run": spec.run_id,
-        "task": public_task_id(spec.run_id, row.id % TASKS_PER_RUN),
-    }
-    given = resources.model_dump(exclude_none=True)
-    return {
-        "name": f"{spec.app.name} {row.name or row.id % TASKS_PER_RUN}",
-        "executors": [
-            {"image": spec.app.image, "command": template.arguments(values), "env": template.document["env"]}
-        ],
-        "outputs": [{"path": output["path"]} for output in template.outputs_of(values)],
-        "resources": {
-            **{name: given[name] for name in TES_FIELDS if name in given},
-            "backend_parameters": {name: str(given[name]) for name in BACKEND_FIELDS if name in given},
-        },
-    }
 
 
 def _task_log(attempt: AttemptView) -> dict[str, Any]:

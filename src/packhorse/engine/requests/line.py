@@ -8,34 +8,46 @@ from typing import Any
 import sqlalchemy as sa
 
 from packhorse.domain.errors import PackhorseError
-from packhorse.domain.states import TaskState
-from packhorse.engine.spec import RunSpec
+from packhorse.engine.steps.base import Step
 from packhorse.sites.site import Site
-from packhorse.store.runs import counts_of, queued_by_user
-from packhorse.store.tasks import ready_before
+from packhorse.store.demands import place_in_line
+from packhorse.store.steps import edges_into_step, steps_of_run
 
 
 def waits_for_others(connection: sa.Connection, run: Any, task: Any) -> str | None:
     """The tasks that a queued one needs, or its place in line; None in a back-off, of which its own reason tells."""
     if task.waiting_on:
-        others = "another task" if task.waiting_on == 1 else f"{task.waiting_on:,} other tasks"
-        return f"It waits for {others} of its run, which must end first."
+        return _upstream(connection, run, task)
     if task.not_before > time.time():
         return None
-    queued = counts_of(connection, [run.seq])[run.seq].get(TaskState.QUEUED, 0)
-    place = ready_before(connection, run.seq, task.id) + 1
-    by_user = queued_by_user(connection)
-    runs, users = by_user.get(run.user, 1) - 1, len(by_user.keys() - {run.user})
-    told = ([f"{_number(runs, 'other run')} of {run.user}"] if runs else []) + (
-        [_number(users, "other user")] if users else []
+    place = place_in_line(connection, task)
+    if place is None:
+        return "It waits until its step may start." if task.not_before == 0 else "It is its turn in a moment."
+    sentence = f"It is number {place.before + 1:,} in the line of {_number(place.of, 'task')} like it"
+    told = ([f"{_number(place.others, 'other task')} of {run.user}"] if place.others else []) + (
+        [_number(place.users - 1, "other user")] if place.users > 1 else []
     )
-    sentence = f"It is number {place:,} in the line of {_number(queued, 'queued task')} of its run"
     return f"{sentence}, beside {' and '.join(told)}." if told else f"{sentence}."
 
 
-def waits_for_size(site: Site, spec: RunSpec, task: Any) -> str | None:
+def _upstream(connection: sa.Connection, run: Any, task: Any) -> str:
+    """What a task waits for in its run: steps by name, with how many of their tasks are left."""
+    names = {row.seq: row.name for row in steps_of_run(connection, run.seq)}
+    left = [
+        f"step '{names[edge.upstream]}', of which {_number(edge.left, 'task')} {'has' if edge.left == 1 else 'have'}"
+        " not ended"
+        for edge in edges_into_step(connection, task.step_seq)
+        if edge.kind == "gather" and edge.left > 0 and edge.upstream in names
+    ]
+    if left:
+        return f"It waits for {', and for '.join(left)}."
+    others = "another task" if task.waiting_on == 1 else f"{task.waiting_on:,} other tasks"
+    return f"It waits for {others} of its run, which must end first."
+
+
+def waits_for_size(site: Site, step: Step, task: Any) -> str | None:
     """What a site lacks for a task now, although the task was accepted. May ask the site: no transaction is open."""
-    asked = spec.resources_of(task.role, task.params, task.overrides)
+    asked = step.resources(task.params, task.overrides)
     try:
         why = site.why_not(asked)
     except (PackhorseError, OSError) as error:

@@ -10,22 +10,20 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound
+from packhorse.domain.errors import Conflict, InvalidRequest, NotFound, PackhorseError
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import is_run_id, new_id, parse_task_id
 from packhorse.domain.outputpath import kept_as
 from packhorse.domain.paths import folder_problem
-from packhorse.domain.run import AppRun, TaskRun
+from packhorse.domain.run import SubmittedRun
 from packhorse.domain.states import TERMINAL, TaskState
-from packhorse.domain.text import text_problem
 from packhorse.domain.views import (
     Account,
     AccountBy,
@@ -41,9 +39,7 @@ from packhorse.domain.views import (
     UsageView,
     User,
 )
-from packhorse.engine.gathering import iter_results
 from packhorse.engine.notifier import Notifier
-from packhorse.engine.requests.accept import Accepted, accept_app_run, accept_task_run, request_hash
 from packhorse.engine.requests.accounting import account
 from packhorse.engine.requests.again import accept_retry
 from packhorse.engine.requests.doctor import examine, examine_site
@@ -62,26 +58,28 @@ from packhorse.engine.requests.documents import (
 )
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.line import waits_for_others, waits_for_size
+from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
 from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.usage import sum_usage
 from packhorse.engine.requests.waiting import WaitingRoom
-from packhorse.engine.spec import RunSpec
+from packhorse.engine.steps.app import AppStep
+from packhorse.engine.steps.base import Step
+from packhorse.engine.steps.cache import Steps
+from packhorse.engine.steps.results import iter_results
 from packhorse.sites.site import Site, not_configured, site_named
 from packhorse.staging.apps import AppCatalog
 from packhorse.store.allocations import get_allocation, live_allocations
 from packhorse.store.data import awaited_data, data_of_task
 from packhorse.store.database import Database
-from packhorse.store.images import images_at, references_of, want_images, wants_of
+from packhorse.store.images import images_at, wants_of
 from packhorse.store.moves import Move, apply_moves, cancel_queued, lock_tasks
-from packhorse.store.runs import counts_of, find_by_client_key, get_run, insert_run, list_runs
+from packhorse.store.runs import counts_of, get_run, list_runs
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.shares import iter_shares
+from packhorse.store.steps import counts_of_steps, steps_of_run
 from packhorse.store.tasks import attempts_of, events_of, get_task, ids_in_states, page_of_tasks, tasks_with_files
 
-Rows = Iterable[Mapping[str, Any]]
-
 MAX_PAGE = 1000
-_APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operator to add yours."
 
 
 class Service:
@@ -103,73 +101,45 @@ class Service:
         self._database = database
         self._sites = {site.name: site for site in sites}
         self._catalog = catalog
-        self._files = files
+        self._steps = Steps()
+        self._submissions = Submissions(database, sites, catalog, files, wake)
         self._wake = wake
         self._waiting_room = WaitingRoom(database, notifier or Notifier())
         self._downloads = downloads
 
     # --- runs ------------------------------------------------------------
 
-    def submit(self, user: User, request: AppRun | TaskRun, rows: Rows | None = None) -> RunView:
+    def submit(self, user: User, request: SubmittedRun, rows: Rows | None = None) -> RunView:
         """Accepts a run, or refuses it with all that is wrong. ``rows`` (streamed) stands in for ``AppRun.over``."""
-        run_id = new_id("r")
-        sites = list(self._sites.values())
-        if request.image is not None and not user.admin:
-            raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
-        if isinstance(request, AppRun):
-            app = self._catalog.get(request.app, paths_allowed=user.admin)
-            table = rows if rows is not None else request.over if request.over is not None else [{}]
-            kept = str(self._catalog.keep(app))
-            accepted = accept_app_run(request, app.manifest, kept, run_id, table, self._files_for(user), sites)
-        elif not user.admin:
-            # without a container, a command of their own could read the server's database and tokens
-            raise NotAllowed(
-                "Tasks with commands of your own are for admins here: they would run as the server's own user.",
-                hint=_APPS_HINT,
-            )
-        else:
-            accepted = accept_task_run(request, run_id, self._files_for(user), sites)
-        name = request.name or accepted.app.partition("@")[0] or accepted.tasks[0].name or ""
-        return self._insert(user, accepted, name, request.client_key, request_hash(request, accepted))
+        return self._write(user, self._submissions.check(user, request, rows))
 
-    def _files_for(self, user: User) -> FileRules:
-        """Where no folders are configured, only an admin may name files; where no URLs are, only an admin may name
-        URLs.
-        """
-        if user.admin:
-            return replace(self._files, urls=None, output_urls=None)
-        return FileRules(self._files.roots or (), self._files.urls or (), self._files.output_urls or ())
+    def submit_many(
+        self, user: User, requests: Sequence[SubmittedRun | PackhorseError]
+    ) -> list[RunView | PackhorseError]:
+        """By position: the run, or why it was refused; each by itself. What is a refusal already stays one."""
+        checked = [self._checked(user, request) for request in requests]
+        written = self._submissions.write_many(checked)
+        return [self._answer(user, one, done) for one, done in zip(checked, written, strict=True)]
 
-    def _insert(
-        self,
-        user: User,
-        accepted: Accepted,
-        name: str,
-        client_key: str | None,
-        digest: str,
-        retry_of: str | None = None,
-    ) -> RunView:
-        """Writes an accepted run, unless the client key shows that it was written before."""
-        if client_key is not None and (why := text_problem(client_key)):
-            raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
-        values = {
-            "id": accepted.spec.run_id, "user": user.name, "name": name, "app": accepted.app, "client_key": client_key,
-            "request_hash": digest, "spec": accepted.spec.to_json(), "retry_of": retry_of, "created_at": time.time(),
-        }  # fmt: skip
+    def _checked(self, user: User, request: SubmittedRun | PackhorseError) -> Submission | PackhorseError:
         try:
-            with self._database.write() as connection:
-                before = find_by_client_key(connection, user.name, client_key) if client_key else None
-                if before is None:
-                    seq = insert_run(connection, values, accepted.tasks, accepted.edges, accepted.spec.site)
-                    want_images(connection, seq, accepted.spec.site, accepted.images)
-        except sa.exc.IntegrityError:  # the same key, submitted at the same moment
-            with self._database.read() as connection:
-                before = find_by_client_key(connection, user.name, client_key or "")
-        if before is not None and before.request_hash != digest:
-            hint = "Use a new key for a new request."
-            raise Conflict(f"The client key '{client_key}' was used for another request, run {before.id}.", hint=hint)
-        self._wake()
-        return self.run(user, accepted.spec.run_id if before is None else before.id)
+            return request if isinstance(request, PackhorseError) else self._submissions.check(user, request)
+        except PackhorseError as error:
+            return error
+
+    def _answer(
+        self, user: User, submission: Submission | PackhorseError, written: Written | PackhorseError
+    ) -> RunView | PackhorseError:
+        if isinstance(submission, PackhorseError):
+            return submission
+        return written if isinstance(written, PackhorseError) else self._view(user, submission, written)
+
+    def _write(self, user: User, submission: Submission) -> RunView:
+        return self._view(user, submission, self._submissions.write(submission))
+
+    def _view(self, user: User, submission: Submission, written: Written) -> RunView:
+        """A run that was just written need not be read for that."""
+        return self.run(user, written.run_id) if written.again else submission.view(written.at)
 
     def runs(self, user: User, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
         """Newest first; an admin sees everybody's."""
@@ -184,7 +154,12 @@ class Service:
         """One run with its counts."""
         with self._database.read() as connection:
             row = self._run_row(connection, user, run_id)
-            return run_view(row, counts_of(connection, [row.seq])[row.seq])
+            counts = counts_of_steps(connection, row.seq)
+            steps = [(step, counts.get(step.seq, {})) for step in steps_of_run(connection, row.seq)]
+        total: Counter[TaskState] = Counter()
+        for of_step in counts.values():
+            total.update(of_step)
+        return run_view(row, total, steps)
 
     def wait(self, user: User, run_id: str, seen_done: int, timeout_s: float) -> RunView:
         """The run as soon as it has ended or more than ``seen_done`` tasks are done, at the latest after
@@ -227,36 +202,38 @@ class Service:
             row = self._run_row(connection, user, run_id)
             if row.ended_at is None:
                 raise Conflict(f"Run {run_id} has not ended yet.", hint="Wait for it, or cancel it first.")
-            spec = RunSpec.from_json(row.spec)
-            site_named(self._sites, spec.site)  # what it reads lies there
-            accepted = accept_retry(connection, row.seq, spec, row.app, new_id("r"))
-            accepted = replace(accepted, images=references_of(connection, row.seq))
-        return self._insert(user, accepted, row.name, client_key, f"retry of {run_id}"[:64], retry_of=run_id)
+            for step in steps_of_run(connection, row.seq):
+                site_named(self._sites, step.site)  # what it reads lies there
+            accepted = accept_retry(connection, self._steps, row, new_id("r"))
+        key = self._submissions.checked_key(client_key)
+        return self._write(user, Submission(accepted, user.name, row.name, key, f"retry of {run_id}"[:64], run_id))
 
     def results(self, user: User, run_id: str) -> Iterator[dict[str, Any]]:
-        """One dict per task but the gathering one, in order: index, task, name, state, params, result, files,
+        """One dict per task but those that gather, in order: index, task, name, state, params, result, files,
         reason.
         """
         with self._database.read() as connection:
-            row = self._run_row(connection, user, run_id)
-            ids = ids_in_states(connection, row.seq, list(TaskState))
-            gathering = set(ids_in_states(connection, row.seq, list(TaskState), role="gather"))
-        return iter_results(self._database, [task for task in ids if task not in gathering])
+            rows = steps_of_run(connection, self._run_row(connection, user, run_id).seq)
+            steps = [row.seq for row in rows if not self._steps.of(connection, row.seq).is_gathering]
+        return iter_results(self._database, steps)
 
     def gathered(self, user: User, run_id: str) -> dict[str, Path]:
-        """The outputs of the run's gathering task, by name, once it is complete; what a pattern matched is
-        NAME/FILE.
+        """The outputs of the run's gathering tasks, by name, once they are complete; what a pattern matched is
+        NAME/FILE. Where several steps gather, the last one's win.
         """
+        found: dict[str, Path] = {}
         with self._database.read() as connection:
             row = self._run_row(connection, user, run_id)
-            spec = RunSpec.from_json(row.spec)
-            done = ids_in_states(connection, row.seq, (TaskState.COMPLETE,), role="gather")
-            kept = [json.loads(task.files or "[]") for task in tasks_with_files(connection, done[:1])]
-        found: dict[str, Path] = {}
-        if kept:
-            site, folder = self._output_folder(spec, done[0])
-            paths = [str(file["path"]) for file in kept[0]]
-            for name, path in spec.gathered(done[0] % TASKS_PER_RUN, paths).items():
+            steps = [self._steps.of(connection, one.seq) for one in steps_of_run(connection, row.seq)]
+            gathering = [step for step in steps if isinstance(step, AppStep) and step.is_gathering]
+            ids = [row.seq * TASKS_PER_RUN + step.row.first for step in gathering]
+            tasks = {task.id: task for task in tasks_with_files(connection, ids)}
+        for step, task in zip(gathering, ids, strict=True):
+            if tasks[task].state != TaskState.COMPLETE:
+                continue
+            site, folder = self._output_folder(step, task)
+            paths = [str(file["path"]) for file in json.loads(tasks[task].files or "[]")]
+            for name, path in step.program.gathered(run_id, step.row.public_id(task), paths).items():
                 with suppress(FileNotFoundError):  # an optional one
                     found[name] = site.fetch_output(f"{folder}/{path}", self._downloads, folders=True)
         return found
@@ -288,7 +265,7 @@ class Service:
             row = self._run_row(connection, user, run_id)
             rows = page_of_tasks(connection, row.seq, states, _cursor(cursor), size)
             waits = (
-                waits_for_images(wants_of(connection, row.seq))
+                waits_for_images(wants_of(connection, [row.seq])[row.seq])
                 if any(task.state == TaskState.QUEUED for task in rows)
                 else None
             )
@@ -297,34 +274,36 @@ class Service:
                     connection, [task.id for task in rows if task.state == TaskState.QUEUED and task.waiting_on]
                 )
             )
-        spec = RunSpec.from_json(row.spec)
-        return Page(
-            items=[self._explained(task_view(task, spec, data.get(task.id) or waits), spec) for task in rows],
-            next_cursor=str(rows[-1].id) if len(rows) == size else None,
-        )
+            steps = {seq: self._steps.of(connection, seq) for seq in {task.step_seq for task in rows}}
+        views = [
+            self._explained(task_view(task, steps[task.step_seq], data.get(task.id) or waits), steps[task.step_seq])
+            for task in rows
+        ]
+        return Page(items=views, next_cursor=str(rows[-1].id) if len(rows) == size else None)
 
     def task(self, user: User, task_id: str) -> TaskDetail:
         """All that is known of a task."""
         with self._database.read() as connection:
             run_row, row = self._task_row(connection, user, task_id)
+            step = self._steps.of(connection, row.step_seq)
             attempts = [attempt_view(attempt) for attempt in attempts_of(connection, row.id)]
             events = [event_view(event) for event in events_of(connection, row.id)]
             allocation = get_allocation(connection, row.allocation_seq) if row.state == TaskState.INITIALIZING else None
-            waits = waits_for_images(wants_of(connection, run_row.seq)) if row.state == TaskState.QUEUED else None
-            if row.state == TaskState.QUEUED and row.waiting_on:
+            is_queued = row.state == TaskState.QUEUED
+            waits = waits_for_images(wants_of(connection, [run_row.seq])[run_row.seq]) if is_queued else None
+            if is_queued and row.waiting_on:
                 waits = waits_for_data(awaited_data(connection, [row.id])).get(row.id)
-            is_in_line = row.state == TaskState.QUEUED and waits is None
+            is_in_line = is_queued and waits is None
             if is_in_line:
                 waits = waits_for_others(connection, run_row, row)
             data = [data_view(one) for one in data_of_task(connection, row.id)]
-        spec = RunSpec.from_json(run_row.spec)
-        if is_in_line and not row.waiting_on and spec.site in self._sites:
-            waits = waits_for_size(self._sites[spec.site], spec, row) or waits
-        document = tes_document(row, spec, run_row.created_at, attempts)
-        view = task_view(row, spec, waits)
+        if is_in_line and not row.waiting_on and step.row.site in self._sites:
+            waits = waits_for_size(self._sites[step.row.site], step, row) or waits
+        document = tes_document(row, step, run_row.created_at, attempts)
+        view = task_view(row, step, waits)
         if allocation is not None and allocation.started_at is None:
             view = view.model_copy(update={"reason": waiting_reason(allocation)})
-        view = self._explained(view, spec)
+        view = self._explained(view, step)
         return TaskDetail(**view.model_dump(), document=document, attempts=attempts, events=events, data=data)
 
     def log(
@@ -338,21 +317,23 @@ class Service:
     def cancel_task(self, user: User, task_id: str) -> TaskView:
         """Cancels one task; one that has ended stays as it is."""
         with self._database.write() as connection:
-            run_row, row = self._task_row(connection, user, task_id)
+            _, row = self._task_row(connection, user, task_id)
             self._cancel(connection, [row.id], f"Canceled by {user.name}.")
         self._wake()
         with self._database.read() as connection:
             after = get_task(connection, row.id)
-        return task_view(after, RunSpec.from_json(run_row.spec))
+            step = self._steps.of(connection, row.step_seq)
+        return task_view(after, step)
 
     def output_path(self, user: User, task_id: str, path: str) -> Path:
         """Where an output of a task lies on this machine."""
         with self._database.read() as connection:
-            run_row, row = self._task_row(connection, user, task_id)
+            _, row = self._task_row(connection, user, task_id)
+            step = self._steps.of(connection, row.step_seq)
         path = kept_as(path)
         if why := folder_problem(path):
             raise InvalidRequest(f"The path '{path[:200]}' {why}.")
-        site, kept = self._output_folder(RunSpec.from_json(run_row.spec), row.id)
+        site, kept = self._output_folder(step, row.id)
         try:
             found = site.fetch_output(f"{kept}/{path}", self._downloads)
             folder = (Path(kept) if site.transport.is_local else self._downloads).resolve()
@@ -396,18 +377,18 @@ class Service:
             raise NotFound(f"There is no site '{site[:60]}'.", hint="'packhorse sites' lists them.")
         return examine_site(self._sites[site], with_job=True)
 
-    def _explained(self, view: TaskView, spec: RunSpec) -> TaskView:
+    def _explained(self, view: TaskView, step: Step) -> TaskView:
         """With the reason why nothing moves, where a task's site was taken out of the configuration."""
-        if view.state in TERMINAL or spec.site in self._sites:
+        if view.state in TERMINAL or step.row.site in self._sites:
             return view
         return view.model_copy(
-            update={"reason": f"{not_configured(spec.site)} The task goes on when it is there again."}
+            update={"reason": f"{not_configured(step.row.site)} The task goes on when it is there again."}
         )
 
-    def _output_folder(self, spec: RunSpec, task: int) -> tuple[Site, str]:
+    def _output_folder(self, step: Step, task: int) -> tuple[Site, str]:
         """The site that has a task's outputs, and where."""
-        site = site_named(self._sites, spec.site)
-        return site, site.output_folder(spec.run_id, task % TASKS_PER_RUN)
+        site = site_named(self._sites, step.row.site)
+        return site, site.output_folder(step.row.run_id, step.row.index(task))
 
     def _cancel(self, connection: sa.Connection, ids: Sequence[int], why: str) -> None:
         now = time.time()

@@ -1,0 +1,206 @@
+"""Writes the blocks that were planned to the bundles of allocations: each task as a line, rendered for its site."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from packhorse.domain.errors import PackhorseError
+from packhorse.domain.failures import Evidence, FailureClass
+from packhorse.domain.text import kept_json
+from packhorse.engine.clock import Clock
+from packhorse.engine.collecting.collect import Collector
+from packhorse.engine.collecting.effects import progress_in
+from packhorse.engine.collecting.verdict import Failure
+from packhorse.engine.containers import Containers, ReadyImage
+from packhorse.engine.lease import Lease
+from packhorse.engine.steps.base import Locations, Step, with_data
+from packhorse.engine.steps.cache import Steps
+from packhorse.engine.steps.results import write_results
+from packhorse.sites.site import BLOCK, InputNotBrought, Site
+from packhorse.store import allocations as stored
+from packhorse.store.data import DataKey, given_data
+from packhorse.store.database import Database
+from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.steps import app_archive
+from packhorse.store.tasks import failures_of, tasks_of_block
+
+_log = structlog.get_logger("packhorse.dispatch")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block that is in the store and must get to the site. ``tasks`` are rows of the store."""
+
+    allocation_seq: int
+    allocation_id: str
+    number: int
+    tasks: Sequence[Any]
+
+
+@dataclass
+class _Known:
+    """What a block needs to know of the store, read at once; and where the apps of its steps are."""
+
+    steps: Mapping[int, Step]
+    images: Mapping[int, Mapping[str, ReadyImage]]
+    data: Mapping[int, Mapping[DataKey, str]]
+    apps: dict[str, str] = field(default_factory=dict)
+
+
+class Blocks:
+    """The blocks of one site. ``written`` are those that are there, and the store does not know yet."""
+
+    def __init__(
+        self, site: Site, database: Database, lease: Lease, steps: Steps, collector: Collector, clock: Clock
+    ) -> None:
+        self._site = site
+        self._database = database
+        self._lease = lease
+        self._steps = steps
+        self._collector = collector
+        self._clock = clock
+        self.written: dict[int, list[int]] = {}
+        self._templates: set[tuple[str, str]] = set()
+        self._spools: set[str] = set()  # of allocations for whose blocks there is a folder
+
+    def note_written(self, connection: sa.Connection) -> None:
+        """Tells the store which blocks are at the site."""
+        for seq, numbers in self.written.items():
+            stored.set_block_states(connection, seq, numbers, "written")
+        self.written = {}
+
+    def forget_all_but(self, allocation_ids: set[str]) -> None:
+        """Of allocations that are over nothing is remembered: an engine runs for months."""
+        self._templates = {known for known in self._templates if known[0] in allocation_ids}
+        self._spools &= allocation_ids
+
+    def recover(self) -> None:
+        """After a restart: writes the planned blocks that are not at the site."""
+        with self._database.read() as connection:
+            live = stored.live_allocations(connection, self._site.name)
+            planned = [
+                Block(one.seq, one.id, row.number, tasks_of_block(connection, one.seq, row.number))
+                for one in live
+                for row in stored.blocks_of(connection, one.seq, ["planned"])
+            ]
+        for block in planned:
+            if not block.tasks or self._is_at_site(block.allocation_id, block.number):
+                self.written.setdefault(block.allocation_seq, []).append(block.number)
+            else:
+                self.write(block)
+
+    def write(self, block: Block) -> None:
+        """Renders the tasks of a block and writes it. What cannot be rendered fails, and holds up no other task."""
+        spool = self._site.spool(block.allocation_id)
+        if block.allocation_id not in self._spools:
+            self._site.make_spool(block.allocation_id)
+            self._spools.add(block.allocation_id)
+        lines: list[str] = []
+        unfit: dict[int, Failure] = {}
+        known = self._known(block.tasks)
+        for row in block.tasks:
+            try:
+                key, template, line = self._render(block, row, known)
+            except (OSError, PackhorseError):
+                raise
+            except InputNotBrought as error:
+                unfit[row.id] = Failure(FailureClass.STAGING, Evidence(str(error)))
+                continue
+            except Exception as error:  # one task that cannot be rendered must not hold up the others
+                _log.exception("not_rendered", task=row.id)
+                said = f"It could not be prepared: {type(error).__name__}: {error}."
+                unfit[row.id] = Failure(FailureClass.STAGING, Evidence(said))
+                continue
+            if (block.allocation_id, key) not in self._templates:
+                self._site.transport.make_folder(f"{spool}/templates")
+                self._site.transport.write(
+                    f"{spool}/templates/{key}.json", kept_json({"key": key, **template}).encode()
+                )
+                self._templates.add((block.allocation_id, key))
+            lines.append(kept_json(line) + "\n")
+        if unfit:
+            with self._lease.write() as connection:
+                self._collector.close(connection, block.allocation_seq, unfit, {}, self._clock.now())
+        self._lease.check()  # who has taken over has written it as well, and its tasks may have been claimed
+        self._site.transport.write(f"{spool}/bundle/{BLOCK.format(block.number)}", "".join(lines).encode())
+        self.written.setdefault(block.allocation_seq, []).append(block.number)
+
+    def _known(self, rows: Sequence[Any]) -> _Known:
+        with self._database.read() as connection:
+            steps = self._steps.many(connection, {row.step_seq for row in rows})
+            runs = {step.row.run_seq for step in steps.values()} if self._site.runs_images else set()
+            images = self._steps.fresh_images(connection, runs)
+            needing = [row.id for row in rows if row.step_seq in steps and steps[row.step_seq].spec.has_data]
+            return _Known(steps, images, given_data(connection, needing))
+
+    def _render(self, block: Block, row: Any, known: _Known) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        step = known.steps[row.step_seq]
+        results = ""
+        if step.is_gathering:
+            results = f"{self._site.spool(block.allocation_id)}/results-{row.id}.jsonl"
+            with tempfile.TemporaryDirectory() as folder:
+                local = Path(folder) / "results.jsonl"
+                write_results(self._database, step, local)
+                self._site.transport.put(local, results)
+        where = self._locations(step, results, known)
+        if data := known.data.get(row.id):
+            where = with_data(where, data)
+        resume = row.attempt > 1 and step.is_resumable and self._has_begun(step, row.id)
+        return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=resume)
+
+    def _locations(self, step: Step, results: str, known: _Known) -> Locations:
+        """What a task is rendered for."""
+        outputs, session = f"{self._site.root}/runs", step.session
+        app_dir = self._app_folder(step, known) if step.spec.app else ""
+        images = known.images.get(step.row.run_seq)
+        if not images:
+            return Locations(outputs, app_dir, self._site.bring_input, results, launch=self._site.launch)
+        containers = Containers(self._site, images)
+        return Locations(
+            outputs,
+            app_dir,
+            lambda path: containers.bring(path, session),
+            results,
+            containers,
+            launch=self._site.launch,
+            copy=lambda path: containers.bring(path, session, copies=True),
+        )
+
+    def _app_folder(self, step: Step, known: _Known) -> str:
+        digest = step.spec.app
+        if digest not in known.apps:
+
+            def archive() -> bytes:
+                with self._database.read() as connection:
+                    return app_archive(connection, digest)
+
+            name = step.app.name if step.app is not None else ""
+            known.apps[digest] = self._site.bring_app(name, digest, archive)
+        return known.apps[digest]
+
+    def _has_begun(self, step: Step, task: int) -> bool:
+        """Whether an earlier attempt got on: its log said so, or it was lost and its work folder is not empty."""
+        with self._database.read() as connection:
+            earlier = failures_of(connection, task)
+        if any(progress_in(attempt.evidence) for attempt in earlier):
+            return True
+        kept = f"{self._site.output_folder(step.row.run_id, task % TASKS_PER_RUN)}.work"
+        return any(attempt.failure == FailureClass.NODE_LOST for attempt in earlier) and bool(
+            self._site.transport.names(kept)
+        )
+
+    def _is_at_site(self, allocation_id: str, number: int) -> bool:
+        spool, name = self._site.spool(allocation_id), BLOCK.format(number)
+        if self._site.transport.exists(f"{spool}/bundle/{name}") or self._site.transport.exists(
+            f"{spool}/revoked/{name}"
+        ):
+            return True
+        stem = name.removesuffix(".jsonl")
+        return any(claimed.startswith(f"{stem}.") for claimed in self._site.transport.names(f"{spool}/claimed"))

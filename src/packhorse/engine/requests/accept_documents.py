@@ -1,0 +1,121 @@
+"""Accepts a run of tasks with commands and edges of their own, or refuses it with all that is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic import ValidationError
+
+from packhorse.domain.dataurl import is_data, is_url
+from packhorse.domain.errors import InvalidRequest, Problem
+from packhorse.domain.outputpath import plain
+from packhorse.domain.outputurl import file_target
+from packhorse.domain.problems import problems_of
+from packhorse.domain.run import NamedTask, TaskRun, check_tasks, is_task_url, parse_task_url
+from packhorse.domain.task import FileType
+from packhorse.domain.taskpaths import AbsolutePaths
+from packhorse.domain.text import kept_json, value_problem
+from packhorse.engine.requests.accept import (
+    Accepted,
+    AcceptedStep,
+    Asked,
+    Requester,
+    TaskEdge,
+    choose_site,
+    image_problems,
+    option_problems,
+    shortened,
+    spec_of,
+)
+from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.steps.base import NO_IMAGE
+from packhorse.engine.steps.document import document_demand, task_resources
+from packhorse.store.data import DataKey
+from packhorse.store.runs import NewTask
+from packhorse.store.steps import StepEdge
+
+#: What the only step of such a run is called.
+STEP = "tasks"
+
+
+def accept_task_run(request: TaskRun, by: Requester) -> Accepted:
+    """Tasks with edges."""
+    items = [_with_image(item, request.image) for item in request.tasks]
+    check_tasks(items)
+    index_of = {item.name: index for index, item in enumerate(items)}
+    problems = option_problems(request, by.files)
+    asked: dict[str, Asked] = {}
+    images: set[str] = set()
+    tasks: list[NewTask] = []
+    edges: list[TaskEdge] = []
+    for index, item in enumerate(items):
+        where = f"task '{item.name}'"
+        problems += _input_problems(where, item, by.files)
+        try:
+            wanted = [executor.image for executor in item.task.executors if executor.image is not None]
+            problems += image_problems(where, wanted) if request.image is None else []  # else it is said of the run
+            resources = task_resources(item.task).override(dict(request.resources))
+            asked[where] = Asked(resources, wanted, paths=AbsolutePaths.of(item.task))
+            images |= set(wanted)
+        except InvalidRequest as error:
+            found = [replace(problem, where=f"{where}, {problem.where}") for problem in error.problems]
+            problems += found or [Problem(where, error.message, error.hint)]
+        except ValidationError as error:
+            problems += problems_of(error, f"{where}, resources")
+        upstream = {}
+        for given in item.task.inputs or []:
+            if is_task_url(given.url):
+                name, path = parse_task_url(given.url)
+                declared = [output.path for output in items[index_of[name]].task.outputs or []]
+                upstream[given.path] = (by.run_id, index_of[name], plain(path) if path in declared else path)
+        document = item.task.model_dump(mode="json", exclude_none=True)
+        if why := value_problem(document, "task"):
+            problems.append(Problem(where, f"{why}."))
+            continue
+        params = {"task": document, "upstream": upstream}
+        needs = item.needs
+        data = tuple(
+            DataKey(given.url) for given in item.task.inputs or [] if given.url and is_data(given.url, given.content)
+        )
+        if not problems:
+            demand = document_demand(item.task, resources)
+            tasks.append(NewTask(kept_json(params), demand, item.name, waiting_on=len(needs), data=data))
+        edges += [(index_of[need], index, False) for need in needs]
+    site, unfit = choose_site(asked, by.sites)
+    problems += unfit
+    if problems:
+        raise InvalidRequest("The run was not accepted.", problems=shortened(problems))
+    spec = replace(spec_of(request, "documents"), has_data=any(task.data for task in tasks))
+    accepted = AcceptedStep(STEP, spec, len(tasks), lambda: tasks)
+    step_edges = [StepEdge(0, 0, "tasks")] if edges else []
+    name = tasks[0].name or ""
+    return Accepted(
+        by.run_id, site, "", [accepted], step_edges, edges, sorted(images), name=name, priority=request.priority
+    )
+
+
+def _with_image(item: NamedTask, image: str | None) -> NamedTask:
+    """A task whose executors run in the image that its run names for all of them, if it does."""
+    if image is None:
+        return item
+    executors = [
+        executor.model_copy(update={"image": None if image == NO_IMAGE else image}) for executor in item.task.executors
+    ]
+    return item.model_copy(update={"task": item.task.model_copy(update={"executors": executors})})
+
+
+def _input_problems(where: str, item: NamedTask, files: FileRules) -> list[Problem]:
+    problems = []
+    for given in item.task.inputs or []:
+        if given.url is None or given.content is not None or is_task_url(given.url):
+            continue
+        if is_url(given.url) and given.type is FileType.DIRECTORY:
+            problems.append(
+                Problem(f"{where}, input '{given.path}'", "is a folder, and by URL only files are fetched.")
+            )
+        elif why := files.problem(file_target(given.url)):
+            problems.append(Problem(f"{where}, input '{given.path}'", why))
+    for output in item.task.outputs or []:
+        if output.url is not None and (why := files.output_problem(output.url)):
+            problems.append(Problem(f"{where}, output '{output.path}'", why))
+    return problems

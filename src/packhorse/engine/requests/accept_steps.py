@@ -1,0 +1,205 @@
+"""Accepts a run of several steps with edges, or refuses it with all that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from graphlib import TopologicalSorter
+from typing import Any
+
+from packhorse.domain.app import ParameterType
+from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
+from packhorse.domain.parameters import check_row
+from packhorse.domain.run import MAX_TASKS, RunOptions, RunStep, StepRun, check_steps
+from packhorse.domain.text import kept_json
+from packhorse.engine.requests.accept import (
+    Accepted,
+    AcceptedStep,
+    Asked,
+    Requester,
+    SubmittedApp,
+    choose_site,
+    option_problems,
+    shortened,
+    spec_of,
+)
+from packhorse.engine.requests.accept_table import absolute, app_step, asked_by, read_table
+from packhorse.engine.requests.spooled import SpooledTasks
+from packhorse.engine.steps.app import AppStep
+from packhorse.store.runs import NewTask
+from packhorse.store.steps import StepEdge
+
+_REFUSED = "The run was not accepted."
+
+
+@dataclass
+class _Planned:
+    """A step on its way to be accepted; ``place`` is its number in the run, ``first`` the index of its first task.
+
+    ``number`` of tasks None: its list is not known yet.
+    """
+
+    asked: RunStep
+    app: SubmittedApp
+    step: AppStep
+    place: int
+    number: int | None = None
+    first: int = 0
+    table: SpooledTasks = field(default_factory=SpooledTasks)
+    edges: list[StepEdge] = field(default_factory=list)
+
+    @property
+    def where(self) -> str:
+        return f"step '{self.asked.name}'"
+
+    def tasks(self) -> Iterable[NewTask]:
+        """Its tasks, as they are inserted."""
+        return self.table.tasks(self.step) if self.number is not None else ()
+
+
+def accept_step_run(request: StepRun, apps: Mapping[str, SubmittedApp], by: Requester) -> Accepted:
+    """``apps`` has those that the steps name."""
+    _refuse([*check_steps(request.steps), *_options(request, by)])
+    planned: dict[str, _Planned] = {}
+    wanted: dict[str, Asked] = {}
+    images: set[str] = set()
+    for place, asked in enumerate(request.steps):
+        app = apps[asked.app]
+        spec = replace(spec_of(request, "app", app.digest), resources={**request.resources, **asked.resources})
+        one = _Planned(asked, app, app_step(spec, app, by, asked.name), place)
+        planned[asked.name] = one
+        own = [] if one.step.app.image is None else [one.step.app.image]
+        images |= set(own)
+        wanted[one.where] = asked_by(one.step, own)
+    site, unfit = choose_site(wanted, by.sites)
+    ordered = _ordered(planned)
+    problems = _number(ordered, planned) + unfit
+    for one in ordered:
+        problems += _plan(one, planned, by, site)
+    _refuse(problems)
+    steps = [
+        AcceptedStep(one.asked.name, one.step.spec, one.number, partial(_Planned.tasks, one))
+        for one in planned.values()
+    ]
+    edges = [edge for one in planned.values() for edge in one.edges]
+    tables = b"".join(one.table.digest for one in planned.values())
+    name = request.steps[-1].name
+    return Accepted(
+        by.run_id, site, "", steps, edges, images=sorted(images), tables=tables, name=name, priority=request.priority
+    )
+
+
+def _refuse(problems: list[Problem]) -> None:
+    if problems:
+        raise InvalidRequest(_REFUSED, problems=shortened(problems))
+
+
+def _options(request: StepRun, by: Requester) -> list[Problem]:
+    """What is wrong with what is laid over all steps, or over one."""
+    problems = option_problems(request, by.files)
+    for asked in request.steps:
+        alone = option_problems(RunOptions(resources=asked.resources), by.files)
+        problems += [replace(one, where=f"step '{asked.name}', {one.where}") for one in alone]
+    return problems
+
+
+def _ordered(planned: Mapping[str, _Planned]) -> list[_Planned]:
+    """Each after those that it waits for."""
+    graph = {name: one.asked.needs for name, one in planned.items()}
+    return [planned[name] for name in TopologicalSorter(graph).static_order()]
+
+
+def _number(ordered: list[_Planned], planned: Mapping[str, _Planned]) -> list[Problem]:
+    """How many tasks each step has, as far as that is known, and where they lie. Raises TooLarge."""
+    problems: list[Problem] = []
+    for one in ordered:
+        asked = one.asked
+        if asked.each:
+            one.number = planned[asked.each].number
+        elif asked.items:
+            source = planned[asked.items]
+            if source.number != 1 or source.step.result_type != "json":
+                hint = "A list is the result of a step with one task, whose app has an output of 'type: json'."
+                problems.append(Problem(one.where, f"has a task for each item of '{asked.items}', no list.", hint))
+            source.step = AppStep(source.step.row, replace(source.step.spec, leaves_list=True), source.step.program)
+        else:
+            one.number = 1 if asked.over is None else len(asked.over)
+    total = 0
+    for one in planned.values():
+        one.first = total
+        total += one.number or 0
+    if total > MAX_TASKS:
+        raise TooLarge(f"The run has {total:,} tasks; the limit is {MAX_TASKS:,}.", hint="Submit it as several runs.")
+    return problems
+
+
+def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester, site: str) -> list[Problem]:
+    """Fills in what the tasks of a step are given; returns what is wrong with it."""
+    asked, parameters = one.asked, one.app.manifest.parameters
+    values, problems = check_row(parameters, asked.params, f"{one.where}, params", by.files.problem, partial=True)
+    params: dict[str, Any] = absolute(one.app.manifest, values)
+    takes: dict[str, list[str]] = {}
+    waits = dict.fromkeys(asked.gather, asked.accept_failures)
+    for name in [*asked.inputs, *([asked.results] if asked.results else [])]:
+        if name not in parameters or parameters[name].type is not ParameterType.FILE:
+            problems.append(Problem(one.where, f"'{name[:60]}' is not a file parameter of '{one.app.manifest.name}'."))
+    if asked.item and asked.item not in parameters:
+        what = f"has 'item: {asked.item[:60]}', which is no parameter of '{one.app.manifest.name}'."
+        problems.append(Problem(one.where, what, f"Its parameters: {', '.join(parameters) or 'none'}."))
+    for name, said in asked.inputs.items():
+        upstream, _, output = said.partition(".")
+        source = planned[upstream]
+        if why := _output_problem(source, output):
+            problems.append(Problem(f"{one.where}, input '{name[:60]}'", why))
+        elif upstream in (asked.each, asked.items):
+            takes[name] = [upstream, output]
+        elif source.number == 1 and source.asked.kind in ("once", "over"):
+            waits[upstream] = False
+            own = next(iter(source.table.params()), "{}")
+            params[name] = source.step.output(output, source.first, own)
+        else:
+            hint = f"Say 'each: {upstream}' for a task for each of them, or 'gather' and 'results' for one over all."
+            problems.append(Problem(f"{one.where}, input '{name[:60]}'", f"'{upstream}' has many tasks.", hint))
+    one.edges = [StepEdge(planned[name].place, one.place, "gather", accept) for name, accept in waits.items()]
+    for kind, needed in (("each", asked.each), ("items", asked.items)):
+        if needed is not None:
+            one.edges.append(StepEdge(planned[needed].place, one.place, kind))
+    spec = replace(one.step.spec, params=params, takes=takes, results_to=asked.results, item=asked.item)
+    one.step = app_step(spec, one.app, by, asked.name, site)
+    return problems + _fill(one, planned, by, problems)
+
+
+def _fill(one: _Planned, planned: Mapping[str, _Planned], by: Requester, before: list[Problem]) -> list[Problem]:
+    """The tasks of a step whose number is known."""
+    asked, manifest = one.asked, one.app.manifest
+    given = {**asked.params, **asked.inputs, **({asked.results: ""} if asked.results else {})}
+    is_each = asked.each is not None
+    one.table = SpooledTasks(waiting_on=is_each + sum(edge.kind == "gather" for edge in one.edges))
+    have_data = True  # of a list, which is not known yet
+    problems: list[Problem] = []
+    if not asked.items:
+        rows = asked.over if asked.over is not None else [{}]
+        checked = one.table if not is_each else SpooledTasks()
+        where = f"{one.where}, row" if asked.over is not None else one.where
+        problems = read_table(checked, rows, manifest, given, by, one.step, before, where)
+    if asked.each and one.number is not None and not before and not problems:
+        source = planned[asked.each]
+        for index, params in enumerate(source.table.params(), start=source.first):
+            own = {name: source.step.output(output, index, params) for name, (_, output) in one.step.spec.takes.items()}
+            one.table.add(kept_json(own), one.step.needs(own))
+    if one.number is not None:
+        have_data = one.table.have_data
+    one.step = AppStep(one.step.row, replace(one.step.spec, has_data=have_data), one.step.program)
+    return problems
+
+
+def _output_problem(source: _Planned, output: str) -> str | None:
+    """Why an output of a step cannot be an input of another; None when it can."""
+    declared = source.step.program.outputs
+    if output not in declared:
+        known = ", ".join(f"'{name}'" for name in declared) or "none that is a file"
+        return f"step '{source.asked.name}' has no output '{output[:60]}'; it has {known}."
+    if declared[output].glob:
+        return f"the output '{output}' of step '{source.asked.name}' is a pattern, which may match many files."
+    return None

@@ -1,0 +1,325 @@
+"""Submissions: each is accepted whole, or refused with all that is wrong; thousands may come together."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic_core import PydanticSerializationError
+
+from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
+from packhorse.domain.ids import new_id
+from packhorse.domain.run import AppRun, StepRun, SubmittedRun
+from packhorse.domain.states import TaskState
+from packhorse.domain.text import kept_json, text_problem
+from packhorse.domain.views import RunView, StepView, User
+from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
+from packhorse.engine.requests.accept_documents import accept_task_run
+from packhorse.engine.requests.accept_steps import accept_step_run
+from packhorse.engine.requests.accept_table import accept_app_run
+from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
+from packhorse.sites.site import Site
+from packhorse.staging.apps import AppCatalog, AppFolder, pack_folder
+from packhorse.store.database import Database
+from packhorse.store.images import want_images
+from packhorse.store.runs import (
+    INSERT_CHUNK,
+    Begun,
+    NewRun,
+    NewStep,
+    add_tasks,
+    batches,
+    begin_run,
+    find_by_client_key,
+    insert_run,
+    publish_run,
+)
+from packhorse.store.steps import keep_app, known_apps
+from packhorse.store.together import Together
+
+Rows = Iterable[Mapping[str, Any]]
+
+_MOST_AT_ONCE = 200  # runs of one request in one transaction
+_ROW_BYTES = 150  # of a task in the store, besides its values
+_APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operator to add yours."
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An accepted run that is not written yet; ``digest`` tells a repeated request from another one."""
+
+    accepted: Accepted
+    user: str
+    name: str
+    client_key: str | None
+    digest: str
+    retry_of: str | None = None
+
+    @property
+    def tasks(self) -> int:
+        """How many are written."""
+        return sum(step.number or 0 for step in self.accepted.steps)
+
+    def view(self, at: float) -> RunView:
+        """The run as it was when it was written."""
+        accepted = self.accepted
+        steps = [
+            StepView(
+                name=step.name,
+                site=accepted.site,
+                tasks=step.number,
+                counts={TaskState.QUEUED: step.number} if step.number else {},
+            )
+            for step in accepted.steps
+        ]
+        return RunView(
+            id=accepted.run_id,
+            user=self.user,
+            name=self.name,
+            app=accepted.app,
+            created_at=at,
+            ended_at=None,
+            retry_of=self.retry_of,
+            tasks=self.tasks,
+            counts={TaskState.QUEUED: self.tasks},
+            steps=steps,
+        )
+
+    def run(self) -> NewRun:
+        """What is inserted, from now on."""
+        accepted = self.accepted
+        values = {
+            "id": accepted.run_id, "user": self.user, "name": self.name, "app": accepted.app,
+            "client_key": self.client_key, "request_hash": self.digest, "retry_of": self.retry_of,
+            "priority": accepted.priority, "created_at": time.time(), "ended_at": None,
+        }  # fmt: skip
+        held = bool(accepted.images)  # until it is known that they are there
+        steps = [NewStep(step.name, accepted.site, step.spec.to_json(), step.number, held) for step in accepted.steps]
+        return NewRun(values, steps, accepted.step_edges, accepted.task_edges)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The id of a run, and when it was written; ``again``: that was before, under the same key."""
+
+    run_id: str
+    at: float = 0.0
+    again: bool = False
+
+
+class Submissions:
+    """Checks and writes runs. ``wake`` is called when some have been written."""
+
+    def __init__(
+        self,
+        database: Database,
+        sites: Sequence[Site],
+        catalog: AppCatalog,
+        files: FileRules,
+        wake: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._together = Together(database)
+        self._sites = list(sites)
+        self._catalog = catalog
+        self._files = files
+        self._wake = wake
+        self._kept: set[str] = set()  # digests of apps that the store has
+
+    # --- checking ------------------------------------------------------------
+
+    def check(self, user: User, request: SubmittedRun, rows: Rows | None = None) -> Submission:
+        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``AppRun.over``."""
+        if request.image is not None and not user.admin:
+            raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
+        key = self.checked_key(request.client_key)
+        by = Requester(new_id("r"), user.name, self._files_for(user), self._sites)
+        if isinstance(request, AppRun):
+            table = rows if rows is not None else request.over if request.over is not None else [{}]
+            accepted = accept_app_run(request, self._app(user, request.app), table, by)
+        elif isinstance(request, StepRun):
+            apps = {name: self._app(user, name) for name in {step.app for step in request.steps}}
+            accepted = accept_step_run(request, apps, by)
+        elif not user.admin:
+            # without a container, a command of their own could read the server's database and tokens
+            raise NotAllowed(
+                "Tasks with commands of your own are for admins here: they would run as the server's own user.",
+                hint=_APPS_HINT,
+            )
+        else:
+            accepted = accept_task_run(request, by)
+        name = request.name or accepted.name
+        return Submission(accepted, user.name, name, key, _digest(request, accepted))
+
+    @staticmethod
+    def checked_key(key: str | None) -> str | None:
+        """A client key that can be kept. Raises InvalidRequest."""
+        if key is not None and (why := text_problem(key)):
+            raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
+        return key or None
+
+    def _app(self, user: User, name: str) -> SubmittedApp:
+        """An app that a run names, once the store has its folder."""
+        app = self._catalog.get(name, paths_allowed=user.admin)
+        digest = self._catalog.digest(app)
+        return SubmittedApp(app.manifest, digest if digest in self._kept else self._keep(app, digest))
+
+    def _keep(self, app: AppFolder, digest: str) -> str:
+        with self._database.read() as connection:
+            known = known_apps(connection, [digest])
+        if not known:
+            digest, archive = pack_folder(app)
+            manifest = kept_json(app.manifest.as_json())
+            with self._database.write() as connection:
+                keep_app(connection, digest, app.manifest.name, manifest, archive, time.time())
+        self._kept.add(digest)
+        return digest
+
+    def _files_for(self, user: User) -> FileRules:
+        """Where no folders are configured, only an admin may name files; where no URLs are, only an admin may name
+        URLs.
+        """
+        if user.admin:
+            return replace(self._files, urls=None, output_urls=None)
+        return FileRules(self._files.roots or (), self._files.urls or (), self._files.output_urls or ())
+
+    # --- writing ------------------------------------------------------------
+
+    def write(self, submission: Submission) -> Written:
+        """Writes an accepted run, unless its key shows that it was written before. Raises Conflict, Unavailable."""
+        if submission.tasks > INSERT_CHUNK:
+            written = self._write_long(submission)
+        else:
+            try:
+                written = self._together.write(partial(_insert, submission=submission))
+            except sa.exc.IntegrityError:  # the same key, submitted at the same moment
+                written = self._written_before(submission)
+        self._wake()
+        return written
+
+    def write_many(self, submissions: Sequence[Submission | PackhorseError]) -> list[Written | PackhorseError]:
+        """By position: what was written, or why not; those that are refusals already stay so.
+
+        Some hundred share a transaction; each stands or falls by itself.
+        """
+        answers: list[Written | PackhorseError] = []
+        for start in range(0, len(submissions), _MOST_AT_ONCE):
+            some = submissions[start : start + _MOST_AT_ONCE]
+            short = [one for one in some if isinstance(one, Submission) and one.tasks <= INSERT_CHUNK]
+            try:
+                done = iter(self._together.write(partial(_insert_many, submissions=short)))
+            except PackhorseError as error:
+                done = iter([error] * len(short))
+            for one in some:
+                if isinstance(one, PackhorseError):
+                    answers.append(one)
+                    continue
+                answer = next(done) if one.tasks <= INSERT_CHUNK else None
+                answers.append(self._alone(one) if answer is None else answer)
+            self._wake()
+        return answers
+
+    def _alone(self, submission: Submission) -> Written | PackhorseError:
+        try:
+            return self.write(submission)
+        except PackhorseError as error:
+            return error
+
+    def _write_long(self, submission: Submission) -> Written:
+        """In batches, each in a transaction of its own, under a run that nobody sees before the last."""
+        run = submission.run()
+        deque(remove_unfinished(self._database), maxlen=0)
+        try:
+            with self._database.write() as connection:
+                if (before := _before(connection, submission)) is not None:
+                    return before
+                begun = begin_run(connection, run)
+        except sa.exc.IntegrityError:
+            return self._written_before(submission)
+        try:
+            self._write_tasks(submission, begun)
+        except BaseException:
+            with suppress(PackhorseError):
+                deque(remove_pieces(self._database, begun.seq), maxlen=0)
+            raise
+        return Written(submission.accepted.run_id, run.values["created_at"])
+
+    def _write_tasks(self, submission: Submission, begun: Begun) -> None:
+        accepted = submission.accepted
+        for number, step in enumerate(accepted.steps):
+            done = 0
+            for some in batches(step.tasks()):
+                self._database.require_room(sum(len(task.params) + _ROW_BYTES for task in some))
+                with self._database.write() as connection:
+                    add_tasks(connection, begun, number, some, done)
+                done += len(some)
+        with self._database.write() as connection:
+            want_images(connection, begun.seq, accepted.site, accepted.images)
+            publish_run(connection, begun)
+
+    def _written_before(self, submission: Submission) -> Written:
+        with self._database.read() as connection:
+            before = _before(connection, submission)
+        if before is None:
+            raise Unavailable("The run could not be written.", hint="Nothing of it was accepted; submit it again.")
+        return before
+
+
+def _insert(connection: sa.Connection, submission: Submission) -> Written:
+    before = _before(connection, submission)
+    if before is not None:
+        return before
+    accepted = submission.accepted
+    run = submission.run()
+    seq = insert_run(connection, run, [step.tasks() for step in accepted.steps])
+    want_images(connection, seq, accepted.site, accepted.images)
+    return Written(accepted.run_id, run.values["created_at"])
+
+
+def _insert_many(connection: sa.Connection, submissions: Sequence[Submission]) -> list[Written | PackhorseError | None]:
+    """Each by itself; None where it is to be tried alone, since another has just written the same key."""
+    answers: list[Written | PackhorseError | None] = []
+    for one in submissions:
+        try:
+            with connection.begin_nested():
+                answers.append(_insert(connection, one))
+        except PackhorseError as error:
+            answers.append(error)
+        except sa.exc.IntegrityError:
+            answers.append(None)
+    return answers
+
+
+def _before(connection: sa.Connection, submission: Submission) -> Written | None:
+    """The run that a key was used for before, if that was the same request. Raises Conflict, Unavailable."""
+    key = submission.client_key
+    before = find_by_client_key(connection, submission.user, key) if key else None
+    if before is None:
+        return None
+    if before.request_hash != submission.digest:
+        hint = "Use a new key for a new request."
+        raise Conflict(f"The client key '{key}' was used for another request, run {before.id}.", hint=hint)
+    if not before.visible:
+        raise Unavailable(
+            f"A run with the client key '{key}' is being written at this moment, or its writing was cut off.",
+            hint=f"Submit it again in {ABANDONED_S:g} s.",
+        )
+    return Written(str(before.id), again=True)
+
+
+def _digest(request: SubmittedRun, accepted: Accepted) -> str:
+    """Tells a repeated request from another one under the same client key."""
+    left_out = {"client_key", "over"} | ({"priority"} if request.priority == 0 else set())
+    try:
+        asked = request.model_dump_json(exclude=left_out)
+    except PydanticSerializationError:  # the name of a file is not UTF-8
+        asked = kept_json(request.model_dump(mode="json", exclude=left_out))
+    return hashlib.sha256(asked.encode() + accepted.tables).hexdigest()

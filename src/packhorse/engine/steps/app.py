@@ -1,0 +1,158 @@
+"""A step whose tasks run an app, each with values of its own; and the app's gathering task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from packhorse.domain.app import AppManifest, Session
+from packhorse.domain.dataurl import is_data
+from packhorse.domain.ids import task_id as public_task_id
+from packhorse.domain.outputpath import kept_as
+from packhorse.domain.outputurl import file_target
+from packhorse.domain.render import app_template, granted
+from packhorse.domain.resources import BACKEND_FIELDS, TES_FIELDS, Resources
+from packhorse.domain.text import holdable_value, shown_json
+from packhorse.engine.steps.base import Line, Locations, StepBase, StepRow, StepSpec
+from packhorse.engine.steps.outputs import delivered_below, own_binds
+from packhorse.engine.steps.program import Program
+from packhorse.store.data import DataKey
+from packhorse.store.demands import DemandKey
+
+
+def upstream_file(run_id: str, index: int, path: str) -> dict[str, Any]:
+    """As the value of a file parameter: an output of the task with this index of a run."""
+    return {"output": [run_id, index, path]}
+
+
+class AppStep(StepBase):
+    """Tasks of one app."""
+
+    def __init__(self, row: StepRow, spec: StepSpec, program: Program) -> None:
+        super().__init__(row, spec)
+        self.program = program
+
+    @property
+    def app(self) -> AppManifest:
+        return self.program.manifest
+
+    @property
+    def is_resumable(self) -> bool:
+        return self.app.resumable and not self.program.gathers
+
+    @property
+    def is_gathering(self) -> bool:
+        return self.program.gathers or bool(self.spec.results_to)
+
+    @property
+    def session(self) -> Session:
+        return self.program.session
+
+    @property
+    def may_deliver(self) -> bool:
+        return self.spec.outputs is not None
+
+    @property
+    def result_type(self) -> str:
+        return "text" if self.program.gathers else self.app.result_type
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """The values that a row of the table need not give: the app's defaults, then the run's common ones."""
+        return {**self.program.defaults, **self.spec.params}
+
+    @cached_property
+    def _shown_defaults(self) -> dict[str, Any]:
+        """``defaults`` for others, who cannot be given a file's name that is not UTF-8."""
+        return dict(holdable_value(self.defaults))
+
+    def resources(self, params: str, overrides: str | None) -> Resources:
+        return self.program.resources(overrides)
+
+    def demand(self, params: str, overrides: str | None) -> DemandKey:
+        return self.program.demand(overrides)
+
+    def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
+        values = {} if self.program.gathers else {**self.defaults, **params}
+        own = [DataKey(str(values[name])) for name in self.program.files if is_data(values.get(name))]
+        return (*own, *self.program.refdata)
+
+    def render(
+        self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
+    ) -> tuple[str, Line, Line]:
+        template = self.program.template(overrides, where, resume=resume)
+        document, index = template.document, self.row.index(task)
+        values = {**self.defaults, **json.loads(params)}
+        files = {name: _file(values[name], where) for name in self.program.files if values.get(name) is not None}
+        if self.spec.results_to:
+            files[self.spec.results_to] = where.results
+        values |= files
+        values["run"], values["task"] = self.row.run_id, self.row.public_id(task)
+        values["results"] = where.results
+        line: Line = {"id": task, "n": attempt, "argv": template.arguments(values)}
+        if template.outputs is not None:
+            line["outputs"] = template.outputs(values)
+        if "container" in document and where.containers is not None:
+            paths = [*files.values(), *([where.results] if self.program.gathers else [])]
+            line |= own_binds(where.containers, self.session, paths)
+        line["t"] = template.key
+        folder = f"{where.outputs}/{self.row.run_id}/{index}"
+        if self.is_resumable:
+            line["work"] = f"{folder}.work"
+        if document["outputs"] or "outputs" in line:
+            line["out"] = folder
+        return template.key, document, line
+
+    def output(self, name: str, index: int, params: str) -> dict[str, Any]:
+        """As the value of a file parameter: the output of this name of the task with this index."""
+        given = {"run": self.row.run_id, "task": public_task_id(self.row.run_id, index)}
+        values = {**granted(self.program.resources(None)), **self.defaults, **json.loads(params), **given}
+        return upstream_file(self.row.run_id, index, self.program.outputs[name].render(values)["path"])
+
+    def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        return delivered_below(self.spec.outputs, self.row.run_id, index, files)
+
+    def shown_params(self, params: str) -> dict[str, Any] | None:
+        if self.program.gathers:
+            return None
+        values = {**self._shown_defaults, **shown_json(params)}
+        return values | {name: _shown(values[name]) for name in self.program.files if name in values}
+
+    def document(self, task: Any) -> dict[str, Any]:
+        asked, app = self.resources(task.params, task.overrides), self.app
+        plain = app.model_copy(update={"session": Session.NONE})
+        refdata = {name: wanted.url for name, wanted in app.refdata.items()}
+        folder = f"apps/{app.name}-{self.spec.app[:16]}"
+        template = app_template(plain, folder, asked, gather=self.program.gathers, refdata=refdata)
+        given = {"run": self.row.run_id, "task": self.row.public_id(task.id)}
+        values = {**self.defaults, **json.loads(task.params), **given}
+        values |= {name: _shown(values[name]) for name in self.program.files if name in values}
+        said = asked.model_dump(exclude_none=True)
+        command = {"command": template.arguments(values), "env": template.document["env"]}
+        return {
+            "name": f"{app.name} {task.name or self.row.index(task.id)}",
+            "executors": [{"image": app.image, **command}],
+            "outputs": [{"path": output["path"]} for output in template.outputs_of(values)],
+            "resources": {
+                **{name: said[name] for name in TES_FIELDS if name in said},
+                "backend_parameters": {name: str(said[name]) for name in BACKEND_FIELDS if name in said},
+            },
+        }
+
+
+def _shown(value: Any) -> Any:
+    """The value of a file parameter, as it is shown."""
+    if not isinstance(value, dict):
+        return value
+    run_id, index, path = value["output"]
+    return f"task://{public_task_id(run_id, index)}/{path}"
+
+
+def _file(value: Any, where: Locations) -> str:
+    """Where a file is at the site: an output of another task, or what was brought there."""
+    if isinstance(value, dict):
+        run_id, index, path = value["output"]
+        return f"{where.outputs}/{run_id}/{index}/{kept_as(path)}"
+    return where.bring(file_target(str(value)))

@@ -1,0 +1,204 @@
+"""A step of a run: the questions that the engine, the collector and the doors ask of it, and what the store keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+from packhorse.domain.app import AppManifest, Session
+from packhorse.domain.failures import FailureClass
+from packhorse.domain.ids import task_id as public_task_id
+from packhorse.domain.resources import Resources
+from packhorse.domain.text import kept_json
+from packhorse.engine.containers import Containers
+from packhorse.engine.retry import RetryPolicy
+from packhorse.store.data import DataKey
+from packhorse.store.demands import DemandKey
+from packhorse.store.schema import TASKS_PER_RUN
+
+Line = dict[str, Any]
+
+#: As the image of a run: none, the host's own programs.
+NO_IMAGE = "none"
+
+
+def _starts_itself(resources: Resources) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Locations:
+    """Where things are at a site, for the tasks that are rendered: its folder of ``outputs``, the app's folder, and
+    what an input file is called there (``bring``).
+
+    ``results`` is the file that a gathering task reads; ``containers`` is for steps that name images; ``data`` is what
+    came by URL; ``launch`` says the words before a command that start it on all ranks of a task.
+    """
+
+    outputs: str
+    app_dir: str
+    bring: Callable[[str], str]
+    results: str = ""
+    containers: Containers | None = None
+    data: Mapping[DataKey, str] = field(default_factory=dict)
+    launch: Callable[[Resources], list[str]] = _starts_itself
+    copy: Callable[[str], str] | None = None
+    """How an input file gets to where none of the site's own is, for containers."""
+
+
+def with_data(where: Locations, data: Mapping[DataKey, str]) -> Locations:
+    """Locations where URLs are what came of them."""
+    return replace(where, bring=lambda path: data.get(DataKey(path)) or where.bring(path), data=data)
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """What the store keeps of a step besides its tasks. ``app`` is a digest; ``params`` are common to all tasks.
+
+    ``kind``: the tasks of an app, its gathering task, or TES documents.
+    """
+
+    kind: Literal["app", "gather", "documents"]
+    app: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    resources: dict[str, Any] = field(default_factory=dict)
+    retry: dict[str, int] = field(default_factory=dict)
+    session: str | None = None
+    image: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    outputs: str | None = None
+    """The URL that outputs are delivered below."""
+    has_data: bool = False
+    """Whether any of its tasks needs data by URL."""
+    results_to: str = ""
+    """Of a step that gathers: the parameter that is given the file with the results of the tasks that it waits for."""
+    leaves_list: bool = False
+    """Whether the result of its only task is the list that the tasks of another step come from."""
+    item: str = ""
+    """Of a step that comes from a list: the parameter that an item is; empty where items are objects of values."""
+    takes: dict[str, list[str]] = field(default_factory=dict)
+    """Of a step whose tasks come from a list, or from those of another: parameters that are outputs of the task that
+    theirs comes from, as [step, output].
+    """
+
+    def to_json(self) -> str:
+        return kept_json({name: value for name, value in asdict(self).items() if value or name == "kind"})
+
+    @classmethod
+    def from_json(cls, text: str) -> StepSpec:
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """Where a step stands in the store (``store.steps.load_steps``)."""
+
+    seq: int
+    run_seq: int
+    run_id: str
+    user: str
+    priority: int
+    site: str
+    name: str
+    first: int
+
+    @classmethod
+    def of(cls, row: Any) -> StepRow:
+        return cls(row.seq, row.run_seq, row.run_id, row.user, row.priority, row.site, row.name, row.first)
+
+    def index(self, task: int) -> int:
+        """The index in its run of a task's id."""
+        return task % TASKS_PER_RUN
+
+    def public_id(self, task: int) -> str:
+        """What users call a task."""
+        return public_task_id(self.run_id, task % TASKS_PER_RUN)
+
+
+class Step(Protocol):
+    """What is asked of a step. ``params`` are a task's as they are stored: JSON text."""
+
+    row: StepRow
+    spec: StepSpec
+
+    @property
+    def app(self) -> AppManifest | None:
+        """The manifest with what the run lays over it; None for documents."""
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """What is tried again, and how often."""
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether a task keeps its work folder, and goes on there after a failure."""
+
+    @property
+    def is_gathering(self) -> bool:
+        """Whether its only task reads the results of others."""
+
+    @property
+    def session(self) -> Session:
+        """How processes serve its tasks."""
+
+    @property
+    def may_deliver(self) -> bool:
+        """Whether outputs of its tasks may have URLs."""
+
+    @property
+    def result_type(self) -> str:
+        """``none``, ``text`` or ``json``: what a task's result is."""
+
+    def resources(self, params: str, overrides: str | None) -> Resources:
+        """What one attempt at a task asks for, raised where an earlier one failed for want of it."""
+
+    def demand(self, params: str, overrides: str | None) -> DemandKey:
+        """What the task is counted with while it is ready."""
+
+    def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
+        """What a task needs by URL."""
+
+    def render(
+        self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
+    ) -> tuple[str, Line, Line]:
+        """(template key, template, line) of docs/spool.md for one attempt; ``resume``: an earlier attempt got on."""
+
+    def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """(path, URL) of those ``files`` of a task, as its journal names them, that are delivered."""
+
+    def shown_params(self, params: str) -> dict[str, Any] | None:
+        """The values that a task runs with, defaults included; None where there are none."""
+
+    def document(self, task: Any) -> dict[str, Any]:
+        """The TES document of a task's row, less what its run and its attempts say."""
+
+
+class StepBase:
+    """What all steps have in common."""
+
+    def __init__(self, row: StepRow, spec: StepSpec) -> None:
+        self.row = row
+        self.spec = spec
+
+    @property
+    def app(self) -> AppManifest | None:
+        return None
+
+    @cached_property
+    def retry_policy(self) -> RetryPolicy:
+        own = self.app.retry if self.app else {}
+        laid_over = {FailureClass(name): number for name, number in self.spec.retry.items()}
+        return RetryPolicy.default().override({**own, **laid_over})
+
+
+def overridden(asked: Resources, overrides: str | None) -> Resources:
+    """Resources, raised by what an earlier attempt lacked (JSON)."""
+    return asked.override(json.loads(overrides)) if overrides else asked
+
+
+def demand_key(label: str, image: str | None, asked: Resources) -> DemandKey:
+    """The demand of tasks that take as long as others of ``label``."""
+    return DemandKey(label[:300], kept_json(asked.model_dump(mode="json", exclude_defaults=True)), image)

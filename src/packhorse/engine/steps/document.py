@@ -1,0 +1,173 @@
+"""A step whose tasks are TES documents, each with commands of its own, and edges of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from packhorse.domain.app import Session
+from packhorse.domain.dataurl import is_data
+from packhorse.domain.outputpath import kept_as, normal, output_entry
+from packhorse.domain.outputurl import file_target
+from packhorse.domain.render import limits, template_key, threads
+from packhorse.domain.resources import Resources, resources_from_tes
+from packhorse.domain.task import Executor, Task
+from packhorse.domain.taskpaths import AbsolutePaths
+from packhorse.engine.rootpaths import ROOT, RootPaths, in_work
+from packhorse.engine.steps.base import Line, Locations, StepBase, demand_key, overridden
+from packhorse.engine.steps.outputs import delivered_below, is_of, own_binds, own_url
+from packhorse.store.data import DataKey
+from packhorse.store.demands import DemandKey
+
+
+class DocumentStep(StepBase):
+    """Tasks that bring their own commands."""
+
+    is_resumable = False
+    is_gathering = False
+    session = Session.NONE
+    may_deliver = True
+    result_type = "none"
+
+    def resources(self, params: str, overrides: str | None) -> Resources:
+        return overridden(task_resources(_task(params)).override(self.spec.resources), overrides)
+
+    def demand(self, params: str, overrides: str | None) -> DemandKey:
+        return document_demand(_task(params), self.resources(params, overrides))
+
+    def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
+        inputs = params["task"].get("inputs") or ()
+        return tuple(DataKey(item["url"]) for item in inputs if is_data(item.get("url"), item.get("content")))
+
+    def render(
+        self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
+    ) -> tuple[str, Line, Line]:
+        document, own = render_document(json.loads(params), where, self.resources(params, overrides))
+        key = template_key(document)
+        line: Line = {"id": task, "n": attempt, **own, "t": key}
+        if document["outputs"]:
+            line["out"] = f"{where.outputs}/{self.row.run_id}/{self.row.index(task)}"
+        return key, document, line
+
+    def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+        own = [item for item in json.loads(params)["task"].get("outputs") or () if item.get("url")]
+        found: dict[tuple[str, str], None] = {}
+        for file in files:
+            path, declared = str(file["path"]), file.get("glob")
+            if ".." in path.split("/"):
+                continue  # no agent of ours says that
+            urls = [own_url(item, path) for item in own if is_of(item["path"], path, declared)]
+            if urls:
+                found.update(dict.fromkeys((path, url) for url in urls))
+            else:
+                below = delivered_below(self.spec.outputs, self.row.run_id, index, [file])
+                found.update(dict.fromkeys(below))
+        return list(found)
+
+    def shown_params(self, params: str) -> dict[str, Any] | None:
+        return None
+
+    def document(self, task: Any) -> dict[str, Any]:
+        return dict(json.loads(task.params)["task"])
+
+
+def document_demand(task: Task, asked: Resources) -> DemandKey:
+    """What a TES document is counted with: those that begin with the same program are likely to take as long."""
+    first = task.executors[0]
+    program = PurePath(first.command[0]).name if first.command else ""
+    return demand_key(f"{first.image or 'host'} {program}", first.image, asked)
+
+
+def _task(params: str) -> Task:
+    return Task.model_validate(json.loads(params)["task"])
+
+
+def task_resources(task: Task) -> Resources:
+    """The resources of a TES document."""
+    asked = task.resources
+    if asked is None:
+        return Resources()
+    return resources_from_tes(
+        asked.cpu_cores, asked.ram_gb, asked.disk_gb, asked.preemptible, asked.backend_parameters, "resources"
+    )
+
+
+def render_document(stored: dict[str, Any], where: Locations, resources: Resources) -> tuple[Line, Line]:
+    """(template, line fields) of a TES task.
+
+    ``stored['upstream']`` maps an input's path to (run id, index, path) of the output that it takes.
+    """
+    task = Task.model_validate(stored["task"])
+    env = threads(resources)
+    document: Line = {
+        "session": "none",
+        "start": None,
+        "env": env,
+        **limits(resources),
+        "outputs": [output_entry(output.path) for output in task.outputs or []],
+        "result": "none",
+    }
+    sources: dict[str, str] = {}
+    paths = AbsolutePaths.of(task)
+    for item in task.inputs or []:
+        if item.content is None and item.path in stored["upstream"]:
+            run_id, index, path = stored["upstream"][item.path]
+            sources[item.path] = f"{where.outputs}/{run_id}/{index}/{kept_as(path)}"
+        elif item.content is None:
+            sources[item.path] = _source(where, file_target(item.url or ""), item.path, paths)
+    root = RootPaths(paths, {normal(path): source for path, source in sources.items()}) if paths is not None else None
+    folders = [volume for volume in task.volumes or [] if not volume.startswith("/")]
+    if root is not None and where.containers is not None:
+        document["root"] = ROOT
+        folders += root.folders(where.containers.site)
+    if folders:
+        document["folders"] = folders
+    steps = [_step(executor, where, env, resources, root) for executor in task.executors]
+    only = steps[0]
+    line: Line = {"argv": only["argv"]} if len(steps) == 1 and set(only) == {"argv"} else {"steps": steps}
+    if task.inputs:
+        line["inputs"] = [
+            {"path": item.path, "source": sources[item.path]}
+            if item.path in sources
+            else {"path": item.path, "content": item.content}
+            for item in task.inputs
+        ]
+    if where.containers is not None:
+        seen = [source for path, source in sources.items() if not path.startswith("/")] + (
+            root.linked() if root is not None else []
+        )
+        line |= own_binds(where.containers, Session.NONE, seen)
+    return document, line
+
+
+def _source(where: Locations, path: str, wanted: str, paths: AbsolutePaths | None) -> str:
+    """Where an input is at the site.
+
+    One that would lie below a folder that is bound over its own is copied elsewhere.
+    """
+    source = where.bring(path)
+    hidden = paths is not None and paths.is_shared(wanted) and paths.is_shared(source)
+    return where.copy(path) if hidden and where.copy is not None and not is_data(path) else source
+
+
+def _step(
+    executor: Executor, where: Locations, env: dict[str, str], resources: Resources, root: RootPaths | None
+) -> Line:
+    """A TES executor as a step of a line; in a container, its environment and an absolute folder are the
+    container's.
+    """
+    cwd = None if root is not None and (executor.workdir or "").startswith("/") else executor.workdir
+    step: Line = {
+        "argv": executor.command, "env": executor.env, "cwd": cwd, "stdin": in_work(executor.stdin),
+        "stdout": in_work(executor.stdout), "stderr": in_work(executor.stderr), "ignore_error": executor.ignore_error,
+    }  # fmt: skip
+    if executor.image is None:
+        step["argv"] = [*where.launch(resources), *executor.command]
+    elif where.containers is not None:
+        given = {**env, **(executor.env or {})}
+        how: dict[str, Any] = {"has_stdin": executor.stdin is not None, "workdir": executor.workdir or "", "root": root}
+        step["container"] = where.containers.of(executor.image, given, resources, [], **how)
+        step["env"] = None
+    return {key: value for key, value in step.items() if value is not None}

@@ -1,0 +1,157 @@
+"""Tasks that come to be when a list is known: one for each item that a task left, and one for each of those."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from packhorse.domain.parameters import check_row
+from packhorse.domain.run import MAX_TASKS
+from packhorse.domain.text import kept_json
+from packhorse.engine.steps.app import AppStep
+from packhorse.engine.steps.base import Step
+from packhorse.engine.steps.cache import Steps
+from packhorse.store.runs import NewTask, batches, insert_tasks
+from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.steps import edges_into_step, edges_out_of, place_step, steps_of_run
+from packhorse.store.tasks import get_task
+
+Values = dict[str, Any]
+
+
+class Growth:
+    """Grows the steps of runs."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def problem(self, connection: sa.Connection, step: Step, result: Any) -> str | None:
+        """Why the result of a task is not the list that others come from; None when it is one."""
+        if not isinstance(result, list):
+            return f"its result is to be a list, from which tasks come, and it is {_kind(result)}"
+        more = 0
+        for edge in edges_out_of(connection, [step.row.seq]):
+            if edge.kind != "items":
+                continue
+            downstream = self._app_step(connection, edge.downstream)
+            more += len(result) * len(list(self._grown(connection, edge.downstream)))
+            for number, item in enumerate(result if more <= MAX_TASKS else [], start=1):
+                _, why = _values(downstream, item)
+                if why is not None:
+                    return f"item {number} of the list that it left is none for step '{downstream.row.name}': {why}"
+        there = _end(connection, step.row.run_seq)
+        if there + more > MAX_TASKS:
+            return (
+                f"the list that it left has {len(result):,} items; with them its run would have {there + more:,} tasks,"
+                f" and {MAX_TASKS:,} is the limit"
+            )
+        return None
+
+    def grow(self, connection: sa.Connection, downstream: Any, upstream: int) -> Mapping[int, int]:
+        """See ``store.settling.Grow``. The list was looked at by ``problem`` before its task was complete."""
+        left = get_task(connection, upstream)
+        listing = self._app_step(connection, left.step_seq) if left is not None else None
+        if left is None or listing is None:
+            raise ValueError(f"the task {upstream} that left a list is not there")
+        items = json.loads(left.result or "[]")
+        grown: dict[int, int] = {}
+        above: dict[int, tuple[AppStep, int]] = {}  # steps that others are made for each task of, and where they begin
+        for seq, of in self._grown(connection, downstream.seq):
+            step = self._app_step(connection, seq)
+            first = _end(connection, downstream.run_seq)
+            waiting_on = sum(edge.kind == "gather" and edge.left > 0 for edge in edges_into_step(connection, seq))
+            if of is None:
+                values = [_values(step, item)[0] for item in items]
+                taken = [_taken(step, listing, upstream % TASKS_PER_RUN, left.params)] * len(items)
+            else:
+                source, start = above[of]
+                values = [{} for _ in items]
+                params = _params_of(connection, downstream.run_seq, start, len(items))
+                taken = [_taken(step, source, start + number, own) for number, own in enumerate(params)]
+                waiting_on += 1
+            own = [kept_json(one | more) for one, more in zip(values, taken, strict=True)]
+            place_step(connection, seq, first, len(items))
+            self._insert(connection, step, first, own, waiting_on)
+            above[seq] = step, first
+            grown[seq] = len(items)
+        return grown
+
+    def _insert(
+        self, connection: sa.Connection, step: AppStep, first: int, own: Sequence[str], waiting_on: int
+    ) -> None:
+        row, now = step.row, time.time()
+        new = (
+            NewTask(params, step.demand(params, None), waiting_on=waiting_on, data=step.needs(json.loads(params)))
+            for params in own
+        )
+        for some in batches(new):
+            insert_tasks(connection, row.run_seq, row.seq, first, some, row.user, row.site, now)
+            first += len(some)
+
+    def _grown(self, connection: sa.Connection, seq: int) -> Iterator[tuple[int, int | None]]:
+        """(step, the one that it has a task for each task of) for all that grow when a list is known."""
+        pending: list[tuple[int, int | None]] = [(seq, None)]
+        while pending:
+            step, of = pending.pop(0)
+            yield step, of
+            pending += [(edge.downstream, step) for edge in edges_out_of(connection, [step]) if edge.kind == "each"]
+
+    def _app_step(self, connection: sa.Connection, seq: int) -> AppStep:
+        step = self._steps.of(connection, seq)
+        if not isinstance(step, AppStep):
+            raise TypeError(f"step {seq} runs no app")
+        return step
+
+
+def _end(connection: sa.Connection, run_seq: int) -> int:
+    """The first index of a run that no task has."""
+    return max(int(row.first + (row.tasks or 0)) for row in steps_of_run(connection, run_seq))
+
+
+def _values(step: AppStep, item: Any) -> tuple[Values, str | None]:
+    """What a task for ``item`` of a list is given, and what is wrong with that."""
+    row = {step.spec.item: item} if step.spec.item else item
+    if not isinstance(row, dict):
+        return {}, f"it is {_kind(row)}, where values of parameters were expected"
+    given = {*step.spec.params, *step.spec.takes, step.spec.results_to}
+    values, problems = check_row(step.app.parameters, row, "", _no_file, elsewhere=given)
+    if problems:
+        found = problems[0]
+        return {}, f"{found.where.lstrip(', ')} {found.what}".strip().rstrip(".")
+    return values, None
+
+
+def _no_file(path: str) -> str | None:
+    return "an item of a list cannot name a file: let the task that leaves the list keep it as an output"
+
+
+def _taken(step: AppStep, source: AppStep, index: int, params: str) -> Values:
+    """The parameters of a task that are outputs of the task with this index, of which these are the parameters."""
+    return {name: source.output(output, index, params) for name, (_, output) in step.spec.takes.items()}
+
+
+def _params_of(connection: sa.Connection, run_seq: int, first: int, number: int) -> Iterator[str]:
+    begin = run_seq * TASKS_PER_RUN + first
+    for task in range(begin, begin + number):
+        row = get_task(connection, task)
+        yield "{}" if row is None else row.params
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case _:
+            return "an object"

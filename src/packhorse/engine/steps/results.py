@@ -1,0 +1,80 @@
+"""The results of tasks: what a gathering task reads, what a user exports, and how the store keeps one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from packhorse.domain.states import TaskState
+from packhorse.domain.text import dumps, shown_json, shown_name
+from packhorse.engine.steps.base import Step
+from packhorse.engine.steps.cache import Steps
+from packhorse.store.database import Database
+from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.steps import edges_into_step, load_steps
+from packhorse.store.tasks import page_with_files
+
+_PAGE = 2000
+
+
+def result_document(row: Any, step: Step) -> dict[str, Any]:
+    """One task's result: index, task, name, state, params, result, files, reason."""
+    return {
+        "index": step.row.index(row.id),
+        "task": step.row.public_id(row.id),
+        "name": row.name,
+        "state": row.state,
+        "params": step.shown_params(row.params),
+        "result": result_of(row, step),
+        "files": files_of(row),
+        "reason": row.reason,
+    }
+
+
+def result_of(row: Any, step: Step) -> Any:
+    """A task's result: parsed where the manifest says that it is JSON, else text without the last line's end."""
+    if row.result is None:
+        return None
+    return shown_json(row.result) if step.result_type == "json" else row.result.removesuffix("\n")
+
+
+def files_of(row: Any) -> list[dict[str, Any]]:
+    """The outputs that an attempt kept; ``quoted`` is the path as URLs have it, where ``path`` cannot say it."""
+    return [{**file, **shown_name(file["path"])} for file in json.loads(row.files or "[]")]
+
+
+def iter_results(
+    database: Database, step_seqs: Iterable[int], states: Collection[TaskState] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The results of the tasks of steps, in order, a page a transaction, in constant memory."""
+    steps = Steps()
+    for seq in step_seqs:
+        with database.read() as connection:
+            about, step = load_steps(connection, [seq])[seq], steps.of(connection, seq)
+        first = about.run_seq * TASKS_PER_RUN + about.first
+        last = first + (about.tasks or 0) - 1
+        while first <= last:
+            with database.read() as connection:
+                rows = page_with_files(connection, first, last, _PAGE, states)
+            for row in rows:
+                yield result_document(row, step)
+            if len(rows) < _PAGE:
+                break
+            first = rows[-1].id + 1
+
+
+def write_results(database: Database, step: Step, path: Path) -> None:
+    """Writes the results of all tasks that a gathering ``step`` waited for, one JSON object a line.
+
+    Of an earlier run, those that completed: the others were tried again.
+    """
+    with database.read() as connection:
+        seqs = [edge.upstream for edge in edges_into_step(connection, step.row.seq) if edge.kind == "gather"]
+        about = load_steps(connection, seqs)
+    with path.open("w", encoding="utf-8") as file:
+        for seq in seqs:
+            states = None if about[seq].run_seq == step.row.run_seq else (TaskState.COMPLETE,)
+            for document in iter_results(database, [seq], states):
+                file.write(dumps(document) + "\n")
