@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.domain.states import ACTIVE, DataState, TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import add_ready, count_ready
 from packhorse.store.schema import cached, data, data_edges, tasks
+from packhorse.store.upserts import insert_missing, insert_or_set
 
 _OVER = (DataState.READY, DataState.FAILED)
 
@@ -40,9 +40,7 @@ def link_data(connection: sa.Connection, site: str, keys: Collection[DataKey]) -
 
     Reference data that is there already is taken as it is: a version does not change.
     """
-    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(
-        data
-    ).on_conflict_do_nothing()
+    statement = insert_missing(connection, data)
     new = {"state": DataState.QUEUED, "tries": 0, "wrong": 0, "not_before": 0.0, "bytes_done": 0, "best_bytes": 0}
     links: dict[DataKey, Link] = {}
     ordered = sorted(keys)
@@ -153,10 +151,8 @@ def data_of_task(connection: sa.Connection, task: int) -> Sequence[Any]:
 
 def remember_cached(connection: sa.Connection, site: str, sha256: str, size: int, at: float) -> None:
     """Content is in the cache of a site, and was used just now."""
-    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(cached)
-    statement = statement.values(site=site, sha256=sha256, size=size, last_used_at=at)
-    used = {"last_used_at": at}
-    connection.execute(statement.on_conflict_do_update(index_elements=[cached.c.site, cached.c.sha256], set_=used))
+    row = {"site": site, "sha256": sha256, "size": size, "last_used_at": at}
+    connection.execute(insert_or_set(connection, cached, "last_used_at"), row)
 
 
 def cached_bytes(connection: sa.Connection, site: str) -> int:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.store.chunks import chunks
 from packhorse.store.schema import BACKS_OFF, READY, demands, runs, step_demands, steps, tasks
+from packhorse.store.upserts import insert_missing
 
 #: How many tasks of a step became ready for a demand (minus: are no longer).
 Delta = Counter[tuple[int, int]]
@@ -49,9 +49,8 @@ def demand_seqs(connection: sa.Connection, site: str, user: str, keys: Collectio
         known = {row.key: row.seq for row in connection.execute(query)}
         new = [digest for digest in some if digest not in known]
         if new:
-            insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(demands)
             rows = [_row(site, user, digest, by_digest[digest]) for digest in new]
-            connection.execute(insert.on_conflict_do_nothing(), rows)
+            connection.execute(insert_missing(connection, demands), rows)
             known |= {row.key: row.seq for row in connection.execute(query)}
         found |= {by_digest[digest]: known[digest] for digest in some}
     return found
@@ -120,8 +119,7 @@ def _insert_pairs(connection: sa.Connection, pairs: Collection[tuple[int, int]])
         }
         for step, demand in pairs
     ]
-    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(step_demands)
-    connection.execute(insert.on_conflict_do_nothing(), rows)
+    connection.execute(insert_missing(connection, step_demands), rows)
 
 
 def _count(connection: sa.Connection, by_demand: Mapping[int, int]) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.domain.states import TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.schema import apps, runs, step_counts, step_edges, steps
+from packhorse.store.upserts import insert_missing, insert_or_add
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +87,13 @@ def add_counts(connection: sa.Connection, delta: Mapping[tuple[int, int, TaskSta
         if more
     ]
     if rows:
-        insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(step_counts)
-        key = [step_counts.c.run_seq, step_counts.c.step_seq, step_counts.c.state]
-        more = step_counts.c.tasks + insert.excluded.tasks
-        connection.execute(insert.on_conflict_do_update(index_elements=key, set_={"tasks": more}), rows)
+        connection.execute(insert_or_add(connection, step_counts, "tasks"), rows)
 
 
 def keep_app(connection: sa.Connection, digest: str, name: str, manifest: str, archive: bytes, at: float) -> None:
     """Remembers an app, unless it is known."""
-    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(apps)
-    values = {"digest": digest, "name": name, "manifest": manifest, "archive": archive, "created_at": at}
-    connection.execute(insert.values(values).on_conflict_do_nothing())
+    row = {"digest": digest, "name": name, "manifest": manifest, "archive": archive, "created_at": at}
+    connection.execute(insert_missing(connection, apps), row)
 
 
 def known_apps(connection: sa.Connection, digests: Collection[str]) -> set[str]:
