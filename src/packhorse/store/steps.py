@@ -34,6 +34,9 @@ _COLUMNS = (
 )
 
 
+_INSERT_COUNT = sa.insert(step_counts)
+
+
 def load_steps(connection: sa.Connection, seqs: Collection[int]) -> dict[int, Any]:
     """Steps with their run's id, user and priority, by ``seq``."""
     found: dict[int, Any] = {}
@@ -88,6 +91,13 @@ def add_counts(connection: sa.Connection, delta: Mapping[tuple[int, int, TaskSta
     ]
     if rows:
         connection.execute(insert_or_add(connection, step_counts, "tasks"), rows)
+
+
+def add_counts_of_new(connection: sa.Connection, state: TaskState, new: Sequence[tuple[int, int, int]]) -> None:
+    """(run, step, tasks) of steps that this transaction has made, all of whose tasks are in one state."""
+    if new:
+        rows = [{"run_seq": run, "step_seq": step, "state": state, "tasks": number} for run, step, number in new]
+        connection.execute(_INSERT_COUNT, rows)
 
 
 def keep_app(connection: sa.Connection, digest: str, name: str, manifest: str, archive: bytes, at: float) -> None:
