@@ -10,7 +10,7 @@ from packhorse.domain.numbers import Whole
 from packhorse.engine.requests.service import Service
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # else it would be asked for in a thread
     service: Service = request.app.state.service
     return service
 

@@ -83,6 +83,11 @@ _SEQS_OF_STEPS = (
     .where(steps.c.run_seq.in_(sa.bindparam("runs", expanding=True)))
     .order_by(steps.c.run_seq, steps.c.number)
 )
+_OF_SEQS: sa.BindParameter[Any] = sa.bindparam("seqs", expanding=True)
+_STILL_OPEN = sa.select(step_counts.c.run_seq).where(
+    step_counts.c.run_seq.in_(_OF_SEQS), step_counts.c.state.in_(ACTIVE), step_counts.c.tasks > 0
+)
+_END = sa.update(runs).where(runs.c.seq.in_(_OF_SEQS), runs.c.ended_at.is_(None)).values(ended_at=sa.bindparam("at"))
 _INSERT_RUN, _INSERT_STEP = sa.insert(runs), sa.insert(steps)
 
 
@@ -226,13 +231,10 @@ def _update_unfinished(connection: sa.Connection, begun: Begun, **values: Any) -
 
 def close_runs(connection: sa.Connection, seqs: Collection[int], at: float) -> None:
     """Ends those of the runs that have no active task left."""
-    c = step_counts.c
-    active = sa.select(c.run_seq).where(c.run_seq.in_(seqs), c.state.in_(ACTIVE), c.tasks > 0)
-    still_open = set(connection.execute(active).scalars())
+    still_open = set(connection.execute(_STILL_OPEN, {"seqs": list(seqs)}).scalars())
     done = [seq for seq in seqs if seq not in still_open]
     if done:
-        over = sa.update(runs).where(runs.c.seq.in_(done), runs.c.ended_at.is_(None))
-        connection.execute(over.values(ended_at=at))
+        connection.execute(_END, {"seqs": done, "at": at})
 
 
 def unfinished_runs(connection: sa.Connection, before: float, limit: int = 100) -> Sequence[int]:

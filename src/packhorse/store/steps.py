@@ -34,15 +34,21 @@ _COLUMNS = (
 )
 
 
+_SEQS: sa.BindParameter[Any] = sa.bindparam("seqs", expanding=True)
+_BY_SEQ = sa.select(*_COLUMNS).join(runs, runs.c.seq == steps.c.run_seq).where(steps.c.seq.in_(_SEQS))
+_EDGES_OUT = (
+    sa.select(step_edges)
+    .where(step_edges.c.upstream.in_(_SEQS))
+    .order_by(step_edges.c.upstream, step_edges.c.downstream)
+)
 _INSERT_COUNT = sa.insert(step_counts)
 
 
 def load_steps(connection: sa.Connection, seqs: Collection[int]) -> dict[int, Any]:
     """Steps with their run's id, user and priority, by ``seq``."""
     found: dict[int, Any] = {}
-    query = sa.select(*_COLUMNS).join(runs, runs.c.seq == steps.c.run_seq)
     for some in chunks(seqs):
-        found |= {row.seq: row for row in connection.execute(query.where(steps.c.seq.in_(some)))}
+        found |= {row.seq: row for row in connection.execute(_BY_SEQ, {"seqs": some})}
     return found
 
 
@@ -56,8 +62,7 @@ def edges_out_of(connection: sa.Connection, seqs: Collection[int]) -> Sequence[A
     """The edges that begin at steps."""
     found: list[Any] = []
     for some in chunks(seqs):
-        query = sa.select(step_edges).where(step_edges.c.upstream.in_(some))
-        found += connection.execute(query.order_by(step_edges.c.upstream, step_edges.c.downstream)).all()
+        found += connection.execute(_EDGES_OUT, {"seqs": some})
     return found
 
 
