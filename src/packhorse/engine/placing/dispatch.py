@@ -27,6 +27,7 @@ from packhorse.engine.lease import Lease
 from packhorse.engine.placing import pack
 from packhorse.engine.placing.blocks import Block, Blocks
 from packhorse.engine.placing.demands import Demands
+from packhorse.engine.placing.share import Turns
 from packhorse.engine.retry import MAX_BACKOFF_S
 from packhorse.engine.steps.cache import Steps
 from packhorse.estimate.durations import Durations
@@ -96,6 +97,7 @@ class Dispatcher:
         self._blocks = blocks
         self._clock = clock
         self._weights = weights
+        self._turns: dict[int, Turns] = {}  # by allocation
         self._placed: Counter[int] = Counter()  # in the transaction under way: ready tasks less, by demand
         self._fresh: set[int] = set()  # allocations of our own that nobody can have submitted yet
         self._refused_until = 0.0  # monotonic: the scheduler takes no job of ours before that
@@ -150,7 +152,9 @@ class Dispatcher:
     def _forget_all_but(self, live: Sequence[Any]) -> None:
         """Of allocations that are over nothing is remembered: an engine runs for months."""
         self._blocks.forget_all_but({row.id for row in live})
-        self._fresh &= {row.seq for row in live}
+        seqs = {row.seq for row in live}
+        self._fresh &= seqs
+        self._turns = {seq: turns for seq, turns in self._turns.items() if seq in seqs}
 
     def carry_out(self, plan: Plan) -> None:
         """Submits what has not been submitted and writes blocks to the site.
@@ -236,7 +240,7 @@ class Dispatcher:
         if allocation.shape.for_one_task:
             given = {suiting[0]: 1}
         else:
-            given = pack.share(quota, suiting, self._weights)
+            given = self._turns.setdefault(allocation.seq, Turns()).share(quota, suiting, self._weights)
         now = self._clock.now()
         number = stored.next_block_number(connection, allocation.seq) if given else 0
         placed: list[PlacedBlock] = []
