@@ -16,7 +16,8 @@ from packhorse.store.demands import Delta, DemandKey, Owned, add_ready, demand_s
 from packhorse.store.schema import TASKS_PER_RUN, events, tasks
 from packhorse.store.steps import add_counts
 
-INSERT_CHUNK = 5000
+INSERT_CHUNK = 5000  # tasks of a run that is written in one transaction
+_BATCH = 2000  # of one that is written in several: others wait for no more
 
 _INSERT_TASK, _INSERT_EVENT = sa.insert(tasks), sa.insert(events)
 
@@ -122,5 +123,5 @@ def insert_pieces(connection: sa.Connection, pieces: Sequence[Piece]) -> Delta:
 def batches(new_tasks: Iterable[NewTask]) -> Iterator[Sequence[NewTask]]:
     """Pieces of what is inserted."""
     remaining = iter(new_tasks)
-    while some := list(islice(remaining, INSERT_CHUNK)):
+    while some := list(islice(remaining, _BATCH)):
         yield some
