@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Head = Dict[str, Any]
 
 BEAT_BYTES = 32
+LONGEST_NAME = 200
 
 
 class NoRoom(Exception):
@@ -50,7 +51,7 @@ def frames(spools: bytes, request: "Dict[str, Any]") -> "Iterator[Tuple[Head, by
         except OSError as error:
             yield {"a": allocation, "f": "", "n": 0, "error": error.strerror}, b""
             continue
-        files += [[allocation, name.decode("utf-8", "surrogateescape")] for name in names]
+        files += [[allocation, name] for name in map(_text, names) if name]
     files.sort()
     first = bisect.bisect_left(files, request["start"] or [])
     left = request["all"]
@@ -73,7 +74,15 @@ def frames(spools: bytes, request: "Dict[str, Any]") -> "Iterator[Tuple[Head, by
 
 
 def _path(spools: bytes, allocation: str, name: str = "") -> bytes:
-    return b"%s/%s/journal/%s" % (spools, allocation.encode("ascii"), name.encode("utf-8", "surrogateescape"))
+    return b"%s/%s/journal/%s" % (spools, allocation.encode("ascii"), name.encode("utf-8"))
+
+
+def _text(name: bytes) -> str:
+    """A file's name; empty where it can be no agent's."""
+    try:
+        return name.decode("utf-8") if len(name) <= LONGEST_NAME else ""
+    except UnicodeDecodeError:
+        return ""
 
 
 def _read(spools: bytes, head: "Head", request: "Dict[str, Any]", left: int) -> "Optional[bytes]":

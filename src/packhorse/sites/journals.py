@@ -69,7 +69,7 @@ class Journals:
         """Takes one frame; a file that is no agent's is left out. Raises KeyError, TypeError, ValueError."""
         file = allocation, name = str(head["a"]), str(head["f"])
         agent, _, kind = name.rpartition(".")
-        if allocation not in request.offsets or len(agent) > _LONGEST_NAME or text_problem(agent) is not None:
+        if allocation not in request.offsets or not _may_be_agents(name):
             return
         if kind == "beat":
             self.beats[allocation, agent] = data
@@ -79,6 +79,10 @@ class Journals:
             self.shortened[file] = int(head["size"])
         else:
             self.data.setdefault(allocation, {})[agent] = data
+
+
+def _may_be_agents(name: str) -> bool:
+    return len(os.fsencode(name)) <= _LONGEST_NAME and text_problem(name) is None
 
 
 class _NoRoom(Exception):
@@ -146,9 +150,11 @@ def _read_here(site: Site, spools: str, request: Request) -> Journals:
     files: list[File] = []
     for allocation in request.offsets:
         try:
-            files += [(allocation, name) for name in site.transport.names(f"{spools}/{allocation}/journal")]
+            names = site.transport.names(f"{spools}/{allocation}/journal")
         except OSError as error:
             found.unreadable[allocation, ""] = str(error.strerror)
+            continue
+        files += [(allocation, name) for name in names if _may_be_agents(name)]
     files.sort()
     first = bisect.bisect_left(files, request.start or ("", ""))
     left = request.all

@@ -8,7 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from packhorse.domain.states import AllocationState
+from packhorse.store.chunks import chunks
 from packhorse.store.schema import allocations, blocks, journals
+
+_JOURNALS_AT_ONCE = 5000
 
 
 def insert_allocation(connection: sa.Connection, allocation_id: str, site: str, shape: str, at: float) -> int:
@@ -81,6 +84,25 @@ def journals_of(connection: sa.Connection, allocation_seq: int) -> dict[str, Any
     """The journals seen so far, by agent."""
     rows = connection.execute(sa.select(journals).where(journals.c.allocation_seq == allocation_seq))
     return {row.agent: row for row in rows}
+
+
+def journal_of(connection: sa.Connection, allocation_seq: int, agent: str) -> Any | None:
+    """One agent's journal, if it was seen."""
+    which = sa.and_(journals.c.allocation_seq == allocation_seq, journals.c.agent == agent)
+    return connection.execute(sa.select(journals).where(which)).one_or_none()
+
+
+def journal_offsets(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, dict[str, int]]:
+    """How far the journals of allocations are applied (bytes), by allocation and agent."""
+    offsets: dict[int, dict[str, int]] = {seq: {} for seq in allocation_seqs}
+    columns = (journals.c.id, journals.c.allocation_seq, journals.c.agent, journals.c.offset)
+    for some in chunks(allocation_seqs):
+        page, last = sa.select(*columns).where(journals.c.allocation_seq.in_(some)).order_by(journals.c.id), 0
+        while rows := connection.execute(page.where(journals.c.id > last).limit(_JOURNALS_AT_ONCE)).all():
+            for row in rows:
+                offsets[row.allocation_seq][row.agent] = row.offset
+            last = rows[-1].id
+    return offsets
 
 
 def insert_journal(connection: sa.Connection, allocation_seq: int, agent: str) -> int:

@@ -12,30 +12,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from packhorse.agent import journals as agents
-from packhorse.sites.base import CommandResult
 from packhorse.sites.journals import Journals, Request, parse_answer, read_journals
 from packhorse.sites.site import Site, local_site
-from packhorse.sites.transports.local import LocalTransport
+from tests.fixtures.far import FarTransport, far_site
 
 Read = Callable[[Request], Journals]
-
-
-class Far(LocalTransport):
-    """Real commands, at a site that has not our files. Counts them, and may spoil what they answer."""
-
-    is_local = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.commands = 0
-        self.spoil: Callable[[str], str] = str
-
-    def run(self, argv: list[str], **how: object) -> CommandResult:
-        self.commands += 1
-        done = super().run(argv, **how)  # type: ignore[arg-type]
-        return CommandResult(done.exit_code, self.spoil(done.stdout), done.stderr)
 
 
 def framed(spools: Path, request: Request) -> Journals:
@@ -61,15 +45,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def far(tmp_path: Path) -> Site:
-    site = local_site(str(tmp_path))
-    site.transport = Far()
-    return site
-
-
-def far_transport(site: Site) -> Far:
-    assert isinstance(site.transport, Far)
-    return site.transport
+def far(tmp_path: Path) -> tuple[Site, FarTransport]:
+    return far_site(str(tmp_path))
 
 
 # --- one table for both ---------------------------------------------------------------------------
@@ -103,7 +80,7 @@ def test_a_file_that_is_gone_or_none_keeps_no_other_from_being_read(read: Read, 
     os.mkfifo(folder / "n3.jsonl")
     (folder / "n4.jsonl").write_bytes(b"x\n")
     (folder / os.fsdecode(b"\xff.jsonl")).write_bytes(b"no agent's\n")
-    (folder / f"{'n' * 201}.jsonl").write_bytes(b"no agent's\n")
+    (folder / f"{'n' * 195}.jsonl").write_bytes(b"no agent's\n")
     assert read(Request({"a-1": {"n0": 5}, "gone": {"n1": 7}})) == Journals({"a-1": {"n4": b"x\n"}})
 
 
@@ -192,48 +169,50 @@ def many(tmp_path: Path, number: int) -> dict[str, dict[str, int]]:
 
 
 @pytest.mark.parametrize("number", [2, 40])
-def test_all_journals_and_beats_of_a_site_are_one_command(far: Site, tmp_path: Path, number: int) -> None:
-    far.bring_agent()
-    offsets = many(tmp_path, number)
-    found = read_journals(far, Request(offsets, beats=True))
-    assert far_transport(far).commands == 1
+def test_all_journals_and_beats_of_a_site_are_one_command(
+    far: tuple[Site, FarTransport], tmp_path: Path, number: int
+) -> None:
+    site, transport = far
+    found = read_journals(site, Request(many(tmp_path, number), beats=True))
+    assert (transport.commands, transport.others) == (1, 0)
     assert sum(len(by) for by in found.data.values()) == len(found.beats) == number
     assert {data for by in found.data.values() for data in by.values()} == {b"new\n"}
 
 
-def test_offsets_may_be_more_than_an_argument_holds(far: Site, folder: Path) -> None:
-    far.bring_agent()
+def test_offsets_may_be_more_than_an_argument_holds(far: tuple[Site, FarTransport], folder: Path) -> None:
     (folder / "n1.jsonl").write_bytes(b"one\n")
     gone = {f"node-{number:06d}-of-a-large-cluster": number for number in range(20_000)}
-    assert read_journals(far, Request({"a-0": gone, "a-1": {}})).data == {"a-1": {"n1": b"one\n"}}
+    assert read_journals(far[0], Request({"a-0": gone, "a-1": {}})).data == {"a-1": {"n1": b"one\n"}}
 
 
-def test_an_agents_file_that_is_missing_is_told_and_brought_again(
-    far: Site, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_agents_file_that_is_missing_is_told_and_brought_again(far: tuple[Site, FarTransport], folder: Path) -> None:
+    site, transport = far
     (folder / "n1.jsonl").write_bytes(b"one\n")
-    os.unlink(far.bring_agent())
-    assert read_journals(far, Request({"a-1": {}})).data == {"a-1": {"n1": b"one\n"}}
-    assert "agent_file_missing" in capsys.readouterr().out
-    far_transport(far).commands = 0
-    assert read_journals(far, Request({"a-1": {}})).data
-    assert far_transport(far).commands == 1
+    os.unlink(site.agent_path)
+    with capture_logs() as told:
+        assert read_journals(site, Request({"a-1": {}})).data == {"a-1": {"n1": b"one\n"}}
+    assert [(event["event"], event["path"]) for event in told] == [("agent_file_missing", site.agent_path)]
+    transport.commands = 0
+    assert read_journals(site, Request({"a-1": {}})).data
+    assert transport.commands == 1
 
 
-def test_an_answer_that_is_cut_anywhere_counts_as_none(far: Site, tmp_path: Path) -> None:
+def test_an_answer_that_is_cut_anywhere_counts_as_none(far: tuple[Site, FarTransport], tmp_path: Path) -> None:
+    site, transport = far
     request = Request(many(tmp_path, 2))
-    far.bring_agent()
-    whole: list[str] = []
-    far_transport(far).spoil = lambda text: whole.append(text) or text  # type: ignore[func-returns-value]
-    assert read_journals(far, request).data
-    for size in range(len(whole[0])):
+    answer = transport.run(
+        [site.python, "-I", "-S", site.agent_path, "--journals", f"{site.root}/spool"],
+        stdin=json.dumps(asdict(request)).encode(),
+    ).stdout.encode()
+    assert parse_answer(answer, request).data
+    for size in range(len(answer)):
         with pytest.raises(ValueError, match=r"damaged|in the middle"):
-            parse_answer(whole[0][:size].encode(), request)
-    far_transport(far).spoil = lambda text: text[:-1]
+            parse_answer(answer[:size], request)
+    transport.spoil = lambda text: text[:-1]
     with pytest.raises(
         OSError, match=r"The journals at 'local' cannot be read: their answer ends in the middle, after"
     ):
-        read_journals(far, request)
+        read_journals(site, request)
 
 
 @pytest.mark.parametrize(
@@ -253,16 +232,14 @@ def test_what_was_not_asked_for_is_not_taken() -> None:
     assert parse_answer(answer, Request({"a-1": {}})) == Journals()
 
 
-def test_a_python_that_is_missing_is_told_in_its_words(far: Site) -> None:
-    far.bring_agent()
-    far.python = "/bin/false"
+def test_a_python_that_is_of_no_use_is_told_in_its_words(far: tuple[Site, FarTransport]) -> None:
+    far[0].python = "/bin/false"
     with pytest.raises(OSError, match="The journals at 'local' cannot be read: exit code 1"):
-        read_journals(far, Request({"a-1": {}}))
+        read_journals(far[0], Request({"a-1": {}}))
 
 
-def test_a_request_that_somebody_else_has_read_is_told(far: Site) -> None:
-    path = far.bring_agent()
-    command = [sys.executable, "-I", "-S", path, "--journals", far.root]
+def test_a_request_that_somebody_else_has_read_is_told(far: tuple[Site, FarTransport]) -> None:
+    command = [sys.executable, "-I", "-S", far[0].agent_path, "--journals", far[0].root]
     for stdin in (b"", b'{"offsets":'):
         done = subprocess.run(command, input=stdin, capture_output=True, check=False)
         assert (done.returncode, done.stdout) == (1, b"")
