@@ -1,4 +1,4 @@
-"""The states of blocks."""
+"""The states of blocks, and how far journals are."""
 
 from __future__ import annotations
 
