@@ -24,7 +24,7 @@ from packhorse.sites.base import JobState, JobStatus, Shape
 from packhorse.sites.site import BLOCK, Site
 from packhorse.store import allocations as stored
 from packhorse.store.database import Database
-from packhorse.store.tasks import canceling_tasks, tasks_at_site
+from packhorse.store.tasks import canceling_tasks, tasks_at_site, without_tasks
 
 _CANCELS_AT_ONCE = 20_000
 _UNKNOWN_S = 600.0
@@ -114,36 +114,31 @@ class Watcher:
         """
         with self._database.read() as connection:
             live = stored.live_allocations(connection, self._site.name)
-            waiting = [row for row in live if row.started_at is None]
-            has_idle = any(
-                row.started_at is not None and not stored.blocks_of(connection, row.seq, ["planned", "written"])
-                for row in live
-            )
-            blocks = {
-                row: [block.number for block in stored.blocks_of(connection, row.seq, ["written"])]
-                for row in waiting
-                if has_idle
-            }
+            busy = stored.unclaimed_core_s(connection, [row.seq for row in live])
+            if all(row.seq in busy for row in live if row.started_at is not None):
+                return 0
+            waiting = {row.seq: row for row in live if row.started_at is None}
+            written = stored.written_blocks(connection, waiting)
         number = 0
-        for row, numbers in blocks.items():
+        for seq, numbers in written.items():
+            row = waiting[seq]
             if not Shape(**json.loads(row.shape)).for_one_task:
                 revoked = [block for block in numbers if self._revoke(self._site.spool(row.id), block)]
                 if revoked:
-                    self._give_back(row.seq, revoked)
+                    self._give_back(seq, revoked)
                 number += len(revoked)
         return number
 
     def retire(self) -> int:
         """Withdraws the jobs that have not started and that no task is left for; returns how many."""
         with self._database.read() as connection:
-            unused = [
+            waiting = [
                 row
                 for row in stored.live_allocations(connection, self._site.name)
-                if row.started_at is None
-                and row.job_id
-                and row.state != AllocationState.CLOSING
-                and not tasks_at_site(connection, row.seq)
+                if row.started_at is None and row.job_id and row.state != AllocationState.CLOSING
             ]
+            idle = without_tasks(connection, [row.seq for row in waiting])
+        unused = [row for row in waiting if row.seq in idle]
         if unused:
             self._set_closing(unused)
             self._site.scheduler.cancel(self._site.transport, [row.job_id for row in unused])
@@ -181,11 +176,9 @@ class Watcher:
     def let_agents_stop(self) -> None:
         """Tells agents that have nothing to do not to wait for more work."""
         with self._database.read() as connection:
-            idle = [
-                row
-                for row in stored.live_allocations(connection, self._site.name)
-                if not tasks_at_site(connection, row.seq)
-            ]
+            live = stored.live_allocations(connection, self._site.name)
+            without = without_tasks(connection, [row.seq for row in live])
+        idle = [row for row in live if row.seq in without]
         self._set_closing([row for row in idle if row.state != AllocationState.SUBMITTING])
         for allocation in idle:
             self._control(self._site.spool(allocation.id), '{"close": true}')

@@ -9,9 +9,12 @@ import sqlalchemy as sa
 
 from packhorse.domain.states import AllocationState
 from packhorse.store.chunks import chunks
-from packhorse.store.schema import allocations, blocks, journals
+from packhorse.store.schema import UNCLAIMED, allocations, blocks, journals
 
+_MOST_LIVE = 10_000
+_BLOCKS_AT_ONCE = 10_000
 _JOURNALS_AT_ONCE = 5000
+_UNCLAIMED = sa.text(UNCLAIMED)
 
 
 def insert_allocation(connection: sa.Connection, allocation_id: str, site: str, shape: str, at: float) -> int:
@@ -29,9 +32,9 @@ def update_allocation(connection: sa.Connection, seq: int, **values: Any) -> Non
 
 
 def live_allocations(connection: sa.Connection, site: str) -> Sequence[Any]:
-    """The allocations of a site that are not over, oldest first."""
+    """The allocations of a site that are not over, oldest first; no more than any batch scheduler takes of a user."""
     live = sa.and_(allocations.c.site == site, allocations.c.state != AllocationState.ENDED)
-    return connection.execute(sa.select(allocations).where(live).order_by(allocations.c.seq)).all()
+    return connection.execute(sa.select(allocations).where(live).order_by(allocations.c.seq).limit(_MOST_LIVE)).all()
 
 
 def get_allocation(connection: sa.Connection, seq: int) -> Any | None:
@@ -70,6 +73,29 @@ def blocks_of(connection: sa.Connection, allocation_seq: int, states: Collection
     """The blocks of an allocation in these states, in order."""
     which = sa.and_(blocks.c.allocation_seq == allocation_seq, blocks.c.state.in_(states))
     return connection.execute(sa.select(blocks).where(which).order_by(blocks.c.number)).all()
+
+
+def unclaimed_core_s(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, float]:
+    """Predicted core-seconds of the blocks that no agent has claimed, by allocation; those without any are left out."""
+    work = sa.func.sum(blocks.c.predicted_core_s)
+    query = sa.select(blocks.c.allocation_seq, work).where(_UNCLAIMED).group_by(blocks.c.allocation_seq)
+    return {
+        seq: float(core_s)
+        for some in chunks(allocation_seqs)
+        for seq, core_s in connection.execute(query.where(blocks.c.allocation_seq.in_(some)))
+    }
+
+
+def written_blocks(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, list[int]]:
+    """The numbers of the blocks that are at the site and that no agent has claimed, by allocation."""
+    found: dict[int, list[int]] = {}
+    columns = (blocks.c.allocation_seq, blocks.c.number)
+    for some in chunks(allocation_seqs):
+        written = sa.and_(_UNCLAIMED, blocks.c.state == "written", blocks.c.allocation_seq.in_(some))
+        query = sa.select(*columns).where(written).order_by(*columns).limit(_BLOCKS_AT_ONCE)
+        for seq, number in connection.execute(query):
+            found.setdefault(seq, []).append(number)
+    return found
 
 
 def next_block_number(connection: sa.Connection, allocation_seq: int) -> int:
