@@ -21,7 +21,7 @@ from packhorse.engine.steps.cache import Steps
 from packhorse.engine.watch import Watcher
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import JobState, JobStatus, Shape
-from packhorse.sites.journals import ANSWER_BYTES
+from packhorse.sites.journals import ANSWER_BYTES, READ_BYTES
 from packhorse.sites.schedulers.local import LocalScheduler
 from packhorse.sites.site import Site, local_site
 from packhorse.store import allocations as stored
@@ -30,6 +30,7 @@ from packhorse.store.demands import take_ready, waiting_demands
 from packhorse.store.moves import place_tasks
 from packhorse.store.runs import NewRun, NewStep, counts_of, insert_run
 from packhorse.store.steps import keep_app
+from packhorse.store.tasks import get_task
 from tests.fixtures.far import FarTransport, far_site
 from tests.fixtures.stores import counted_statements, new_task, run_values
 
@@ -283,6 +284,26 @@ def test_all_that_is_left_is_read_before_an_allocation_is_over(room: Room) -> No
         room.say(index, *tasks)
     assert room.watcher.poll(room.live())
     assert (room.counts(), room.live()) == ({TaskState.COMPLETE: 3}, [])
+
+
+def test_what_a_look_has_no_room_for_comes_first_in_the_next(room: Room) -> None:
+    """Two of three journals fill a look, again and again."""
+    placed = room.open(3, tasks=2)
+    noise = ("x" * (READ_BYTES // 2 - 500) + "\n") * 2
+    assert ANSWER_BYTES == 2 * READ_BYTES
+    for index, (first, _) in enumerate(placed):
+        with room.journal(index).open("a") as file:
+            file.write(noise)
+        room.say(index, first)
+    assert room.look() and room.counts() == {TaskState.COMPLETE: 2, TaskState.INITIALIZING: 4}
+    for index, (_, second) in enumerate(placed[:2]):
+        with room.journal(index).open("a") as file:
+            file.write(noise)
+        room.say(index, second)
+    assert room.look() and room.counts() == {TaskState.COMPLETE: 4, TaskState.INITIALIZING: 2}
+    with room.database.read() as connection:
+        served = get_task(connection, placed[2][0])
+    assert served is not None and served.state == TaskState.COMPLETE
 
 
 def test_a_site_without_allocations_has_no_silent_agents(room: Room) -> None:
