@@ -32,7 +32,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def room(home: Path) -> Iterator[Embedded]:
-    room = Embedded(home, linger_s=0.5)
+    room = Embedded(home, linger_s=10)  # one agent for all tasks, also where the machine is busy
     with room.run_engine():
         yield room
     assert_each_ended_once(room)
