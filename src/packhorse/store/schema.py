@@ -407,7 +407,7 @@ images = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("not_before", sa.Float, nullable=False),  # back-off: seconds since the epoch
-    sa.Column("errand", sa.String(64)),  # what prepares it at the site
+    sa.Column("background_job", sa.String(64)),  # what prepares it at the site
     sa.Column("gateway_id", SaidShortly(64)),  # what the site's image gateway calls it
     sa.Column("download_bytes", Size, nullable=False),  # its layers, compressed
     sa.Column("done_bytes", Size, nullable=False),

@@ -61,15 +61,15 @@ class GatewayPreparer:
             self._copier.begin(image, name)
 
     def look(self, image: Any, monotonic: float) -> Progress | None:
-        if self._copier is not None and image.errand not in self._copied:
+        if self._copier is not None and image.background_job not in self._copied:
             progress = self._copier.look(image, monotonic)
             if progress is None or progress.state is not ImageState.READY:
                 return progress
-            self._copied.add(image.errand)
-        due, asked = self._next.get(image.errand, (monotonic, 0))
+            self._copied.add(image.background_job)
+        due, asked = self._next.get(image.background_job, (monotonic, 0))
         if monotonic < due:
             return None
-        self._next[image.errand] = monotonic + wait_after(asked + 1, *_ASK_S), asked + 1
+        self._next[image.background_job] = monotonic + wait_after(asked + 1, *_ASK_S), asked + 1
         name, tag = self._place(image)
         found = self._gateway.pull(name, tag)
         if found.step is Step.FAILED:
@@ -79,8 +79,8 @@ class GatewayPreparer:
         return Progress(ImageState.READY, gateway_id=self._checked(image, found))
 
     def finish(self, image: Any) -> None:
-        self._next.pop(image.errand, None)
-        self._copied.discard(image.errand)
+        self._next.pop(image.background_job, None)
+        self._copied.discard(image.background_job)
         if self._copier is not None:
             self._copier.finish(image)
 
