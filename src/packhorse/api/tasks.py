@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from packhorse.api.auth import CurrentUser
 from packhorse.api.deps import LARGE, Services
-from packhorse.api.follow import Encoding, Follower, Place
+from packhorse.api.follow import Encoding, Follower, LogPosition
 from packhorse.api.runs import DOWNLOAD, send_file
 from packhorse.domain.numbers import Whole
 from packhorse.domain.views import TaskDetail, TaskView
@@ -82,7 +82,7 @@ def follow_log(
     is the last one.
     """
     follower = Follower(
-        service, user, task_id, stream, Place.parse(last_event_id, attempt), encoding, request.app.state.stopping
+        service, user, task_id, stream, LogPosition.parse(last_event_id, attempt), encoding, request.app.state.stopping
     )
     follower.check()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
