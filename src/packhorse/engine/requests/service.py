@@ -58,10 +58,10 @@ from packhorse.engine.requests.documents import (
 )
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.line import waits_for_others, waits_for_size
+from packhorse.engine.requests.runwaiters import RunWaiters
 from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
 from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.usage import sum_usage
-from packhorse.engine.requests.waiting import WaitingRoom
 from packhorse.engine.steps.app import AppStep
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
@@ -104,7 +104,7 @@ class Service:
         self._steps = Steps()
         self._submissions = Submissions(database, sites, catalog, files, wake)
         self._wake = wake
-        self._waiting_room = WaitingRoom(database, notifier or Notifier())
+        self._waiters = RunWaiters(database, notifier or Notifier())
         self._downloads = downloads
 
     # --- runs ------------------------------------------------------------
@@ -177,11 +177,11 @@ class Service:
         self, user: User, run_id: str, seen_done: int, tell: Callable[[], None]
     ) -> AbstractContextManager[None]:
         """Meanwhile ``tell`` is called once the run has ended or more than ``seen_done`` tasks are done: see
-        ``WaitingRoom.waiting``.
+        ``RunWaiters.waiting``.
         """
         with self._database.read() as connection:
             seq = self._run_row(connection, user, run_id).seq
-        return self._waiting_room.waiting(seq, seen_done, tell)
+        return self._waiters.waiting(seq, seen_done, tell)
 
     def cancel_run(self, user: User, run_id: str) -> RunView:
         """Cancels every task that has not ended."""
