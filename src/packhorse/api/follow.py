@@ -20,8 +20,8 @@ from packhorse.api.errors import error_document, log_failure
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.states import TERMINAL
 from packhorse.domain.text import dumps
-from packhorse.domain.views import LogPart, User
-from packhorse.engine.requests.service import Service
+from packhorse.domain.views import LogPart
+from packhorse.engine.requests.service import UserService
 
 Encoding = Literal["text", "base64"]
 
@@ -58,8 +58,7 @@ class Follower:
 
     def __init__(
         self,
-        service: Service,
-        user: User,
+        service: UserService,
         task_id: str,
         stream: str,
         position: LogPosition,
@@ -67,7 +66,6 @@ class Follower:
         stopping: Callable[[], bool],
     ) -> None:
         self._service = service
-        self._user = user
         self._task_id = task_id
         self._stream = stream
         self._position = position
@@ -76,7 +74,7 @@ class Follower:
 
     def check(self) -> None:
         """Refuses before the answer begins what would be refused while following."""
-        self._service.log(self._user, self._task_id, self._stream, self._position.offset, 1, self._position.attempt)
+        self._service.log(self._task_id, self._stream, self._position.offset, self._position.attempt, limit=1)
 
     async def events(self) -> AsyncIterator[bytes]:
         """The events, until the attempt has ended and all of its output was sent.
@@ -113,12 +111,12 @@ class Follower:
     def _read(self) -> LogPart | None:
         """The next piece; None while the task has not started."""
         if self._position.attempt is None:
-            task = self._service.task(self._user, self._task_id)
+            task = self._service.task(self._task_id)
             if not task.attempt and task.state not in TERMINAL:
                 return None
             self._position.attempt = task.attempt or None
         return self._service.log(
-            self._user, self._task_id, self._stream, self._position.offset, _PART_BYTES, self._position.attempt
+            self._task_id, self._stream, self._position.offset, self._position.attempt, limit=_PART_BYTES
         )
 
     def _encoded(self, part: LogPart) -> str:

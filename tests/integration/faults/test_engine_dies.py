@@ -40,11 +40,11 @@ def test_killed_at_twenty_random_moments_of_2000_tasks(room: Embedded, home: Pat
         with EngineProcess(home) as engine:
             time.sleep(0.35 + moments.random() * 0.5)  # starting takes about 0.4 s
             engine.kill()
-        in_the_middle += not room.service.run(room.user, run.id).ended
+        in_the_middle += not room.mine.run(run.id).ended
     assert in_the_middle >= 15, "most kills must hit the run while it goes on"
     with EngineProcess(home):
-        wait_for(lambda: room.service.run(room.user, run.id).ended, 120, "the run's end")
-    assert room.service.run(room.user, run.id).counts == {TaskState.COMPLETE: 2000}
+        wait_for(lambda: room.mine.run(run.id).ended, 120, "the run's end")
+    assert room.mine.run(run.id).counts == {TaskState.COMPLETE: 2000}
     assert_each_ended_once(room)
     assert executions(witness) == dict.fromkeys(range(2000), 1)
     assert set(attempts_by_task(room).values()) == {1}
@@ -62,7 +62,7 @@ def test_killed_after_every_single_step_in_turn(room: Embedded, home: Path, tmp_
         with EngineProcess(home, crash_at=step) as engine:
             died = wait_for(
                 lambda engine=engine, run=run: (
-                    (engine.process.poll() is not None and "died") or room.service.run(room.user, run.id).ended
+                    (engine.process.poll() is not None and "died") or room.mine.run(run.id).ended
                 ),
                 60,
                 f"the end of run {submitted}",
@@ -72,7 +72,7 @@ def test_killed_after_every_single_step_in_turn(room: Embedded, home: Path, tmp_
         step += 1
     with EngineProcess(home):
         wait_for(
-            lambda: all(view.ended for view in room.service.runs(room.user, limit=1000).items),
+            lambda: all(view.ended for view in room.mine.runs(limit=1000).items),
             60,
             "the end of all runs",
         )
@@ -87,9 +87,9 @@ def test_of_two_engines_one_leads_and_the_other_takes_over_when_it_dies(
     app, witness = witness_app(tmp_path)
     with EngineProcess(home) as first, EngineProcess(home):
         run = submit(room, app, 300)
-        wait_for(lambda: room.service.run(room.user, run.id).done > 20, 60, "the first results")
+        wait_for(lambda: room.mine.run(run.id).done > 20, 60, "the first results")
         first.kill()
-        wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
+        wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
     assert_each_ended_once(room)
     assert executions(witness) == dict.fromkeys(range(300), 1)
 
@@ -118,12 +118,12 @@ def test_a_suspended_engine_that_wakes_too_late_changes_nothing(
     app, witness = witness_app(tmp_path)
     with EngineProcess(home) as sleeper:
         run = submit(room, app, 3000)
-        wait_for(lambda: room.service.run(room.user, run.id).done > 20, 60, "the first results")
+        wait_for(lambda: room.mine.run(run.id).done > 20, 60, "the first results")
         suspend_between_transactions(sleeper, home)
         with EngineProcess(home):  # takes over when the lease's beat has stood still for its 15 s
-            wait_for(lambda: room.service.run(room.user, run.id).ended, 90, "the run's end")
+            wait_for(lambda: room.mine.run(run.id).ended, 90, "the run's end")
             sleeper.signal(signal.SIGCONT)
             later = submit(room, app, 50)
-            wait_for(lambda: room.service.run(room.user, later.id).ended, 60, "the next run's end")
+            wait_for(lambda: room.mine.run(later.id).ended, 60, "the next run's end")
     assert_each_ended_once(room)
     assert executions(witness) == {index: 2 if index < 50 else 1 for index in range(3000)}

@@ -17,7 +17,7 @@ from packhorse.api import follow
 from packhorse.api.follow import Encoding, Follower, LogPosition
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError, Unavailable
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import LogPart, User
+from packhorse.domain.views import LogPart
 
 Event = tuple[str, str | None, Any]
 
@@ -30,11 +30,11 @@ class Logs:
         self.data = b""
         self.started_after = started_after
 
-    def task(self, _user: User, _task: str) -> Any:
+    def task(self, _task: str) -> Any:
         self.started_after -= 1
         return SimpleNamespace(attempt=0 if self.started_after >= 0 else 1, state=TaskState.RUNNING)
 
-    def log(self, _user: User, _task: str, _stream: str, offset: int, limit: int, _attempt: int | None) -> LogPart:
+    def log(self, _task: str, _stream: str, offset: int, _attempt: int | None, *, limit: int) -> LogPart:
         if self.pieces:
             piece = self.pieces.pop(0)
             if isinstance(piece, PackhorseError):
@@ -51,7 +51,7 @@ def events(
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[Event]:
     """(name, id, data) of every event until the end."""
-    follower = Follower(logs, User("u"), "r-x.0", "stdout", position or LogPosition(None, 0), encoding, stopping)  # type: ignore[arg-type]
+    follower = Follower(logs, "r-x.0", "stdout", position or LogPosition(None, 0), encoding, stopping)  # type: ignore[arg-type]
 
     async def collect() -> bytes:
         return b"".join([piece async for piece in follower.events()])
