@@ -174,10 +174,10 @@ def test_an_engine_that_loses_its_lease_while_it_renders_changes_nothing(
             [name] = connection.execute(sa.select(schema.leases.c.name)).scalars()
             leases.release(connection, name, leases.view(connection, name).epoch)
         with EngineProcess(home):
-            wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
+            wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
             goes_on.set()
             later = submit(room, app, 50)
-            wait_for(lambda: room.service.run(room.user, later.id).ended, 60, "the next run's end")
+            wait_for(lambda: room.mine.run(later.id).ended, 60, "the next run's end")
     assert_each_ended_once(room)
     assert executions(witness) == {index: 2 if index < 50 else 1 for index in range(200)}
     assert set(attempts_by_task(room).values()) == {1}
