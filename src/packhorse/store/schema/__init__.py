@@ -10,6 +10,7 @@ from __future__ import annotations
 from packhorse.store.schema.base import TASKS_PER_RUN, metadata
 from packhorse.store.schema.runs import (
     BACKS_OFF,
+    HAS_ALLOCATION,
     READY,
     UNFINISHED,
     apps,
@@ -29,6 +30,7 @@ from packhorse.store.schema.runs import (
 )
 from packhorse.store.schema.service import leases, tokens
 from packhorse.store.schema.sites import (
+    UNCLAIMED,
     allocations,
     blocks,
     cached,
@@ -42,8 +44,10 @@ from packhorse.store.schema.sites import (
 
 __all__ = [
     "BACKS_OFF",
+    "HAS_ALLOCATION",
     "READY",
     "TASKS_PER_RUN",
+    "UNCLAIMED",
     "UNFINISHED",
     "allocations",
     "apps",

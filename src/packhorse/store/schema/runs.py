@@ -139,15 +139,13 @@ step_demands = sa.Table(
 
 #: A task may be placed: nothing that it waits for is missing, and no back-off is under way.
 READY = "state = 'QUEUED' AND waiting_on = 0 AND not_before = 0"
-
 _READY = sa.text(READY)
-
 #: One that failed is tried again at its time.
 BACKS_OFF = "state = 'QUEUED' AND not_before > 0"
-
 _BACKS_OFF = sa.text(BACKS_OFF)
-
-_AT_SITE = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(AT_SITE))))
+#: An allocation has the task. Statements spell it out: a list of parameters is not the condition of an index.
+HAS_ALLOCATION = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(AT_SITE)))
+_AT_SITE = sa.text(HAS_ALLOCATION)
 
 tasks = sa.Table(
     "tasks",

@@ -117,6 +117,9 @@ cached = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: No agent has claimed the block.
+UNCLAIMED = "state IN ('planned', 'written')"
+
 #: A block of an allocation's bundle, from before it is written until its tasks have ended.
 blocks = sa.Table(
     "blocks",
@@ -126,6 +129,13 @@ blocks = sa.Table(
     sa.Column("state", sa.String(8), nullable=False),  # planned, written, claimed, revoked
     sa.Column("tasks", sa.Integer, nullable=False),
     sa.Column("predicted_core_s", sa.Float, nullable=False),
+    sa.Index(
+        "ix_blocks_unclaimed",
+        "allocation_seq",
+        "number",
+        sqlite_where=sa.text(UNCLAIMED),
+        postgresql_where=sa.text(UNCLAIMED),
+    ),
     sqlite_with_rowid=False,
 )
 
