@@ -77,7 +77,7 @@ class Room:
             allocation = stored.insert_allocation(
                 connection, f"a-{seq}", "local", json.dumps(asdict(Shape(2, 1000, None))), 1.0
             )
-            stored.insert_block(connection, allocation, 0, number, 1.0)
+            stored.insert_blocks(connection, [stored.NewBlock(allocation, 0, number, 1.0)])
             placed = place_some(connection, number, "local", allocation)
             assert placed == ids_of(seq, range(number))
             return stored.get_allocation(connection, allocation), seq * TASKS_PER_RUN

@@ -10,6 +10,7 @@ from __future__ import annotations
 from packhorse.store.schema.base import TASKS_PER_RUN, metadata
 from packhorse.store.schema.runs import (
     BACKS_OFF,
+    CAN_GIVE,
     HAS_ALLOCATION,
     READY,
     UNFINISHED,
@@ -44,6 +45,7 @@ from packhorse.store.schema.sites import (
 
 __all__ = [
     "BACKS_OFF",
+    "CAN_GIVE",
     "HAS_ALLOCATION",
     "READY",
     "TASKS_PER_RUN",

@@ -115,6 +115,8 @@ demands = sa.Table(
     sqlite_autoincrement=True,
 )
 
+#: Tasks of a step may be placed.
+CAN_GIVE = "step_demands.ready > 0 AND held = 0"
 _CAN_GIVE = sa.text("ready > 0 AND held = 0")
 
 #: How many ready tasks of a step belong to a demand; ``rank`` is the order among the steps of one: minus the priority.
