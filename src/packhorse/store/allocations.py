@@ -8,13 +8,20 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from packhorse.domain.states import AllocationState
-from packhorse.store.schema import allocations, blocks, journals
+from packhorse.store.chunks import chunks
+from packhorse.store.schema import UNCLAIMED, allocations, blocks, journals
+
+_MOST_LIVE = 10_000
+_BLOCKS_AT_ONCE = 10_000
+_JOURNALS_AT_ONCE = 5000
+_UNCLAIMED = sa.text(UNCLAIMED)
 
 _A, _B, _J = allocations.c, blocks.c, journals.c
 _LIVE = (
     sa.select(allocations)
     .where(_A.site == sa.bindparam("site"), sa.text("state <> 'ENDED'"))  # as its index says it
     .order_by(_A.seq)
+    .limit(_MOST_LIVE)
 )
 _INSERT_BLOCK = sa.insert(blocks)
 _OF_NUMBERS = sa.and_(
@@ -55,7 +62,7 @@ def update_allocation(connection: sa.Connection, seq: int, **values: Any) -> Non
 
 
 def live_allocations(connection: sa.Connection, site: str) -> Sequence[Any]:
-    """The allocations of a site that are not over, oldest first."""
+    """The allocations of a site that are not over, oldest first; no more than any batch scheduler takes of a user."""
     return connection.execute(_LIVE, {"site": site}).all()
 
 
@@ -95,6 +102,29 @@ def blocks_of(connection: sa.Connection, allocation_seq: int, states: Collection
     return connection.execute(_IN_STATES, {"allocation": allocation_seq, "states": list(states)}).all()
 
 
+def unclaimed_core_s(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, float]:
+    """Predicted core-seconds of the blocks that no agent has claimed, by allocation; those without any are left out."""
+    work = sa.func.sum(blocks.c.predicted_core_s)
+    query = sa.select(blocks.c.allocation_seq, work).where(_UNCLAIMED).group_by(blocks.c.allocation_seq)
+    return {
+        seq: float(core_s)
+        for some in chunks(allocation_seqs)
+        for seq, core_s in connection.execute(query.where(blocks.c.allocation_seq.in_(some)))
+    }
+
+
+def written_blocks(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, list[int]]:
+    """The numbers of the blocks that are at the site and that no agent has claimed, by allocation."""
+    found: dict[int, list[int]] = {}
+    columns = (blocks.c.allocation_seq, blocks.c.number)
+    for some in chunks(allocation_seqs):
+        written = sa.and_(_UNCLAIMED, blocks.c.state == "written", blocks.c.allocation_seq.in_(some))
+        query = sa.select(*columns).where(written).order_by(*columns).limit(_BLOCKS_AT_ONCE)
+        for seq, number in connection.execute(query):
+            found.setdefault(seq, []).append(number)
+    return found
+
+
 def next_block_number(connection: sa.Connection, allocation_seq: int) -> int:
     """One more than the highest so far."""
     highest = connection.execute(_LAST_BLOCK, {"allocation": allocation_seq}).scalar()
@@ -104,6 +134,25 @@ def next_block_number(connection: sa.Connection, allocation_seq: int) -> int:
 def journals_of(connection: sa.Connection, allocation_seq: int) -> dict[str, Any]:
     """The journals seen so far, by agent."""
     return {row.agent: row for row in connection.execute(_JOURNALS, {"allocation": allocation_seq})}
+
+
+def journal_of(connection: sa.Connection, allocation_seq: int, agent: str) -> Any | None:
+    """One agent's journal, if it was seen."""
+    which = sa.and_(journals.c.allocation_seq == allocation_seq, journals.c.agent == agent)
+    return connection.execute(sa.select(journals).where(which)).one_or_none()
+
+
+def journal_offsets(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, dict[str, int]]:
+    """How far the journals of allocations are applied (bytes), by allocation and agent."""
+    offsets: dict[int, dict[str, int]] = {seq: {} for seq in allocation_seqs}
+    columns = (journals.c.id, journals.c.allocation_seq, journals.c.agent, journals.c.offset)
+    for some in chunks(allocation_seqs):
+        page, last = sa.select(*columns).where(journals.c.allocation_seq.in_(some)).order_by(journals.c.id), 0
+        while rows := connection.execute(page.where(journals.c.id > last).limit(_JOURNALS_AT_ONCE)).all():
+            for row in rows:
+                offsets[row.allocation_seq][row.agent] = row.offset
+            last = rows[-1].id
+    return offsets
 
 
 def insert_journal(connection: sa.Connection, allocation_seq: int, agent: str) -> int:

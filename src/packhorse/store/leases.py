@@ -82,7 +82,12 @@ def assert_held(connection: sa.Connection, name: str, epoch: int, *, beat: bool 
     ours = {"of": name, "ours": epoch}
     still = connection.execute(_BEAT, ours).rowcount if beat else len(connection.execute(_HELD, ours).all())
     if not still:
-        raise Conflict(f"Another engine has taken over '{name}'; this one stops.")
+        raise superseded(name)
+
+
+def superseded(name: str) -> Conflict:
+    """What an engine is told that leads no more."""
+    return Conflict(f"Another engine has taken over '{name}'; this one stops.")
 
 
 def release(connection: sa.Connection, name: str, epoch: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ from packhorse.domain.run import StepRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView, TaskView
 from packhorse.engine.embedded import Embedded
+from tests.fixtures.apps import Apps
 from tests.fixtures.room import wait_for
 from tests.fixtures.truth import assert_each_ended_once
-
-FILE = {"type": "file", "optional": True}
 
 
 @pytest.fixture
@@ -24,55 +22,6 @@ def room(embedded: Embedded) -> Iterator[Embedded]:
     with embedded.run_engine():
         yield embedded
     assert_each_ended_once(embedded)
-
-
-class Apps:
-    """Apps of a shell script each; ``$1`` and so on are the parameters' values, in order."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def make(self, name: str, script: str, parameters: dict[str, Any], **fields: Any) -> str:
-        """Writes one; returns its path."""
-        command = [
-            "/bin/sh",
-            "-c",
-            script.replace("{", "{{").replace("}", "}}"),
-            name,
-            *(f"{{{parameter}}}" for parameter in parameters),
-        ]
-        manifest = {"packhorse": 1, "name": name, "version": "1", "command": command, "parameters": parameters}
-        folder = self._folder / name
-        folder.mkdir()
-        (folder / "app.yaml").write_text(json.dumps({**manifest, **fields}))
-        return str(folder)
-
-    def number(self, script: str = 'echo "$1" > out') -> str:
-        """Has an integer, and leaves the file ``out``."""
-        return self.make("number", script, {"i": {"type": "integer"}}, outputs={"out": {"path": "out"}})
-
-    def twice(self) -> str:
-        """Reads a file with a number, and leaves twice that in the file ``out``, and as its result."""
-        script = 'echo $((2 * $(cat "$1"))) | tee out'
-        outputs = {"out": {"path": "out"}, "is": {"from": "stdout", "type": "json"}}
-        return self.make("twice", script, {"reads": {"type": "file"}}, outputs=outputs)
-
-    def total(self) -> str:
-        """Sums up the results in a file."""
-        script = """python3 -S -c 'import json, sys; rows = [json.loads(line) for line in open(sys.argv[1])]
-print(json.dumps([sum(row["result"] or 0 for row in rows), [row["state"] for row in rows]]))' "$1" """
-        outputs = {"is": {"from": "stdout", "type": "json"}}
-        return self.make("total", script, {"rows": {"type": "file"}}, outputs=outputs)
-
-    def listing(self, said: str, log: str = "log") -> str:
-        """Leaves a list, and the file ``log``."""
-        outputs = {"found": {"from": "stdout", "type": "json"}, "log": {"path": "log"}}
-        return self.make("listing", f"echo 7 > {log}; {said}", {}, outputs=outputs)
-
-    def squares(self, script: str = "echo $(($1 * $1)) | tee out") -> str:
-        """Squares an integer: its result, and the file ``out``."""
-        outputs = {"out": {"path": "out"}, "is": {"from": "stdout", "type": "json"}}
-        return self.make("squares", script, {"n": {"type": "integer"}}, outputs=outputs)
 
 
 @pytest.fixture
@@ -83,7 +32,7 @@ def apps(tmp_path: Path) -> Apps:
 
 
 def start(room: Embedded, *steps: dict[str, Any]) -> RunView:
-    return room.service.submit(room.user, StepRun.model_validate({"steps": list(steps)}))
+    return room.mine.submit(StepRun.model_validate({"steps": list(steps)}))
 
 
 def run_steps(room: Embedded, *steps: dict[str, Any]) -> RunView:
@@ -91,8 +40,8 @@ def run_steps(room: Embedded, *steps: dict[str, Any]) -> RunView:
 
 
 def end_of(room: Embedded, run: RunView) -> RunView:
-    wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
-    return room.service.run(room.user, run.id)
+    wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
+    return room.mine.run(run.id)
 
 
 def counts_of(run: RunView) -> dict[str, dict[TaskState, int]]:
@@ -100,7 +49,7 @@ def counts_of(run: RunView) -> dict[str, dict[TaskState, int]]:
 
 
 def tasks_of(room: Embedded, run: RunView, step: str) -> list[TaskView]:
-    return [task for task in room.service.tasks(room.user, run.id).items if task.step == step]
+    return [task for task in room.mine.tasks(run.id).items if task.step == step]
 
 
 def result_of(room: Embedded, run: RunView, step: str) -> Any:
@@ -244,8 +193,8 @@ def test_a_run_that_is_canceled_before_its_list_is_known_is_over(room: Embedded,
         {"name": "squares", "app": apps.squares(), "items": "listing", "item": "n"},
         {"name": "total", "app": apps.total(), "gather": ["squares"], "results": "rows"},
     )
-    wait_for(lambda: TaskState.RUNNING in room.service.run(room.user, run.id).counts, 30, "the list's task")
-    room.service.cancel_run(room.user, run.id)
+    wait_for(lambda: TaskState.RUNNING in room.mine.run(run.id).counts, 30, "the list's task")
+    room.mine.cancel_run(run.id)
     assert end_of(room, run).counts == {TaskState.CANCELED: 2}
 
 
@@ -260,7 +209,7 @@ def test_a_retry_of_what_failed_takes_the_rest_from_before(room: Embedded, apps:
     )
     assert first.counts == {TaskState.COMPLETE: 5, TaskState.EXECUTOR_ERROR: 1, TaskState.SYSTEM_ERROR: 2}
     (tmp_path / "flag").touch()
-    second = end_of(room, room.service.retry(room.user, first.id))
+    second = end_of(room, room.mine.retry(first.id))
     assert (second.counts, second.retry_of) == ({TaskState.COMPLETE: 3}, first.id)
     total = result_of(room, second, "total")
     assert (total[0], sorted(total[1])) == (28, ["COMPLETE"] * 3)
@@ -275,7 +224,7 @@ def test_a_retry_of_a_list_that_failed_makes_its_tasks(room: Embedded, apps: App
     )
     assert first.counts == {TaskState.EXECUTOR_ERROR: 1, TaskState.SYSTEM_ERROR: 1}
     (tmp_path / "flag").touch()
-    second = end_of(room, room.service.retry(room.user, first.id))
+    second = end_of(room, room.mine.retry(first.id))
     assert second.counts == done(5)
     assert result_of(room, second, "total") == [14, ["COMPLETE"] * 3]
 
@@ -287,7 +236,7 @@ def test_what_a_step_waits_for_is_said(embedded: Embedded, apps: Apps) -> None:
         {"name": "twice", "app": apps.twice(), "each": "make", "inputs": {"reads": "make.out"}},
         {"name": "total", "app": apps.total(), "gather": ["twice"], "results": "rows"},
     )
-    reasons = [embedded.service.task(embedded.user, f"{run.id}.{index}").reason for index in (3, 6)]
+    reasons = [embedded.mine.task(f"{run.id}.{index}").reason for index in (3, 6)]
     assert reasons == [
         "It waits for another task of its run, which must end first.",
         "It waits for step 'twice', of which 3 tasks have not ended.",

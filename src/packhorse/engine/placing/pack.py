@@ -136,7 +136,7 @@ def _walltime_s(demand: Demand, limits: Limits, rounds: float) -> float | None:
 def quota(cores: int, unclaimed_core_s: float) -> float:
     """Core-seconds of work that an allocation may be given now: none until a whole block has been claimed.
 
-    Nobody waits longer for that, since blocks are claimed in order; and a long run is not planned in crumbs.
+    Nobody waits longer for that, since blocks are claimed in order; and a long run is not planned in tiny blocks.
     """
     room = AHEAD_S * cores - unclaimed_core_s
     return room if room >= BLOCK_S * cores else 0.0
