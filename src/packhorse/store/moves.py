@@ -88,7 +88,7 @@ _PLACEMENT = (
     _T.attempt,
     sa.literal(S.QUEUED.value),
     sa.literal(S.INITIALIZING.value),
-    sa.bindparam("why", type_=sa.Text),
+    sa.bindparam("why", type_=events.c.why.type),
 )
 _EVENT = ("task_id", "at", "attempt", "from_state", "to_state", "why")
 _TELL_ALL = sa.insert(events).from_select(_EVENT, sa.select(*_PLACEMENT).where(_T.id.in_(_IDS)).order_by(_T.id))
