@@ -21,11 +21,12 @@ from packhorse.domain.text import kept_json, text_problem
 from packhorse.domain.views import RunView, StepView, User
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
 from packhorse.engine.requests.accept_documents import accept_task_run
+from packhorse.engine.requests.accept_pipeline import accept_pipeline_run, check_folder
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.sites.site import Site
-from packhorse.staging.apps import AppCatalog, AppFolder, pack_folder
+from packhorse.staging.apps import AppCatalog, AppFolder, PipelineFolder, pack_folder
 from packhorse.store.database import Database
 from packhorse.store.images import want_images
 from packhorse.store.runs import (
@@ -145,9 +146,18 @@ class Submissions:
         by = Requester(new_id("r"), user.name, self._files_for(user), self._sites)
         if isinstance(request, AppRun):
             table = rows if rows is not None else request.over if request.over is not None else [{}]
-            accepted = accept_app_run(request, self._app(user, request.app), table, by)
+            found = self._catalog.find(request.app, paths_allowed=user.admin)
+            if isinstance(found, PipelineFolder):
+                folders = check_folder(found, self._catalog.apps_of(found))
+                apps = {name: self._kept_app(app) for name, app in folders.items()}
+                accepted = accept_pipeline_run(request, found.manifest, apps, table, by)
+            else:
+                accepted = accept_app_run(request, self._kept_app(found), table, by)
         elif isinstance(request, StepRun):
-            apps = {name: self._app(user, name) for name in {step.app for step in request.steps}}
+            apps = {
+                name: self._kept_app(self._catalog.get(name, paths_allowed=user.admin))
+                for name in {step.app for step in request.steps}
+            }
             accepted = accept_step_run(request, apps, by)
         elif not user.admin:
             # without a container, a command of their own could read the server's database and tokens
@@ -167,9 +177,8 @@ class Submissions:
             raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
         return key or None
 
-    def _app(self, user: User, name: str) -> SubmittedApp:
+    def _kept_app(self, app: AppFolder) -> SubmittedApp:
         """An app that a run names, once the store has its folder."""
-        app = self._catalog.get(name, paths_allowed=user.admin)
         digest = self._catalog.digest(app)
         return SubmittedApp(app.manifest, digest if digest in self._kept else self._keep(app, digest))
 
