@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from packhorse.cli.output import print_facts, print_json, print_table, say
 from packhorse.client import Client
@@ -63,16 +64,17 @@ def _parameter(name: str, p: Parameter) -> tuple[object, ...]:
 
 def check_app(path: str, *, as_json: bool) -> None:
     """``packhorse apps check``."""
-    from packhorse.domain.images import refuse_image_beside
-    from packhorse.domain.manifest import PipelineFile, read_manifest
+    from packhorse.engine.requests.checking import check_path
 
     file = Path(path) / "app.yaml" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise NotFound(f"There is no app manifest at {file}.")
-    found = read_manifest(file)
-    manifest = found.manifest if isinstance(found, PipelineFile) else found
-    if not isinstance(manifest, PipelineManifest) and manifest.image is not None:
-        refuse_image_beside(manifest.image, str(file.parent), lambda name: (file.parent / name).exists())
+
+    def ask(what: str) -> Any:
+        with Client() as client:
+            return getattr(client.backend, what)()
+
+    manifest = check_path(file, lambda: ask("apps"), lambda: ask("sites"))
     if as_json:
         print_json({"file": str(file), "name": manifest.name, "version": manifest.version})
     else:
