@@ -58,6 +58,15 @@ def shown(value: object, stream: TextIO | None) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def prints_lines(stream: TextIO | None) -> bool:
+    """Whether ``stream`` can print the signs that boxes and lines are drawn with."""
+    try:
+        "│├○…".encode(getattr(stream, "encoding", None) or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def cells(text: str) -> int:
     """How many columns ``text``, which is plain, takes."""
     return len(text) if text.isascii() else _cell_len()(text)
