@@ -188,3 +188,21 @@ def test_tables_that_cannot_be(
     with pytest.raises(InvalidRequest) as caught:
         start(embedded, pipeline, table, **given)
     assert [str(one).partition(" The app's")[0] for one in caught.value.problems] == says
+
+
+def test_a_list_of_100_000_items_becomes_as_many_tasks(home: Path, tmp_path: Path) -> None:
+    """Their names come to more than other results may have. The tasks are not waited for, but canceled."""
+    room = Embedded(home, linger_s=0.5)
+    with room.run_engine():
+        run = start(room, similarity(tmp_path / "s"), said="list(range(100_000))")
+
+        def tasks() -> int | None:
+            return room.service.run(room.user, run.id).steps[1].tasks
+
+        wait_for(tasks, 120, "the list to be known")
+        room.service.cancel_run(room.user, run.id)
+        wait_for(lambda: room.service.run(room.user, run.id).ended, 120, "the run's end")
+        view = room.service.run(room.user, run.id)
+    assert tasks() == 100_000 and view.tasks == 100_002
+    assert counts_of(view)["search"].get(TaskState.CANCELED, 0) > 90_000
+    room.close()

@@ -166,7 +166,7 @@ def test_a_list_that_is_longer_than_a_result_may_be_fails_its_task(room: Embedde
     )
     [task] = tasks_of(room, run, "listing")
     assert task.state is TaskState.EXECUTOR_ERROR
-    assert task.reason == "the result has 20000004 bytes, at most 65536 are kept"
+    assert task.reason == "the result has 20000004 bytes, at most 1000000 are kept"
 
 
 def test_tasks_that_fail_end_what_is_theirs_and_a_step_that_accepts_failures_starts(room: Embedded, apps: Apps) -> None:
