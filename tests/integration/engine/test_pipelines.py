@@ -13,7 +13,7 @@ from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded
-from tests.fixtures.pipelines import PIPELINE, samples, write_app, write_expression
+from tests.fixtures.pipelines import PIPELINE, samples, similarity, write_expression
 from tests.fixtures.room import wait_for
 from tests.fixtures.truth import assert_each_ended_once
 
@@ -85,65 +85,6 @@ def test_a_cancel_in_the_middle_of_a_scatter_ends_all_that_has_not_ended(room: E
     assert counts["align"] == {TaskState.COMPLETE: 1, TaskState.CANCELED: 10}
     assert counts["count"].get(TaskState.COMPLETE, 0) + counts["count"][TaskState.CANCELED] == 11
     assert counts["matrix"] == {TaskState.CANCELED: 1}
-
-
-SPLIT = """
-    packhorse: 1
-    name: split
-    version: "1.0"
-    command: [python3, "{app}/split.py", "{said}"]
-    parameters:
-      said: {}
-    outputs:
-      parts: {path: parts}
-      names: {from: stdout, type: json}
-"""
-SPLIT_PY = """import os, sys
-os.mkdir("parts")
-open("parts/one", "w").write("1 2 3")
-print(eval(sys.argv[1]))
-"""
-SEARCH = """
-    packhorse: 1
-    name: search
-    version: "1.0"
-    command: [sh, -c, 'wc -w < "$1/one"; echo $(($(wc -w < "$1/one") * $2)) > found', search, "{folder}", "{part}"]
-    parameters:
-      folder: {type: file}
-      part: {type: integer}
-    outputs:
-      found: {path: found}
-      words: {from: stdout, type: json}
-"""
-MERGE = """
-    packhorse: 1
-    name: merge
-    version: "1.0"
-    command: [python3, -c, 'import json, sys; print(sum(int(open(one["outputs"]["found"]).read()) for one in map(json.loads, open(sys.argv[1]))))', "{all}"]
-    parameters:
-      all: {type: file}
-    outputs:
-      sum: {from: stdout, type: json}
-"""  # noqa: E501
-SIMILARITY = """
-    packhorse: 1
-    name: similarity
-    version: "1.0"
-    parameters:
-      said: {}
-    steps:
-      split: {app: ./split, params: {said: "{said}"}}
-      search: {app: ./search, over: split.names, item: part, inputs: {folder: split.parts}}
-      merge: {app: ./merge, gather: search, results: all}
-"""
-
-
-def similarity(folder: Path) -> Path:
-    write_app(folder, SIMILARITY)
-    for name, text in (("split", SPLIT), ("search", SEARCH), ("merge", MERGE)):
-        write_app(folder / name, text)
-    (folder / "split" / "split.py").write_text(SPLIT_PY)
-    return folder
 
 
 def test_a_list_that_a_step_leaves_becomes_tasks_whose_files_one_merges(room: Embedded, tmp_path: Path) -> None:
