@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.pipelinecheck import check_pipeline
 from packhorse.domain.run import AppRun
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
@@ -67,3 +68,17 @@ def test_what_is_wrong_with_rows_is_told_by_row(
 def test_an_empty_value_is_no_value_and_a_common_one_stands_in() -> None:
     accepted = accept({"a": OVER}, [{"sample": "x"}, {"sample": None}], params={"sample": "y"})
     assert [task.params for task in accepted.steps[0].tasks()] == ['{"v":"of x"}', '{"v":"of y"}']
+
+
+def test_no_two_rows_may_have_the_same_value_of_what_is_unique() -> None:
+    manifest = manifest_of({"a": OVER}).model_dump(by_alias=True)
+    manifest["parameters"]["sample"]["unique"] = True
+    request, by = AppRun(app="p"), Requester("r-1", "ada", FileRules(), [SITE])
+    with pytest.raises(InvalidRequest) as caught:
+        rows = [{"sample": name} for name in "abca"]
+        accept_pipeline_run(request, PipelineManifest.model_validate(manifest), APPS, rows, by)
+    told = "row 4, parameter 'sample': 'a' is in row 1 already; no two rows may have the same."
+    assert [str(problem) for problem in caught.value.problems] == [told]
+    common = AppRun(app="p", params={"sample": "x"})
+    with pytest.raises(InvalidRequest, match="row 2, parameter 'sample': 'x' is in row 1 already"):
+        accept_pipeline_run(common, PipelineManifest.model_validate(manifest), APPS, [{}, {}], by)

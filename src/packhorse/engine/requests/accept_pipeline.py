@@ -61,6 +61,6 @@ def _read(
         if len(problems) >= MAX_PROBLEMS:
             continue
         values, wrong = check_row(declared, row, f"row {number}", files.problem, elsewhere=params, told=told)
-        problems += [*wrong, *unique.problems(values, number)]
+        problems += [*wrong, *unique.problems(values, number, f"row {number}")]
         typed.append(dict(values))
     return common, typed, problems
