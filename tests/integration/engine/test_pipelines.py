@@ -160,3 +160,17 @@ def test_a_list_of_100_000_items_becomes_as_many_tasks(home: Path, tmp_path: Pat
     assert tasks() == 100_000 and view.tasks == 100_002
     assert counts_of(view)["search"].get(TaskState.CANCELED, 0) > 90_000
     room.close()
+
+
+def test_a_retry_computes_what_failed_and_what_waited_for_it_and_gathers_all(room: Embedded, tmp_path: Path) -> None:
+    pipeline = write_expression(tmp_path / "expression")
+    align = pipeline / "align" / "app.yaml"
+    align.write_text(align.read_text().replace('[ "$1" != "$4" ] &&', f'[ "$1" != bb -o -e {tmp_path}/flag ] &&'))
+    rows = samples(tmp_path, "a", "bb", "ccc")
+    first = end_of(room, start(room, pipeline, rows, genome=str(tmp_path / "genome.txt")))
+    assert counts_of(first)["align"] == {TaskState.COMPLETE: 2, TaskState.EXECUTOR_ERROR: 1}
+    (tmp_path / "flag").touch()
+    second = end_of(room, room.service.retry(room.user, first.id))
+    assert counts_of(second) == {"align": done(1), "count": done(1), "matrix": done(1)}
+    table = room.service.gathered(room.user, second.id)["table"].read_text().splitlines()
+    assert sorted(table) == ["count a 4 COMPLETE", "count bb 5 COMPLETE", "count ccc 6 COMPLETE", "words"]

@@ -212,8 +212,8 @@ class Service:
         return self._write(user, Submission(accepted, user.name, row.name, key, f"retry of {run_id}"[:64], run_id))
 
     def results(self, user: User, run_id: str) -> Iterator[dict[str, Any]]:
-        """One dict per task but those that gather, in order: index, task, name, state, params, result, files,
-        reason.
+        """One dict per task but those that gather, in order: index, task, name, step, state, params, result,
+        files, reason.
         """
         with self._database.read() as connection:
             rows = steps_of_run(connection, self._run_row(connection, user, run_id).seq)
