@@ -77,6 +77,7 @@ def test_a_failed_sample_stops_no_other_and_a_gather_that_accepts_it_says_which_
     stopped = {TaskState.COMPLETE: 2, TaskState.SYSTEM_ERROR: 1}
     for run, matrix in zip(runs, ({TaskState.SYSTEM_ERROR: 1}, done(1)), strict=True):
         assert counts_of(run) == {"index": done(1), "align": failed, "count": stopped, "matrix": matrix}
+    assert [[step.without for step in run.steps][-1] for run in runs] == [None, "one task of 'count'"]
     table = room.service.gathered(room.user, runs[1].id)["table"].read_text()
     assert table.splitlines()[1:] == ["count a 4 COMPLETE", "count bad None SYSTEM_ERROR", "count cc 5 COMPLETE"]
 

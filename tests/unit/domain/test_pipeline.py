@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from textwrap import dedent
 from typing import Any
 
@@ -86,6 +87,14 @@ APPS: dict[str, AppManifest | str] = {
     "there@1": app("there", resources={"site": "elsewhere"}),
     "gone@1": "There is no app 'gone'.",
 }
+
+
+MAYBE = {**FILE, "optional": True}
+MANY = app(
+    "many",
+    parameters={"x": MAYBE, "v": {"optional": True}, "r": MAYBE},
+    outputs={"o": {"path": "o"}, "l": {"from": "stdout", "type": "json"}},
+)
 
 
 def problems_of(text: str) -> list[str]:
@@ -240,6 +249,29 @@ def test_each_kind_of_mistake_is_told_with_its_line_and_field(right: str, wrong:
     assert any(f"{part}:" in text.splitlines()[number - 1] for part in key[-2 if "missing" in says else -1 :])
 
 
+WORDS = st.sampled_from(
+    ["a", "b", "rows", "a.o", "b.l", "a.", ".o", "", "{sample}", "{x", "}", "many@1", "ü", "a b", "x.y.z"]
+)
+FIELDS = {
+    "over": WORDS, "item": WORDS, "each": WORDS, "gather": WORDS | st.lists(WORDS, max_size=3), "results": WORDS,
+    "accept_failures": st.booleans(), "params": st.dictionaries(WORDS, WORDS | st.integers(), max_size=3),
+    "inputs": st.dictionaries(WORDS, WORDS, max_size=3), "resources": st.dictionaries(WORDS, st.integers(), max_size=2),
+}  # fmt: skip
+
+
+@given(st.dictionaries(WORDS, st.fixed_dictionaries({"app": WORDS}, optional=FIELDS), min_size=1, max_size=4))
+def test_whatever_stands_in_a_manifest_is_accepted_or_told(steps: dict[str, Any]) -> None:
+    document = {"packhorse": 1, "name": "p", "version": "1", "parameters": {"sample": {}}, "steps": steps}
+    try:
+        file = parse_any(json.dumps(document), "app.yaml")
+    except InvalidManifest as error:
+        assert error.problems
+        return
+    assert isinstance(file, PipelineFile)
+    apps = {step.app: MANY if step.app == "many@1" else "There is none." for step in file.manifest.steps.values()}
+    assert all(file.problem(finding).what for finding in check_pipeline(file.manifest, apps))
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     text = GOOD.replace("index: index.folder", "index: index.x").replace("results: rows", "results: x")
     text = text.replace("each: align", "each: alin").replace("app: split@1", "app: gone@1")
@@ -312,12 +344,6 @@ def test_a_column_that_a_step_with_one_task_uses_is_refused_and_so_is_a_table_th
 
 # what is accepted of these is tested with the engine's part (tests/unit/engine/test_accept_pipeline.py)
 NAMES = [f"s{number}" for number in range(6)]
-MAYBE = {**FILE, "optional": True}
-MANY = app(
-    "many",
-    parameters={"x": MAYBE, "v": {"optional": True}, "r": MAYBE},
-    outputs={"o": {"path": "o"}, "l": {"from": "stdout", "type": "json"}},
-)
 
 
 @st.composite

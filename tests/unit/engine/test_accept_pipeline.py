@@ -65,6 +65,14 @@ def test_what_is_wrong_with_rows_is_told_by_row(
     assert says or caught.value.hint or "no rows" in caught.value.message
 
 
+def test_what_is_said_of_a_run_goes_over_what_the_pipeline_says_of_a_step() -> None:
+    steps = {"a": {**OVER, "resources": {"cpu_cores": 2, "ram_gb": 1}}, "b": {"app": "many@1"}}
+    accepted = accept(steps, [{"sample": "x"}], resources={"cpu_cores": 1})
+    assert [one.spec.resources for one in accepted.steps] == [{"cpu_cores": 1, "ram_gb": 1}, {"cpu_cores": 1}]
+    with pytest.raises(InvalidRequest, match="step 'a': no site can run it: it asks for 64 cores and 'local' has 2"):
+        accept(steps, [{"sample": "x"}], resources={"cpu_cores": 64})
+
+
 def test_an_empty_value_is_no_value_and_a_common_one_stands_in() -> None:
     accepted = accept({"a": OVER}, [{"sample": "x"}, {"sample": None}], params={"sample": "y"})
     assert [task.params for task in accepted.steps[0].tasks()] == ['{"v":"of x"}', '{"v":"of y"}']

@@ -40,7 +40,10 @@ def accept_pipeline_run(
     if not typed:
         raise InvalidRequest("The table has no rows, so there is nothing to run.")
     options = {name: getattr(request, name) for name in RunOptions.model_fields}
-    steps = [RunStep.model_validate(step) for step in compile_steps(manifest, common, typed)]
+    steps = [
+        RunStep.model_validate({**step, "resources": {**step["resources"], **request.resources}})
+        for step in compile_steps(manifest, common, typed)
+    ]
     accepted = accept_step_run(StepRun(steps=steps, **options), apps, by)
     return replace(accepted, app=manifest.label, name=manifest.name)
 

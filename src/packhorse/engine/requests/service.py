@@ -58,7 +58,7 @@ from packhorse.engine.requests.documents import (
     waits_for_images,
 )
 from packhorse.engine.requests.filerules import FileRules
-from packhorse.engine.requests.line import steps_wait_for, waits_for_others, waits_for_size
+from packhorse.engine.requests.line import steps_gathered_without, steps_wait_for, waits_for_others, waits_for_size
 from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
 from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.usage import sum_usage
@@ -77,7 +77,7 @@ from packhorse.store.moves import Move, apply_moves, cancel_queued, lock_tasks
 from packhorse.store.runs import counts_of, get_run, list_runs
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.shares import iter_shares
-from packhorse.store.steps import counts_of_steps, steps_of_run
+from packhorse.store.steps import counts_of_steps, edges_out_of, steps_of_run
 from packhorse.store.tasks import attempts_of, events_of, get_task, ids_in_states, page_of_tasks, tasks_with_files
 
 MAX_PAGE = 1000
@@ -157,8 +157,10 @@ class Service:
             row = self._run_row(connection, user, run_id)
             counts = counts_of_steps(connection, row.seq)
             steps = steps_of_run(connection, row.seq)
-            waits = steps_wait_for(connection, steps, counts) if row.ended_at is None else {}
-        told = [step_view(step, counts.get(step.seq, {}), waits.get(step.seq)) for step in steps]
+            edges = edges_out_of(connection, [step.seq for step in steps]) if len(steps) > 1 else ()
+        waits = steps_wait_for(steps, edges, counts) if row.ended_at is None else {}
+        without = steps_gathered_without(steps, edges)
+        told = [step_view(step, counts.get(step.seq, {}), waits.get(step.seq), without.get(step.seq)) for step in steps]
         total: Counter[TaskState] = Counter()
         for of_step in counts.values():
             total.update(of_step)
