@@ -12,7 +12,7 @@ from packhorse.domain.errors import PackhorseError
 from packhorse.domain.states import TERMINAL, TaskState
 from packhorse.engine.steps.base import Step
 from packhorse.sites.site import Site
-from packhorse.store.demands import place_in_line
+from packhorse.store.line import place_in_line
 from packhorse.store.steps import edges_into_step, steps_of_run
 
 
