@@ -16,7 +16,7 @@ from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
 from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.sites.site import local_site
-from tests.unit.domain.test_pipeline import MANY, manifest_of, pipelines
+from tests.unit.domain.pipelines import MANY, manifest_of, pipelines
 
 SITE = local_site("/nowhere", cores=2, memory_mb=4000)
 APPS = {"many@1": SubmittedApp(MANY, "digest")}
