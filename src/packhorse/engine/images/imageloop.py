@@ -7,7 +7,6 @@ the last one was.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,9 +27,7 @@ from packhorse.engine.images.preparers import Preparer, Progress
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
-from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
-from packhorse.engine.steps.document import DocumentStep
 from packhorse.sites.images import file_name, growing_folder, image_folder, images_folder, keeps_files
 from packhorse.sites.site import Site
 from packhorse.staging.images import WORKING, ImageState, after_failure, to_evict
@@ -296,7 +293,11 @@ class ImageLoop(Loop):
         with self._database.read() as connection:
             steps = self._steps.many(connection, [row.seq for row in steps_of_run(connection, want.run_seq)])
         queued = iter_tasks(self._database, want.run_seq, (TaskState.QUEUED,))
-        waiting = (row.id for row in queued if _names(steps.get(row.step_seq), row, want.reference))
+        waiting = (
+            row.id
+            for row in queued
+            if row.step_seq in steps and want.reference in steps[row.step_seq].images(row.params)
+        )
         moved = False
         while some := list(islice(waiting, _TASKS_AT_ONCE)):
             now = self._clock.now()
@@ -355,10 +356,3 @@ class ImageLoop(Loop):
             if name.startswith(file_name(image.digest)) and self._site.transport.rename(f"{folder}/{name}", growing):
                 self._site.transport.remove(growing)
         _log.info("evicted", site=self._site.name, image=image.reference, digest=image.digest, bytes=image.size_bytes)
-
-
-def _names(step: Step | None, row: Any, reference: str) -> bool:
-    """Whether a task runs in the image that is called ``reference``."""
-    if isinstance(step, DocumentStep):
-        return any(executor.get("image") == reference for executor in json.loads(row.params)["task"]["executors"])
-    return step is not None and step.app is not None and step.app.image == reference

@@ -166,6 +166,9 @@ class Step(Protocol):
     def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
         """What a task needs by URL."""
 
+    def images(self, params: str) -> list[str]:
+        """The images that a task runs in, as its run names them."""
+
     def render(
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
     ) -> tuple[str, Line, Line]:
@@ -194,6 +197,10 @@ class StepBase:
     @property
     def app(self) -> AppManifest | None:
         return None
+
+    def images(self, params: str) -> list[str]:
+        own = self.app.image if self.app is not None else None
+        return [] if own is None else [own]
 
     def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
         return {}
