@@ -77,7 +77,7 @@ class RunHandle:
             time.sleep(pause_s)
 
     def results(self) -> list[dict[str, Any]]:
-        """One dict per task, in order: index, task, name, state, params, result, files, reason."""
+        """One dict per task, in order: index, task, name, step, state, params, result, files, reason."""
         return list(self._backend.results(self.id))
 
     def iter_results(self) -> Iterator[dict[str, Any]]:

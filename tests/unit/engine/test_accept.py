@@ -61,6 +61,13 @@ def test_every_problem_of_a_table_is_told_at_once_with_its_row() -> None:
     assert "row 1" not in said
 
 
+def test_two_rows_with_the_same_value_of_what_is_unique_are_refused() -> None:
+    app = manifest(parameters={"i": {"type": "integer", "unique": True}})
+    said = refusal(lambda: accept([{"i": 1}, {"i": 2}, {"i": "1"}], app))
+    assert "row 3, parameter 'i': '1' is in row 1 already; no two rows may have the same." in said
+    assert len(tasks_of(accept([{"i": 1}, {"i": 2}], app))) == 2
+
+
 def test_thousands_of_problems_are_cut_short() -> None:
     said = refusal(lambda: accept({"i": "x"} for _ in range(10_000)))
     assert "row 100," in said

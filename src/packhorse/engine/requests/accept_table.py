@@ -12,7 +12,7 @@ from packhorse.domain.app import AppManifest, ParameterType
 from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.outputurl import file_target
-from packhorse.domain.parameters import check_row
+from packhorse.domain.parameters import Unique, check_row
 from packhorse.domain.run import MAX_TASKS, AppRun
 from packhorse.domain.text import kept_json
 from packhorse.engine.requests.accept import (
@@ -120,6 +120,7 @@ def read_table(
     """
     problems: list[Problem] = []
     told: set[str] = set()
+    unique = Unique(manifest.parameters)
     filled = FilledPaths(manifest.outputs, step.app.resources) if step is not None and not before else None
     for number, row in enumerate(rows, start=1):
         if number > MAX_TASKS:
@@ -131,7 +132,7 @@ def read_table(
             continue
         place = f"{where} {number}" if where.endswith("row") else where
         values, wrong = check_row(manifest.parameters, row, place, by.files.problem, elsewhere=elsewhere, told=told)
-        problems += wrong
+        problems += [*wrong, *unique.problems(values, number, place)]
         if filled is not None and step is not None and not wrong:
             problems += filled.problems(place, {**step.defaults, **values})
         if step is not None and not before and not problems:

@@ -38,8 +38,9 @@ from packhorse.engine.requests.accounting import account
 from packhorse.engine.requests.again import accept_retry
 from packhorse.engine.requests.cancel import cancel_all, cancel_tasks
 from packhorse.engine.requests.doctor import examine, examine_site
-from packhorse.engine.requests.documents import image_view, run_view, site_view, task_view
+from packhorse.engine.requests.documents import image_view, run_view, site_view, step_view, task_view
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.line import steps_gathered_without, steps_wait_for
 from packhorse.engine.requests.outputfiles import OutputFiles
 from packhorse.engine.requests.runwaiters import RunWaiters
 from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
@@ -55,7 +56,7 @@ from packhorse.store.database import Database
 from packhorse.store.images import images_at
 from packhorse.store.runs import counts_of, list_runs
 from packhorse.store.shares import iter_shares
-from packhorse.store.steps import counts_of_steps, steps_of_run
+from packhorse.store.steps import counts_of_steps, edges_out_of, steps_of_run
 from packhorse.store.tasks import get_task, page_of_tasks
 
 MAX_PAGE = 1000
@@ -152,11 +153,15 @@ class UserService:
         with self._database.read() as connection:
             row = run_row(connection, self._user, run_id)
             counts = counts_of_steps(connection, row.seq)
-            steps = [(step, counts.get(step.seq, {})) for step in steps_of_run(connection, row.seq)]
+            steps = steps_of_run(connection, row.seq)
+            edges = edges_out_of(connection, [step.seq for step in steps]) if len(steps) > 1 else ()
+        waits = steps_wait_for(steps, edges, counts) if row.ended_at is None else {}
+        without = steps_gathered_without(steps, edges)
+        told = [step_view(step, counts.get(step.seq, {}), waits.get(step.seq), without.get(step.seq)) for step in steps]
         total: Counter[TaskState] = Counter()
         for of_step in counts.values():
             total.update(of_step)
-        return run_view(row, total, steps)
+        return run_view(row, total, told)
 
     def wait(self, run_id: str, seen_done: int, timeout_s: float) -> RunView:
         """The run as soon as it has ended or more than ``seen_done`` tasks are done, at the latest after
@@ -200,8 +205,8 @@ class UserService:
         return self._write(Submission(accepted, self._user.name, row.name, key, what, run_id))
 
     def results(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """One dict per task but those that gather, in order: index, task, name, state, params, result, files,
-        reason.
+        """One dict per task but those that gather, in order: index, task, name, step, state, params, result,
+        files, reason.
         """
         with self._database.read() as connection:
             rows = steps_of_run(connection, run_row(connection, self._user, run_id).seq)

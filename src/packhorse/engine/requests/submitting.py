@@ -15,14 +15,16 @@ from pydantic_core import PydanticSerializationError
 
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
-from packhorse.domain.run import AppRun, StepRun, SubmittedRun
+from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
 from packhorse.domain.views import RunView, StepView, User
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
 from packhorse.engine.requests.accept_documents import accept_task_run
+from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.accept_table import accept_app_run
+from packhorse.engine.requests.checking import findings_of, refuse_findings
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
@@ -135,16 +137,19 @@ class Submissions:
     # --- checking ------------------------------------------------------------
 
     def check(self, user: User, request: SubmittedRun, rows: Rows | None = None) -> Submission:
-        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``AppRun.over``."""
+        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``over``."""
         if request.image is not None and not user.admin:
             raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
         key = self.checked_key(request.client_key)
         by = Requester(new_id("r"), user.name, self._files_for(user), self._sites)
-        if isinstance(request, AppRun):
+        if isinstance(request, AppRun | PipelineRun):
             table = rows if rows is not None else request.over if request.over is not None else [{}]
-            accepted = accept_app_run(request, self._app(user, request.app), table, by)
+            accepted = self._over_table(user, request, table, by)
         elif isinstance(request, StepRun):
-            apps = {name: self._app(user, name) for name in {step.app for step in request.steps}}
+            apps = {
+                name: self._kept_app(self._catalog.get(name, paths_allowed=user.admin))
+                for name in {step.app for step in request.steps}
+            }
             accepted = accept_step_run(request, apps, by)
         elif not user.admin:
             # without a container, a command of their own could read the server's database and tokens
@@ -157,6 +162,21 @@ class Submissions:
         name = request.name or accepted.name
         return Submission(accepted, user.name, name, key, _digest(request, accepted))
 
+    def _over_table(self, user: User, request: AppRun | PipelineRun, table: Rows, by: Requester) -> Accepted:
+        if isinstance(request, PipelineRun):
+            manifest, file = request.pipeline, None
+            folders = self._catalog.apps_of(manifest, None, paths_allowed=user.admin)
+        else:
+            found = self._catalog.find(request.app, paths_allowed=user.admin)
+            if isinstance(found, AppFolder):
+                return accept_app_run(request, self._kept_app(found), table, by)
+            manifest, file = found.manifest, found.file
+            folders = self._catalog.apps_of(manifest, found.folder)
+        told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
+        refuse_findings(findings_of(manifest, told), file)
+        apps = {name: self._kept_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
+        return accept_pipeline_run(request, manifest, apps, table, by)
+
     @staticmethod
     def checked_key(key: str | None) -> str | None:
         """A client key that can be kept. Raises InvalidRequest."""
@@ -164,9 +184,8 @@ class Submissions:
             raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
         return key or None
 
-    def _app(self, user: User, name: str) -> SubmittedApp:
+    def _kept_app(self, app: AppFolder) -> SubmittedApp:
         """An app that a run names, once the store has its folder."""
-        app = self._catalog.get(name, paths_allowed=user.admin)
         digest = self._catalog.digest(app)
         return SubmittedApp(app.manifest, digest if digest in self._kept else self._keep(app, digest))
 
