@@ -96,6 +96,9 @@ class EmbeddedBackend:
     def usage(self, run_id: str) -> UsageView:
         return self._service.usage(self._user, run_id)
 
+    def report(self, run_id: str) -> bytes:
+        return self._service.report(self._user, run_id).encode()
+
     def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
         return self._service.account(self._user, by, since)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from packhorse.report.facts import Spent
 from packhorse.report.markup import Markup, el
 from packhorse.report.sketch import Sketch
-from packhorse.report.timeline import BINS, Bar, Lane, Timeline, rows_of
+from packhorse.report.timeline import BINS, COLOURS, Bar, Lane, Timeline, rows_of
 from packhorse.report.units import duration, number, time_ticks, value_ticks
 
 _WIDTH = 1040
@@ -20,7 +20,7 @@ _TOO_NARROW = 0.6  # pixels
 
 def colour(step: int) -> str:
     """The class that gives a step its colour."""
-    return f"s{step % 10}"
+    return f"s{step % COLOURS}"
 
 
 def _svg(height: float, name: str, *children: object) -> Markup:
@@ -41,9 +41,9 @@ def _time_axis(length_s: float, top: float, bottom: float) -> list[Markup]:
 
 
 def draw_cores(timeline: Timeline) -> Markup:
-    """Cores granted to the run's tasks over time, a layer for each step, and the cores of its allocations as a line."""
+    """Cores granted to the run's tasks over time, a layer for each colour, and those of its allocations as a line."""
     held = timeline.held()
-    layers = {step: [cores / timeline.bin_s for cores in timeline.total[step]] for step in sorted(timeline.total)}
+    layers = {one: [cores / timeline.bin_s for cores in timeline.total[one]] for one in sorted(timeline.total)}
     upper: float = max([1.0, *held, *(sum(at) for at in zip(*layers.values(), strict=True))])
     top, height = 10.0, 150.0
     bottom = top + height
@@ -156,7 +156,7 @@ def _bars(rows: Sequence[Sequence[Bar]], timeline: Timeline, y: float, height: f
 
 def _busy(lane: Lane, timeline: Timeline, y: float, height: float) -> list[Markup]:
     """Busy cores as areas, as high as the node has cores."""
-    layers = {step: [cores / timeline.bin_s for cores in lane.busy[step]] for step in sorted(lane.busy)}
+    layers = {one: [cores / timeline.bin_s for cores in lane.busy[one]] for one in sorted(lane.busy)}
     most = max(sum(at) for at in zip(*layers.values(), strict=True))
     upper = max(most, float(lane.allocation.cores) if lane.allocation else 0.0, 1e-9)
     return _layers(layers, lambda cores: y + height - height * cores / upper)

@@ -9,6 +9,7 @@ from packhorse.domain.plain import plain
 from packhorse.domain.states import FAILED, TaskState
 from packhorse.report.facts import EdgeFacts, StepFacts
 from packhorse.report.markup import Markup, el
+from packhorse.report.timeline import COLOURS
 
 #: A graph of more steps is no picture any more.
 MAX_DRAWN = 150
@@ -168,7 +169,8 @@ def _box(step: StepFacts, left: float, middle: float) -> Markup:
     top = middle - _HEIGHT / 2
     parts = parts_of(step.counts)
     known = sum(step.counts.values())
-    count = "tasks not known yet" if step.tasks is None else f"{step.complete:,} of {known:,} complete"
+    of_all = "" if step.complete == known else f" of {known:,}"
+    count = "tasks not known yet" if step.tasks is None else f"{step.complete:,}{of_all} complete"
     what = f"{step.app.name} {step.app.version}" if step.app else step.kind
     frame = "bad" if parts["bad"] else "ok" if known and parts["ok"] == known else "plain"
     told = f"{step.name}: {', '.join(f'{number:,} {state}' for state, number in step.counts.items()) or 'no tasks'}"
@@ -176,7 +178,7 @@ def _box(step: StepFacts, left: float, middle: float) -> Markup:
         "g",
         el("title", told),
         el("rect", x=left, y=top, width=_WIDTH, height=_HEIGHT, rx="7", class_=f"box box-{frame}"),
-        el("rect", x=left + 8, y=top + 11, width=9, height=9, rx="2", class_=f"s{step.number % 10}"),
+        el("rect", x=left + 8, y=top + 11, width=9, height=9, rx="2", class_=f"s{step.number % COLOURS}"),
         el("text", short(step.name, _LETTERS - 2), x=left + 22, y=top + 20, class_="name"),
         el("text", short(what, _LETTERS + 3), x=left + 9, y=top + 35, class_="small"),
         el("text", count, x=left + 9, y=top + 49, class_="small"),

@@ -19,7 +19,8 @@ from packhorse.report.versions import versions_section
 #: A page of ours may load nothing and run nothing, whatever it holds.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
-_MAX_ROWS = 300  # of the table of steps
+_MAX_ROWS = 300  # of a table
+_MAX_KEYS = 60  # of a legend
 
 
 def render_page(facts: RunFacts) -> str:
@@ -133,13 +134,13 @@ def _timeline(facts: RunFacts) -> Markup:
     names = {step.number: step.name for step in facts.steps}
     keys = [
         el("span", el("span", class_=f"key {colour(step)}"), names.get(step, ""))
-        for step in sorted(timeline.total)[:_MAX_ROWS]
+        for step in sorted(timeline.steps)[:_MAX_KEYS]
     ]
     started = sum(one.started_at is not None for one in timeline.allocations)
     what = (
         f"From {moment(timeline.start)}, {duration(timeline.end - timeline.start)}. Areas are cores granted to tasks of"
-        f" each step; the dashed line is the cores of the {some(started, 'allocation')} in which they ran, which tasks of"
-        " other runs may have shared."
+        f" each step; the dashed line is the cores of the {some(started, 'allocation')} in which they ran, which tasks"
+        " of other runs may have shared."
     )
     how = (
         "Each bar is an attempt; those with a red edge failed. A frame is the time of the allocation."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from packhorse.report.timeline import COLOURS
+
 _LIGHT = """
 --ink:#1b1f24;--dim:#5b6470;--faint:#8a929c;--paper:#fff;--card:#f7f8fa;--line:#d9dee4;--grid:#e8ebef;
 --ok:#2f9e58;--bad:#d0342c;--off:#8b8f98;--now:#2b7fd4;--wait:#d5d9df;--held:#1b1f24;--used:#2f9e58;--unused:#e5b93c;
@@ -93,7 +95,7 @@ a{color:inherit}
 
 def _colours() -> str:
     return "\n".join(
-        f".s{place}{{fill:var(--c{place})}}.key.s{place}{{background:var(--c{place})}}" for place in range(10)
+        f".s{place}{{fill:var(--c{place})}}.key.s{place}{{background:var(--c{place})}}" for place in range(COLOURS)
     )
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 MAX_BARS = 1500
 BINS = 240
 MAX_LANES = 40
+#: Steps share colours by their number, and what shares a colour is drawn as one.
+COLOURS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Lane:
         self.attempts = 0
         self.bars: list[Bar] = []
         self.busy: dict[int, array[float]] = {}
-        """Granted core-seconds in each part of the time, by step."""
+        """Granted core-seconds in each part of the time, by colour."""
 
 
 class Timeline:
@@ -81,7 +83,9 @@ class Timeline:
         self._lanes = {key: Lane(*of) for key, of in apart.items()}
         self._rest = Lane(None, None)
         self.total: dict[int, array[float]] = {}
-        """Granted core-seconds in each part of the time, by step, of all lanes."""
+        """Granted core-seconds in each part of the time, by colour, of all lanes."""
+        self.steps: set[int] = set()
+        """Numbers of those of which something ran."""
         self._width = (self.end - self.start) / BINS
 
     @property
@@ -100,6 +104,7 @@ class Timeline:
         """An attempt in the lane of ``key``."""
         lane = self._lanes.get(key, self._rest)
         lane.attempts += 1
+        self.steps.add(bar.step)
         if self.has_bars:
             lane.bars.append(bar)
         else:
@@ -107,9 +112,10 @@ class Timeline:
         self._spread(self.total, bar)
 
     def _spread(self, busy: dict[int, array[float]], bar: Bar) -> None:
-        if bar.step not in busy:
-            busy[bar.step] = array("d", bytes(8 * BINS))
-        bins = busy[bar.step]
+        colour = bar.step % COLOURS
+        if colour not in busy:
+            busy[colour] = array("d", bytes(8 * BINS))
+        bins = busy[colour]
         width = self._width
         start, end = max(bar.start, self.start) - self.start, min(bar.end, self.end) - self.start
         first, last = int(start / width), min(BINS - 1, int(end / width))

@@ -27,6 +27,7 @@ _MODULES = {
     "cancel": "runs",
     "retry": "runs",
     "usage": "looking",
+    "report": "looking",
     "doctor": "places",
     "serve": "serving",
     "version": "serving",

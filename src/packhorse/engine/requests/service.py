@@ -243,6 +243,15 @@ class Service:
         with self._database.read() as connection:
             return sum_usage(connection, self._run_row(connection, user, run_id).seq, time.time())
 
+    def report(self, user: User, run_id: str) -> str:
+        """A run as one HTML page that needs nothing else."""
+        from packhorse.engine.requests.reporting import facts_of  # most of what is asked for needs none of it
+        from packhorse.report.page import render_page
+
+        with self._database.read() as connection:
+            facts = facts_of(connection, self._steps, self._run_row(connection, user, run_id), time.time())
+        return render_page(facts)
+
     def account(self, user: User, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
         """What allocations paid for a user; an admin is told everybody's part, and what was idle."""
         with self._database.read() as connection:
