@@ -1,9 +1,13 @@
-"""``/runs/ID/report``: a run as a page."""
+"""``/runs/ID/report`` and ``/runs/ID/crate``: a run as a page, and as a research object."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Any
+
 from fastapi import APIRouter
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, StreamingResponse
 
 from packhorse.api.auth import CurrentUser
 from packhorse.api.deps import Services
@@ -15,6 +19,11 @@ _SHOWN_ONLY = {
     "Cache-Control": "private, no-store",
 }
 
+_ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}
+_PIECE = 1 << 18
+
 router = APIRouter(tags=["runs"])
 
 
@@ -22,3 +31,23 @@ router = APIRouter(tags=["runs"])
 def report(service: Services, user: CurrentUser, run_id: str) -> HTMLResponse:
     """One HTML page that needs nothing else: steps, timeline, resources, failures, versions, how to run it again."""
     return HTMLResponse(service.report(user, run_id), headers=_SHOWN_ONLY)
+
+
+@router.get("/runs/{run_id}/crate", summary="A run as an RO-Crate", response_class=StreamingResponse, responses=_ZIP)
+def crate(service: Services, user: CurrentUser, run_id: str) -> StreamingResponse:
+    """A zip archive: a Workflow Run Crate with the report, apps, tables, results and the files of the last steps."""
+    archive = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed when it has been sent)
+    try:
+        service.crate(user, run_id, archive)
+    except BaseException:
+        archive.close()
+        raise
+    named = {"Content-Disposition": f'attachment; filename="{run_id}.zip"', "X-Content-Type-Options": "nosniff"}
+    return StreamingResponse(_sent(archive), media_type="application/zip", headers=named)
+
+
+def _sent(archive: IO[bytes]) -> Iterator[bytes]:
+    with archive:
+        archive.seek(0)
+        while piece := archive.read(_PIECE):
+            yield piece

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from packhorse.client.backends import Rows
 from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
@@ -98,6 +98,9 @@ class EmbeddedBackend:
 
     def report(self, run_id: str) -> bytes:
         return self._service.report(self._user, run_id).encode()
+
+    def crate(self, run_id: str, target: IO[bytes]) -> None:
+        self._service.crate(self._user, run_id, target)
 
     def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
         return self._service.account(self._user, by, since)

@@ -145,6 +145,14 @@ class RunHandle:
         part.write_bytes(page)
         return part.replace(target)
 
+    def crate(self, folder: str | os.PathLike[str] | None = None) -> Path:
+        """Writes the run as an RO-Crate (Workflow Run Crate) to a new ``folder``, or RUN here. Returns where."""
+        from packhorse.client.crates import unpack_crate
+
+        target = Path(self.id if folder is None else folder)
+        unpack_crate(partial(self._backend.crate, self.id), target)
+        return target
+
     def __repr__(self) -> str:
         counts = ", ".join(f"{number} {state}" for state, number in self.view.counts.items())
         return plain(f"<Run {self.id} of {self.view.app or 'tasks'}: {counts}>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from packhorse.store.schema import (
     data,
     data_edges,
     deliveries,
+    edges,
     images,
     in_run,
     journals,
@@ -143,3 +145,34 @@ def delivered_of(connection: sa.Connection, ids: Collection[int]) -> dict[tuple[
         query = sa.select(deliveries).where(deliveries.c.task_id.in_(some)).order_by(deliveries.c.id)
         found |= {(row.task_id, row.attempt, row.path): row for row in connection.execute(query)}
     return found
+
+
+def iter_tasks_of_step(connection: sa.Connection, first: int, number: int) -> Iterator[Any]:
+    """(id, name, params) of ``number`` tasks from the id ``first`` on."""
+    query = sa.select(tasks.c.id, tasks.c.name, tasks.c.params).where(tasks.c.id.between(first, first + number - 1))
+    yield from connection.execute(query.order_by(tasks.c.id).execution_options(yield_per=_ROWS_AT_ONCE))
+
+
+def task_edges_of_run(connection: sa.Connection, run_seq: int) -> Sequence[Any]:
+    """The edges between tasks that end at tasks of a run, in order."""
+    first = run_seq * TASKS_PER_RUN
+    query = sa.select(edges).where(edges.c.downstream.between(first, first + TASKS_PER_RUN - 1))
+    return connection.execute(query.order_by(edges.c.downstream, edges.c.upstream)).all()
+
+
+def last_files(connection: sa.Connection, run_seq: int, most_tasks: int) -> Iterator[tuple[str, int, str, int]]:
+    """(step, index in the run, path, size) of the files that complete tasks left of steps that no other of the run
+    follows, and that have at most ``most_tasks``.
+    """
+    of_run = sa.select(steps.c.seq).where(steps.c.run_seq == run_seq)
+    follow = sa.select(step_edges.c.upstream).where(step_edges.c.downstream.in_(of_run))
+    last = sa.select(steps).where(steps.c.run_seq == run_seq, steps.c.seq.not_in(follow), steps.c.tasks <= most_tasks)
+    done = sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt)
+    for step in connection.execute(last.order_by(steps.c.number)).all():
+        first = run_seq * TASKS_PER_RUN + step.first
+        mine = tasks.c.id.between(first, first + (step.tasks or 0) - 1)
+        query = sa.select(tasks.c.id, attempts.c.files).join(attempts, done)
+        query = query.where(mine, tasks.c.state == TaskState.COMPLETE, attempts.c.files.is_not(None))
+        for row in connection.execute(query.order_by(tasks.c.id)):
+            for file in json.loads(row.files):
+                yield step.name, row.id % TASKS_PER_RUN, str(file["path"]), int(file.get("size") or 0)

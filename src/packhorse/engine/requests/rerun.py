@@ -51,7 +51,7 @@ def _what(run: Any, steps: Sequence[Step], folder: str) -> list[str]:
         return ["--steps", f"{folder}/{RUN_FILE}"]
     first = steps[0]
     assert isinstance(first, AppStep)
-    words = [f"{folder}/apps/{first.app.name}", "--over", f"{folder}/{table_name(first)}"]
+    words = [f"{folder}/{app_folders(steps)[first.spec.app]}", "--over", f"{folder}/{table_name(first)}"]
     for name, value in first.spec.params.items():
         words += ["--set", f"{name}={_as_text(value)}"] if value is not None else []
     has_gathering = first.app.gather is not None and len(steps) == 1
@@ -62,6 +62,16 @@ def is_app_run(steps: Sequence[Step]) -> bool:
     """Whether it was one app over a table, with or without its gathering task."""
     kinds = [step.spec.kind for step in steps]
     return kinds[0] == "app" and kinds[1:] in ([], ["gather"]) and not steps[0].spec.takes
+
+
+def app_folders(steps: Sequence[Step]) -> dict[str, str]:
+    """The folders in a crate that have the apps of steps, by digest; those of one name have part of it after theirs."""
+    found: dict[str, str] = {}
+    for step in steps:
+        if step.app is not None and step.spec.app not in found:
+            name = f"apps/{step.app.name}"
+            found[step.spec.app] = f"{name}-{step.spec.app[:8]}" if name in found.values() else name
+    return found
 
 
 def table_name(step: Step) -> str:

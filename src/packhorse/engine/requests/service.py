@@ -12,8 +12,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import sqlalchemy as sa
 
@@ -251,6 +252,15 @@ class Service:
         with self._database.read() as connection:
             facts = facts_of(connection, self._steps, self._run_row(connection, user, run_id), time.time())
         return render_page(facts)
+
+    def crate(self, user: User, run_id: str, target: IO[bytes]) -> None:
+        """Writes a run as an RO-Crate, a zip archive, to ``target``."""
+        from packhorse.engine.requests.crating import write_crate
+
+        with self._database.read() as connection:
+            row = self._run_row(connection, user, run_id)
+        output = partial(self.output_path, user)
+        write_crate(self._database, self._steps, row, output, target, time.time())
 
     def account(self, user: User, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
         """What allocations paid for a user; an admin is told everybody's part, and what was idle."""
