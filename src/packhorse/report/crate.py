@@ -11,12 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from packhorse.domain.plain import plain
 from packhorse.domain.text import holdable_value
 from packhorse.report.facts import ImageFacts, RunFacts
 from packhorse.report.units import hours, size
 
 METADATA = "ro-crate-metadata.json"
 PREVIEW = "ro-crate-preview.html"
+README = "README.md"
 #: What a file of a crate is to its run.
 WORKFLOW, TABLE, APP, RESULTS, OUTPUT = "workflow", "table", "app", "results", "output"
 
@@ -57,15 +59,21 @@ def crate_metadata(facts: RunFacts, files: Sequence[CrateFile], folders: Mapping
     """The text of ``METADATA``; ``folders`` are those of the apps, by digest."""
     graph: dict[str, Entity] = {}
     for entity in _entities(facts, files, folders):
-        graph.setdefault(entity["@id"], {name: value for name, value in entity.items() if value not in (None, [], "")})
+        told = {name: _single(value) for name, value in entity.items() if value not in (None, [], "")}
+        graph.setdefault(entity["@id"], told)
     document = {"@context": [f"{_CRATE}/context", _TERMS], "@graph": list(graph.values())}
     return json.dumps(holdable_value(document), indent=1, ensure_ascii=False)
+
+
+def _single(value: Any) -> Any:
+    """A list of one is that one."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _entities(facts: RunFacts, files: Sequence[CrateFile], folders: Mapping[str, str]) -> list[Entity]:
     inputs, outputs = _parameters(facts, files)
     web = [_web_file(url, sha256, length) for url, sha256, length in _by_url(facts)][:_MAX_WEB]
-    apps = _apps(facts, folders)
+    apps = _apps(facts, folders, files)
     action = _action(facts, files, web)
     workflow = next(file for file in files if file.role == WORKFLOW)
     return [
@@ -76,7 +84,7 @@ def _entities(facts: RunFacts, files: Sequence[CrateFile], folders: Mapping[str,
         *_language(facts),
         *apps,
         *[_file(file, outputs, inputs) for file in files if file is not workflow],
-        _preview(facts),
+        *_about_it(facts),
         *inputs,
         *outputs,
         *web,
@@ -122,11 +130,12 @@ def _root(
         "@type": "Dataset",
         "name": f"{_title(facts)} ({facts.id})",
         "description": f"Run {facts.id} of {facts.tasks:,} tasks in {len(facts.steps)} steps, by Packhorse.",
+        "author": {"@id": "#user"},
         "datePublished": _time(facts.made_at),
         "license": "Nothing is said of the license of this run's data; ask who made it.",
         "conformsTo": [{"@id": profile} for profile in _PROFILES],
         "mainEntity": {"@id": workflow.id},
-        "hasPart": [*parts, {"@id": PREVIEW}, *_ids(folders), *_ids(web)],
+        "hasPart": [*parts, {"@id": README}, {"@id": PREVIEW}, *_ids(folders), *_ids(web)],
         "mentions": [{"@id": f"#{facts.id}"}],
     }
 
@@ -159,7 +168,11 @@ def _language(facts: RunFacts) -> list[Entity]:
     ]
 
 
-def _apps(facts: RunFacts, folders: Mapping[str, str]) -> list[Entity]:
+def _apps(facts: RunFacts, folders: Mapping[str, str], files: Sequence[CrateFile]) -> list[Entity]:
+    parts: dict[str, list[Entity]] = {}
+    for file in files:
+        if file.role == APP:
+            parts.setdefault(file.of, []).append({"@id": file.id})
     found: dict[str, Entity] = {}
     for step in facts.steps:
         app = step.app
@@ -172,6 +185,7 @@ def _apps(facts: RunFacts, folders: Mapping[str, str]) -> list[Entity]:
                 "description": app.title,
                 "softwareVersion": app.version,
                 "identifier": f"sha256:{app.digest}",
+                "hasPart": parts.get(app.digest, []),
             }
     return list(found.values())
 
@@ -189,15 +203,26 @@ def _file(file: CrateFile, outputs: Sequence[Entity], inputs: Sequence[Entity]) 
     }
 
 
-def _preview(facts: RunFacts) -> Entity:
-    name = f"Report of run {facts.id}"
-    return {
-        "@id": PREVIEW,
-        "@type": "CreativeWork",
-        "name": name,
-        "about": {"@id": "./"},
-        "encodingFormat": "text/html",
-    }
+def _about_it(facts: RunFacts) -> list[Entity]:
+    about = {"about": {"@id": "./"}}
+    return [
+        {"@id": PREVIEW, "@type": "File", "name": f"Report of {facts.id}", "encodingFormat": "text/html", **about},
+        {"@id": README, "@type": "File", "name": "What is here", "encodingFormat": "text/markdown", **about},
+    ]
+
+
+def readme(facts: RunFacts) -> str:
+    """The text of ``README``: what is in the crate, and how to run it again."""
+    commands = "\n".join(f"    {plain(command)}" for command in facts.again.commands)
+    return (
+        f"# Run {facts.id}\n\n"
+        f"A Workflow Run Crate of {facts.tasks:,} tasks in {len(facts.steps)} steps, by Packhorse {facts.version}.\n\n"
+        f"- {PREVIEW}: the report. Open it in a browser; it needs no network.\n"
+        "- run.json, apps/, tables/: what was run, with which values.\n"
+        "- results.jsonl: the result of each task, one JSON object a line.\n"
+        "- outputs/: files that the last steps left, by step and task.\n\n"
+        f"Run it again, in this folder:\n\n{commands or '    (see the report)'}\n\n{plain(facts.again.note)}\n"
+    )
 
 
 def _parameters(facts: RunFacts, files: Sequence[CrateFile]) -> tuple[list[Entity], list[Entity]]:
@@ -261,7 +286,7 @@ def _action(facts: RunFacts, files: Sequence[CrateFile], web: Sequence[Entity]) 
         "agent": {"@id": "#user"},
         "startTime": _time(facts.created_at),
         "endTime": _time(facts.ended_at if facts.ended_at is not None else facts.made_at),
-        "actionStatus": {"@id": _FAILED if failed else _DONE} if facts.ended_at is not None else None,
+        "actionStatus": (_FAILED if failed else _DONE) if facts.ended_at is not None else None,
         "error": f"{left:,} tasks did not complete." if failed else None,
         "object": [*objects, *(one for one in _ids(web) if one["@id"] in taken)],
         "result": [*results, *(one for one in _ids(web) if one["@id"] not in taken)],

@@ -20,7 +20,19 @@ from packhorse.engine.requests.rerun import RUN_FILE, again, app_folders, table_
 from packhorse.engine.requests.rerundoc import RunDocument
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.results import iter_results
-from packhorse.report.crate import APP, METADATA, OUTPUT, PREVIEW, RESULTS, TABLE, WORKFLOW, CrateFile, crate_metadata
+from packhorse.report.crate import (
+    APP,
+    METADATA,
+    OUTPUT,
+    PREVIEW,
+    README,
+    RESULTS,
+    TABLE,
+    WORKFLOW,
+    CrateFile,
+    crate_metadata,
+    readme,
+)
 from packhorse.report.page import render_page
 from packhorse.store.database import Database
 from packhorse.store.reports import last_files
@@ -61,6 +73,7 @@ def write_crate(
         crate.add("results.jsonl", RESULTS, "Results of all tasks", _LINES, lines)
         _add_outputs(crate, last, output, run.id)
         in_place = replace(facts, again=again(run, known, "."))  # it is read in the crate itself
+        crate.put(README, [readme(in_place).encode()])
         crate.put(PREVIEW, [render_page(in_place).encode()])
         crate.put(METADATA, [crate_metadata(facts, crate.files, folders).encode()])
 
