@@ -40,7 +40,8 @@ white-space:pre-wrap;overflow-wrap:anywhere}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:13.5px}
 th{text-align:left;color:var(--dim);font-weight:600;font-size:12.5px}
-th,td{padding:5px 14px 5px 0;border-bottom:1px solid var(--grid);vertical-align:top;overflow-wrap:anywhere}
+th,td{padding:5px 14px 5px 0;border-bottom:1px solid var(--grid);vertical-align:top;overflow-wrap:break-word}
+td{max-width:520px}
 th.n,td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 td.mono,td .mono{overflow-wrap:anywhere}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:8px 0;font-size:13px;color:var(--dim)}
@@ -49,7 +50,7 @@ td.mono,td .mono{overflow-wrap:anywhere}
 .three{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:22px}
 .three h4{margin:0;font-size:12.5px;color:var(--dim);font-weight:600}
 .three p{font-size:13px;margin:3px 0 0}
-@media (max-width:760px){.three{grid-template-columns:1fr}body{padding:16px}}
+@media screen and (max-width:760px){.three{grid-template-columns:1fr}body{padding:16px}}
 .failure{border-left:4px solid var(--bad);background:var(--card);padding:10px 14px;margin:12px 0;
 border-radius:0 8px 8px 0}
 details>summary{cursor:pointer;color:var(--dim);font-size:13.5px;margin:6px 0}
@@ -81,9 +82,15 @@ svg.spent{width:300px}
 _PAPER = """
 @page{margin:14mm}
 @media print{
-body{max-width:none;padding:0;font-size:10.5pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+body{max-width:none;padding:0;font-size:9.5pt;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .scroll{overflow:visible}
-svg.graph,svg.wide{min-width:0;width:100%}
+svg.graph,svg.wide{min-width:0}
+svg.wide text,svg.wide text.small{font-size:15px}
+h1{font-size:17pt}h2{font-size:13pt;margin-top:22px}
+table{font-size:8pt}th{font-size:7.5pt}th,td{padding:3px 8px 3px 0}th.n{white-space:normal}
+.three{gap:12px}.three p,.note,.tile span{font-size:8pt}.tile b{font-size:14pt}.tile{padding:6px 9px}
+svg.spent{width:100%}
+pre,code,.mono{font-size:7.5pt}
 h2,h3{break-after:avoid}
 .card,.failure,tr,.tile,svg{break-inside:avoid}
 details::details-content{content-visibility:visible;block-size:auto}

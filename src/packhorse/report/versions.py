@@ -73,4 +73,5 @@ def _outputs(facts: RunFacts, examples: list[tuple[str, Mapping[str, Any]]]) -> 
         rows.append([step, _code(of.get("task", "")), where, size(of.get("size")), _code(sha256 or "")])
     told = table(["step", "task", "file", "size", "SHA-256"], rows, numbers=[3])
     shown = f"{min(len(examples), _MAX_ROWS):,} of {files:,} files, some of each step"
-    return el("details", el("summary", shown), told)
+    known = "A checksum is known of what was delivered to a URL; a crate of the run has those of the files in it."
+    return el("details", el("summary", shown), told, el("p", known, class_="note"))
