@@ -79,16 +79,16 @@ def _tiles(facts: RunFacts) -> Markup:
     wasted_gb = sum(one.gb_s.wasted for one in measured)
     attempts = sum(one.attempts for one in measured)
     tiles = [
-        _tile(f"{complete:,}", f"of {facts.tasks:,} tasks complete", "ok" if complete == facts.tasks else ""),
-        _tile(f"{failed:,}", "tasks failed", "bad" if failed else ""),
-        *([_tile(f"{open_:,}", "tasks have not ended")] if open_ else []),
-        _tile(duration(end - facts.created_at), "from its acceptance to its end" if facts.ended_at else "until now"),
-        _tile(hours(granted), "core-hours granted to its attempts"),
-        _tile(share(used, granted), "of them used"),
+        _tile(f"{complete:,}", f"of {facts.tasks:,} complete", "ok" if complete == facts.tasks else ""),
+        _tile(f"{failed:,}", "task failed" if failed == 1 else "tasks failed", "bad" if failed else ""),
+        *([_tile(f"{open_:,}", "not ended")] if open_ else []),
+        _tile(f"{attempts:,}", "attempt" if attempts == 1 else "attempts"),
+        _tile(duration(end - facts.created_at), "from start to end" if facts.ended_at else "until now"),
+        _tile(hours(granted), "core-hours granted"),
+        *([_tile(hours(facts.paid_core_s), "core-hours paid")] if facts.paid_core_s else []),
+        _tile(share(used, granted), "of granted cores used"),
         _tile(hours(granted - used), "core-hours wasted"),
-        *([_tile(hours(wasted_gb), "GB-hours wasted, where memory had a limit")] if wasted_gb else []),
-        *([_tile(hours(facts.paid_core_s), "core-hours paid by allocations")] if facts.paid_core_s else []),
-        _tile(f"{attempts:,}", "attempts"),
+        *([_tile(hours(wasted_gb), "GB-hours wasted")] if wasted_gb else []),
     ]
     return el("div", tiles, class_="tiles")
 

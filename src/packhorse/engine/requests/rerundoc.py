@@ -107,8 +107,12 @@ class RunDocument:
             return False
         if is_app_run(self._steps) or self._numbers[step.row.seq] != 1:
             follows = any(edge.downstream == step.row.seq and edge.kind == "each" for edge in self._edges)
-            return not follows or next(self._values(step), "{}") != "{}"
-        return next(self._values(step), "{}") != "{}"
+            return not follows or self._first_has_values(step)
+        return self._first_has_values(step)
+
+    def _first_has_values(self, step: AppStep) -> bool:
+        [*rows] = iter_tasks_of_step(self._connection, self._first(step), 1) if self._numbers[step.row.seq] else []
+        return any(set(json.loads(row.params)) - set(step.spec.takes) for row in rows)
 
     def _values(self, step: Step) -> Iterator[str]:
         for row in iter_tasks_of_step(self._connection, self._first(step), self._numbers[step.row.seq]):
@@ -124,7 +128,7 @@ class RunDocument:
         for step in self._steps:
             number = self._numbers[step.row.seq]
             if isinstance(step, AppStep) and step.row.first <= index < step.row.first + number:
-                task = next(iter_tasks_of_step(self._connection, int(self._run.seq) * TASKS_PER_RUN + index, 1))
+                [task] = iter_tasks_of_step(self._connection, int(self._run.seq) * TASKS_PER_RUN + index, 1)
                 for name, declared in step.program.outputs.items():
                     if not declared.glob and step.output(name, index, task.params)["output"][2] == path:
                         return step, name
