@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from packhorse.domain.plain import plain
-from packhorse.domain.text import holdable_value
+from packhorse.domain.text import holdable, holdable_value
 from packhorse.report.facts import ImageFacts, RunFacts
-from packhorse.report.units import hours, size
+from packhorse.report.units import hours, size, some
 
 METADATA = "ro-crate-metadata.json"
 PREVIEW = "ro-crate-preview.html"
@@ -52,7 +52,7 @@ class CrateFile:
 
     @property
     def id(self) -> str:
-        return quote(self.path, errors="surrogateescape")
+        return _quoted(self.path, "/")
 
 
 def crate_metadata(facts: RunFacts, files: Sequence[CrateFile], folders: Mapping[str, str]) -> str:
@@ -129,7 +129,7 @@ def _root(
         "@id": "./",
         "@type": "Dataset",
         "name": f"{_title(facts)} ({facts.id})",
-        "description": f"Run {facts.id} of {facts.tasks:,} tasks in {len(facts.steps)} steps, by Packhorse.",
+        "description": f"{some(facts.tasks, 'task')} in {some(len(facts.steps), 'step')}, run by Packhorse.",
         "author": {"@id": "#user"},
         "datePublished": _time(facts.made_at),
         "license": "Nothing is said of the license of this run's data; ask who made it.",
@@ -241,7 +241,7 @@ def _parameters(facts: RunFacts, files: Sequence[CrateFile]) -> tuple[list[Entit
 
 def _parameter(which: str, file: CrateFile, name: str) -> Entity:
     return {
-        "@id": f"#{which}-{quote(file.of or file.name, safe='')}",
+        "@id": f"#{which}-{_quoted(file.of or file.name)}",
         "@type": "FormalParameter",
         "additionalType": "File",
         "name": name,
@@ -261,8 +261,12 @@ def _by_url(facts: RunFacts) -> list[tuple[str, str | None, int | None]]:
     return [one for one in (*taken, *left) if one[0].startswith(("http://", "https://", "ftp://", "s3://"))]
 
 
+def _quoted(name: str, safe: str = "") -> str:
+    return quote(holdable(name), safe=safe)
+
+
 def _url_id(url: str) -> str:
-    return quote(url, safe=":/?#[]@!$&'()*+,;=%~", errors="surrogateescape")
+    return _quoted(url, ":/?#[]@!$&'()*+,;=%~")
 
 
 def _web_file(url: str, sha256: str | None, length: int | None) -> Entity:
@@ -281,13 +285,13 @@ def _action(facts: RunFacts, files: Sequence[CrateFile], web: Sequence[Entity]) 
         "@id": f"#{facts.id}",
         "@type": "CreateAction",
         "name": f"Run {facts.id}",
-        "description": f"{facts.tasks:,} tasks, of which {facts.tasks - left:,} completed.",
+        "description": f"{some(facts.tasks, 'task')}, of which {facts.tasks - left:,} completed.",
         "instrument": {"@id": workflow.id},
         "agent": {"@id": "#user"},
         "startTime": _time(facts.created_at),
         "endTime": _time(facts.ended_at if facts.ended_at is not None else facts.made_at),
         "actionStatus": (_FAILED if failed else _DONE) if facts.ended_at is not None else None,
-        "error": f"{left:,} tasks did not complete." if failed else None,
+        "error": f"{some(left, 'task')} did not complete." if failed else None,
         "object": [*objects, *(one for one in _ids(web) if one["@id"] in taken)],
         "result": [*results, *(one for one in _ids(web) if one["@id"] not in taken)],
         "containerImage": [{"@id": _image(image)["@id"]} for image in facts.images],
@@ -302,7 +306,7 @@ def _image(image: ImageFacts) -> Entity:
     registry, slash, rest = name.partition("/")
     has_registry = bool(slash) and ("." in registry or ":" in registry or registry == "localhost")
     return {
-        "@id": f"#image-{quote(image.reference, safe='')}",
+        "@id": f"#image-{_quoted(image.reference)}",
         "@type": "ContainerImage",
         "additionalType": {"@id": "https://w3id.org/ro/terms/workflow-run#DockerImage"},
         "registry": registry if has_registry else "docker.io",

@@ -97,7 +97,9 @@ class _Crate:
         *,
         executable: bool = False,
     ) -> None:
-        """A file that the metadata tell of."""
+        """A file that the metadata tell of; one of two that are to have the same name gets another."""
+        while path in self._archive.NameToInfo:
+            path += "~"
         sha256, length = self.put(path, pieces, executable=executable)
         self.files.append(CrateFile(path, role, name, media_type, length, sha256, of))
 
