@@ -9,8 +9,7 @@ from typing import IO, Any
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from packhorse.api.auth import CurrentUser
-from packhorse.api.deps import Services
+from packhorse.api.deps import AsUser
 
 #: What a browser may do with a page of which users wrote parts: show it.
 _SHOWN_ONLY = {
@@ -28,17 +27,17 @@ router = APIRouter(tags=["runs"])
 
 
 @router.get("/runs/{run_id}/report", summary="A run as a page", response_class=HTMLResponse)
-def report(service: Services, user: CurrentUser, run_id: str) -> HTMLResponse:
+def report(service: AsUser, run_id: str) -> HTMLResponse:
     """One HTML page that needs nothing else: steps, timeline, resources, failures, versions, how to run it again."""
-    return HTMLResponse(service.report(user, run_id), headers=_SHOWN_ONLY)
+    return HTMLResponse(service.report(run_id), headers=_SHOWN_ONLY)
 
 
 @router.get("/runs/{run_id}/crate", summary="A run as an RO-Crate", response_class=StreamingResponse, responses=_ZIP)
-def crate(service: Services, user: CurrentUser, run_id: str) -> StreamingResponse:
+def crate(service: AsUser, run_id: str) -> StreamingResponse:
     """A zip archive: a Workflow Run Crate with the report, apps, tables, results and the files of the last steps."""
     archive = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed when it has been sent)
     try:
-        service.crate(user, run_id, archive)
+        service.crate(run_id, archive)
     except BaseException:
         archive.close()
         raise

@@ -52,14 +52,14 @@ def apps(tmp_path: Path) -> Apps:
 
 
 def ended(room: Embedded, request: SubmittedRun) -> RunView:
-    run = room.service.submit(room.user, request)
-    wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
-    return room.service.run(room.user, run.id)
+    run = room.mine.submit(request)
+    wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
+    return room.mine.run(run.id)
 
 
 def crate_of(room: Embedded, run: RunView, folder: Path) -> dict[str, Any]:
     """Writes a run's crate; returns its metadata."""
-    unpack_crate(partial(room.service.crate, room.user, run.id), folder)
+    unpack_crate(partial(room.mine.crate, run.id), folder)
     return dict(json.loads((folder / "ro-crate-metadata.json").read_text()))
 
 
@@ -105,7 +105,7 @@ def requests(apps: Apps) -> dict[str, SubmittedRun]:
 
 def results_of(room: Embedded, run: RunView) -> list[Any]:
     return [(row["state"], row["result"], [file["path"] for file in row["files"]])
-            for row in room.service.results(room.user, run.id)]  # fmt: skip
+            for row in room.mine.results(run.id)]  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["app", "steps", "tasks"])
@@ -145,8 +145,8 @@ def test_a_crate_is_valid_and_says_how_the_same_is_run_again(
 
 def test_a_crate_of_a_retry_says_so_and_is_valid(room: Embedded, apps: Apps, tmp_path: Path) -> None:
     run = ended(room, requests(apps)["app"])
-    again = room.service.retry(room.user, run.id)
-    wait_for(lambda: room.service.run(room.user, again.id).ended, 60, "the run's end")
+    again = room.mine.retry(run.id)
+    wait_for(lambda: room.mine.run(again.id).ended, 60, "the run's end")
     crate_of(room, again, tmp_path / "crate")
     assert f"packhorse retry {run.id}" in (tmp_path / "crate" / "README.md").read_text()
     assert wrong_with(tmp_path / "crate") == []
@@ -159,5 +159,5 @@ def test_a_crate_goes_to_a_new_folder_and_to_whose_run_it_is(room: Embedded, app
     with pytest.raises(Conflict, match="not empty"):
         crate_of(room, run, tmp_path / "full")
     with pytest.raises(NotFound):
-        unpack_crate(partial(room.service.crate, User("somebody"), run.id), tmp_path / "theirs")
+        unpack_crate(partial(room.service.as_user(User("somebody")).crate, run.id), tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()

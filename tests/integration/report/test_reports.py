@@ -32,8 +32,8 @@ def apps(tmp_path: Path) -> Apps:
 
 
 def ended(room: Embedded, run: RunView) -> RunView:
-    wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
-    return room.service.run(room.user, run.id)
+    wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
+    return room.mine.run(run.id)
 
 
 def facts(room: Embedded, run: RunView) -> RunFacts:
@@ -54,7 +54,7 @@ def steps_run(room: Embedded, apps: Apps) -> RunView:
             {"name": "total", "app": apps.total(), "gather": ["twice", "squares"], "results": "rows"},
         ],
     }
-    return room.service.submit(room.user, StepRun.model_validate(document))
+    return room.mine.submit(StepRun.model_validate(document))
 
 
 def test_a_report_tells_what_happened(room: Embedded, apps: Apps) -> None:
@@ -87,22 +87,22 @@ def test_a_report_tells_what_happened(room: Embedded, apps: Apps) -> None:
     assert sorted((names[one.step], one.failure, one.tasks) for one in untried) == [
         ("total", "upstream", 1), ("twice", "upstream", 2),
     ]  # fmt: skip
-    usage = room.service.usage(room.user, run.id)
+    usage = room.mine.usage(run.id)
     assert sum(step.measured.core_s.granted for step in found.steps) == pytest.approx(usage.core_s, rel=1e-6)
     assert sum(lane.attempts for lane in found.timeline.lanes) == usage.attempts == 13
     assert all(lane.allocation and lane.allocation.id.startswith("a-") for lane in found.timeline.lanes)
-    page = room.service.report(room.user, run.id)
+    page = room.mine.report(run.id).decode()
     told = "".join(parsed(page).itertext())
     for wanted in ("A & B", "cannot <read>", f"{run.id}.4", make.app.digest, "The program failed in step make"):
         assert wanted in told, wanted
 
 
 def test_a_report_may_be_made_before_anything_runs_and_after_a_cancel(embedded: Embedded, apps: Apps) -> None:
-    run = embedded.service.submit(embedded.user, AppRun(app=apps.number(), over=[{"i": 1}, {"i": 2}]))
+    run = embedded.mine.submit(AppRun(app=apps.number(), over=[{"i": 1}, {"i": 2}]))
     found = facts(embedded, run)
     assert [(step.tasks, step.measured.attempts) for step in found.steps] == [(2, 0)]
-    assert "goes on" in embedded.service.report(embedded.user, run.id)
-    embedded.service.cancel_run(embedded.user, run.id)
+    assert b"goes on" in embedded.mine.report(run.id)
+    embedded.mine.cancel_run(run.id)
     [failure] = facts(embedded, run).failures
     assert (failure.failure, failure.attempts, failure.tasks) == ("canceled", 0, 2)
-    parsed(embedded.service.report(embedded.user, run.id))
+    parsed(embedded.mine.report(run.id).decode())

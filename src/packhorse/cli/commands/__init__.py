@@ -28,12 +28,12 @@ _MODULES = {
     "retry": "runs",
     "usage": "looking",
     "report": "looking",
-    "doctor": "places",
+    "doctor": "sites",
     "serve": "serving",
     "version": "serving",
-    "apps": "places",
-    "images": "places",
-    "sites": "places",
+    "apps": "sites",
+    "images": "sites",
+    "sites": "sites",
     "token": "serving",
 }
 
