@@ -215,6 +215,8 @@ class RunFacts:
     data: Sequence[DataFacts]
     data_left_out: int
     again: Again
+    task_graph: tuple[Sequence[StepFacts], Sequence[EdgeFacts]] | None = None
+    """Of TES documents with edges of their own, while they are few: each task as if it was a step."""
     paid_core_s: float = 0.0
     """The run's share of what its allocations paid."""
 

@@ -169,8 +169,6 @@ def _box(step: StepFacts, left: float, middle: float) -> Markup:
     top = middle - _HEIGHT / 2
     parts = parts_of(step.counts)
     known = sum(step.counts.values())
-    of_all = "" if step.complete == known else f" of {known:,}"
-    count = "tasks not known yet" if step.tasks is None else f"{step.complete:,}{of_all} complete"
     what = f"{step.app.name} {step.app.version}" if step.app else step.kind
     frame = "bad" if parts["bad"] else "ok" if known and parts["ok"] == known else "plain"
     told = f"{step.name}: {', '.join(f'{number:,} {state}' for state, number in step.counts.items()) or 'no tasks'}"
@@ -181,9 +179,19 @@ def _box(step: StepFacts, left: float, middle: float) -> Markup:
         el("rect", x=left + 8, y=top + 11, width=9, height=9, rx="2", class_=f"s{step.number % COLOURS}"),
         el("text", short(step.name, _LETTERS - 2), x=left + 22, y=top + 20, class_="name"),
         el("text", short(what, _LETTERS + 3), x=left + 9, y=top + 35, class_="small"),
-        el("text", count, x=left + 9, y=top + 49, class_="small"),
+        el("text", _count(step), x=left + 9, y=top + 49, class_="small"),
         state_bar(step.counts, _WIDTH - 18, 4, left + 9, top + 54),
     )
+
+
+def _count(step: StepFacts) -> str:
+    known = sum(step.counts.values())
+    if step.tasks is None:
+        return "tasks not known yet"
+    if known == 1:
+        return next(state for state, number in step.counts.items() if number).lower().replace("_", " ")
+    of_all = "" if step.complete == known else f" of {known:,}"
+    return f"{step.complete:,}{of_all} complete"
 
 
 def short(name: str, letters: int) -> str:

@@ -95,7 +95,7 @@ def _tiles(facts: RunFacts) -> Markup:
 
 def _steps(facts: RunFacts) -> Markup:
     steps = facts.steps
-    drawn = draw_graph(steps, facts.edges) if len(steps) <= MAX_DRAWN else None
+    drawn = draw_graph(*(facts.task_graph or (steps, facts.edges))) if len(steps) <= MAX_DRAWN else None
     if drawn is None:
         drawn = el("p", f"A graph of {len(steps):,} steps is no picture; the table has them.", class_="note")
     rows = [_step_row(step) for step in steps[:_MAX_ROWS]]

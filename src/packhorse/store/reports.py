@@ -148,8 +148,9 @@ def delivered_of(connection: sa.Connection, ids: Collection[int]) -> dict[tuple[
 
 
 def iter_tasks_of_step(connection: sa.Connection, first: int, number: int) -> Iterator[Any]:
-    """(id, name, params) of ``number`` tasks from the id ``first`` on."""
-    query = sa.select(tasks.c.id, tasks.c.name, tasks.c.params).where(tasks.c.id.between(first, first + number - 1))
+    """(id, name, params, state) of ``number`` tasks from the id ``first`` on."""
+    columns = (tasks.c.id, tasks.c.name, tasks.c.params, tasks.c.state)
+    query = sa.select(*columns).where(tasks.c.id.between(first, first + number - 1))
     yield from connection.execute(query.order_by(tasks.c.id).execution_options(yield_per=_ROWS_AT_ONCE))
 
 

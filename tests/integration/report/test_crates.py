@@ -26,6 +26,7 @@ from packhorse.domain.views import RunView, User
 from packhorse.engine.embedded import Embedded
 from tests.fixtures import cratecheck
 from tests.fixtures.apps import Apps
+from tests.fixtures.reports import parsed
 from tests.fixtures.room import wait_for
 
 PROFILE = "workflow-run-crate-0.5"
@@ -161,3 +162,25 @@ def test_a_crate_goes_to_a_new_folder_and_to_whose_run_it_is(room: Embedded, app
     with pytest.raises(NotFound):
         unpack_crate(partial(room.service.as_user(User("somebody")).crate, run.id), tmp_path / "theirs")
     assert not (tmp_path / "theirs").exists()
+
+
+def test_odd_names_and_words_of_a_real_run_are_kept_and_harm_nothing(
+    embedded: Embedded, apps: Apps, tmp_path: Path
+) -> None:
+    said = "</style><script>alert(1)</script>"
+    script = """printf c > 'a b%.txt'; printf d > "$1"
+printf a > "$(printf 'caf\\351')"; printf b > "$(printf 'caf\\350')";
+printf '\\033[31m%s\\n\\377' "$1" >&2; test "$1" != no"""
+    app = apps.make("odd", script, {"of": {}}, outputs={"all": {"path": "[ac<]*", "optional": True}})
+    request = {"app": app, "name": said, "over": [{"of": "<b>"}, {"of": "no"}], "tags": {said: "\u202e"}}
+    run = embedded.mine.submit(run_of(request))
+    with embedded.run_engine():
+        wait_for(lambda: embedded.mine.run(run.id).ended, 60, "the run's end")
+    page = embedded.mine.report(run.id).decode()
+    assert "".join(parsed(page).itertext()).count(said) >= 2 and "script>" not in page
+    assert "\\x1b[31mno" in page
+    metadata = crate_of(embedded, run, tmp_path / "crate")
+    files = sorted(str(file.relative_to(tmp_path / "crate")) for file in (tmp_path / "crate").rglob("outputs/*/*/*"))
+    assert [name.rpartition("/")[2] for name in files] == ["<b>", "a b%.txt", "caf\ufffd", "caf\ufffd~"]
+    ids = {unquote(entity["@id"]) for entity in metadata["@graph"]}
+    assert set(files) <= ids

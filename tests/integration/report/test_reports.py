@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from packhorse.domain.run import AppRun, StepRun
+from packhorse.domain.submitted import run_of
 from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.requests.reporting import facts_of
@@ -106,3 +108,18 @@ def test_a_report_may_be_made_before_anything_runs_and_after_a_cancel(embedded: 
     [failure] = facts(embedded, run).failures
     assert (failure.failure, failure.attempts, failure.tasks) == ("canceled", 0, 2)
     parsed(embedded.mine.report(run.id).decode())
+
+
+def test_documents_with_edges_are_a_graph_of_their_own(embedded: Embedded) -> None:
+    def task(name: str, *after: str) -> dict[str, Any]:
+        return {"name": name, "after": list(after), "task": {"executors": [{"command": ["true"]}]}}
+
+    request = run_of({"tasks": [task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c")]})
+    found = facts(embedded, embedded.mine.submit(request)).task_graph
+    assert found is not None
+    names = [box.name for box in found[0]]
+    assert sorted((names[edge.upstream], names[edge.downstream]) for edge in found[1]) == [
+        ("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"),
+    ]  # fmt: skip
+    alone = embedded.mine.submit(run_of({"tasks": [task("a"), task("b")]}))
+    assert facts(embedded, alone).task_graph is None

@@ -32,6 +32,7 @@ from packhorse.report.facts import (
     RunFacts,
     StepFacts,
 )
+from packhorse.report.graph import MAX_DRAWN
 from packhorse.report.timeline import MAX_BARS, Allocation, Bar, Timeline
 from packhorse.sites.base import Shape
 from packhorse.store.reports import (
@@ -42,7 +43,9 @@ from packhorse.store.reports import (
     edges_of_run,
     images_of_run,
     iter_attempts,
+    iter_tasks_of_step,
     places_of_run,
+    task_edges_of_run,
 )
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.shares import iter_shares
@@ -86,6 +89,7 @@ def facts_of(connection: sa.Connection, steps: Steps, run: Any, now: float) -> R
         data=[DataFacts(row.url, row.version, row.site, row.sha256, row.size, row.tasks) for row in data],
         data_left_out=number - len(data),
         again=again(run, told.steps),
+        task_graph=_task_graph(connection, run.seq, told.facts) if told.are_documents else None,
         paid_core_s=paid.used_core_s,
     )
 
@@ -119,6 +123,11 @@ class _Told:
         begun = sorted((row.first, number) for number, row in enumerate(rows) if row.tasks)
         self._firsts, self._numbers = [first for first, _ in begun], [number for _, number in begun]
         self._files: list[tuple[int, int, dict[str, Any]]] = []  # task, attempt, example
+
+    @property
+    def are_documents(self) -> bool:
+        """Whether the run is TES documents, with edges of their own."""
+        return len(self.steps) == 1 and self.steps[0] is not None and self.steps[0].spec.kind == "documents"
 
     def step_at(self, task: int) -> int:
         """The number of the step that a task belongs to."""
@@ -165,6 +174,24 @@ class _Told:
                 f"{self.facts[number].name}: {name}, attempt {row.attempt}: {how} after {took:.1f} s, {cores:g} cores"
             )
         return Bar(number, row.started_at, row.ended_at, cores, row.failure is not None, label)
+
+
+def _task_graph(
+    connection: sa.Connection, run_seq: int, steps: Sequence[StepFacts]
+) -> tuple[list[StepFacts], list[EdgeFacts]] | None:
+    """Each task as a box of the graph, while they are few and have edges."""
+    edges = task_edges_of_run(connection, run_seq) if (steps[0].tasks or 0) <= MAX_DRAWN else []
+    if not edges:
+        return None
+    first = run_seq * TASKS_PER_RUN
+    rows = list(iter_tasks_of_step(connection, first, steps[0].tasks or 0))
+    boxes = [
+        StepFacts(0, row.name or f"task {place}", "", "", 1, {TaskState(row.state): 1}, None, None, ())
+        for place, row in enumerate(rows)
+    ]
+    places = {row.id: place for place, row in enumerate(rows)}
+    known = [(places.get(edge.upstream), places.get(edge.downstream)) for edge in edges]
+    return boxes, [EdgeFacts(up, down, "") for up, down in known if up is not None and down is not None]
 
 
 def _understood(connection: sa.Connection, steps: Steps, row: Any) -> Step | None:
