@@ -14,8 +14,8 @@ from packhorse.report.timeline import COLOURS
 #: A graph of more steps is no picture any more.
 MAX_DRAWN = 150
 
-_WIDTH, _HEIGHT = 156, 64  # of a box
-_ACROSS, _DOWN = 46, 18  # between boxes
+_WIDTH, _HEIGHT = 148, 64  # of a box
+_ACROSS, _DOWN = 42, 18  # between boxes
 _LETTERS = 21  # that fit into a box
 _BY_STATE = ("ok", "bad", "off", "now", "wait")
 
@@ -95,7 +95,10 @@ def draw_graph(steps: Sequence[StepFacts], edges: Sequence[EdgeFacts]) -> Markup
             y += _height(box, steps)
     width = 16 + len(columns) * (_WIDTH + _ACROSS) - _ACROSS
     height = 16 + tallest - _DOWN
-    drawn = [_line(chain, at, len(steps), edge.kind) for chain, edge in zip(chains, edges, strict=True)]
+    ends = _ends(chains, at)
+    drawn = [
+        _line(chain, at, len(steps), edge.kind, *end) for chain, edge, end in zip(chains, edges, ends, strict=True)
+    ]
     boxes = [_box(step, *at[number]) for number, step in enumerate(steps)]
     name = "Graph of the run's steps"
     picture = el(
@@ -116,11 +119,30 @@ def _arrow() -> Markup:
     return el("defs", marker)
 
 
-def _line(chain: Sequence[int], at: Mapping[int, tuple[float, float]], boxes: int, kind: str) -> Markup:
+def _ends(chains: Sequence[Sequence[int]], at: Mapping[int, tuple[float, float]]) -> list[tuple[float, bool]]:
+    """How far from the middle of its box each line ends, and whether there is room for words: those that end at one box
+    do so below each other, in the order in which they come.
+    """
+    found = [(0.0, True)] * len(chains)
+    into: dict[int, list[int]] = {}
+    for number, chain in enumerate(chains):
+        into.setdefault(chain[-1], []).append(number)
+    for numbers in into.values():
+        numbers.sort(key=lambda number: at[chains[number][-2]][1])
+        apart = min(16.0, (_HEIGHT - 16) / len(numbers))
+        for place, number in enumerate(numbers):
+            found[number] = (apart * (place - (len(numbers) - 1) / 2), apart >= 10)
+    return found
+
+
+def _line(
+    chain: Sequence[int], at: Mapping[int, tuple[float, float]], boxes: int, kind: str, off: float, is_named: bool
+) -> Markup:
     x, y = at[chain[0]][0] + _WIDTH, at[chain[0]][1]
     path = f"M{x:.0f} {y:.1f}"
     for box in chain[1:]:
         left, middle = at[box]
+        middle += off if box == chain[-1] else 0
         half = (left - x) / 2
         path += f"C{x + half:.0f} {y:.1f} {left - half:.0f} {middle:.1f} {left:.0f} {middle:.1f}"
         x, y = left, middle
@@ -128,8 +150,7 @@ def _line(chain: Sequence[int], at: Mapping[int, tuple[float, float]], boxes: in
             x = left + _WIDTH
             path += f"H{x:.0f}"
     label = {"gather": "all of", "each": "each", "items": "list", "tasks": "by task"}.get(kind, kind)
-    end_x, end_y = at[chain[-1]]
-    said = el("text", label, x=end_x - 9, y=end_y - 6, text_anchor="end", class_="edge")
+    said = [el("text", label, x=x - 9, y=y - 4, text_anchor="end", class_="edge")] if is_named and label else []
     return el("g", el("path", d=path, class_="wire", marker_end="url(#arrow)"), said)
 
 
@@ -190,8 +211,8 @@ def _count(step: StepFacts) -> str:
         return "tasks not known yet"
     if known == 1:
         return next(state for state, number in step.counts.items() if number).lower().replace("_", " ")
-    of_all = "" if step.complete == known else f" of {known:,}"
-    return f"{step.complete:,}{of_all} complete"
+    said = f"{step.complete:,} complete" if step.complete == known else f"{step.complete:,} of {known:,} complete"
+    return said if len(said) <= _LETTERS + 3 else said.removesuffix(" complete")
 
 
 def short(name: str, letters: int) -> str:

@@ -4,7 +4,9 @@ runs it again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
 import shlex
@@ -24,6 +26,7 @@ from packhorse.domain.run import SubmittedRun
 from packhorse.domain.submitted import run_of
 from packhorse.domain.views import RunView, User
 from packhorse.engine.embedded import Embedded
+from packhorse.store.database import NoRoom
 from tests.fixtures import cratecheck
 from tests.fixtures.apps import Apps
 from tests.fixtures.reports import parsed
@@ -184,3 +187,13 @@ printf '\\033[31m%s\\n\\377' "$1" >&2; test "$1" != no"""
     assert [name.rpartition("/")[2] for name in files] == ["<b>", "a b%.txt", "caf\ufffd", "caf\ufffd~"]
     ids = {unquote(entity["@id"]) for entity in metadata["@graph"]}
     assert set(files) <= ids
+
+
+def test_a_crate_that_there_is_no_room_for_is_told_so(room: Embedded, apps: Apps) -> None:
+    class Full(io.BytesIO):
+        def write(self, _data: Any) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = ended(room, requests(apps)["tasks"])
+    with pytest.raises(NoRoom, match="no room for the crate"):
+        room.mine.crate(run.id, Full())

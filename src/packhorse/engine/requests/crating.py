@@ -41,7 +41,7 @@ from packhorse.store.steps import app_archive, steps_of_run
 _JSON, _LINES, _ANY = "application/json", "application/x-ndjson", "application/octet-stream"
 _PIECE = 1 << 20
 MAX_TASKS = 100  # of a step whose files are taken along
-MAX_BYTES = 10_000_000_000  # of files of the last steps
+MAX_BYTES = 2_000_000_000  # of files of the last steps
 
 
 def write_crate(

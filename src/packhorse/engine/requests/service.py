@@ -5,6 +5,7 @@ The HTTP API and the embedded client are thin layers over this; permissions are 
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections import Counter
@@ -51,7 +52,7 @@ from packhorse.engine.steps.results import iter_results
 from packhorse.sites.site import Site, site_named
 from packhorse.staging.apps import AppCatalog
 from packhorse.store.allocations import live_allocations
-from packhorse.store.database import Database
+from packhorse.store.database import Database, NoRoom
 from packhorse.store.images import images_at
 from packhorse.store.runs import counts_of, list_runs
 from packhorse.store.shares import iter_shares
@@ -236,7 +237,12 @@ class UserService:
 
         with self._database.read() as connection:
             row = run_row(connection, self._user, run_id)
-        write_crate(self._database, self._service.steps, row, self.output_path, target, time.time())
+        try:
+            write_crate(self._database, self._service.steps, row, self.output_path, target, time.time())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise NoRoom(f"There is no room for the crate: {error.strerror}.", hint="Make room in TMPDIR.") from None
 
     # --- tasks ------------------------------------------------------------
 
