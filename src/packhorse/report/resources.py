@@ -22,12 +22,16 @@ def resources_section(facts: RunFacts) -> Markup:
         return el("section", heading, el("p", "No attempt has ended yet.", class_="note"))
     what = (
         "Granted is what attempts were given, times how long they ran. Used is their CPU time, or their peak of memory"
-        " as if they had needed it all the time. What failed attempts were granted is lost. The dashed line of a"
-        " distribution is what was granted."
+        " as if they had needed it all the time. What attempts were granted that failed or were canceled is lost."
+        " The dashed line of a distribution is what was granted."
     )
     keys = [
         el("span", el("span", class_=f"key {kind}"), said)
-        for kind, said in (("used", "used"), ("unused", "granted and not used"), ("lost", "lost in failed attempts"))
+        for kind, said in (
+            ("used", "used"),
+            ("unused", "granted and not used"),
+            ("lost", "lost: the attempt failed or was canceled"),
+        )
     ]
     cards = [_card(step) for step in measured[:_MAX_CARDS]]
     left = len(measured) - len(cards)

@@ -41,7 +41,13 @@ def again(run: Any, steps: Sequence[Step | None], folder: str | None = None) -> 
 def _note(steps: Sequence[Step]) -> str:
     if isinstance(steps[0], DocumentStep):
         return "The folder has its tasks."
-    return f"The folder has its apps as they were, its tables and its steps. {_ON_A_SERVER}"
+    retry = ", ".join(f"{name}: {number}" for name, number in steps[0].spec.retry.items())
+    more = (
+        f" Its own policy of retries ({retry}) is in {RUN_FILE}, which the API takes."
+        if retry and is_app_run(steps)
+        else ""
+    )
+    return f"The folder has its apps as they were, its tables and its steps. {_ON_A_SERVER}{more}"
 
 
 def _what(run: Any, steps: Sequence[Step], folder: str) -> list[str]:
