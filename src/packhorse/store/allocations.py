@@ -42,7 +42,7 @@ _ADVANCE = (
     .values(
         offset=sa.bindparam("to_offset"),
         bad_lines=_J.bad_lines + sa.bindparam("more_bad"),
-        node=sa.func.coalesce(sa.bindparam("to_node", type_=sa.String), _J.node),
+        node=sa.func.coalesce(sa.bindparam("to_node", type_=_J.node.type), _J.node),
     )
 )
 

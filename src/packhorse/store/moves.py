@@ -73,14 +73,26 @@ _LOCK = (
     .order_by(_T.id)
     .with_for_update()
 )  # fmt: skip
-_PLACE = (
-    sa.update(tasks)
-    .where(_T.id == sa.bindparam("of"))
-    .values(
-        state=S.INITIALIZING, reason=None, attempt=sa.bindparam("next"), allocation_seq=sa.bindparam("allocation"),
-        block=sa.bindparam("number"),
-    )
-)  # fmt: skip
+_PLACED: Any = {
+    "state": S.INITIALIZING,
+    "reason": None,
+    "allocation_seq": sa.bindparam("allocation"),
+    "block": sa.bindparam("number"),
+}
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_PLACE = sa.update(tasks).where(_T.id == sa.bindparam("of")).values(attempt=sa.bindparam("next"), **_PLACED)
+_PLACE_ALL = sa.update(tasks).where(_T.id.in_(_IDS)).values(attempt=_T.attempt + 1, **_PLACED)
+_PLACEMENT = (
+    _T.id,
+    sa.bindparam("now", type_=sa.Float),
+    _T.attempt,
+    sa.literal(S.QUEUED.value),
+    sa.literal(S.INITIALIZING.value),
+    sa.bindparam("why", type_=events.c.why.type),
+)
+_EVENT = ("task_id", "at", "attempt", "from_state", "to_state", "why")
+_TELL_ALL = sa.insert(events).from_select(_EVENT, sa.select(*_PLACEMENT).where(_T.id.in_(_IDS)).order_by(_T.id))
+_LARGE_BLOCK = 20  # tasks, from which on statements of a block's own cost less
 _INSERT_EVENT = sa.insert(events)
 
 
@@ -178,22 +190,38 @@ def place_tasks(connection: sa.Connection, placed: Sequence[PlacedBlock], at: fl
     """
     counts: Counter[tuple[int, int, TaskState]] = Counter()
     ready: Delta = Counter()
-    updates: list[dict[str, Any]] = []
-    told: list[dict[str, Any]] = []
-    for allocation_seq, number, rows, why in placed:
-        moved = {"at": at, "from_state": S.QUEUED, "to_state": S.INITIALIZING, "why": why}
-        for row in rows:
+    for block in placed:
+        for row in block.rows:
             run_seq = row.id // TASKS_PER_RUN
             counts[run_seq, row.step_seq, S.QUEUED] -= 1
             counts[run_seq, row.step_seq, S.INITIALIZING] += 1
             ready[row.step_seq, row.demand_seq] -= 1
-            updates.append({"of": row.id, "next": row.attempt, "allocation": allocation_seq, "number": number})
-            told.append({"task_id": row.id, "attempt": row.attempt, **moved})
+        if len(block.rows) >= _LARGE_BLOCK:
+            _place_block(connection, block, at)
+    _place_each(connection, [block for block in placed if len(block.rows) < _LARGE_BLOCK], at)
+    add_counts(connection, counts)
+    return add_ready_to_steps(connection, ready)
+
+
+def _place_block(connection: sa.Connection, block: PlacedBlock, at: float) -> None:
+    """All tasks of one block by one statement, and their events by another."""
+    where = {"allocation": block.allocation_seq, "number": block.number}
+    for some in chunks([row.id for row in block.rows]):
+        connection.execute(_PLACE_ALL, {"ids": some, **where})
+        connection.execute(_TELL_ALL, {"ids": some, "now": at, "why": block.why})
+
+
+def _place_each(connection: sa.Connection, small: Sequence[PlacedBlock], at: float) -> None:
+    """The tasks of many small blocks together, row by row."""
+    updates: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
+    for allocation_seq, number, rows, why in small:
+        moved = {"at": at, "from_state": S.QUEUED, "to_state": S.INITIALIZING, "why": why}
+        updates += [{"of": row.id, "next": row.attempt, "allocation": allocation_seq, "number": number} for row in rows]
+        told += [{"task_id": row.id, "attempt": row.attempt, **moved} for row in rows]
     if updates:
         connection.execute(_PLACE, updates)
         connection.execute(_INSERT_EVENT, told)
-    add_counts(connection, counts)
-    return add_ready_to_steps(connection, ready)
 
 
 def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) -> int:
@@ -229,9 +257,7 @@ def _record_events(
     """The same transition of all tasks that match ``those``."""
     told = (sa.literal(before.value), sa.literal(after.value), sa.literal(why))
     query = sa.select(tasks.c.id, sa.literal(at, sa.Float), tasks.c.attempt, *told).where(those).order_by(tasks.c.id)
-    connection.execute(
-        sa.insert(events).from_select(["task_id", "at", "attempt", "from_state", "to_state", "why"], query)
-    )
+    connection.execute(sa.insert(events).from_select(_EVENT, query))
 
 
 def _update_tasks(connection: sa.Connection, updates: dict[int, dict[str, Any]]) -> None:

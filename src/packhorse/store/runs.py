@@ -312,16 +312,25 @@ class RunProgress:
     ended: bool
 
 
+_PROGRESS = (
+    sa.select(
+        runs.c.seq,
+        sa.func.sum(sa.case((step_counts.c.state.in_(TERMINAL), step_counts.c.tasks), else_=0)).label("done"),
+        runs.c.ended_at,
+    )
+    .join(step_counts, step_counts.c.run_seq == runs.c.seq)
+    .where(runs.c.seq.in_(_OF_SEQS))
+    .group_by(runs.c.seq, runs.c.ended_at)
+)
+
+
 def progress_of(connection: sa.Connection, run_seqs: Collection[int]) -> dict[int, RunProgress]:
     """Of each run of ``run_seqs``."""
-    done = sa.func.sum(sa.case((step_counts.c.state.in_(TERMINAL), step_counts.c.tasks), else_=0))
-    query = (
-        sa.select(runs.c.seq, done.label("done"), runs.c.ended_at)
-        .join(step_counts, step_counts.c.run_seq == runs.c.seq)
-        .where(runs.c.seq.in_(run_seqs))
-        .group_by(runs.c.seq, runs.c.ended_at)
-    )
-    return {row.seq: RunProgress(row.done, row.ended_at is not None) for row in connection.execute(query)}
+    found: dict[int, RunProgress] = {}
+    for some in chunks(run_seqs):
+        for row in connection.execute(_PROGRESS, {"seqs": some}):
+            found[row.seq] = RunProgress(row.done, row.ended_at is not None)
+    return found
 
 
 def open_runs_by_site(connection: sa.Connection) -> dict[str, int]:

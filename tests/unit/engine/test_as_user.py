@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,14 @@ from packhorse.engine.requests.service import UserService
 from tests.fixtures.room import make_app
 
 #: What else a method is given, beside a run or a task.
-GIVEN: dict[str, Any] = {"stream": "stdout", "path": "x", "seen_done": 0, "timeout_s": 0.0, "tell": lambda: None}
+GIVEN: dict[str, Any] = {
+    "stream": "stdout",
+    "path": "x",
+    "seen_done": 0,
+    "timeout_s": 0.0,
+    "tell": lambda: None,
+    "target": io.BytesIO(),
+}
 METHODS = {
     name: inspect.signature(method).parameters
     for name, method in inspect.getmembers(UserService, inspect.isfunction)

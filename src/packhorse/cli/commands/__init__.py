@@ -27,6 +27,7 @@ _MODULES = {
     "cancel": "runs",
     "retry": "runs",
     "usage": "looking",
+    "report": "looking",
     "doctor": "sites",
     "serve": "serving",
     "version": "serving",

@@ -5,13 +5,14 @@ The HTTP API and the embedded client are thin layers over this; permissions are 
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PackhorseError
 from packhorse.domain.ids import new_id
@@ -52,7 +53,7 @@ from packhorse.engine.steps.results import iter_results
 from packhorse.sites.site import Site, site_named
 from packhorse.staging.apps import AppCatalog
 from packhorse.store.allocations import live_allocations
-from packhorse.store.database import Database
+from packhorse.store.database import Database, NoRoom
 from packhorse.store.images import images_at
 from packhorse.store.runs import counts_of, list_runs
 from packhorse.store.shares import iter_shares
@@ -225,6 +226,28 @@ class UserService:
         """What a run used, and what was paid for it."""
         with self._database.read() as connection:
             return sum_usage(connection, run_row(connection, self._user, run_id).seq, time.time())
+
+    def report(self, run_id: str) -> bytes:
+        """A run as one HTML page that needs nothing else."""
+        from packhorse.engine.requests.reporting import facts_of  # most of what is asked for needs none of it
+        from packhorse.report.page import render_page
+
+        with self._database.read() as connection:
+            facts = facts_of(connection, self._service.steps, run_row(connection, self._user, run_id), time.time())
+        return render_page(facts).encode()
+
+    def crate(self, run_id: str, target: IO[bytes]) -> None:
+        """Writes a run as an RO-Crate, a zip archive, to ``target``."""
+        from packhorse.engine.requests.crating import write_crate
+
+        with self._database.read() as connection:
+            row = run_row(connection, self._user, run_id)
+        try:
+            write_crate(self._database, self._service.steps, row, self.output_path, target, time.time())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise NoRoom(f"There is no room for the crate: {error.strerror}.", hint="Make room in TMPDIR.") from None
 
     # --- tasks ------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.states import AT_SITE, TaskState
 from packhorse.store.columns import Said
-from packhorse.store.schema.base import TASKS_PER_RUN, BigKey, metadata
+from packhorse.store.schema.base import TASKS_PER_RUN, BigKey, metadata, partial_index
 
 #: Of a run that is being written.
 UNFINISHED = "NOT visible"
@@ -29,13 +29,8 @@ runs = sa.Table(
     sa.Column("visible", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.UniqueConstraint("user", "client_key"),
     sa.Index("ix_runs_user", "user", "seq"),
-    sa.Index(
-        "ix_runs_open",
-        "seq",
-        sqlite_where=sa.text("ended_at IS NULL"),
-        postgresql_where=sa.text("ended_at IS NULL"),
-    ),
-    sa.Index("ix_runs_unfinished", "seq", sqlite_where=sa.text(UNFINISHED), postgresql_where=sa.text(UNFINISHED)),
+    partial_index("ix_runs_open", "seq", where=sa.text("ended_at IS NULL")),
+    partial_index("ix_runs_unfinished", "seq", where=sa.text(UNFINISHED)),
     sqlite_autoincrement=True,
 )
 
@@ -53,7 +48,7 @@ steps = sa.Table(
     sa.Column("tasks", sa.Integer),  # None until the list is known that they come from
     sa.Column("held", sa.Boolean, nullable=False),  # an image that its tasks run in is not there
     sa.UniqueConstraint("run_seq", "number"),
-    sa.Index("ix_steps_held", "site", "seq", sqlite_where=sa.text("held"), postgresql_where=sa.text("held")),
+    partial_index("ix_steps_held", "site", "seq", where=sa.text("held")),
     sqlite_autoincrement=True,
 )
 
@@ -111,7 +106,7 @@ demands = sa.Table(
     sa.Column("resources", sa.Text, nullable=False),  # JSON: what one task asks for
     sa.Column("ready", sa.Integer, nullable=False),  # tasks, those of steps that are held left out
     sa.UniqueConstraint("site", "user", "key"),
-    sa.Index("ix_demands_ready", "site", "seq", sqlite_where=_HAS_READY, postgresql_where=_HAS_READY),
+    partial_index("ix_demands_ready", "site", "seq", where=_HAS_READY),
     sqlite_autoincrement=True,
 )
 
@@ -128,14 +123,7 @@ step_demands = sa.Table(
     sa.Column("rank", sa.Integer, nullable=False),
     sa.Column("ready", sa.Integer, nullable=False),
     sa.Column("held", sa.Integer, nullable=False),
-    sa.Index(
-        "ix_step_demands_ready",
-        "demand_seq",
-        "rank",
-        "step_seq",
-        sqlite_where=_CAN_GIVE,
-        postgresql_where=_CAN_GIVE,
-    ),
+    partial_index("ix_step_demands_ready", "demand_seq", "rank", "step_seq", where=_CAN_GIVE),
     sqlite_with_rowid=False,
 )
 
@@ -172,18 +160,9 @@ tasks = sa.Table(
     sa.Column("ended_at", sa.Float),
     sa.Index("ix_tasks_state", "state", "id"),
     # the constant columns make SQLite's planner prefer it to ix_tasks_state
-    sa.Index(
-        "ix_tasks_ready",
-        "state",
-        "waiting_on",
-        "step_seq",
-        "demand_seq",
-        "id",
-        sqlite_where=_READY,
-        postgresql_where=_READY,
-    ),
-    sa.Index("ix_tasks_back_off", "not_before", "id", sqlite_where=_BACKS_OFF, postgresql_where=_BACKS_OFF),
-    sa.Index("ix_tasks_at_site", "allocation_seq", "id", sqlite_where=_AT_SITE, postgresql_where=_AT_SITE),
+    partial_index("ix_tasks_ready", "state", "waiting_on", "step_seq", "demand_seq", "id", where=_READY),
+    partial_index("ix_tasks_back_off", "not_before", "id", where=_BACKS_OFF),
+    partial_index("ix_tasks_at_site", "allocation_seq", "id", where=_AT_SITE),
 )
 
 #: ``downstream`` starts when ``upstream`` is COMPLETE, or merely ended where ``accept_failure``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from packhorse.store.columns import FileName, Said, SaidShortly, Size
-from packhorse.store.schema.base import BigKey, metadata
+from packhorse.store.schema.base import BigKey, metadata, partial_index
 
 allocations = sa.Table(
     "allocations",
@@ -22,13 +22,7 @@ allocations = sa.Table(
     sa.Column("reason", Said),
     sa.Column("busy_core_s", sa.Float),
     sa.Index("ix_allocations_ended", "ended_at"),
-    sa.Index(
-        "ix_allocations_live",
-        "site",
-        "seq",
-        sqlite_where=sa.text("state <> 'ENDED'"),
-        postgresql_where=sa.text("state <> 'ENDED'"),
-    ),
+    partial_index("ix_allocations_live", "site", "seq", where=sa.text("state <> 'ENDED'")),
 )
 
 #: A URL whose data a site has, or is to have. A ``version`` of reference data never changes; other URLs are looked at
@@ -56,13 +50,7 @@ data = sa.Table(
     sa.Column("path", FileName),  # at the site
     sa.Column("fetched_at", sa.Float),
     sa.UniqueConstraint("site", "url", "version"),
-    sa.Index(
-        "ix_data_open",
-        "site",
-        "id",
-        sqlite_where=sa.text("state NOT IN ('READY', 'FAILED')"),
-        postgresql_where=sa.text("state NOT IN ('READY', 'FAILED')"),
-    ),
+    partial_index("ix_data_open", "site", "id", where=sa.text("state NOT IN ('READY', 'FAILED')")),
 )
 
 #: ``task_id`` needs the data; ``sha256`` is the content that it was given, None while it waits.
@@ -97,13 +85,7 @@ deliveries = sa.Table(
     sa.Column("size", Size),  # bytes
     sa.Column("sha256", sa.String(64)),
     sa.Index("ix_deliveries_task", "task_id", "id"),
-    sa.Index(
-        "ix_deliveries_open",
-        "site",
-        "id",
-        sqlite_where=sa.text("state NOT IN ('READY', 'FAILED')"),
-        postgresql_where=sa.text("state NOT IN ('READY', 'FAILED')"),
-    ),
+    partial_index("ix_deliveries_open", "site", "id", where=sa.text("state NOT IN ('READY', 'FAILED')")),
 )
 
 #: What is in the cache of a site, by content. Several URLs may have the same.
@@ -129,13 +111,7 @@ blocks = sa.Table(
     sa.Column("state", sa.String(8), nullable=False),  # planned, written, claimed, revoked
     sa.Column("tasks", sa.Integer, nullable=False),
     sa.Column("predicted_core_s", sa.Float, nullable=False),
-    sa.Index(
-        "ix_blocks_unclaimed",
-        "allocation_seq",
-        "number",
-        sqlite_where=sa.text(UNCLAIMED),
-        postgresql_where=sa.text(UNCLAIMED),
-    ),
+    partial_index("ix_blocks_unclaimed", "allocation_seq", "number", where=sa.text(UNCLAIMED)),
     sqlite_with_rowid=False,
 )
 
