@@ -7,14 +7,12 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from packhorse.domain.apparchive import unpack_app
 from packhorse.domain.errors import Conflict
 from packhorse.domain.ourselves import make_private_folder
 from packhorse.domain.render import compile_parts
@@ -188,37 +186,6 @@ class Site:
         self.transport.write(
             f"{spool}/job.sh", batch_script(allocation_id, spool, command, forwards_sigterm=forwards).encode()
         )
-
-    def bring_app(self, name: str, digest: str, archive: Callable[[], bytes]) -> str:
-        """Where the folder of an app is at this site; brings it there unless it is.
-
-        Raises InputNotBrought where the archive is not what the digest says.
-        """
-        target = f"{self.root}/apps/{name}-{digest[:16]}"
-        if self.transport.exists(target):
-            return target
-        try:
-            files = unpack_app(archive(), digest)
-        except ValueError as error:
-            # the same content would be taken from the store again
-            hint = "Change the app, say its version, and submit it again."
-            raise InputNotBrought(f"The app '{name}' is damaged in the store: {error}. {hint}") from None
-        temporary = f"{self.root}/apps/.{name}-{digest[:16]}.{os.getpid()}"
-        self.transport.make_folder(temporary)
-        with tempfile.TemporaryDirectory() as folder:
-            here = Path(folder) / "file"
-            for file in files:
-                here.write_bytes(file.content)
-                here.chmod(0o755 if file.executable else 0o644)
-                self.transport.make_folder(str(PurePosixPath(temporary, file.path).parent))
-                self.transport.put(here, f"{temporary}/{file.path}")
-        # whatever our umask: a container may run as another user
-        self.transport.run(["chmod", "-R", "a+rX,go-w", "--", temporary])
-        try:
-            self.transport.rename(temporary, target)
-        except OSError:  # somebody else was quicker
-            self.transport.remove(temporary)
-        return target
 
     def bring_input(self, path: str, *, copies: bool = False) -> str:
         """Where an input file of this machine is at this site; copies it there once for each content.

@@ -62,7 +62,7 @@ steps = sa.Table(
     sa.Column("spec", sa.Text, nullable=False),  # JSON: engine.steps.spec.StepSpec
     sa.Column("first", sa.Integer, nullable=False),
     sa.Column("tasks", sa.Integer),  # None until the list is known that they come from
-    sa.Column("held", sa.Boolean, nullable=False),  # an image that its tasks run in is not there
+    sa.Column("held", sa.Boolean, nullable=False),  # an image, or data that all its tasks need, is not there
     sa.UniqueConstraint("run_seq", "number"),
     sa.Index("ix_steps_held", "site", "seq", sqlite_where=sa.text("held"), postgresql_where=sa.text("held")),
     sqlite_autoincrement=True,
@@ -281,8 +281,8 @@ allocations = sa.Table(
     ),
 )
 
-#: A URL whose data a site has, or is to have. A ``version`` of reference data never changes; other URLs are looked at
-#: again by each run.
+#: Data that a site has, or is to have: by URL, or of the engine's machine (``store.data.DataKey``). A ``version`` never
+#: changes; other URLs are looked at again by each run.
 data = sa.Table(
     "data",
     metadata,
@@ -325,6 +325,27 @@ data_edges = sa.Table(
     sa.Column("path", FileName),  # at the site
     sa.Index("ix_data_edges_task", "task_id", "data_id"),
     sa.Index("ix_data_edges_content", "sha256", "task_id"),
+    sqlite_with_rowid=False,
+)
+
+_STEP_WAITS = sa.text("path IS NULL")
+
+#: All tasks of a step need the data: ``path`` is where it is at the site, None while they wait.
+step_data = sa.Table(
+    "step_data",
+    metadata,
+    sa.Column("step_seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("data_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("sha256", sa.String(64)),
+    sa.Column("path", FileName),
+    sa.Index(
+        "ix_step_data_awaited",
+        "data_id",
+        "step_seq",
+        sqlite_where=_STEP_WAITS,
+        postgresql_where=_STEP_WAITS,
+    ),
+    sa.Index("ix_step_data_content", "sha256", "step_seq"),
     sqlite_with_rowid=False,
 )
 

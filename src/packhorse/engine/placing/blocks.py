@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,12 @@ from packhorse.engine.lease import Lease
 from packhorse.engine.steps.base import Locations, Step, with_data
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.results import write_results
+from packhorse.sites.apps import app_folder
 from packhorse.sites.site import BLOCK, InputNotBrought, Site
 from packhorse.store import allocations as stored
 from packhorse.store.data import DataKey, given_data
 from packhorse.store.database import Database
 from packhorse.store.schema import TASKS_PER_RUN
-from packhorse.store.steps import app_archive
 from packhorse.store.tasks import failures_of, tasks_of_block
 
 _log = structlog.get_logger("packhorse.dispatch")
@@ -44,14 +44,13 @@ class Block:
     tasks: Sequence[Any]
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class _Known:
-    """What a block needs to know of the store, read at once; and where the apps of its steps are."""
+    """What a block needs to know of the store, read at once."""
 
     steps: Mapping[int, Step]
     images: Mapping[int, Mapping[str, ReadyImage]]
     data: Mapping[int, Mapping[DataKey, str]]
-    apps: dict[str, str] = field(default_factory=dict)
 
 
 class Blocks:
@@ -157,7 +156,7 @@ class Blocks:
     def _locations(self, step: Step, results: str, known: _Known) -> Locations:
         """What a task is rendered for."""
         outputs, session = f"{self._site.root}/runs", step.session
-        app_dir = self._app_folder(step, known) if step.spec.app else ""
+        app_dir = app_folder(self._site, step.app.name, step.spec.app) if step.app is not None else ""
         images = known.images.get(step.row.run_seq)
         if not images:
             return Locations(outputs, app_dir, self._site.bring_input, results, launch=self._site.launch)
@@ -171,18 +170,6 @@ class Blocks:
             launch=self._site.launch,
             copy=lambda path: containers.bring(path, session, copies=True),
         )
-
-    def _app_folder(self, step: Step, known: _Known) -> str:
-        digest = step.spec.app
-        if digest not in known.apps:
-
-            def archive() -> bytes:
-                with self._database.read() as connection:
-                    return app_archive(connection, digest)
-
-            name = step.app.name if step.app is not None else ""
-            known.apps[digest] = self._site.bring_app(name, digest, archive)
-        return known.apps[digest]
 
     def _has_begun(self, step: Step, task: int) -> bool:
         """Whether an earlier attempt got on: its log said so, or it was lost and its work folder is not empty."""

@@ -55,6 +55,7 @@ from packhorse.engine.requests.documents import (
     waiting_reason,
     waits_for_data,
     waits_for_images,
+    waits_for_one,
 )
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.line import waits_for_others, waits_for_size
@@ -76,6 +77,7 @@ from packhorse.store.moves import Move, apply_moves, cancel_queued, lock_tasks
 from packhorse.store.runs import counts_of, get_run, list_runs
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.shares import iter_shares
+from packhorse.store.stepdata import awaited_by_steps
 from packhorse.store.steps import counts_of_steps, steps_of_run
 from packhorse.store.tasks import attempts_of, events_of, get_task, ids_in_states, page_of_tasks, tasks_with_files
 
@@ -274,9 +276,14 @@ class Service:
                     connection, [task.id for task in rows if task.state == TaskState.QUEUED and task.waiting_on]
                 )
             )
+            queued = {task.step_seq for task in rows if task.state == TaskState.QUEUED and not task.waiting_on}
+            held = {seq: waits_for_one(one) for seq, one in awaited_by_steps(connection, queued).items()}
             steps = {seq: self._steps.of(connection, seq) for seq in {task.step_seq for task in rows}}
         views = [
-            self._explained(task_view(task, steps[task.step_seq], data.get(task.id) or waits), steps[task.step_seq])
+            self._explained(
+                task_view(task, steps[task.step_seq], data.get(task.id) or waits or held.get(task.step_seq)),
+                steps[task.step_seq],
+            )
             for task in rows
         ]
         return Page(items=views, next_cursor=str(rows[-1].id) if len(rows) == size else None)
@@ -293,6 +300,8 @@ class Service:
             waits = waits_for_images(wants_of(connection, [run_row.seq])[run_row.seq]) if is_queued else None
             if is_queued and row.waiting_on:
                 waits = waits_for_data(awaited_data(connection, [row.id])).get(row.id)
+            elif is_queued and waits is None and (needs := awaited_by_steps(connection, [row.step_seq])):
+                waits = waits_for_one(needs[row.step_seq])
             is_in_line = is_queued and waits is None
             if is_in_line:
                 waits = waits_for_others(connection, run_row, row)
