@@ -152,6 +152,8 @@ def subject(url: str) -> str:
     match scheme:
         case "app":
             return f"the folder of the app '{rest}'"
+        case "results":
+            return "the table of the results that it reads"
         case _:
             return url
 

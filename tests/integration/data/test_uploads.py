@@ -25,15 +25,16 @@ from .test_elsewhere import Elsewhere
 
 
 class Slow(Elsewhere):
-    """A site to which names with ``tardy`` in them do not get before the ``gate`` is open."""
+    """A site to which names with the ``word`` in them do not get before the ``gate`` is open."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.word = "tardy"
         self.gate = threading.Event()
         self.began = threading.Event()
 
     def _pass(self, path: str) -> None:
-        if "tardy" in path:
+        if self.word in path:
             self.began.set()
             assert self.gate.wait(30)
 
@@ -98,6 +99,32 @@ def test_a_run_whose_app_comes_too_late_can_be_canceled(room: Embedded, slow: Sl
     slow.gate.set()
     again = run_of(room, str(tmp_path / "a"))
     assert wait_for_end(room, again) == {TaskState.COMPLETE: 1}
+
+
+GATHER = """gather:
+  command: [/bin/sh, -c, 'wc -l < {results}']
+  outputs:
+    lines: {from: stdout, type: text}
+"""
+
+
+def test_a_slow_upload_of_a_table_holds_up_its_gathering_task_only(room: Embedded, slow: Slow, tmp_path: Path) -> None:
+    slow.word = "/tables/"
+    app = make_app(tmp_path / "a", command="['true']", more=GATHER)
+    late = run_of(room, app, 7)
+    assert slow.began.wait(30)
+    began = time.monotonic()
+    quick = run_of(room, make_app(tmp_path / "b", command="['true']", name="quick"), 20)
+    assert wait_for_end(room, quick) == {TaskState.COMPLETE: 20} and time.monotonic() - began < 15
+    task = room.service.task(room.user, f"{late}.7")
+    assert (task.reason or "").startswith("Waits for the table of the results that it reads: ")
+    slow.gate.set()
+    assert wait_for_end(room, late) == {TaskState.COMPLETE: 8}
+    assert (room.service.task(room.user, f"{late}.7").result or "").split() == ["7"]
+    again = run_of(room, app, 3)
+    assert wait_for_end(room, again) == {TaskState.COMPLETE: 4}
+    (folder,) = Path(room.sites[0].root).glob("tables")
+    assert folder.stat().st_mode & 0o777 == 0o700, "what tasks left is their user's alone"
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])

@@ -1,9 +1,17 @@
-"""Brings what tasks need of this machine and of the store to a site: the folders of apps."""
+"""Brings what tasks need of this machine and of the store to a site: the folders of apps, and the tables of results
+that gathering tasks read.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
+from pathlib import Path
+
 from packhorse.engine.appfolders import name_of_app
 from packhorse.engine.data.job import Brought, Job
+from packhorse.engine.steps.cache import Steps
+from packhorse.engine.steps.results import write_results
 from packhorse.sites.apps import AppDamaged, bring_app
 from packhorse.sites.site import Site
 from packhorse.staging.data import NotFetched, Trouble
@@ -23,7 +31,7 @@ class Uploads:
 
         Raises NotFetched, Unavailable, SiteUnreachable, OSError.
         """
-        return self._app(job)
+        return self._app(job) if job.url.startswith("app:") else self._results(job)
 
     def _app(self, job: Job) -> Brought:
         with self._database.read() as connection:
@@ -36,7 +44,28 @@ class Uploads:
         job.bytes_done, job.complete = len(archive), True
         return Brought(job.version, path)
 
+    def _results(self, job: Job) -> Brought:
+        """What the steps that a gathering one waited for left: they have ended, so that it does not change any more."""
+        run_id, _, seq = job.url.removeprefix("results:").partition("/")
+        with self._database.read() as connection:
+            step = Steps().of(connection, int(seq))
+        folder = f"{self._site.root}/tables"
+        target = f"{folder}/{run_id}-{seq}.jsonl"
+        self._site.transport.make_folder(folder, private=True)
+        with tempfile.TemporaryDirectory(dir=folder if self._site.transport.is_local else None) as own:
+            here = Path(own, "results.jsonl")
+            write_results(self._database, step, here)
+            job.size = here.stat().st_size
+            with here.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if self._site.transport.is_local:
+                here.replace(target)
+            else:
+                self._site.transport.put(here, target)
+        job.bytes_done, job.complete = job.size, True
+        return Brought(digest, target)
+
 
 def is_of_this_machine(url: str) -> bool:
     """Whether it is brought from here, and not fetched."""
-    return url.startswith("app:")
+    return url.partition(":")[0] in ("app", "results")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,15 +18,15 @@ from packhorse.engine.collecting.effects import progress_in
 from packhorse.engine.collecting.verdict import Failure
 from packhorse.engine.containers import Containers, ReadyImage
 from packhorse.engine.lease import Lease
-from packhorse.engine.steps.base import Locations, Step, with_data
+from packhorse.engine.steps.base import Locations, Step, results_key, with_data
 from packhorse.engine.steps.cache import Steps
-from packhorse.engine.steps.results import write_results
 from packhorse.sites.apps import app_folder
 from packhorse.sites.site import BLOCK, InputNotBrought, Site
 from packhorse.store import allocations as stored
 from packhorse.store.data import DataKey, given_data
 from packhorse.store.database import Database
 from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.stepdata import given_to_steps
 from packhorse.store.tasks import failures_of, tasks_of_block
 
 _log = structlog.get_logger("packhorse.dispatch")
@@ -51,6 +49,10 @@ class _Known:
     steps: Mapping[int, Step]
     images: Mapping[int, Mapping[str, ReadyImage]]
     data: Mapping[int, Mapping[DataKey, str]]
+    common: Mapping[int, Mapping[DataKey, str]]
+    """Of steps: what all of their tasks need."""
+    begun: Collection[int]
+    """Tasks of which an earlier attempt got on."""
 
 
 class Blocks:
@@ -106,7 +108,7 @@ class Blocks:
         known = self._known(block.tasks)
         for row in block.tasks:
             try:
-                key, template, line = self._render(block, row, known)
+                key, template, line = self._render(row, known)
             except (OSError, PackhorseError):
                 raise
             except InputNotBrought as error:
@@ -136,25 +138,25 @@ class Blocks:
             runs = {step.row.run_seq for step in steps.values()} if self._site.runs_images else set()
             images = self._steps.fresh_images(connection, runs)
             needing = [row.id for row in rows if row.step_seq in steps and steps[row.step_seq].spec.has_data]
-            return _Known(steps, images, given_data(connection, needing))
+            common = given_to_steps(connection, [seq for seq, step in steps.items() if step.common_needs()])
+            data = given_data(connection, needing)
+        again = [row for row in rows if row.attempt > 1 and row.step_seq in steps and steps[row.step_seq].is_resumable]
+        begun = {row.id for row in again if self._has_begun(steps[row.step_seq], row.id)}
+        return _Known(steps, images, data, common, begun)
 
-    def _render(self, block: Block, row: Any, known: _Known) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    def _render(self, row: Any, known: _Known) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        """A function of what is known: all that it names is at the site."""
         step = known.steps[row.step_seq]
-        results = ""
-        if step.is_gathering:
-            results = f"{self._site.spool(block.allocation_id)}/results-{row.id}.jsonl"
-            with tempfile.TemporaryDirectory() as folder:
-                local = Path(folder) / "results.jsonl"
-                write_results(self._database, step, local)
-                self._site.transport.put(local, results)
-        where = self._locations(step, results, known)
+        where = self._locations(step, known)
         if data := known.data.get(row.id):
             where = with_data(where, data)
-        resume = row.attempt > 1 and step.is_resumable and self._has_begun(step, row.id)
-        return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=resume)
+        return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=row.id in known.begun)
 
-    def _locations(self, step: Step, results: str, known: _Known) -> Locations:
+    def _locations(self, step: Step, known: _Known) -> Locations:
         """What a task is rendered for."""
+        results = known.common.get(step.row.seq, {}).get(results_key(step.row), "")
+        if step.is_gathering and not results:
+            raise InputNotBrought(f"The table of the results that it reads is not at '{self._site.name}'.")
         outputs, session = f"{self._site.root}/runs", step.session
         app_dir = app_folder(self._site, step.app.name, step.spec.app) if step.app is not None else ""
         images = known.images.get(step.row.run_seq)

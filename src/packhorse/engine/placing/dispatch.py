@@ -116,6 +116,7 @@ class Dispatcher:
         if lacking:
             with self._lease.write() as connection:
                 self._demands.hold(connection, lacking)
+                lacking = self._demands.lacking(connection, lacking)
             demands = [demand for demand in demands if demand not in lacking]
         limits = self._site.limits() if demands else ()
         blocks: list[Block] = []

@@ -161,6 +161,9 @@ class Step(Protocol):
     def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
         """What a task needs by URL."""
 
+    def common_needs(self) -> tuple[DataKey, ...]:
+        """What all of its tasks need, besides the folder of their app."""
+
     def render(
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
     ) -> tuple[str, Line, Line]:
@@ -176,6 +179,11 @@ class Step(Protocol):
         """The TES document of a task's row, less what its run and its attempts say."""
 
 
+def results_key(row: StepRow) -> DataKey:
+    """The table that the tasks of a gathering step read."""
+    return DataKey(f"results:{row.run_id}/{row.seq}", "1")
+
+
 class StepBase:
     """What all steps have in common."""
 
@@ -186,6 +194,13 @@ class StepBase:
     @property
     def app(self) -> AppManifest | None:
         return None
+
+    @property
+    def is_gathering(self) -> bool:
+        return False
+
+    def common_needs(self) -> tuple[DataKey, ...]:
+        return (results_key(self.row),) if self.is_gathering else ()
 
     @cached_property
     def retry_policy(self) -> RetryPolicy:

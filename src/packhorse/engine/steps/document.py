@@ -26,7 +26,6 @@ class DocumentStep(StepBase):
     """Tasks that bring their own commands."""
 
     is_resumable = False
-    is_gathering = False
     session = Session.NONE
     may_deliver = True
     result_type = "none"
