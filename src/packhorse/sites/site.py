@@ -38,10 +38,6 @@ _SIGNAL_GRACE_S = 4.0  # and that long when its job is being ended: batch system
 _BEATS_PER_S = 16  # of all agents of an allocation together: each is a write to the shared filesystem
 
 
-class InputNotBrought(Exception):
-    """A task's input cannot be copied to its site; the message says why. Trying the others is not pointless."""
-
-
 @dataclass
 class Site:
     """A place where tasks run. ``root`` is a folder on the filesystem that all its nodes share."""
@@ -86,7 +82,6 @@ class Site:
     shares_our_files: bool = False
     """Its nodes see the files of the machine where the engine runs, under the same names."""
     _identity: tuple[int, int] | None = field(default=None, repr=False)
-    _brought: dict[tuple[str, int, int], str] = field(default_factory=dict, repr=False)
     _limits: tuple[float, tuple[Limits, ...]] | None = field(default=None, repr=False)
 
     @property
@@ -186,35 +181,6 @@ class Site:
         self.transport.write(
             f"{spool}/job.sh", batch_script(allocation_id, spool, command, forwards_sigterm=forwards).encode()
         )
-
-    def bring_input(self, path: str, *, copies: bool = False) -> str:
-        """Where an input file of this machine is at this site; copies it there once for each content.
-
-        Raises InputNotBrought.
-
-        Where the site has our files they are used as they are, unless it ``copies``.
-        """
-        if self.transport.is_local and not copies:
-            return path
-        try:
-            source = Path(path).resolve(strict=True)
-            known = (path, source.stat().st_mtime_ns, source.stat().st_size)
-            if known not in self._brought:
-                if not source.is_file():
-                    raise InputNotBrought(f"'{path}' is no file, and only files are copied to '{self.name}'.")
-                with source.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                folder = f"{self.root}/inputs/{digest[:32]}"
-                target = f"{folder}/{Path(path).name}"
-                if not self.transport.exists(target):
-                    self.transport.make_folder(folder)
-                    self.transport.put(source, target)
-                self._brought[known] = target
-        except FileNotFoundError:
-            raise InputNotBrought(f"The file '{path}' is no longer there.") from None
-        except PermissionError:
-            raise InputNotBrought(f"The file '{path}' cannot be read.") from None
-        return self._brought[known]
 
     def fetch_output(self, path: str, downloads: Path, *, folders: bool = False) -> Path:
         """A file of this site, or one of its ``folders``, on this machine: itself, or a copy below ``downloads``.

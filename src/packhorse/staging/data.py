@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from packhorse.domain.backoff import wait_after
+from packhorse.domain.outputurl import as_text, file_target
 from packhorse.domain.states import DataState
 
 MAX_BACKOFF_S = 600.0
@@ -152,6 +153,8 @@ def subject(url: str) -> str:
     match scheme:
         case "app":
             return f"the folder of the app '{rest}'"
+        case "file":
+            return f"the file '{as_text(file_target(url))}'"
         case "results":
             return "the table of the results that it reads"
         case _:

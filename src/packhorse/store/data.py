@@ -5,6 +5,7 @@ What all tasks of a step need is in ``store.stepdata``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from packhorse.store.chunks import chunks
 from packhorse.store.demands import add_ready, count_ready
 from packhorse.store.schema import cached, data, data_edges, runs, step_data, steps, tasks
 
+_LOOK_AGAIN_S = 86400.0
 _OVER = (DataState.READY, DataState.FAILED)
 
 
@@ -44,7 +46,8 @@ def link_data(connection: sa.Connection, site: str, keys: Collection[DataKey]) -
 
     What is over is queued again, to be looked at by the engine.
 
-    Reference data that is there already is taken as it is: a version does not change.
+    Reference data that is there already is taken as it is: a version does not change. A file is looked at again after a
+    day: some sites remove what is old.
     """
     statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(
         data
@@ -60,7 +63,10 @@ def link_data(connection: sa.Connection, site: str, keys: Collection[DataKey]) -
             key = DataKey(row.url, row.version)
             if key not in keys:
                 continue
-            there = row.state == DataState.READY and bool(row.version) and _is_cached(connection, site, row.sha256)
+            is_known = row.state == DataState.READY and bool(row.version)
+            if kind_of(row.url) == "file":
+                is_known = is_known and (row.fetched_at or 0.0) > time.time() - _LOOK_AGAIN_S
+            there = is_known and _is_cached(connection, site, row.sha256)
             links[key] = Link(row.id, row.sha256, row.path) if there else Link(row.id, None, None)
             if row.state in _OVER and not there:
                 connection.execute(sa.update(data).where(data.c.id == row.id).values({**new, "error": None}))

@@ -7,17 +7,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
+from packhorse.domain.views import RunView
 from packhorse.engine import appfolders
 from packhorse.engine.embedded import Embedded
+from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site, local_site
-from packhorse.store.schema import apps, data, step_data
+from packhorse.staging import data as machine
+from packhorse.store.schema import apps, data, data_edges, step_data
 from tests.fixtures.room import make_app, wait_for
 
 from .rooms import end_of, first_task, running
@@ -43,7 +48,7 @@ class Slow(Elsewhere):
         super().write(path, data)
 
     def put(self, source: Path, target: str) -> None:
-        self._pass(target)
+        self._pass(f"{source} {target}")
         super().put(source, target)
 
 
@@ -125,6 +130,164 @@ def test_a_slow_upload_of_a_table_holds_up_its_gathering_task_only(room: Embedde
     assert wait_for_end(room, again) == {TaskState.COMPLETE: 4}
     (folder,) = Path(room.sites[0].root).glob("tables")
     assert folder.stat().st_mode & 0o777 == 0o700, "what tasks left is their user's alone"
+
+
+def files_app(folder: Path) -> str:
+    """Prints what two files hold; the second one has a default."""
+    (folder / "common").write_text("c")
+    command = "[/bin/sh, -c, 'cat $0 $1', '{file}', '{common}']"
+    parameters = f"  file: {{type: file}}\n  common: {{type: file, default: {folder}/common}}\n"
+    return make_app(
+        folder / "app", command=command, more=f"{parameters}outputs:\n  all: {{from: stdout, type: text}}\n"
+    )
+
+
+def submit_files(room: Embedded, app: str, *files: Path, **common: Any) -> RunView:
+    rows = [{"file": str(file)} for file in files]
+    return room.service.submit(room.user, AppRun(app=app, over=rows, params={"i": 1, **common}))
+
+
+def test_a_slow_upload_of_a_file_holds_up_its_own_task_only(room: Embedded, slow: Slow, tmp_path: Path) -> None:
+    app, tardy, quick = files_app(tmp_path), tmp_path / "tardy", [tmp_path / f"q{number}" for number in range(8)]
+    for file in (tardy, *quick):
+        file.write_text(file.name)
+    run = submit_files(room, app, tardy, *quick)
+    assert slow.began.wait(20)
+    wait_for(lambda: room.service.run(room.user, run.id).counts.get(TaskState.COMPLETE) == 8, 30, "the others")
+    task = first_task(room, run)
+    assert (task.reason or "").startswith(f"Waits for the file '{tardy}': ") and task.state == TaskState.QUEUED
+    slow.gate.set()
+    assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 9}
+    assert [row["result"] for row in room.service.results(room.user, run.id)] == [
+        f"{file.name}c" for file in (tardy, *quick)
+    ]
+    root = Path(room.sites[0].root)
+    assert not list((root / "cache" / ".partial").iterdir())
+    assert {path.name for path in root.glob("cache/??/*/*")} == {"common", "tardy", *(path.name for path in quick)}
+    slow.gate.clear()
+    assert wait_for_end(room, submit_files(room, app, tardy).id) == {TaskState.COMPLETE: 1}, "it is there already"
+
+
+def test_a_common_file_holds_its_step_and_costs_its_tasks_nothing(room: Embedded, slow: Slow, tmp_path: Path) -> None:
+    app, common = files_app(tmp_path), tmp_path / "own"
+    common.write_text("own")
+    slow.word = "/cache/.partial/file-"
+    command = {"over": [{} for _ in range(5)], "params": {"i": 1, "file": str(common)}}
+    run = room.service.submit(room.user, AppRun.model_validate({"app": app, **command}))
+    assert slow.began.wait(20)
+    wait_for(lambda: (first_task(room, run).reason or "").startswith("Waits for the file '"), 10, "the reason")
+    slow.gate.set()
+    assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 5}
+    with room.database.read() as connection:
+        assert connection.execute(sa.select(data_edges)).all() == []
+        assert len(connection.execute(sa.select(step_data)).all()) == 2
+    again = room.service.submit(room.user, AppRun.model_validate({"app": app, **command}))
+    assert wait_for_end(room, again.id) == {TaskState.COMPLETE: 5}
+
+
+def test_a_file_that_changes_before_it_is_brought_is_told(room: Embedded, slow: Slow, tmp_path: Path) -> None:
+    app, file, other = files_app(tmp_path), tmp_path / "file", tmp_path / "other"
+    for one in (file, other):
+        one.write_text("some text")
+    slow.word = f"{tmp_path}/file "
+    run = submit_files(room, app, file, other)
+    assert slow.began.wait(20)
+    file.write_text("other texts")
+    slow.gate.set()
+    assert wait_for_end(room, run.id) == {TaskState.SYSTEM_ERROR: 1, TaskState.COMPLETE: 1}
+    task = first_task(room, run)
+    assert task.failure == "staging"
+    said = f"The file '{file}' could not be brought to 'elsewhere': It has changed since the run was accepted."
+    assert (task.reason or "").startswith(f"{said} It had 9 bytes, and has 11. Submit again, or 'packhorse retry'")
+    again = room.service.retry(room.user, run.id)
+    assert wait_for_end(room, again.id) == {TaskState.COMPLETE: 1}
+    assert [row["result"] for row in room.service.results(room.user, again.id)] == ["other textsc"]
+
+
+def test_a_file_that_is_gone_or_a_folder_is_told(home: Path, site: Site, tmp_path: Path) -> None:
+    app, gone, folder = files_app(tmp_path), tmp_path / "gone", tmp_path / "folder"
+    gone.write_text("")
+    folder.mkdir()
+    idle = Embedded(home, sites=[site])
+    run = submit_files(idle, app, gone, folder)
+    common = submit_files(idle, app, tmp_path / "common", common=str(gone))
+    gone.unlink()
+    idle.close()
+    with running(home, sites=[site]) as room:
+        assert wait_for_end(room, run.id) == {TaskState.SYSTEM_ERROR: 2}
+        assert wait_for_end(room, common.id) == {TaskState.SYSTEM_ERROR: 1}
+        reasons = [row["reason"] for row in room.service.results(room.user, run.id)]
+        assert reasons[0] == f"The file '{gone}' could not be brought to 'elsewhere': It is no longer there."
+        assert reasons[1].endswith("It is no file, and only files are brought to 'elsewhere'.")
+        assert first_task(room, common).reason == reasons[0]
+
+
+class Cut(Elsewhere):
+    """The connection is lost in the middle of the first file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cuts = 2
+
+    def put(self, source: Path, target: str) -> None:
+        if self.cuts:
+            self.cuts -= 1
+            Path(f"{target}.1234.tmp").write_bytes(source.read_bytes()[:5])
+            raise SiteUnreachable("The connection was lost.")
+        super().put(source, target)
+
+
+def test_an_upload_that_is_cut_is_brought_again_whole(
+    home: Path, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "SITE_WAIT_S", 0.1)
+    app, file = files_app(tmp_path), tmp_path / "file"
+    file.write_text("all of it")
+    file.chmod(0o700)
+    site.transport = Cut()
+    with running(home, sites=[site]) as room:
+        run = submit_files(room, app, file)
+        assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 1}
+        assert [row["result"] for row in room.service.results(room.user, run.id)] == ["all of itc"]
+    (there,) = Path(site.root).glob("cache/??/*/file")
+    assert there.stat().st_mode & 0o777 == 0o555, "what may be executed stays so"
+    assert not list(Path(site.root).glob("cache/.partial/*"))
+
+
+def test_an_engine_that_is_killed_in_an_upload_is_followed_by_one_that_brings_it_whole(
+    home: Path, site: Site, slow: Slow, tmp_path: Path
+) -> None:
+    app, file = files_app(tmp_path), tmp_path / "file"
+    file.write_text("all of it")
+    slow.word = "/cache/.partial/file-"
+    with running_until_killed(home, site) as room:
+        run = submit_files(room, app, file)
+        assert slow.began.wait(20)
+        wait_for(lambda: "0 of" in (first_task(room, run).reason or ""), 20, "a note in the store")
+    site.transport = Elsewhere()
+    with running(home, sites=[site]) as room:
+        assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 1}
+    slow.gate.set()
+
+
+@contextmanager
+def running_until_killed(home: Path, site: Site) -> Iterator[Embedded]:
+    """An engine whose threads stand still at the end, as those of a killed one, and whose lease nobody holds."""
+    room = Embedded(home, sites=[site], linger_s=0.5)
+    with room.run_engine():
+        yield room
+
+
+def test_on_this_machine_files_are_used_where_they_lie(home: Path, tmp_path: Path) -> None:
+    app, file = files_app(tmp_path), tmp_path / "file"
+    file.write_text("x")
+    with running(home) as room:
+        run = submit_files(room, app, file)
+        assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 1}
+        assert not (Path(room.sites[0].root) / "cache").exists()
+        with room.database.read() as connection:
+            rows = connection.execute(sa.select(data.c.url)).scalars().all()
+        assert rows == ["app:t"]
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])

@@ -78,7 +78,7 @@ class DataLoop(Loop):
         self._folders = folders
         folders.wake = self.wake
         self._keeping = Keeping()
-        self._uploads = Uploads(site, database)
+        self._uploads = Uploads(site, database, self._keeping)
         self._jobs: dict[int, Job] = {}
         self._looks: dict[DataKey, Job] = {}  # at folders of apps that were there
         self._noted: dict[int, float] = {}  # monotonic
@@ -167,6 +167,7 @@ class DataLoop(Loop):
         if is_of_this_machine(row.url):
             # most is there in a moment: that it is under way is noted if it takes longer
             self._noted[row.id] = monotonic
+            job.is_again = row.state != DataState.QUEUED or row.error is not None
             start(self._site, job, self._uploads.bring, self._wake)
             return
         # under way in the store, and no job of ours: an engine died over it
@@ -186,6 +187,7 @@ class DataLoop(Loop):
             job.stop.set()
         elif monotonic >= self._noted.get(row.id, 0.0) + _NOTE_S:
             self._noted[row.id] = monotonic
+            job.is_again = row.state != DataState.QUEUED or row.error is not None
             state = DataState.VERIFYING if job.complete else DataState.FETCHING
             if (row.state, row.bytes_done, row.size) != (state, job.bytes_done, job.size):
                 self._save(row.id, machine.Begun(), *_progress(job), size=job.size)

@@ -60,6 +60,8 @@ class Job:
     brought: Brought | None = None
     failed: NotFetched | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    is_again: bool = False
+    """Somebody has begun it before, and may have left something."""
     unwanted: bool = False
     """It is stopped for good."""
     over: threading.Event = field(default_factory=threading.Event)

@@ -1,5 +1,5 @@
-"""Brings what tasks need of this machine and of the store to a site: the folders of apps, and the tables of results
-that gathering tasks read.
+"""Brings what tasks need of this machine and of the store to a site: the folders of apps, the tables of results that
+gathering tasks read, and input files.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import tempfile
 from pathlib import Path
 
 from packhorse.engine.appfolders import name_of_app
+from packhorse.engine.data.fileupload import FileUpload
 from packhorse.engine.data.job import Brought, Job
+from packhorse.engine.data.keeping import Keeping
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.results import write_results
 from packhorse.sites.apps import AppDamaged, bring_app
@@ -22,16 +24,23 @@ from packhorse.store.steps import app_archive
 class Uploads:
     """Of one site."""
 
-    def __init__(self, site: Site, database: Database) -> None:
+    def __init__(self, site: Site, database: Database, keeping: Keeping) -> None:
         self._site = site
         self._database = database
+        self._files = FileUpload(site, keeping)
 
     def bring(self, job: Job) -> Brought:
         """Brings what a job names; what is there already, and as it should be, stays.
 
-        Raises NotFetched, Unavailable, SiteUnreachable, OSError.
+        Raises NotFetched, Stopped, Unavailable, SiteUnreachable, OSError.
         """
-        return self._app(job) if job.url.startswith("app:") else self._results(job)
+        match job.url.partition(":")[0]:
+            case "app":
+                return self._app(job)
+            case "results":
+                return self._results(job)
+            case _:
+                return self._files.bring(job)
 
     def _app(self, job: Job) -> Brought:
         with self._database.read() as connection:
@@ -68,4 +77,4 @@ class Uploads:
 
 def is_of_this_machine(url: str) -> bool:
     """Whether it is brought from here, and not fetched."""
-    return url.partition(":")[0] in ("app", "results")
+    return url.partition(":")[0] in ("app", "results", "file")

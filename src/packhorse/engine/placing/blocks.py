@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
+from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import PackhorseError
 from packhorse.domain.failures import Evidence, FailureClass
 from packhorse.domain.text import kept_json
@@ -18,10 +19,11 @@ from packhorse.engine.collecting.effects import progress_in
 from packhorse.engine.collecting.verdict import Failure
 from packhorse.engine.containers import Containers, ReadyImage
 from packhorse.engine.lease import Lease
-from packhorse.engine.steps.base import Locations, Step, results_key, with_data
+from packhorse.engine.steps.base import InputNotBrought, Locations, Step, results_key
 from packhorse.engine.steps.cache import Steps
+from packhorse.engine.steps.files import is_brought, url_of
 from packhorse.sites.apps import app_folder
-from packhorse.sites.site import BLOCK, InputNotBrought, Site
+from packhorse.sites.site import BLOCK, Site
 from packhorse.store import allocations as stored
 from packhorse.store.data import DataKey, given_data
 from packhorse.store.database import Database
@@ -147,30 +149,32 @@ class Blocks:
     def _render(self, row: Any, known: _Known) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """A function of what is known: all that it names is at the site."""
         step = known.steps[row.step_seq]
-        where = self._locations(step, known)
-        if data := known.data.get(row.id):
-            where = with_data(where, data)
+        where = self._locations(step, {**known.common.get(row.step_seq, {}), **known.data.get(row.id, {})}, known)
         return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=row.id in known.begun)
 
-    def _locations(self, step: Step, known: _Known) -> Locations:
-        """What a task is rendered for."""
-        results = known.common.get(step.row.seq, {}).get(results_key(step.row), "")
+    def _locations(self, step: Step, given: Mapping[DataKey, str], known: _Known) -> Locations:
+        """What a task is rendered for that was ``given`` this."""
+        results = given.get(results_key(step.row), "")
         if step.is_gathering and not results:
             raise InputNotBrought(f"The table of the results that it reads is not at '{self._site.name}'.")
-        outputs, session = f"{self._site.root}/runs", step.session
-        app_dir = app_folder(self._site, step.app.name, step.spec.app) if step.app is not None else ""
         images = known.images.get(step.row.run_seq)
-        if not images:
-            return Locations(outputs, app_dir, self._site.bring_input, results, launch=self._site.launch)
-        containers = Containers(self._site, images)
+        by_url = {key.url: path for key, path in given.items()}
+
+        def bring(path: str) -> str:
+            found = by_url.get(path if is_url(path) else url_of(path))
+            if found is None and (is_url(path) or is_brought(self._site, step.session, path, in_image=bool(images))):
+                said = f"The input '{path}' is not at '{self._site.name}', where it should have been brought before."
+                raise InputNotBrought(f"{said} 'packhorse retry' brings it.")
+            return found or path
+
         return Locations(
-            outputs,
-            app_dir,
-            lambda path: containers.bring(path, session),
+            f"{self._site.root}/runs",
+            app_folder(self._site, step.app.name, step.spec.app) if step.app is not None else "",
+            bring,
             results,
-            containers,
-            launch=self._site.launch,
-            copy=lambda path: containers.bring(path, session, copies=True),
+            Containers(self._site, images) if images else None,
+            given,
+            self._site.launch,
         )
 
     def _has_begun(self, step: Step, task: int) -> bool:

@@ -27,6 +27,7 @@ from packhorse.engine.requests.accept import (
 from packhorse.engine.requests.accept_table import absolute, app_step, asked_by, read_table
 from packhorse.engine.requests.spooled import SpooledTasks
 from packhorse.engine.steps.app import AppStep
+from packhorse.sites.site import Site
 from packhorse.store.runs import NewTask
 from packhorse.store.steps import StepEdge
 
@@ -53,9 +54,9 @@ class _Planned:
     def where(self) -> str:
         return f"step '{self.asked.name}'"
 
-    def tasks(self) -> Iterable[NewTask]:
+    def tasks(self, site: Site) -> Iterable[NewTask]:
         """Its tasks, as they are inserted."""
-        return self.table.tasks(self.step) if self.number is not None else ()
+        return self.table.tasks(self.step, site) if self.number is not None else ()
 
 
 def accept_step_run(request: StepRun, apps: Mapping[str, SubmittedApp], by: Requester) -> Accepted:
@@ -79,7 +80,7 @@ def accept_step_run(request: StepRun, apps: Mapping[str, SubmittedApp], by: Requ
         problems += _plan(one, planned, by, site)
     _refuse(problems)
     steps = [
-        AcceptedStep(one.asked.name, one.step.spec, one.number, partial(_Planned.tasks, one))
+        AcceptedStep(one.asked.name, one.step.spec, one.number, partial(_Planned.tasks, one, by.site(site)))
         for one in planned.values()
     ]
     edges = [edge for one in planned.values() for edge in one.edges]
@@ -177,20 +178,24 @@ def _fill(one: _Planned, planned: Mapping[str, _Planned], by: Requester, before:
     is_each = asked.each is not None
     one.table = SpooledTasks(waiting_on=is_each + sum(edge.kind == "gather" for edge in one.edges))
     have_data = True  # of a list, which is not known yet
+    left_out = set(one.step.program.files)
+    there = by.site(one.step.row.site)
     problems: list[Problem] = []
     if not asked.items:
         rows = asked.over if asked.over is not None else [{}]
         checked = one.table if not is_each else SpooledTasks()
         where = f"{one.where}, row" if asked.over is not None else one.where
         problems = read_table(checked, rows, manifest, given, by, one.step, before, where)
+        left_out = checked.left_out
     if asked.each and one.number is not None and not before and not problems:
         source = planned[asked.each]
         for index, params in enumerate(source.table.params(), start=source.first):
             own = {name: source.step.output(output, index, params) for name, (_, output) in one.step.spec.takes.items()}
-            one.table.add(kept_json(own), one.step.needs(own))
+            one.table.add(kept_json(own), one.step.needs(own, there))
     if one.number is not None:
         have_data = one.table.have_data
-    one.step = AppStep(one.step.row, replace(one.step.spec, has_data=have_data), one.step.program)
+    files = one.step.common_files(left_out, there) if not before and not problems else {}
+    one.step = AppStep(one.step.row, replace(one.step.spec, has_data=have_data, files=files), one.step.program)
     return problems
 
 

@@ -67,8 +67,10 @@ def accept_app_run(request: AppRun, app: SubmittedApp, rows: Rows, by: Requester
         raise InvalidRequest(f"The run of '{manifest.name}' was not accepted.", problems=shortened(problems))
     if not table.number:
         raise InvalidRequest("The table has no rows, so there is nothing to run.")
-    step = app_step(replace(step.spec, has_data=table.have_data), app, by, step.row.name, site)
-    steps = [AcceptedStep(step.row.name, step.spec, table.number, partial(table.tasks, step))]
+    there = by.site(site)
+    spec = replace(step.spec, has_data=table.have_data, files=step.common_files(table.left_out, there))
+    step = app_step(spec, app, by, step.row.name, site)
+    steps = [AcceptedStep(step.row.name, step.spec, table.number, partial(table.tasks, step, there))]
     step_edges = []
     if gather is not None and gatherer is not None:
         steps.append(_gathering(gatherer, app, by, site))
@@ -83,9 +85,10 @@ def accept_app_run(request: AppRun, app: SubmittedApp, rows: Rows, by: Requester
 def _gathering(gatherer: AppStep, app: SubmittedApp, by: Requester, site: str) -> AcceptedStep:
     """The step of the one task that waits for all others."""
     only = SpooledTasks("gather", waiting_on=1)
-    only.add("{}", gatherer.needs({}))
+    there = by.site(site)
+    only.add("{}", gatherer.needs({}, there))
     step = app_step(replace(gatherer.spec, has_data=only.have_data), app, by, "gather", site)
-    return AcceptedStep("gather", step.spec, 1, partial(only.tasks, step))
+    return AcceptedStep("gather", step.spec, 1, partial(only.tasks, step, there))
 
 
 def app_step(spec: StepSpec, app: SubmittedApp, by: Requester, name: str = "", site: str = "") -> AppStep:
@@ -131,7 +134,8 @@ def read_table(
             problems += filled.problems(place, {**step.defaults, **values})
         if step is not None and not before and not problems:
             params = absolute(manifest, values)
-            table.add(kept_json(params), step.needs(params))
+            table.add(kept_json(params), step.needs(params, by.site(step.row.site)))
+            table.left_out.update(name for name in step.program.files if name not in params)
     return problems
 
 

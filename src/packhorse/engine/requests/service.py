@@ -206,7 +206,7 @@ class Service:
                 raise Conflict(f"Run {run_id} has not ended yet.", hint="Wait for it, or cancel it first.")
             for step in steps_of_run(connection, row.seq):
                 site_named(self._sites, step.site)  # what it reads lies there
-            accepted = accept_retry(connection, self._steps, row, new_id("r"))
+            accepted = accept_retry(connection, self._steps, row, new_id("r"), self._sites)
         key = self._submissions.checked_key(client_key)
         return self._write(user, Submission(accepted, user.name, row.name, key, f"retry of {run_id}"[:64], run_id))
 
