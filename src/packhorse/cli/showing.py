@@ -58,7 +58,11 @@ def list_tasks(run_id: str, states: list[str], *, failed: bool, limit: int, as_j
     if as_json:
         print_json(tasks)
         return
-    print_table(["task", "state", "attempt", "exit", "parameters", "reason"], [_task_row(task) for task in tasks])
+    columns, rows = ["task", "state", "attempt", "exit", "parameters", "reason"], [_task_row(task) for task in tasks]
+    if len({task.step for task in tasks}) > 1:
+        columns.insert(1, "step")
+        rows = [(row[0], task.step, *row[1:]) for row, task in zip(rows, tasks, strict=True)]
+    print_table(columns, rows)
 
 
 def _task_row(task: TaskView) -> tuple[object, ...]:

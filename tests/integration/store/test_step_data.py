@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -82,9 +83,12 @@ def test_what_a_step_of_an_open_run_has_stays_in_the_cache(database: Database) -
         stored.remember_cached(connection, SITE, SHA, 10, 1.0)
         give(connection, FILE, keep=True)
         assert not stored.forget_cached(connection, SITE, SHA) and stored.least_used(connection, SITE) == []
-        other = insert_tasks_run(connection, 1)
+        other, late = insert_tasks_run(connection, 1), insert_tasks_run(connection, 1)
+        connection.execute(sa.update(data).values(fetched_at=time.time() - 3600))
         assert need(connection, [other], FILE) == set(), "the same file as it was is there already"
-        end_tasks(connection, ids_of(run, [0]) + ids_of(other, [0]), TaskState.COMPLETE)
+        connection.execute(sa.update(data).values(fetched_at=time.time() - 90_000))
+        assert need(connection, [late], FILE) == {step_of(connection, late)}, "it is looked at again after a day"
+        end_tasks(connection, ids_of(run, [0]) + ids_of(other, [0]) + ids_of(late, [0]), TaskState.COMPLETE)
         assert stored.forget_cached(connection, SITE, SHA)
 
 

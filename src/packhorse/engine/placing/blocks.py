@@ -131,6 +131,7 @@ class Blocks:
         if unfit:
             with self._lease.write() as connection:
                 self._collector.close(connection, block.allocation_seq, unfit, {}, self._clock.now())
+        self._lease.check()  # who has taken over has written it as well, and its tasks may have been claimed
         self._site.transport.write(f"{spool}/bundle/{BLOCK.format(block.number)}", "".join(lines).encode())
         self.written.setdefault(block.allocation_seq, []).append(block.number)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ from packhorse.engine.requests.accept_documents import accept_task_run
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
 from packhorse.staging.apps import AppCatalog, AppFolder, pack_folder
 from packhorse.store.database import Database
@@ -39,15 +41,12 @@ from packhorse.store.runs import (
     find_by_client_key,
     insert_run,
     publish_run,
-    remove_run,
-    unfinished_runs,
 )
 from packhorse.store.steps import keep_app, known_apps
 from packhorse.store.together import Together
 
 Rows = Iterable[Mapping[str, Any]]
 
-ABANDONED_S = 30.0  # a run whose writing was begun, and of which nothing was written for so long, is given up
 _MOST_AT_ONCE = 200  # runs of one request in one transaction
 _ROW_BYTES = 150  # of a task in the store, besides its values
 _APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operator to add yours."
@@ -237,7 +236,7 @@ class Submissions:
     def _write_long(self, submission: Submission) -> Written:
         """In batches, each in a transaction of its own, under a run that nobody sees before the last."""
         run = submission.run()
-        self.sweep()
+        deque(remove_unfinished(self._database), maxlen=0)
         try:
             with self._database.write() as connection:
                 if (before := _before(connection, submission)) is not None:
@@ -249,7 +248,7 @@ class Submissions:
             self._write_tasks(submission, begun)
         except BaseException:
             with suppress(PackhorseError):
-                self._remove(begun.seq)
+                deque(remove_pieces(self._database, begun.seq), maxlen=0)
             raise
         return Written(submission.accepted.run_id, run.values["created_at"])
 
@@ -272,21 +271,6 @@ class Submissions:
         if before is None:
             raise Unavailable("The run could not be written.", hint="Nothing of it was accepted; submit it again.")
         return before
-
-    def sweep(self) -> None:
-        """Removes what somebody began to write, and never finished."""
-        with self._database.read() as connection:
-            left = unfinished_runs(connection, time.time() - ABANDONED_S)
-        for seq in left:
-            self._remove(seq)
-
-    def _remove(self, seq: int) -> None:
-        """In pieces, as it was written: others wait for no more than one, and none needs much room in the log."""
-        more = True
-        while more:
-            with self._database.write() as connection:
-                more = remove_run(connection, seq)
-            self._database.move_log()
 
 
 def _insert(connection: sa.Connection, submission: Submission) -> Written:
