@@ -56,7 +56,7 @@ _OWN_HINT = ("proxy", "cut", "certificate", "tls", "garbled")  # faults whose hi
 
 
 class Backend(Protocol):
-    """What the client needs; see ``engine.requests.service.Service`` for what each method does."""
+    """What the client needs; see ``engine.requests.service.UserService`` for what each method does."""
 
     def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView: ...
     def submit_many(self, requests: Sequence[SubmittedRun]) -> list[RunView | PackhorseError]: ...

@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.domain.states import ACTIVE, DataState, TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import add_ready, count_ready
 from packhorse.store.schema import cached, data, data_edges, runs, step_data, steps, tasks
+from packhorse.store.upserts import insert_missing, insert_or_set
 
 _LOOK_AGAIN_S = 86400.0
 _OVER = (DataState.READY, DataState.FAILED)
@@ -41,6 +41,28 @@ class Link(NamedTuple):
     path: str | None
 
 
+def _awaited(data_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    who = data_edges.join(tasks, tasks.c.id == data_edges.c.task_id)
+    waits = sa.and_(data_edges.c.data_id == data_id, data_edges.c.sha256.is_(None), tasks.c.state == TaskState.QUEUED)
+    needing = step_data.join(steps, steps.c.seq == step_data.c.step_seq).join(runs, runs.c.seq == steps.c.run_seq)
+    of_step = sa.and_(step_data.c.data_id == data_id, step_data.c.path.is_(None), runs.c.ended_at.is_(None))
+    return sa.or_(
+        sa.exists(sa.select(1).select_from(who).where(waits)),
+        sa.exists(sa.select(1).select_from(needing).where(of_step)),
+    )
+
+
+_IS_OPEN = sa.and_(data.c.site == sa.bindparam("site"), sa.text("data.state NOT IN ('READY', 'FAILED')"))
+_ANY_OPEN = sa.select(data.c.id).where(_IS_OPEN).limit(1)
+
+
+_GIVEN = (
+    sa.select(data_edges.c.task_id, data_edges.c.path, data.c.url, data.c.version)
+    .join(data, data.c.id == data_edges.c.data_id)
+    .where(data_edges.c.path.is_not(None), data_edges.c.task_id.in_(sa.bindparam("ids", expanding=True)))
+)
+
+
 def link_data(connection: sa.Connection, site: str, keys: Collection[DataKey]) -> dict[DataKey, Link]:
     """The rows of ``keys`` at a site, made where there are none, locked.
 
@@ -49,9 +71,7 @@ def link_data(connection: sa.Connection, site: str, keys: Collection[DataKey]) -
     Reference data that is there already is taken as it is: a version does not change. A file is looked at again after a
     day: some sites remove what is old.
     """
-    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(
-        data
-    ).on_conflict_do_nothing()
+    statement = insert_missing(connection, data)
     new = {"state": DataState.QUEUED, "tries": 0, "wrong": 0, "not_before": 0.0, "bytes_done": 0, "best_bytes": 0}
     links: dict[DataKey, Link] = {}
     ordered = sorted(keys)
@@ -106,9 +126,9 @@ def open_data(
 
     A back-off that ends after ``latest`` was set by a clock that has jumped since: it is over.
     """
-    still_open = sa.and_(data.c.site == site, sa.text("data.state NOT IN ('READY', 'FAILED')"))
-    if connection.execute(sa.select(data.c.id).where(still_open).limit(1)).first() is None:
+    if connection.execute(_ANY_OPEN, {"site": site}).first() is None:
         return []
+    still_open = sa.and_(data.c.site == site, sa.text("data.state NOT IN ('READY', 'FAILED')"))
     query = sa.select(data, _awaited(data.c.id).label("is_wanted")).where(still_open).order_by(data.c.id)
     found = list(connection.execute(query.where(data.c.id.in_(under_way))).all()) if under_way else []
     due = sa.and_(sa.or_(data.c.not_before <= now, data.c.not_before > latest), data.c.id.not_in(under_way))
@@ -158,10 +178,8 @@ def waiting_tasks(connection: sa.Connection, data_id: int) -> Sequence[int]:
 def given_data(connection: sa.Connection, ids: Collection[int]) -> dict[int, dict[DataKey, str]]:
     """Where the data of tasks is at their site, by task."""
     found: dict[int, dict[DataKey, str]] = {}
-    columns = (data_edges.c.task_id, data_edges.c.path, data.c.url, data.c.version)
-    query = sa.select(*columns).join(data, data.c.id == data_edges.c.data_id).where(data_edges.c.path.is_not(None))
     for some in chunks(ids):
-        for row in connection.execute(query.where(data_edges.c.task_id.in_(some))):
+        for row in connection.execute(_GIVEN, {"ids": some}):
             found.setdefault(row.task_id, {})[DataKey(row.url, row.version)] = row.path
     return found
 
@@ -189,10 +207,8 @@ def data_of_task(connection: sa.Connection, task: int) -> Sequence[Any]:
 
 def remember_cached(connection: sa.Connection, site: str, sha256: str, size: int, at: float) -> None:
     """Content is in the cache of a site, and was used just now."""
-    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(cached)
-    statement = statement.values(site=site, sha256=sha256, size=size, last_used_at=at)
-    used = {"last_used_at": at}
-    connection.execute(statement.on_conflict_do_update(index_elements=[cached.c.site, cached.c.sha256], set_=used))
+    row = {"site": site, "sha256": sha256, "size": size, "last_used_at": at}
+    connection.execute(insert_or_set(connection, cached, "last_used_at"), row)
 
 
 def cached_bytes(connection: sa.Connection, site: str) -> int:
@@ -229,17 +245,6 @@ def is_cached(connection: sa.Connection, site: str, sha256: str) -> bool:
 
 def _content(site: str, sha256: str) -> sa.Select[Any]:
     return sa.select(cached).where(cached.c.site == site, cached.c.sha256 == sha256)
-
-
-def _awaited(data_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    who = data_edges.join(tasks, tasks.c.id == data_edges.c.task_id)
-    waits = sa.and_(data_edges.c.data_id == data_id, data_edges.c.sha256.is_(None), tasks.c.state == TaskState.QUEUED)
-    needing = step_data.join(steps, steps.c.seq == step_data.c.step_seq).join(runs, runs.c.seq == steps.c.run_seq)
-    of_step = sa.and_(step_data.c.data_id == data_id, step_data.c.path.is_(None), runs.c.ended_at.is_(None))
-    return sa.or_(
-        sa.exists(sa.select(1).select_from(who).where(waits)),
-        sa.exists(sa.select(1).select_from(needing).where(of_step)),
-    )
 
 
 def _in_use(sha256: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:

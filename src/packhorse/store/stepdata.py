@@ -8,7 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.domain.states import DataState, TaskState
 from packhorse.store.chunks import chunks
@@ -16,6 +15,7 @@ from packhorse.store.data import DataKey, link_data
 from packhorse.store.demands import hold_steps
 from packhorse.store.holds import free_steps
 from packhorse.store.schema import TASKS_PER_RUN, data, step_data, steps, tasks
+from packhorse.store.upserts import insert_missing
 
 
 def need_data(connection: sa.Connection, site: str, needs: Mapping[int, Collection[DataKey]]) -> set[int]:
@@ -34,8 +34,7 @@ def need_data(connection: sa.Connection, site: str, needs: Mapping[int, Collecti
         for key in keys
     ]
     if rows:
-        insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(step_data)
-        connection.execute(insert.on_conflict_do_nothing(), rows)
+        connection.execute(insert_missing(connection, step_data), rows)
     missing = {seq for seq, of_step in known.items() if None in of_step.values()}
     missing |= {seq for seq, keys in new.items() if any(links[key].path is None for key in keys)}
     hold_steps(connection, missing, held=True)

@@ -73,11 +73,11 @@ def room(site: Site, home: Path) -> Iterator[Embedded]:
 
 def run_of(room: Embedded, app: str, number: int = 1) -> str:
     rows = [{"i": index} for index in range(number)]
-    return room.service.submit(room.user, AppRun(app=app, over=rows)).id
+    return room.mine.submit(AppRun(app=app, over=rows)).id
 
 
 def wait_for_end(room: Embedded, run: str, timeout_s: float = 40) -> dict[TaskState, int]:
-    return dict(end_of(room, room.service.run(room.user, run), timeout_s).counts)
+    return dict(end_of(room, room.mine.run(run), timeout_s).counts)
 
 
 def test_a_slow_upload_of_an_app_holds_up_its_own_tasks_only(room: Embedded, slow: Slow, tmp_path: Path) -> None:
@@ -86,10 +86,10 @@ def test_a_slow_upload_of_an_app_holds_up_its_own_tasks_only(room: Embedded, slo
     began = time.monotonic()
     quick = run_of(room, make_app(tmp_path / "b", command="['true']", name="quick"), 20)
     assert wait_for_end(room, quick) == {TaskState.COMPLETE: 20} and time.monotonic() - began < 15
-    for task in (room.service.task(room.user, f"{late}.1"), room.service.tasks(room.user, late).items[1]):
+    for task in (room.mine.task(f"{late}.1"), room.mine.tasks(late).items[1]):
         assert task.state == TaskState.QUEUED
         assert (task.reason or "").startswith("Waits for the folder of the app 'tardy': ")
-    wait_for(lambda: "MB" in (room.service.task(room.user, f"{late}.1").reason or ""), 10, "a reason with progress")
+    wait_for(lambda: "MB" in (room.mine.task(f"{late}.1").reason or ""), 10, "a reason with progress")
     slow.gate.set()
     assert wait_for_end(room, late) == {TaskState.COMPLETE: 3}
     with room.database.read() as connection:
@@ -99,7 +99,7 @@ def test_a_slow_upload_of_an_app_holds_up_its_own_tasks_only(room: Embedded, slo
 def test_a_run_whose_app_comes_too_late_can_be_canceled(room: Embedded, slow: Slow, tmp_path: Path) -> None:
     run = run_of(room, make_app(tmp_path / "a", command="['true']", name="tardy"), 3)
     assert slow.began.wait(20)
-    room.service.cancel_run(room.user, run)
+    room.mine.cancel_run(run)
     assert wait_for_end(room, run) == {TaskState.CANCELED: 3}
     slow.gate.set()
     again = run_of(room, str(tmp_path / "a"))
@@ -121,11 +121,11 @@ def test_a_slow_upload_of_a_table_holds_up_its_gathering_task_only(room: Embedde
     began = time.monotonic()
     quick = run_of(room, make_app(tmp_path / "b", command="['true']", name="quick"), 20)
     assert wait_for_end(room, quick) == {TaskState.COMPLETE: 20} and time.monotonic() - began < 15
-    task = room.service.task(room.user, f"{late}.7")
+    task = room.mine.task(f"{late}.7")
     assert (task.reason or "").startswith("Waits for the table of the results that it reads: ")
     slow.gate.set()
     assert wait_for_end(room, late) == {TaskState.COMPLETE: 8}
-    assert (room.service.task(room.user, f"{late}.7").result or "").split() == ["7"]
+    assert (room.mine.task(f"{late}.7").result or "").split() == ["7"]
     again = run_of(room, app, 3)
     assert wait_for_end(room, again) == {TaskState.COMPLETE: 4}
     (folder,) = Path(room.sites[0].root).glob("tables")
@@ -144,7 +144,7 @@ def files_app(folder: Path) -> str:
 
 def submit_files(room: Embedded, app: str, *files: Path, **common: Any) -> RunView:
     rows = [{"file": str(file)} for file in files]
-    return room.service.submit(room.user, AppRun(app=app, over=rows, params={"i": 1, **common}))
+    return room.mine.submit(AppRun(app=app, over=rows, params={"i": 1, **common}))
 
 
 def test_a_slow_upload_of_a_file_holds_up_its_own_task_only(room: Embedded, slow: Slow, tmp_path: Path) -> None:
@@ -153,14 +153,12 @@ def test_a_slow_upload_of_a_file_holds_up_its_own_task_only(room: Embedded, slow
         file.write_text(file.name)
     run = submit_files(room, app, tardy, *quick)
     assert slow.began.wait(20)
-    wait_for(lambda: room.service.run(room.user, run.id).counts.get(TaskState.COMPLETE) == 8, 30, "the others")
+    wait_for(lambda: room.mine.run(run.id).counts.get(TaskState.COMPLETE) == 8, 30, "the others")
     task = first_task(room, run)
     assert (task.reason or "").startswith(f"Waits for the file '{tardy}': ") and task.state == TaskState.QUEUED
     slow.gate.set()
     assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 9}
-    assert [row["result"] for row in room.service.results(room.user, run.id)] == [
-        f"{file.name}c" for file in (tardy, *quick)
-    ]
+    assert [row["result"] for row in room.mine.results(run.id)] == [f"{file.name}c" for file in (tardy, *quick)]
     root = Path(room.sites[0].root)
     assert not list((root / "cache" / ".partial").iterdir())
     assert {path.name for path in root.glob("cache/??/*/*")} == {"common", "tardy", *(path.name for path in quick)}
@@ -173,7 +171,7 @@ def test_a_common_file_holds_its_step_and_costs_its_tasks_nothing(room: Embedded
     common.write_text("own")
     slow.word = "/cache/.partial/file-"
     command = {"over": [{} for _ in range(5)], "params": {"i": 1, "file": str(common)}}
-    run = room.service.submit(room.user, AppRun.model_validate({"app": app, **command}))
+    run = room.mine.submit(AppRun.model_validate({"app": app, **command}))
     assert slow.began.wait(20)
     wait_for(lambda: (first_task(room, run).reason or "").startswith("Waits for the file '"), 10, "the reason")
     slow.gate.set()
@@ -181,7 +179,7 @@ def test_a_common_file_holds_its_step_and_costs_its_tasks_nothing(room: Embedded
     with room.database.read() as connection:
         assert connection.execute(sa.select(data_edges)).all() == []
         assert len(connection.execute(sa.select(step_data)).all()) == 2
-    again = room.service.submit(room.user, AppRun.model_validate({"app": app, **command}))
+    again = room.mine.submit(AppRun.model_validate({"app": app, **command}))
     assert wait_for_end(room, again.id) == {TaskState.COMPLETE: 5}
 
 
@@ -199,9 +197,9 @@ def test_a_file_that_changes_before_it_is_brought_is_told(room: Embedded, slow: 
     assert task.failure == "staging"
     said = f"The file '{file}' could not be brought to 'elsewhere': It has changed since the run was accepted."
     assert (task.reason or "").startswith(f"{said} It had 9 bytes, and has 11. Submit again, or 'packhorse retry'")
-    again = room.service.retry(room.user, run.id)
+    again = room.mine.retry(run.id)
     assert wait_for_end(room, again.id) == {TaskState.COMPLETE: 1}
-    assert [row["result"] for row in room.service.results(room.user, again.id)] == ["other textsc"]
+    assert [row["result"] for row in room.mine.results(again.id)] == ["other textsc"]
 
 
 def test_a_file_that_is_gone_or_a_folder_is_told(home: Path, site: Site, tmp_path: Path) -> None:
@@ -216,7 +214,7 @@ def test_a_file_that_is_gone_or_a_folder_is_told(home: Path, site: Site, tmp_pat
     with running(home, sites=[site]) as room:
         assert wait_for_end(room, run.id) == {TaskState.SYSTEM_ERROR: 2}
         assert wait_for_end(room, common.id) == {TaskState.SYSTEM_ERROR: 1}
-        reasons = [row["reason"] for row in room.service.results(room.user, run.id)]
+        reasons = [row["reason"] for row in room.mine.results(run.id)]
         assert reasons[0] == f"The file '{gone}' could not be brought to 'elsewhere': It is no longer there."
         assert reasons[1].endswith("It is no file, and only files are brought to 'elsewhere'.")
         assert first_task(room, common).reason == reasons[0]
@@ -248,7 +246,7 @@ def test_an_upload_that_is_cut_is_brought_again_whole(
     with running(home, sites=[site]) as room:
         run = submit_files(room, app, file)
         assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 1}
-        assert [row["result"] for row in room.service.results(room.user, run.id)] == ["all of itc"]
+        assert [row["result"] for row in room.mine.results(run.id)] == ["all of itc"]
     (there,) = Path(site.root).glob("cache/??/*/file")
     assert there.stat().st_mode & 0o777 == 0o555, "what may be executed stays so"
     assert not list(Path(site.root).glob("cache/.partial/*"))
@@ -306,7 +304,7 @@ def test_an_app_that_is_damaged_in_the_store_fails_its_tasks_with_a_sentence(
     with running(home, sites=[site] if where == "elsewhere" else None) as room:  # looks at what is there
         lost, fine = run_of(room, app, 2500), run_of(room, other)
         assert wait_for_end(room, lost, 60) == {TaskState.SYSTEM_ERROR: 2500}
-        task = first_task(room, room.service.run(room.user, lost))
+        task = first_task(room, room.mine.run(lost))
         assert task.failure == "staging"
         said = f"The folder of the app 'app' could not be brought to '{name}': It is damaged in the store: the archive"
         assert (task.reason or "").startswith(said)

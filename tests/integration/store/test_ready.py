@@ -16,7 +16,8 @@ from packhorse.store.data import DataKey
 from packhorse.store.database import Database
 from packhorse.store.demands import demand_seqs, end_back_offs, hold_steps, recount, waiting_demands
 from packhorse.store.moves import Move, apply_moves, cancel_queued, lock_tasks
-from packhorse.store.runs import Begun, NewRun, NewTask, add_tasks, begin_run, publish_run, remove_run
+from packhorse.store.newtasks import NewTask
+from packhorse.store.runs import Begun, NewRun, add_tasks, begin_run, publish_run, remove_run
 from packhorse.store.schema import READY, TASKS_PER_RUN, data, demands, in_run, runs, step_demands, steps, tasks
 from packhorse.store.steps import StepEdge, load_steps, steps_of_run
 from tests.fixtures.stores import (
@@ -132,7 +133,7 @@ class Play:
             more = {}
             if pick % 2:
                 user = load_steps(self.connection, [row.step_seq])[row.step_seq].user
-                more = {"demand_seq": demand_seqs(self.connection, self.site, user, [LARGER])[LARGER]}
+                more = {"demand_seq": demand_seqs(self.connection, self.site, [(user, LARGER)])[user, LARGER]}
             home = {"allocation_seq": None, "block": None}
             moves.append(Move(task, S.QUEUED, self.now, None, {**home, **changes, **more}))
         apply_moves(self.connection, moves, current)

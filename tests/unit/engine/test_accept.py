@@ -17,7 +17,7 @@ from packhorse.engine.requests.accept_documents import accept_task_run
 from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.sites.site import local_site
-from packhorse.store.runs import NewTask
+from packhorse.store.newtasks import NewTask
 
 SITE = local_site("/nowhere", cores=2, memory_mb=4000)
 

@@ -27,12 +27,12 @@ _MODULES = {
     "cancel": "runs",
     "retry": "runs",
     "usage": "looking",
-    "doctor": "places",
+    "doctor": "sites",
     "serve": "serving",
     "version": "serving",
-    "apps": "places",
-    "images": "places",
-    "sites": "places",
+    "apps": "sites",
+    "images": "sites",
+    "sites": "sites",
     "token": "serving",
 }
 

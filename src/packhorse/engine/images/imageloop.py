@@ -205,7 +205,7 @@ class ImageLoop(Loop):
         first = image.started_at if image.tries else self._clock.now()
         begun = {
             "state": ImageState.COPYING,
-            "errand": name,
+            "background_job": name,
             "tries": image.tries + 1,
             "preparations": image.preparations + 1,
             "done_bytes": 0,
@@ -251,7 +251,7 @@ class ImageLoop(Loop):
             "tries": 0,
             "failure": None,
             "error": None,
-            "errand": None,
+            "background_job": None,
             "gateway_id": gateway_id,
         }
         with self._lease.write() as connection:
@@ -282,7 +282,7 @@ class ImageLoop(Loop):
             next=again.state,
         )
         wait_s = min(max(again.delay_s, again_s, error.after_s), _LONGEST_WAIT_S)
-        values = {"state": again.state, "failure": error.kind, "error": again.why, "errand": None}
+        values = {"state": again.state, "failure": error.kind, "error": again.why, "background_job": None}
         with self._lease.write() as connection:
             stored.update_image(connection, image.seq, **values, not_before=self._clock.now() + wait_s)
             if again.state is ImageState.FAILED:

@@ -28,7 +28,7 @@ from packhorse.engine.requests.accept_table import absolute, app_step, asked_by,
 from packhorse.engine.requests.spooled import SpooledTasks
 from packhorse.engine.steps.app import AppStep
 from packhorse.sites.site import Site
-from packhorse.store.runs import NewTask
+from packhorse.store.newtasks import NewTask
 from packhorse.store.steps import StepEdge
 
 _REFUSED = "The run was not accepted."

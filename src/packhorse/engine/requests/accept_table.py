@@ -60,7 +60,7 @@ def accept_app_run(request: AppRun, app: SubmittedApp, rows: Rows, by: Requester
     if gather is not None:
         problems += FilledPaths(gather.outputs, gather.resources).problems("", {})
     if step is not None:
-        step = app_step(replace(step.spec, params=common), app, by, step.row.name, site)
+        step = _with(step, by, site, params=common)
     table = SpooledTasks()
     problems += read_table(table, rows, manifest, request.params, by, step, problems)
     if problems or step is None:
@@ -68,12 +68,12 @@ def accept_app_run(request: AppRun, app: SubmittedApp, rows: Rows, by: Requester
     if not table.number:
         raise InvalidRequest("The table has no rows, so there is nothing to run.")
     there = by.site(site)
-    spec = replace(step.spec, has_data=table.have_data, files=step.common_files(table.left_out, there))
-    step = app_step(spec, app, by, step.row.name, site)
+    files = step.common_files(table.left_out, there)
+    step = _with(step, by, site, has_data=table.have_data, files=files)
     steps = [AcceptedStep(step.row.name, step.spec, table.number, partial(table.tasks, step, there))]
     step_edges = []
     if gather is not None and gatherer is not None:
-        steps.append(_gathering(gatherer, app, by, site))
+        steps.append(_gathering(gatherer, by, site))
         step_edges = [StepEdge(0, 1, "gather", gather.accept_failures)]
     label = f"{manifest.name}@{manifest.version}"
     return Accepted(
@@ -82,13 +82,18 @@ def accept_app_run(request: AppRun, app: SubmittedApp, rows: Rows, by: Requester
     )  # fmt: skip
 
 
-def _gathering(gatherer: AppStep, app: SubmittedApp, by: Requester, site: str) -> AcceptedStep:
+def _gathering(gatherer: AppStep, by: Requester, site: str) -> AcceptedStep:
     """The step of the one task that waits for all others."""
     only = SpooledTasks("gather", waiting_on=1)
     there = by.site(site)
     only.add("{}", gatherer.needs({}, there))
-    step = app_step(replace(gatherer.spec, has_data=only.have_data), app, by, "gather", site)
+    step = _with(gatherer, by, site, has_data=only.have_data)
     return AcceptedStep("gather", step.spec, 1, partial(only.tasks, step, there))
+
+
+def _with(step: AppStep, by: Requester, site: str, **known: Any) -> AppStep:
+    """The same step at its site, with what is known now and changes no task's program."""
+    return AppStep(by.row(step.row.name, site), replace(step.spec, **known), step.program)
 
 
 def app_step(spec: StepSpec, app: SubmittedApp, by: Requester, name: str = "", site: str = "") -> AppStep:

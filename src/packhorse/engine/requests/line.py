@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from packhorse.domain.errors import PackhorseError
 from packhorse.engine.steps.base import Step
 from packhorse.sites.site import Site
-from packhorse.store.demands import place_in_line
+from packhorse.store.line import place_in_line
 from packhorse.store.steps import edges_into_step, steps_of_run
 
 

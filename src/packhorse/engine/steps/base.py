@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -85,11 +85,14 @@ class StepSpec:
     """
 
     def to_json(self) -> str:
-        return kept_json({name: value for name, value in asdict(self).items() if value or name == "kind"})
+        return kept_json({name: value for name in _FIELDS if (value := getattr(self, name)) or name == "kind"})
 
     @classmethod
     def from_json(cls, text: str) -> StepSpec:
         return cls(**json.loads(text))
+
+
+_FIELDS = tuple(one.name for one in fields(StepSpec))
 
 
 @dataclass(frozen=True)
