@@ -16,6 +16,7 @@ import structlog
 from packhorse.domain.backoff import BackOff
 from packhorse.domain.config import DataConfig, ImagesConfig
 from packhorse.domain.errors import Conflict, Unavailable
+from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import Clock, SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.lease import Lease
@@ -60,19 +61,16 @@ class Engine:
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
         self._loops: list[Loop] = []
         for site in sites:
-            work = SiteLoop(site, database, self._lease, clock, notifier, self._look, weights)
+            folders = AppFolders()
+            shared = (site, database, self._lease, clock, notifier, self._look)
+            work = SiteLoop(*shared, weights or {}, folders)
             options = data or DataConfig()
-            self._loops += [
-                work,
-                DataLoop(site, database, self._lease, clock, notifier, self._look, options, own / site.name, work.wake),
-            ]
+            self._loops += [work, DataLoop(*shared, options, own / site.name, work.wake, folders)]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
                 config = images or ImagesConfig()
-                self._loops.append(
-                    ImageLoop(site, database, self._lease, clock, notifier, self._look, config, work.wake)
-                )
+                self._loops.append(ImageLoop(*shared, config, work.wake))
         self.leading = threading.Event()
 
     def wake(self) -> None:

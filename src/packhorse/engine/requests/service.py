@@ -200,7 +200,7 @@ class UserService:
                 raise Conflict(f"Run {run_id} has not ended yet.", hint="Wait for it, or cancel it first.")
             for step in steps_of_run(connection, row.seq):
                 site_named(self._service.sites, step.site)  # what it reads lies there
-            accepted = accept_retry(connection, self._service.steps, row, new_id("r"))
+            accepted = accept_retry(connection, self._service.steps, row, new_id("r"), self._service.sites)
         key = self._service.submissions.checked_key(client_key)
         what = f"retry of {run_id}"[:64]
         return self._write(Submission(accepted, self._user.name, row.name, key, what, run_id))

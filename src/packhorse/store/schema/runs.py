@@ -46,7 +46,7 @@ steps = sa.Table(
     sa.Column("spec", sa.Text, nullable=False),  # JSON: engine.steps.spec.StepSpec
     sa.Column("first", sa.Integer, nullable=False),
     sa.Column("tasks", sa.Integer),  # None until the list is known that they come from
-    sa.Column("held", sa.Boolean, nullable=False),  # an image that its tasks run in is not there
+    sa.Column("held", sa.Boolean, nullable=False),  # an image, or data that all its tasks need, is not there
     sa.UniqueConstraint("run_seq", "number"),
     partial_index("ix_steps_held", "site", "seq", where=sa.text("held")),
     sqlite_autoincrement=True,
