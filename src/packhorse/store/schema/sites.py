@@ -76,13 +76,7 @@ step_data = sa.Table(
     sa.Column("data_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("sha256", sa.String(64)),
     sa.Column("path", FileName),
-    sa.Index(
-        "ix_step_data_awaited",
-        "data_id",
-        "step_seq",
-        sqlite_where=_STEP_WAITS,
-        postgresql_where=_STEP_WAITS,
-    ),
+    partial_index("ix_step_data_awaited", "data_id", "step_seq", where=_STEP_WAITS),
     sa.Index("ix_step_data_content", "sha256", "step_seq"),
     sqlite_with_rowid=False,
 )
