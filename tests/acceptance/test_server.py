@@ -7,8 +7,10 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -134,3 +136,17 @@ def test_refusals_are_the_same_exceptions_as_without_a_server(client: Client, se
         client.get("r-0123456789abcdef")
     with pytest.raises(NotAuthenticated):
         Client(url=server.url, token="wrong").run(app)
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/runs/table?app={app}", "text/csv"), ("/runs", "application/json")])
+def test_a_request_that_is_cut_in_the_middle_of_its_table_leaves_nothing(
+    client: Client, server: Server, tmp_path: Path, path: str, kind: str
+) -> None:
+    before = [run.id for run in client.runs()]
+    app = quote(make_app(tmp_path / "app", command="[/bin/true]"))
+    lines = ["POST /api/v1" + path.format(app=app) + " HTTP/1.1", "Host: 127.0.0.1", f"Content-Type: {kind}",
+             f"Authorization: Bearer {server.token}", "Content-Length: 12000000", "", "i\r\n"]  # fmt: skip
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=30) as cut:
+        cut.sendall("\r\n".join(lines).encode() + b"1\n" * 3_000_000)
+    time.sleep(1)  # a server that took what had come would have written it by now
+    assert [run.id for run in client.runs()] == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from packhorse.cli.output import duration, print_facts, print_json, print_table, say, size
-from packhorse.cli.running import parse_duration
+from packhorse.cli.requests import parse_duration
 from packhorse.client import Client
 from packhorse.client.client import account_by
 from packhorse.domain.errors import InvalidRequest

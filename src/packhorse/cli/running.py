@@ -5,60 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import typer
 
 from packhorse.cli.output import duration, note, print_facts, print_json, print_table, say, size
+from packhorse.cli.requests import RunArguments, request_of
 from packhorse.cli.streams import Stopped
 from packhorse.client import Client, RunHandle
 from packhorse.client.tables import read_table
-from packhorse.domain.app import Session
-from packhorse.domain.errors import InvalidRequest, NotFound
-from packhorse.domain.images import refuse_image_beside
-from packhorse.domain.jsontext import read_json
-from packhorse.domain.numbers import number
-from packhorse.domain.run import SubmittedRun
 from packhorse.domain.states import TERMINAL, TaskState
-from packhorse.domain.submitted import run_of, task_run
-from packhorse.domain.utf8 import utf8_text
-from packhorse.domain.views import TaskView
-from packhorse.domain.yamltext import read_yaml
+from packhorse.domain.views import StepView, TaskView
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-MAX_TASK_FILE = 16_000_000  # bytes
 _EXAMPLES = 10_000  # failed tasks that are looked at for the summary
-
-
-@dataclass(frozen=True, slots=True)
-class RunArguments:
-    """What was said on the command line."""
-
-    app: str | None
-    over: str | None
-    settings: list[str]
-    tasks: str | None
-    name: str
-    tags: list[str]
-    cores: float | None
-    memory_gb: float | None
-    walltime: str | None
-    session: str | None
-    gather: bool
-    key: str | None
-    site: str | None = None
-    queue: str | None = None
-    nodes: int | None = None
-    image: str | None = None
-    outputs: str | None = None
-    priority: int = 0
 
 
 def run_app(arguments: RunArguments, *, detach: bool, as_json: bool) -> None:
     """``packhorse run``."""
-    request = _request(arguments)
+    request = request_of(arguments)
     rows = read_table(arguments.over) if arguments.over is not None else None
     with Client() as client:
         handle = client.submit(request, rows)
@@ -130,6 +93,9 @@ def summarise(handle: RunHandle) -> None:
             *((name, str(path)) for name, path in handle.gathered().items()),
         ]
     )
+    if len(handle.view.steps) > 1:
+        say()
+        print_steps(handle.view.steps)
     if handle.view.counts.get(TaskState.COMPLETE, 0) == handle.view.tasks:
         return
     failed = [task for _, task in zip(range(_EXAMPLES), handle.tasks(_not_complete()), strict=False)]
@@ -153,97 +119,21 @@ def summarise(handle: RunHandle) -> None:
         say(f"More: packhorse show {example}; again: packhorse retry {handle.id}")
 
 
+def print_steps(steps: list[StepView]) -> None:
+    """A line for each step of a run."""
+    rows = [
+        (step.name, step.site, "not known yet" if step.tasks is None else f"{step.tasks:,}", _counts(step.counts))
+        for step in steps
+    ]
+    print_table(["step", "site", "tasks", "states"], rows)
+
+
 def _rate(per_s: float) -> str:
     """In a unit in which it is more than one."""
     for per, unit in ((1, "second"), (60, "minute")):
         if per_s * per >= 1:
             return f"{per_s * per:,.0f} a {unit}"
     return f"{per_s * 3600:.1f} an hour"
-
-
-def _request(arguments: RunArguments) -> SubmittedRun:
-    resources: dict[str, Any] = {}
-    if arguments.cores is not None:
-        resources["cpu_cores"] = arguments.cores
-    if arguments.memory_gb is not None:
-        resources["ram_gb"] = arguments.memory_gb
-    if arguments.walltime is not None:
-        resources["walltime_s"] = parse_duration(arguments.walltime)
-    given = {"site": arguments.site, "queue": arguments.queue, "nodes": arguments.nodes}
-    resources |= {name: value for name, value in given.items() if value is not None}
-    common: dict[str, Any] = {
-        "name": arguments.name,
-        "tags": _pairs("--tag", arguments.tags),
-        "client_key": arguments.key,
-        "resources": resources,
-        "session": _session(arguments.session),
-        "image": arguments.image,
-        "outputs": arguments.outputs,
-        "priority": arguments.priority,
-    }
-    if arguments.image not in (None, "none", ""):
-        refuse_image_beside(arguments.image or "", "this folder", lambda name: Path(name).exists())
-    if (arguments.app is None) == (arguments.tasks is None):
-        raise InvalidRequest(
-            "Say what to run: an app, or --tasks with a file of tasks.", hint="See 'packhorse run --help'."
-        )
-    if arguments.app is not None:
-        params = _pairs("--set", arguments.settings)
-        return run_of({"app": arguments.app, "params": params, "gather": arguments.gather, **common})
-    if arguments.over is not None or arguments.settings:
-        raise InvalidRequest(
-            "--over and --set are for an app, and --tasks has none.", hint="See 'packhorse run --help'."
-        )
-    said = {name: value for name, value in common.items() if value not in (None, "", {}, 0)}
-    return task_run(_read_tasks(Path(arguments.tasks or "")), said)
-
-
-def _read_tasks(path: Path) -> Any:
-    if not path.is_file():
-        raise NotFound(f"There is no file {path}.", hint="It holds a TES task, or a list of tasks: name, task, after.")
-    with path.open("rb") as file:
-        data = file.read(MAX_TASK_FILE + 1)
-    if path.suffix.lower() == ".json":
-        return read_json(data, str(path), MAX_TASK_FILE)
-    found = read_yaml(utf8_text(data, str(path)), str(path), MAX_TASK_FILE)
-    if found.problems:
-        raise InvalidRequest(f"{path} is not accepted.", problems=found.problems)
-    return found.value
-
-
-def _pairs(option: str, texts: list[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise InvalidRequest(f"{option} {text}: expected NAME=VALUE.")
-        if name in pairs:
-            raise InvalidRequest(
-                f"{option} {name} is there twice: '{pairs[name][:60]}' and '{value[:60]}'.", hint="Keep one of them."
-            )
-        pairs[name] = value
-    return pairs
-
-
-def _session(text: str | None) -> Session | None:
-    if text is None:
-        return None
-    try:
-        return Session(text)
-    except ValueError:
-        raise InvalidRequest(f"--session {text}: expected one of {', '.join(Session)}.") from None
-
-
-def parse_duration(text: str) -> float:
-    """Seconds of ``90s``, ``10m``, ``2h``, ``1d`` or ``90``."""
-    digits, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS_S else (text, "s")
-    try:
-        seconds = number(digits) * _UNITS_S[unit]
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise InvalidRequest(f"'{text}' is not a duration.", hint="Give a number and a unit: 90s, 10m, 2h or 1d.")
-    return seconds
 
 
 def _not_complete() -> list[TaskState]:

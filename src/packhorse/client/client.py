@@ -164,6 +164,22 @@ class Client:
         document = tasks if isinstance(tasks, Mapping) else list(tasks)
         return self.submit(task_run(document, {key: value for key, value in said.items() if value}))
 
+    def run_steps(
+        self,
+        steps: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+        *,
+        name: str = "",
+        client_key: str | None = None,
+    ) -> RunHandle:
+        """Submits steps with edges: a list of them, or ``{"steps": [...]}`` with what else is to be said of the run."""
+        from packhorse.domain.submitted import run_of
+
+        if isinstance(steps, str | bytes) or not isinstance(steps, Iterable):
+            raise InvalidRequest(f"'steps' is no list of steps: found {shown(steps)}.")
+        own = dict(steps) if isinstance(steps, Mapping) else {"steps": list(steps)}
+        said = {"name": name, "client_key": client_key}
+        return self.submit(run_of({"steps": [], **own, **{key: value for key, value in said.items() if value}}))
+
     def submit(self, request: SubmittedRun, rows: Iterable[Mapping[str, Any]] | None = None) -> RunHandle:
         """Submits what was made elsewhere; ``rows`` as ``packhorse.client.tables`` makes them."""
         view = self._backend.submit(request, rows)

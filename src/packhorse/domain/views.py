@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from packhorse.domain.app import AppManifest
+from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.states import FAILED, TERMINAL, TaskState
 from packhorse.domain.text import holdable
 
@@ -269,7 +270,7 @@ class AppView(_View):
     version: str
     title: str
     description: str
-    manifest: AppManifest
+    manifest: AppManifest | PipelineManifest
 
 
 class QueueView(_View):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -22,10 +22,12 @@ from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.siteloop import SiteLoop
+from packhorse.engine.unfinished import remove_unfinished
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
 
 _LOOK_S = 0.5  # between two looks whether we may lead, or still do
+_SWEEP_S = 60.0  # between two looks for what was begun and never finished
 
 _log = structlog.get_logger("packhorse.engine")
 
@@ -50,7 +52,7 @@ class Engine:
 
         ``home`` is for data on its way to sites that have not this machine's files; without it, a temporary folder.
         """
-        self._lease = Lease(database)
+        self._database, self._lease = database, Lease(database)
         self._stop = threading.Event()
         self._look = threading.Event()
         clock, notifier = clock or SystemClock(), notifier or Notifier()
@@ -109,10 +111,12 @@ class Engine:
         for thread in threads:
             thread.start()
         superseded = False
+        sweep = self._sweep()
         try:
             while not self._stop.is_set() and not superseded:
                 superseded = any(loop.superseded for loop in self._loops) or not self._keep()
                 if not superseded:
+                    next(sweep)
                     self._pause(_LOOK_S)
         finally:
             ending.set()
@@ -136,6 +140,17 @@ class Engine:
         except (Unavailable, OSError) as error:
             _log.warning("lease_not_kept", reason=str(error))
         return True
+
+    def _sweep(self) -> Iterator[None]:
+        """Never ends: removes what was begun and never finished, a piece at each step, so that the lease is kept."""
+        while True:
+            try:
+                yield from remove_unfinished(self._database)
+            except (Unavailable, OSError) as error:
+                _log.warning("unfinished_runs_not_removed", reason=str(error))
+            again = self._clock.monotonic() + _SWEEP_S
+            while self._clock.monotonic() < again:
+                yield
 
     def _leave(self) -> None:
         try:

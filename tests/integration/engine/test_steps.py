@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ from packhorse.domain.run import StepRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView, TaskView
 from packhorse.engine.embedded import Embedded
+from tests.fixtures.apps import Apps
 from tests.fixtures.room import wait_for
 from tests.fixtures.truth import assert_each_ended_once
-
-FILE = {"type": "file", "optional": True}
 
 
 @pytest.fixture
@@ -24,55 +22,6 @@ def room(embedded: Embedded) -> Iterator[Embedded]:
     with embedded.run_engine():
         yield embedded
     assert_each_ended_once(embedded)
-
-
-class Apps:
-    """Apps of a shell script each; ``$1`` and so on are the parameters' values, in order."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def make(self, name: str, script: str, parameters: dict[str, Any], **fields: Any) -> str:
-        """Writes one; returns its path."""
-        command = [
-            "/bin/sh",
-            "-c",
-            script.replace("{", "{{").replace("}", "}}"),
-            name,
-            *(f"{{{parameter}}}" for parameter in parameters),
-        ]
-        manifest = {"packhorse": 1, "name": name, "version": "1", "command": command, "parameters": parameters}
-        folder = self._folder / name
-        folder.mkdir()
-        (folder / "app.yaml").write_text(json.dumps({**manifest, **fields}))
-        return str(folder)
-
-    def number(self, script: str = 'echo "$1" > out') -> str:
-        """Has an integer, and leaves the file ``out``."""
-        return self.make("number", script, {"i": {"type": "integer"}}, outputs={"out": {"path": "out"}})
-
-    def twice(self) -> str:
-        """Reads a file with a number, and leaves twice that in the file ``out``, and as its result."""
-        script = 'echo $((2 * $(cat "$1"))) | tee out'
-        outputs = {"out": {"path": "out"}, "is": {"from": "stdout", "type": "json"}}
-        return self.make("twice", script, {"reads": {"type": "file"}}, outputs=outputs)
-
-    def total(self) -> str:
-        """Sums up the results in a file."""
-        script = """python3 -S -c 'import json, sys; rows = [json.loads(line) for line in open(sys.argv[1])]
-print(json.dumps([sum(row["result"] or 0 for row in rows), [row["state"] for row in rows]]))' "$1" """
-        outputs = {"is": {"from": "stdout", "type": "json"}}
-        return self.make("total", script, {"rows": {"type": "file"}}, outputs=outputs)
-
-    def listing(self, said: str, log: str = "log") -> str:
-        """Leaves a list, and the file ``log``."""
-        outputs = {"found": {"from": "stdout", "type": "json"}, "log": {"path": "log"}}
-        return self.make("listing", f"echo 7 > {log}; {said}", {}, outputs=outputs)
-
-    def squares(self, script: str = "echo $(($1 * $1)) | tee out") -> str:
-        """Squares an integer: its result, and the file ``out``."""
-        outputs = {"out": {"path": "out"}, "is": {"from": "stdout", "type": "json"}}
-        return self.make("squares", script, {"n": {"type": "integer"}}, outputs=outputs)
 
 
 @pytest.fixture

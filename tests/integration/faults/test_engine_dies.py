@@ -8,11 +8,14 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from packhorse.domain.run import StepRun
 from packhorse.domain.states import TaskState
 from packhorse.engine.embedded import Embedded
+from tests.fixtures.apps import Apps
 from tests.fixtures.room import EngineProcess, make_app, submit, wait_for
 from tests.fixtures.truth import assert_each_ended_once, attempts_by_task, executions
 
@@ -31,22 +34,40 @@ def witness_app(tmp_path: Path, *, sleep_s: float = 0) -> tuple[str, Path]:
     return make_app(tmp_path / "app", command=command), witness
 
 
-def test_killed_at_twenty_random_moments_of_2000_tasks(room: Embedded, home: Path, tmp_path: Path) -> None:
-    app, witness = witness_app(tmp_path, sleep_s=0.015)
-    run = submit(room, app, 2000)
+def submit_steps(room: Embedded, folder: Path, items: int, *, sleep_s: float = 0) -> str:
+    """A run whose list becomes ``items`` tasks, each followed by another, and these gathered by one."""
+    apps = Apps(folder)
+    witnessed = f'echo "$1" >> {folder}/first; sleep {sleep_s}; echo "$1" | tee out'
+    followed = f'i=$(cat "$1"); echo "$i" >> {folder}/second; sleep {sleep_s}; echo "$i" | tee out'
+    steps: list[dict[str, Any]] = [
+        {"name": "listing", "app": apps.listing(f"python3 -S -c 'print(list(range({items})))'")},
+        {"name": "first", "app": apps.squares(witnessed), "items": "listing", "item": "n"},
+        {"name": "second", "app": apps.twice(followed), "each": "first", "inputs": {"reads": "first.out"}},
+        {"name": "total", "app": apps.total(), "gather": ["second"], "results": "rows"},
+    ]
+    return room.service.submit(room.user, StepRun.model_validate({"steps": steps})).id
+
+
+def test_killed_at_twenty_random_moments_of_a_run_of_steps_with_a_list(
+    room: Embedded, home: Path, tmp_path: Path
+) -> None:
+    run_id = submit_steps(room, tmp_path, 900, sleep_s=0.015)
     moments = random.Random(7)
     in_the_middle = 0
     for _ in range(20):
         with EngineProcess(home) as engine:
             time.sleep(0.35 + moments.random() * 0.5)  # starting takes about 0.4 s
             engine.kill()
-        in_the_middle += not room.service.run(room.user, run.id).ended
+        in_the_middle += not room.service.run(room.user, run_id).ended
     assert in_the_middle >= 15, "most kills must hit the run while it goes on"
     with EngineProcess(home):
-        wait_for(lambda: room.service.run(room.user, run.id).ended, 120, "the run's end")
-    assert room.service.run(room.user, run.id).counts == {TaskState.COMPLETE: 2000}
+        wait_for(lambda: room.service.run(room.user, run_id).ended, 120, "the run's end")
     assert_each_ended_once(room)
-    assert executions(witness) == dict.fromkeys(range(2000), 1)
+    assert room.service.run(room.user, run_id).counts == {TaskState.COMPLETE: 1802}
+    for witness in ("first", "second"):
+        assert executions(tmp_path / witness) == dict.fromkeys(range(900), 1)
+    total = next(task for task in room.service.tasks(room.user, run_id).items if task.step == "total")
+    assert total.result == [sum(range(900)), ["COMPLETE"] * 900]
     assert set(attempts_by_task(room).values()) == {1}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from packhorse.cli.output import duration, size
-from packhorse.cli.running import parse_duration
+from packhorse.cli.requests import parse_duration
 from packhorse.cli.serving import _listen
 from packhorse.cli.showing import _write_rows
 from packhorse.domain.errors import InvalidRequest
@@ -48,6 +48,10 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "twice.json").write_text('{"tasks": [{"name": "a",\n"name": "b"}]}')
     (tmp_path / "twice.yaml").write_text("- name: a\n  name: b\n")
     (tmp_path / "tasks.yaml").write_text("- {name: a, task: {executors: [{command: [echo, 1]}]}}\n")
+    steps = "{steps: [{name: a, app: ./app.yaml, params: {i: 1}}, {name: b, app: ./app.yaml, gather: [c]}]}"
+    (tmp_path / "steps.yaml").write_text(steps)
+    (tmp_path / "rows.yaml").write_text("- {name: a, app: ./app.yaml, over: wrong.csv}")
+    (tmp_path / "table.yaml").write_text("- {name: a, app: ./app.yaml, over: no.csv}")
     return tmp_path
 
 
@@ -99,6 +103,15 @@ def folder(tmp_path: Path) -> Path:
         (["apps", "check", "latin1.yaml"], 2, "latin1.yaml, line 1, byte 9: 0xe9 is not UTF-8 text. Save it as UTF-8."),
         (["run"], 2, "Say what to run"),
         (["run", "--tasks", "no.yaml"], 3, "There is no file no.yaml."),
+        (["run", "--steps", "no.yaml"], 3, "There is no file no.yaml."),
+        (["run", "--steps", "bad.yaml"], 2, "bad.yaml is no run of steps."),
+        (["run", "--steps", "twice.yaml"], 2, "twice.yaml, line 2, field '0.name': is there twice"),
+        (["run", "--steps", "steps.yaml", "--tasks", "tasks.yaml"], 2, "Say what to run"),
+        (["run", "--steps", "steps.yaml", "--over", "wrong.csv"], 2, "--tasks and --steps have none"),
+        (["run", "--steps", "steps.yaml"], 2, "step 'b': waits for 'c', which is not a step of this run."),
+        (["run", "--steps", "rows.yaml"], 2, "row 1, parameter 'i': expected a whole number, found 'x'."),
+        (["run", "--steps", "table.yaml"], 3, "There is no table at no.csv."),
+        (["run", "--steps", "app.yaml"], 2, "is no run of steps"),
         (["run", "./bad.yaml"], 2, "bad.yaml, line 1, field 'name'"),
         (["apps", "check", "bad.yaml"], 2, "field 'command': is required and missing."),
         (["apps", "show", "nope"], 3, "There is no app 'nope'."),

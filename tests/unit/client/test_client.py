@@ -275,3 +275,17 @@ def test_tasks_of_python_are_refused_in_words(tasks: Any, words: str) -> None:
     with Client(url="http://127.0.0.1:9") as client, pytest.raises(InvalidRequest) as caught:
         client.run_tasks(tasks)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        (5, "'steps' is no list of steps: found 5."),
+        ({"name": "a"}, "field 'steps'"),
+        ([{"name": "a"}], "field 'steps.0.app': is required and missing."),
+    ],
+)
+def test_steps_of_python_are_refused_in_words(steps: Any, words: str) -> None:
+    with Client(url="http://127.0.0.1:9") as client, pytest.raises(InvalidRequest) as caught:
+        client.run_steps(steps)
+    assert words in str(caught.value)

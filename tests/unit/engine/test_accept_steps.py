@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidRequest, TooLarge
-from packhorse.domain.run import MAX_STEPS, StepRun, check_steps
+from packhorse.domain.graph import MAX_STEPS
+from packhorse.domain.run import StepRun, check_steps
 from packhorse.domain.submitted import run_of
 from packhorse.engine.requests import accept_steps
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
@@ -66,8 +67,8 @@ ROWS = [{"i": 1}, {"i": 2}]
     ("steps", "says"),
     [
         ([A, A], "step 'a': is there twice. Give each step of a run its own name."),
-        ([A, step("b", over=[{}], each="a")], "step 'b': has more than one of 'over', 'each' and 'items'. Give one"),
-        ([A, step("b", each="a", items="a")], "step 'b': has more than one of 'over', 'each' and 'items'. Give one"),
+        ([A, step("b", over=[{}], items="a")], "step 'b': has 'items' beside 'over' or 'each'. Give one of them."),
+        ([A, step("b", each="a", items="a")], "step 'b': has 'items' beside 'over' or 'each'. Give one of them."),
         ([A, step("b", item="i", each="a")], "step 'b': has 'item', which goes with 'items'."),
         ([A, step("b", "use", results="all")], "step 'b': has 'results' or 'accept_failures', which go with 'gather'."),
         ([A, step("b", accept_failures=True)], "step 'b': has 'results' or 'accept_failures', which go with 'gather'."),

@@ -26,6 +26,9 @@ def run(
     tasks: Annotated[
         str | None, typer.Option(help="Instead of an app: a YAML or JSON file of TES tasks with edges.")
     ] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="Instead of an app: a YAML or JSON file of steps, each an app, with edges.")
+    ] = None,
     name: Annotated[str, typer.Option(help="A name for the run.")] = "",
     tag: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A tag.")] = None,
     cores: Annotated[
@@ -60,14 +63,16 @@ def run(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run an app over a table of inputs, and wait for it."""
-    from packhorse.cli.running import RunArguments, run_app
+    """Run an app over a table of inputs, or several steps, and wait for it."""
+    from packhorse.cli.requests import RunArguments
+    from packhorse.cli.running import run_app
 
     arguments = RunArguments(
         name_or_path,
         over,
         set_ or [],
         tasks,
+        steps,
         name,
         tag or [],
         cores,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +141,14 @@ class Blocks:
 
     def _render(self, block: Block, row: Any, known: _Known) -> tuple[str, dict[str, Any], dict[str, Any]]:
         step = known.steps[row.step_seq]
-        results = ""
+        results, reads = "", list[str]()
         if step.is_gathering:
             results = f"{self._site.spool(block.allocation_id)}/results-{row.id}.jsonl"
             with tempfile.TemporaryDirectory() as folder:
                 local = Path(folder) / "results.jsonl"
-                write_results(self._database, step, local)
+                reads = write_results(self._database, step, local, self._site.output_folder)
                 self._site.transport.put(local, results)
-        where = self._locations(step, results, known)
+        where = replace(self._locations(step, results, known), reads=reads)
         if data := known.data.get(row.id):
             where = with_data(where, data)
         resume = row.attempt > 1 and step.is_resumable and self._has_begun(step, row.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,11 +22,13 @@ from packhorse.domain.text import kept_json, text_problem
 from packhorse.domain.views import RunView, StepView, User
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
 from packhorse.engine.requests.accept_documents import accept_task_run
+from packhorse.engine.requests.accept_pipeline import accept_pipeline_run, check_folder
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
-from packhorse.staging.apps import AppCatalog, AppFolder, pack_folder
+from packhorse.staging.apps import AppCatalog, AppFolder, PipelineFolder, pack_folder
 from packhorse.store.database import Database
 from packhorse.store.images import want_images
 from packhorse.store.runs import (
@@ -39,15 +42,12 @@ from packhorse.store.runs import (
     find_by_client_key,
     insert_run,
     publish_run,
-    remove_run,
-    unfinished_runs,
 )
 from packhorse.store.steps import keep_app, known_apps
 from packhorse.store.together import Together
 
 Rows = Iterable[Mapping[str, Any]]
 
-ABANDONED_S = 30.0  # a run whose writing was begun, and of which nothing was written for so long, is given up
 _MOST_AT_ONCE = 200  # runs of one request in one transaction
 _ROW_BYTES = 150  # of a task in the store, besides its values
 _APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operator to add yours."
@@ -145,9 +145,18 @@ class Submissions:
         by = Requester(new_id("r"), user.name, self._files_for(user), self._sites)
         if isinstance(request, AppRun):
             table = rows if rows is not None else request.over if request.over is not None else [{}]
-            accepted = accept_app_run(request, self._app(user, request.app), table, by)
+            found = self._catalog.find(request.app, paths_allowed=user.admin)
+            if isinstance(found, PipelineFolder):
+                folders = check_folder(found, self._catalog.apps_of(found))
+                apps = {name: self._kept_app(app) for name, app in folders.items()}
+                accepted = accept_pipeline_run(request, found.manifest, apps, table, by)
+            else:
+                accepted = accept_app_run(request, self._kept_app(found), table, by)
         elif isinstance(request, StepRun):
-            apps = {name: self._app(user, name) for name in {step.app for step in request.steps}}
+            apps = {
+                name: self._kept_app(self._catalog.get(name, paths_allowed=user.admin))
+                for name in {step.app for step in request.steps}
+            }
             accepted = accept_step_run(request, apps, by)
         elif not user.admin:
             # without a container, a command of their own could read the server's database and tokens
@@ -167,9 +176,8 @@ class Submissions:
             raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
         return key or None
 
-    def _app(self, user: User, name: str) -> SubmittedApp:
+    def _kept_app(self, app: AppFolder) -> SubmittedApp:
         """An app that a run names, once the store has its folder."""
-        app = self._catalog.get(name, paths_allowed=user.admin)
         digest = self._catalog.digest(app)
         return SubmittedApp(app.manifest, digest if digest in self._kept else self._keep(app, digest))
 
@@ -237,7 +245,7 @@ class Submissions:
     def _write_long(self, submission: Submission) -> Written:
         """In batches, each in a transaction of its own, under a run that nobody sees before the last."""
         run = submission.run()
-        self.sweep()
+        deque(remove_unfinished(self._database), maxlen=0)
         try:
             with self._database.write() as connection:
                 if (before := _before(connection, submission)) is not None:
@@ -249,7 +257,7 @@ class Submissions:
             self._write_tasks(submission, begun)
         except BaseException:
             with suppress(PackhorseError):
-                self._remove(begun.seq)
+                deque(remove_pieces(self._database, begun.seq), maxlen=0)
             raise
         return Written(submission.accepted.run_id, run.values["created_at"])
 
@@ -272,21 +280,6 @@ class Submissions:
         if before is None:
             raise Unavailable("The run could not be written.", hint="Nothing of it was accepted; submit it again.")
         return before
-
-    def sweep(self) -> None:
-        """Removes what somebody began to write, and never finished."""
-        with self._database.read() as connection:
-            left = unfinished_runs(connection, time.time() - ABANDONED_S)
-        for seq in left:
-            self._remove(seq)
-
-    def _remove(self, seq: int) -> None:
-        """In pieces, as it was written: others wait for no more than one, and none needs much room in the log."""
-        more = True
-        while more:
-            with self._database.write() as connection:
-                more = remove_run(connection, seq)
-            self._database.move_log()
 
 
 def _insert(connection: sa.Connection, submission: Submission) -> Written:

@@ -10,7 +10,7 @@ from typing import Any
 from packhorse.domain.app import AppManifest, Session
 from packhorse.domain.dataurl import is_data
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.outputpath import kept_as
+from packhorse.domain.outputpath import escaped, kept_as, matching
 from packhorse.domain.outputurl import file_target
 from packhorse.domain.render import app_template, granted
 from packhorse.domain.resources import BACKEND_FIELDS, TES_FIELDS, Resources
@@ -95,7 +95,7 @@ class AppStep(StepBase):
         if template.outputs is not None:
             line["outputs"] = template.outputs(values)
         if "container" in document and where.containers is not None:
-            paths = [*files.values(), *([where.results] if self.program.gathers else [])]
+            paths = [*files.values(), *([where.results] if self.program.gathers else []), *where.reads]
             line |= own_binds(where.containers, self.session, paths)
         line["t"] = template.key
         folder = f"{where.outputs}/{self.row.run_id}/{index}"
@@ -107,9 +107,24 @@ class AppStep(StepBase):
 
     def output(self, name: str, index: int, params: str) -> dict[str, Any]:
         """As the value of a file parameter: the output of this name of the task with this index."""
+        path = self.program.outputs[name].render(self._in_paths(index, params))["path"]
+        return upstream_file(self.row.run_id, index, path)
+
+    def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
+        """The outputs of the task with this index, by name; ``paths`` are those of its files. Of a pattern, a list."""
+        values, found = self._in_paths(index, params), dict[str, str | list[str]]()
+        for name, output in self.program.outputs.items():
+            path = output.render(values)["path"]
+            if output.glob:
+                found[name] = matching(path, paths)
+            elif matching(escaped(kept_as(path)), paths):
+                found[name] = kept_as(path)
+        return found
+
+    def _in_paths(self, index: int, params: str) -> dict[str, Any]:
+        """What paths of outputs are rendered with."""
         given = {"run": self.row.run_id, "task": public_task_id(self.row.run_id, index)}
-        values = {**granted(self.program.resources(None)), **self.defaults, **json.loads(params), **given}
-        return upstream_file(self.row.run_id, index, self.program.outputs[name].render(values)["path"])
+        return {**granted(self.program.resources(None)), **self.defaults, **json.loads(params), **given}
 
     def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         return delivered_below(self.spec.outputs, self.row.run_id, index, files)

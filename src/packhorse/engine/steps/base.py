@@ -34,8 +34,9 @@ class Locations:
     """Where things are at a site, for the tasks that are rendered: its folder of ``outputs``, the app's folder, and
     what an input file is called there (``bring``).
 
-    ``results`` is the file that a gathering task reads; ``containers`` is for steps that name images; ``data`` is what
-    came by URL; ``launch`` says the words before a command that start it on all ranks of a task.
+    ``results`` is the file that a gathering task reads, ``reads`` are folders that it names; ``containers`` is for
+    steps that name images; ``data`` is what came by URL; ``launch`` says the words before a command that start it on
+    all ranks of a task.
     """
 
     outputs: str
@@ -47,6 +48,7 @@ class Locations:
     launch: Callable[[Resources], list[str]] = _starts_itself
     copy: Callable[[str], str] | None = None
     """How an input file gets to where none of the site's own is, for containers."""
+    reads: Sequence[str] = ()
 
 
 def with_data(where: Locations, data: Mapping[DataKey, str]) -> Locations:
@@ -166,6 +168,9 @@ class Step(Protocol):
     ) -> tuple[str, Line, Line]:
         """(template key, template, line) of docs/spool.md for one attempt; ``resume``: an earlier attempt got on."""
 
+    def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
+        """The outputs of a task by name, of the files that it left; none of documents, whose outputs have no names."""
+
     def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         """(path, URL) of those ``files`` of a task, as its journal names them, that are delivered."""
 
@@ -186,6 +191,9 @@ class StepBase:
     @property
     def app(self) -> AppManifest | None:
         return None
+
+    def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
+        return {}
 
     @cached_property
     def retry_policy(self) -> RetryPolicy:

@@ -1,0 +1,190 @@
+"""Pipelines through a real engine: index, per sample, gather; failures, cancels, lists, tables that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.run import AppRun
+from packhorse.domain.states import TaskState
+from packhorse.domain.views import RunView
+from packhorse.engine.embedded import Embedded
+from tests.fixtures.pipelines import PIPELINE, samples, write_app, write_expression
+from tests.fixtures.room import wait_for
+from tests.fixtures.truth import assert_each_ended_once
+
+
+@pytest.fixture
+def room(embedded: Embedded) -> Iterator[Embedded]:
+    with embedded.run_engine():
+        yield embedded
+    assert_each_ended_once(embedded)
+
+
+def start(room: Embedded, folder: Path, rows: list[dict[str, Any]] | None = None, **params: Any) -> RunView:
+    return room.service.submit(room.user, AppRun(app=str(folder), over=rows, params=params))
+
+
+def end_of(room: Embedded, run: RunView) -> RunView:
+    wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
+    return room.service.run(room.user, run.id)
+
+
+def counts_of(run: RunView) -> dict[str, dict[TaskState, int]]:
+    return {step.name: step.counts for step in run.steps}
+
+
+def done(number: int) -> dict[TaskState, int]:
+    return {TaskState.COMPLETE: number}
+
+
+def test_samples_go_through_a_pipeline_and_one_matrix_comes_out(room: Embedded, tmp_path: Path) -> None:
+    rows = samples(tmp_path, "a", "bb", "ccc")
+    pipeline = write_expression(tmp_path / "expression")
+    run = end_of(room, start(room, pipeline, rows, genome=str(tmp_path / "genome.txt")))
+    assert counts_of(run) == {"index": done(1), "align": done(3), "count": done(3), "matrix": done(1)}
+    assert (run.app, run.name) == ("expression@2.1", "expression")
+    table = room.service.gathered(room.user, run.id)["table"].read_text()
+    assert table.splitlines() == ["words", "count a 4 COMPLETE", "count bb 5 COMPLETE", "count ccc 6 COMPLETE"]
+
+
+def test_a_failed_sample_stops_no_other_and_a_gather_that_accepts_it_says_which_is_missing(
+    room: Embedded, tmp_path: Path
+) -> None:
+    rows = samples(tmp_path, "a", "bad", "cc")
+    given = {"genome": str(tmp_path / "genome.txt"), "broken": "bad"}
+    strict = write_expression(tmp_path / "strict")
+    lenient = write_expression(tmp_path / "lenient", f"{PIPELINE}        accept_failures: true\n")
+    runs = [end_of(room, run) for run in [start(room, folder, rows, **given) for folder in (strict, lenient)]]
+    failed = {TaskState.COMPLETE: 2, TaskState.EXECUTOR_ERROR: 1}
+    stopped = {TaskState.COMPLETE: 2, TaskState.SYSTEM_ERROR: 1}
+    for run, matrix in zip(runs, ({TaskState.SYSTEM_ERROR: 1}, done(1)), strict=True):
+        assert counts_of(run) == {"index": done(1), "align": failed, "count": stopped, "matrix": matrix}
+    table = room.service.gathered(room.user, runs[1].id)["table"].read_text()
+    assert table.splitlines()[1:] == ["count a 4 COMPLETE", "count bad None SYSTEM_ERROR", "count cc 5 COMPLETE"]
+
+
+def test_a_cancel_in_the_middle_of_a_scatter_ends_all_that_has_not_ended(room: Embedded, tmp_path: Path) -> None:
+    pipeline = write_expression(tmp_path / "slow")
+    manifest = pipeline / "align" / "app.yaml"
+    manifest.write_text(manifest.read_text().replace('[ "$1"', '[ "$1" = a ] || sleep 60; [ "$1"'))
+    rows = samples(tmp_path, "a", *(f"b{number}" for number in range(10)))
+    run = start(room, pipeline, rows, genome=str(tmp_path / "genome.txt"))
+
+    def is_in_the_middle() -> bool:
+        align = counts_of(room.service.run(room.user, run.id))["align"]
+        return align.get(TaskState.COMPLETE) == 1 and TaskState.RUNNING in align
+
+    wait_for(is_in_the_middle, 60, "the first sample to be aligned while others run")
+    room.service.cancel_run(room.user, run.id)
+    counts = counts_of(end_of(room, run))
+    assert counts["align"] == {TaskState.COMPLETE: 1, TaskState.CANCELED: 10}
+    assert counts["count"].get(TaskState.COMPLETE, 0) + counts["count"][TaskState.CANCELED] == 11
+    assert counts["matrix"] == {TaskState.CANCELED: 1}
+
+
+SPLIT = """
+    packhorse: 1
+    name: split
+    version: "1.0"
+    command: [python3, "{app}/split.py", "{said}"]
+    parameters:
+      said: {}
+    outputs:
+      parts: {path: parts}
+      names: {from: stdout, type: json}
+"""
+SPLIT_PY = """import os, sys
+os.mkdir("parts")
+open("parts/one", "w").write("1 2 3")
+print(eval(sys.argv[1]))
+"""
+SEARCH = """
+    packhorse: 1
+    name: search
+    version: "1.0"
+    command: [sh, -c, 'wc -w < "$1/one"; echo $(($(wc -w < "$1/one") * $2)) > found', search, "{folder}", "{part}"]
+    parameters:
+      folder: {type: file}
+      part: {type: integer}
+    outputs:
+      found: {path: found}
+      words: {from: stdout, type: json}
+"""
+MERGE = """
+    packhorse: 1
+    name: merge
+    version: "1.0"
+    command: [python3, -c, 'import json, sys; print(sum(int(open(one["outputs"]["found"]).read()) for one in map(json.loads, open(sys.argv[1]))))', "{all}"]
+    parameters:
+      all: {type: file}
+    outputs:
+      sum: {from: stdout, type: json}
+"""  # noqa: E501
+SIMILARITY = """
+    packhorse: 1
+    name: similarity
+    version: "1.0"
+    parameters:
+      said: {}
+    steps:
+      split: {app: ./split, params: {said: "{said}"}}
+      search: {app: ./search, over: split.names, item: part, inputs: {folder: split.parts}}
+      merge: {app: ./merge, gather: search, results: all}
+"""
+
+
+def similarity(folder: Path) -> Path:
+    write_app(folder, SIMILARITY)
+    for name, text in (("split", SPLIT), ("search", SEARCH), ("merge", MERGE)):
+        write_app(folder / name, text)
+    (folder / "split" / "split.py").write_text(SPLIT_PY)
+    return folder
+
+
+def test_a_list_that_a_step_leaves_becomes_tasks_whose_files_one_merges(room: Embedded, tmp_path: Path) -> None:
+    run = end_of(room, start(room, similarity(tmp_path / "s"), said="[1, 2, 3]"))
+    assert counts_of(run) == {"split": done(1), "search": done(3), "merge": done(1)}
+    [merge] = [task for task in room.service.tasks(room.user, run.id).items if task.step == "merge"]
+    assert merge.result == 3 + 6 + 9
+
+
+@pytest.mark.parametrize(
+    ("said", "search", "why"),
+    [
+        ("[]", 0, None),
+        ("{}", 0, "its result is to be a list, from which tasks come, and it is an object"),
+    ],
+)
+def test_lists_that_are_empty_or_none(room: Embedded, tmp_path: Path, said: str, search: int, why: str | None) -> None:
+    run = end_of(room, start(room, similarity(tmp_path / "s"), said=said))
+    assert {step.name: step.tasks for step in run.steps} == {"split": 1, "search": search, "merge": 1}
+    split = room.service.tasks(room.user, run.id).items[0]
+    assert split.state is (TaskState.COMPLETE if why is None else TaskState.EXECUTOR_ERROR)
+    assert why is None or why in (split.reason or "")
+
+
+@pytest.mark.parametrize(
+    ("rows", "params", "says"),
+    [
+        (["a", "b", "a"], {}, ["row 3, parameter 'sample': 'a' is in row 1 already; no two rows may have the same."]),
+        (["a", "b"], {"sample": "c"}, []),
+        (["a", "b"], {"colour": "c"}, ["common parameters: unknown parameter 'colour'."]),
+        (["a"], {"genome": "/no/such"}, ["common parameters, parameter 'genome': the file '/no/such' is not there."]),
+    ],
+)
+def test_tables_that_cannot_be(
+    embedded: Embedded, tmp_path: Path, rows: list[str], params: dict[str, Any], says: list[str]
+) -> None:
+    pipeline, table = write_expression(tmp_path / "p"), samples(tmp_path, *rows)
+    given = {"genome": str(tmp_path / "genome.txt"), **params}
+    if not says:
+        assert start(embedded, pipeline, table, **given).tasks == 6
+        return
+    with pytest.raises(InvalidRequest) as caught:
+        start(embedded, pipeline, table, **given)
+    assert [str(one).partition(" The app's")[0] for one in caught.value.problems] == says
