@@ -79,6 +79,21 @@ def test_a_task_for_each_task_takes_its_output_and_one_over_all_reads_their_resu
     assert second.params == {"reads": f"task://{run.id}.4/out"}
 
 
+def test_what_gathers_is_given_the_results_of_what_it_gathers_not_of_what_it_takes_an_output_of(
+    room: Embedded, apps: Apps
+) -> None:
+    script = 'cat "$2"; grep -c step "$1"'
+    parameters = {"rows": {"type": "file"}, "log": {"type": "file"}}
+    both = apps.make("both", script, parameters, outputs={"is": {"from": "stdout", "type": "text"}})
+    run = run_steps(
+        room,
+        {"name": "listing", "app": apps.listing("echo '[1, 2, 3]'")},
+        {"name": "squares", "app": apps.squares(), "items": "listing", "item": "n"},
+        {"name": "both", "app": both, "gather": ["squares"], "results": "rows", "inputs": {"log": "listing.log"}},
+    )
+    assert result_of(room, run, "both").split() == ["7", "3"]
+
+
 def test_a_step_of_one_task_gives_its_output_to_all_of_another(room: Embedded, apps: Apps) -> None:
     run = run_steps(
         room,

@@ -76,7 +76,9 @@ class StepSpec:
     has_data: bool = False
     """Whether any of its tasks needs data by URL."""
     results_to: str = ""
-    """Of a step that gathers: the parameter that is given the file with the results of the tasks that it waits for."""
+    """Of a step that gathers: the parameter that is given the file with results of tasks that it waits for."""
+    results_of: list[str] = field(default_factory=list)
+    """The steps whose results those are; empty for all that it waits for."""
     leaves_list: bool = False
     """Whether the result of its only task is the list that the tasks of another step come from."""
     item: str = ""

@@ -73,14 +73,17 @@ def _iter_rows(
 
 
 def write_results(database: Database, step: Step, path: Path, folder_of: Callable[[str, int], str]) -> list[str]:
-    """Writes the results of all tasks that a gathering ``step`` waited for, one JSON object a line; returns the folders
-    of runs that it names files of. ``folder_of`` a run's task, by its index, its outputs are.
+    """Writes the results of all tasks that a ``step`` gathers, one JSON object a line; returns the folders of runs that
+    it names files of. ``folder_of`` a run's task, by its index, its outputs are. Of a step that it waits for because it
+    takes one of its outputs, nothing is written.
 
     Of an earlier run, those that completed: the others were tried again.
     """
     with database.read() as connection:
         seqs = [edge.upstream for edge in edges_into_step(connection, step.row.seq) if edge.kind == "gather"]
         about = load_steps(connection, seqs)
+    wanted = step.spec.results_of
+    seqs = [seq for seq in seqs if not wanted or about[seq].name in wanted]
     named: dict[str, None] = {}
     with path.open("w", encoding="utf-8") as file:
         for seq in seqs:
