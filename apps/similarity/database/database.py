@@ -50,14 +50,16 @@ def make_database(proteins: Path, tool: str, threads: int) -> dict[str, int]:
     """Makes it; returns how many proteins and letters it has. Raises CalledProcessError, ValueError."""
     FOLDER.mkdir(exist_ok=True)
     command, counts = command_of(tool, threads), dict[str, int]()
-    with gzip.open(proteins) if proteins.suffix == ".gz" else proteins.open("rb") as lines:
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr, bufsize=_PIECE) as process:
-            assert process.stdin is not None
-            try:
-                process.stdin.writelines(measured(lines, counts))
-                process.stdin.close()
-            except BrokenPipeError:
-                pass  # its exit code says why
+    with (
+        gzip.open(proteins) if proteins.suffix == ".gz" else proteins.open("rb") as lines,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=sys.stderr, bufsize=_PIECE) as process,
+    ):
+        assert process.stdin is not None
+        try:
+            process.stdin.writelines(measured(lines, counts))
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # its exit code says why
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     if not counts["letters"]:
