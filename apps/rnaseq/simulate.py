@@ -126,16 +126,17 @@ class Sequencer:
             yield name, self._read(reads[0]), self._read(reads[1])
 
     def _read(self, bases: str) -> str:
-        """With errors: at least one where the first draw says so, and further ones as they come."""
+        """With errors: as many as a Poisson distribution says (Knuth's way to draw from one)."""
         chance = self._chance
-        if chance.random() < self._no_error:
+        product = chance.random()
+        if product < self._no_error:
             return bases
         wrong = list(bases)
-        while True:
+        while product >= self._no_error:
             place = chance.choices(range(READ_BP), cum_weights=self._places)[0]
             wrong[place] = chance.choice([base for base in "ACGT" if base != wrong[place]])
-            if chance.random() < self._no_error:
-                return "".join(wrong)
+            product *= chance.random()
+        return "".join(wrong)
 
 
 def write_reads(sample: Sample, sequences: Mapping[str, str], pairs: int, folder: Path, seed: int) -> dict[str, int]:
