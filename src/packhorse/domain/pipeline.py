@@ -51,7 +51,8 @@ class PipelineStep(_Manifest):
             found.append((("each",), self.each))
         if self.over_list is not None:
             found.append((("over",), self.over_list[0]))
-        found += [(("gather", number), name) for number, name in enumerate(self.gather)]
+        several = len(self.gather) > 1
+        found += [(("gather", number) if several else ("gather",), name) for number, name in enumerate(self.gather)]
         return found + [(("inputs", name), said.partition(".")[0]) for name, said in self.inputs.items()]
 
     @property
@@ -132,3 +133,12 @@ class PipelineManifest(_Manifest):
 def is_pipeline(document: Any) -> bool:
     """Whether a manifest is that of a pipeline."""
     return isinstance(document, Mapping) and "steps" in document
+
+
+def how(step: PipelineStep) -> str:
+    """How the tasks of a step come to be."""
+    if step.each is not None:
+        return f"one for each of {step.each}"
+    if step.over is not None:
+        return "one for each row" if step.over == ROWS else f"one for each item of {step.over}"
+    return f"one over all of {', '.join(step.gather)}" if step.gather else "one"

@@ -40,6 +40,20 @@ class Finding:
 
 def check_pipeline(manifest: PipelineManifest, apps: Apps) -> list[Finding]:
     """Everything that is wrong, whatever table the pipeline is run over, and wherever."""
+    found, has_order = check_edges(manifest)
+    if not has_order:
+        return found
+    for name, step in manifest.steps.items():
+        app = apps[step.app]
+        if isinstance(app, str):
+            found.append(Finding(("steps", name, "app"), app))
+        found += _resources(name, step)
+        found += _Given(manifest, apps, name, step).problems()
+    return [*found, *_sites(manifest, apps)]
+
+
+def check_edges(manifest: PipelineManifest) -> tuple[list[Finding], bool]:
+    """What is wrong with how steps wait for each other; and whether they have an order at all."""
     found: list[Finding] = []
     for name, step in manifest.steps.items():
         found += _ways(name, step)
@@ -49,14 +63,7 @@ def check_pipeline(manifest: PipelineManifest, apps: Apps) -> list[Finding]:
     if cycle := find_cycle(known):
         told = f"the steps wait for each other in a circle: {' → '.join(cycle)}."
         found.append(Finding(("steps",), told, "Remove one of these edges."))
-        return found
-    for name, step in manifest.steps.items():
-        app = apps[step.app]
-        if isinstance(app, str):
-            found.append(Finding(("steps", name, "app"), app))
-        found += _resources(name, step)
-        found += _Given(manifest, apps, name, step).problems()
-    return [*found, *_sites(manifest, apps)]
+    return found, not cycle
 
 
 def _ways(name: str, step: PipelineStep) -> Iterator[Finding]:

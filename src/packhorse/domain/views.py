@@ -49,6 +49,20 @@ class StepView(_View):
     tasks: int | None
     counts: dict[TaskState, int]
     """Tasks by state."""
+    waits_for: str | None = None
+    """What tasks of it wait for that could not start now, such as: 3 tasks of 'align'."""
+
+    @property
+    def done(self) -> int:
+        return sum(number for state, number in self.counts.items() if state in TERMINAL)
+
+    @property
+    def failed(self) -> int:
+        return sum(number for state, number in self.counts.items() if state in FAILED)
+
+    @property
+    def ended(self) -> bool:
+        return self.tasks is not None and self.done == self.tasks
 
 
 class RunView(_View):

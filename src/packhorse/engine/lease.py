@@ -58,6 +58,12 @@ class Lease:
         if due:
             self._beaten_at = time.monotonic()
 
+    def check(self) -> None:
+        """Raises Conflict if another engine has taken over: to be asked before a site is told what to do."""
+        with self._database.read() as connection:
+            if leases.view(connection, NAME).epoch != self.epoch:
+                raise leases.superseded(NAME)
+
     def keep(self) -> None:
         """Shows that we live, when no other transaction did."""
         if time.monotonic() - self._beaten_at >= leases.BEAT_S:

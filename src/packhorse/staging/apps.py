@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.apparchive import AppFile, digest_of, pack_app
@@ -47,6 +48,7 @@ class PipelineFolder:
 
 
 Found = AppFolder | PipelineFolder
+App = TypeVar("App")
 
 
 class AppCatalog:
@@ -93,21 +95,7 @@ class AppCatalog:
 
     def apps_of(self, pipeline: PipelineFolder) -> dict[str, AppFolder | PackhorseError]:
         """The apps of a pipeline's steps as these name them; or why there is none."""
-        found: dict[str, AppFolder | PackhorseError] = {}
-        for name in dict.fromkeys(step.app for step in pipeline.manifest.steps.values()):
-            try:
-                found[name] = self._app_of(pipeline.folder, name)
-            except PackhorseError as error:
-                found[name] = error
-        return found
-
-    def _app_of(self, folder: Path, name: str) -> AppFolder:
-        if name.startswith(("./", "../")):
-            return _no_pipeline(self._load(folder / name))
-        if "@" not in name or "/" in name:
-            told = f"'{name[:100]}' names no app: expected NAME@VERSION, or a folder beside the manifest: ./NAME."
-            raise InvalidRequest(told)
-        return self.get(name, paths_allowed=False)
+        return apps_of(pipeline, lambda name: self.get(name, paths_allowed=False), self._load)
 
     def _named(self, name: str) -> Found | None:
         for folder in self._folders:
@@ -183,6 +171,25 @@ def load(path: Path) -> Found:
 def load_app(path: Path) -> AppFolder:
     """The same for an app with a command. Raises InvalidRequest for a pipeline."""
     return _no_pipeline(load(path))
+
+
+def apps_of(
+    pipeline: PipelineFolder, named: Callable[[str], App], load: Callable[[Path], Found] = load
+) -> dict[str, App | AppFolder | PackhorseError]:
+    """The apps of a pipeline's steps as these name them: in folders beside it, or ``named``; or why there is none."""
+    found: dict[str, App | AppFolder | PackhorseError] = {}
+    for name in dict.fromkeys(step.app for step in pipeline.manifest.steps.values()):
+        try:
+            if name.startswith(("./", "../")):
+                found[name] = _no_pipeline(load(pipeline.folder / name))
+            elif "@" in name and "/" not in name:
+                found[name] = named(name)
+            else:
+                told = f"'{name[:100]}' names no app: expected NAME@VERSION, or a folder beside the manifest: ./NAME."
+                raise InvalidRequest(told)
+        except PackhorseError as error:
+            found[name] = error
+    return found
 
 
 def _no_pipeline(found: Found) -> AppFolder:

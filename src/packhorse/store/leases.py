@@ -80,7 +80,12 @@ def assert_held(connection: sa.Connection, name: str, epoch: int, *, beat: bool 
     else:
         still = len(connection.execute(sa.select(leases.c.epoch).where(held).with_for_update(read=True)).all())
     if not still:
-        raise Conflict(f"Another engine has taken over '{name}'; this one stops.")
+        raise superseded(name)
+
+
+def superseded(name: str) -> Conflict:
+    """What an engine is told that leads no more."""
+    return Conflict(f"Another engine has taken over '{name}'; this one stops.")
 
 
 def release(connection: sa.Connection, name: str, epoch: int) -> None:

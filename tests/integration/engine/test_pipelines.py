@@ -13,7 +13,7 @@ from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded
-from tests.fixtures.pipelines import PIPELINE, samples, write_app, write_expression
+from tests.fixtures.pipelines import PIPELINE, samples, similarity, write_expression
 from tests.fixtures.room import wait_for
 from tests.fixtures.truth import assert_each_ended_once
 
@@ -87,65 +87,6 @@ def test_a_cancel_in_the_middle_of_a_scatter_ends_all_that_has_not_ended(room: E
     assert counts["matrix"] == {TaskState.CANCELED: 1}
 
 
-SPLIT = """
-    packhorse: 1
-    name: split
-    version: "1.0"
-    command: [python3, "{app}/split.py", "{said}"]
-    parameters:
-      said: {}
-    outputs:
-      parts: {path: parts}
-      names: {from: stdout, type: json}
-"""
-SPLIT_PY = """import os, sys
-os.mkdir("parts")
-open("parts/one", "w").write("1 2 3")
-print(eval(sys.argv[1]))
-"""
-SEARCH = """
-    packhorse: 1
-    name: search
-    version: "1.0"
-    command: [sh, -c, 'wc -w < "$1/one"; echo $(($(wc -w < "$1/one") * $2)) > found', search, "{folder}", "{part}"]
-    parameters:
-      folder: {type: file}
-      part: {type: integer}
-    outputs:
-      found: {path: found}
-      words: {from: stdout, type: json}
-"""
-MERGE = """
-    packhorse: 1
-    name: merge
-    version: "1.0"
-    command: [python3, -c, 'import json, sys; print(sum(int(open(one["outputs"]["found"]).read()) for one in map(json.loads, open(sys.argv[1]))))', "{all}"]
-    parameters:
-      all: {type: file}
-    outputs:
-      sum: {from: stdout, type: json}
-"""  # noqa: E501
-SIMILARITY = """
-    packhorse: 1
-    name: similarity
-    version: "1.0"
-    parameters:
-      said: {}
-    steps:
-      split: {app: ./split, params: {said: "{said}"}}
-      search: {app: ./search, over: split.names, item: part, inputs: {folder: split.parts}}
-      merge: {app: ./merge, gather: search, results: all}
-"""
-
-
-def similarity(folder: Path) -> Path:
-    write_app(folder, SIMILARITY)
-    for name, text in (("split", SPLIT), ("search", SEARCH), ("merge", MERGE)):
-        write_app(folder / name, text)
-    (folder / "split" / "split.py").write_text(SPLIT_PY)
-    return folder
-
-
 def test_a_list_that_a_step_leaves_becomes_tasks_whose_files_one_merges(room: Embedded, tmp_path: Path) -> None:
     run = end_of(room, start(room, similarity(tmp_path / "s"), said="[1, 2, 3]"))
     assert counts_of(run) == {"split": done(1), "search": done(3), "merge": done(1)}
@@ -188,3 +129,21 @@ def test_tables_that_cannot_be(
     with pytest.raises(InvalidRequest) as caught:
         start(embedded, pipeline, table, **given)
     assert [str(one).partition(" The app's")[0] for one in caught.value.problems] == says
+
+
+def test_a_list_of_100_000_items_becomes_as_many_tasks(home: Path, tmp_path: Path) -> None:
+    """Their names come to more than other results may have. The tasks are not waited for, but canceled."""
+    room = Embedded(home, linger_s=0.5)
+    with room.run_engine():
+        run = start(room, similarity(tmp_path / "s"), said="list(range(100_000))")
+
+        def tasks() -> int | None:
+            return room.service.run(room.user, run.id).steps[1].tasks
+
+        wait_for(tasks, 120, "the list to be known")
+        room.service.cancel_run(room.user, run.id)
+        wait_for(lambda: room.service.run(room.user, run.id).ended, 120, "the run's end")
+        view = room.service.run(room.user, run.id)
+    assert tasks() == 100_000 and view.tasks == 100_002
+    assert counts_of(view)["search"].get(TaskState.CANCELED, 0) > 90_000
+    room.close()

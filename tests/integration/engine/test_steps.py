@@ -181,7 +181,7 @@ def test_a_list_that_is_longer_than_a_result_may_be_fails_its_task(room: Embedde
     )
     [task] = tasks_of(room, run, "listing")
     assert task.state is TaskState.EXECUTOR_ERROR
-    assert task.reason == "the result has 20000004 bytes, at most 65536 are kept"
+    assert task.reason == "the result has 20000004 bytes, at most 1000000 are kept"
 
 
 def test_tasks_that_fail_end_what_is_theirs_and_a_step_that_accepts_failures_starts(room: Embedded, apps: Apps) -> None:
@@ -256,3 +256,21 @@ def test_what_a_step_waits_for_is_said(embedded: Embedded, apps: Apps) -> None:
         "It waits for another task of its run, which must end first.",
         "It waits for step 'twice', of which 3 tasks have not ended.",
     ]
+    steps = embedded.service.run(embedded.user, run.id).steps
+    waits = ["its turn", "3 tasks of 'make'", "3 tasks of 'twice'"]
+    assert [step.waits_for for step in steps] == waits
+    embedded.service.cancel_run(embedded.user, run.id)
+    assert not any(step.waits_for for step in embedded.service.run(embedded.user, run.id).steps)
+
+
+def test_what_waits_for_a_list_says_so(embedded: Embedded, apps: Apps) -> None:
+    run = start(
+        embedded,
+        {"name": "listing", "app": apps.listing("echo '[1]'")},
+        {"name": "squares", "app": apps.squares(), "items": "listing", "item": "n"},
+        {"name": "twice", "app": apps.twice(), "each": "squares", "inputs": {"reads": "squares.out"}},
+        {"name": "total", "app": apps.total(), "gather": ["twice"], "results": "rows"},
+    )
+    told = [step.waits_for for step in embedded.service.run(embedded.user, run.id).steps]
+    unknown = [f"the tasks of '{name}', which are not known yet" for name in ("squares", "twice")]
+    assert told == ["its turn", "the list of 'listing'", *unknown]

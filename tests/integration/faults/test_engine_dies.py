@@ -5,16 +5,20 @@ from __future__ import annotations
 import random
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from packhorse.domain.run import StepRun
 from packhorse.domain.states import TaskState
 from packhorse.engine.embedded import Embedded
+from packhorse.engine.placing.blocks import Blocks
+from packhorse.store import leases, schema
 from tests.fixtures.apps import Apps
 from tests.fixtures.room import EngineProcess, make_app, submit, wait_for
 from tests.fixtures.truth import assert_each_ended_once, attempts_by_task, executions
@@ -148,3 +152,32 @@ def test_a_suspended_engine_that_wakes_too_late_changes_nothing(
             wait_for(lambda: room.service.run(room.user, later.id).ended, 60, "the next run's end")
     assert_each_ended_once(room)
     assert executions(witness) == {index: 2 if index < 50 else 1 for index in range(3000)}
+
+
+def test_an_engine_that_loses_its_lease_while_it_renders_changes_nothing(
+    room: Embedded, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, witness = witness_app(tmp_path)
+    rendering, goes_on, render = threading.Event(), threading.Event(), Blocks._render
+
+    def render_slowly(blocks: Blocks, *arguments: Any) -> Any:
+        if not rendering.is_set():
+            rendering.set()
+            assert goes_on.wait(60)
+        return render(blocks, *arguments)
+
+    monkeypatch.setattr(Blocks, "_render", render_slowly)
+    with room.run_engine():
+        run = submit(room, app, 200)
+        assert rendering.wait(30)
+        with room.database.write() as connection:
+            [name] = connection.execute(sa.select(schema.leases.c.name)).scalars()
+            leases.release(connection, name, leases.view(connection, name).epoch)
+        with EngineProcess(home):
+            wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
+            goes_on.set()
+            later = submit(room, app, 50)
+            wait_for(lambda: room.service.run(room.user, later.id).ended, 60, "the next run's end")
+    assert_each_ended_once(room)
+    assert executions(witness) == {index: 2 if index < 50 else 1 for index in range(200)}
+    assert set(attempts_by_task(room).values()) == {1}

@@ -35,11 +35,15 @@ def apps_list(as_json: AsJson = False) -> None:
 
 
 @apps_command.command("show")
-def apps_show(name: Annotated[str, typer.Argument(metavar="APP", help="Its name.")], as_json: AsJson = False) -> None:
-    """Show an app's parameters, resources and outputs."""
+def apps_show(
+    name: Annotated[str, typer.Argument(metavar="APP", help="Its name, or the path of its app.yaml or folder.")],
+    graph: Annotated[bool, typer.Option("--graph", help="Draw the steps of a pipeline.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show an app's parameters, and the steps of a pipeline."""
     from packhorse.cli.apps import show_app
 
-    show_app(name, as_json=as_json)
+    show_app(name, graph=graph, as_json=as_json)
 
 
 @apps_command.command("check")

@@ -87,6 +87,7 @@ class ImageLoop(Loop):
         self._steps = Steps()
         self._asked: dict[str, _Asked] = {}
         self._tidy_at = 0.0
+        self._let_gone: set[tuple[int, str]] = set()  # wants that failed, and no longer hold their runs
 
     def recover(self) -> None:
         """After a start, whoever may be asked is waited for again."""
@@ -111,6 +112,7 @@ class ImageLoop(Loop):
             moved |= self._advance(image, monotonic)
         for want in failed:
             moved |= self._fail_tasks(want)
+        moved |= self._let_go({(want.run_seq, want.reference) for want in failed})
         if monotonic >= self._tidy_at:
             self._tidy_at = monotonic + _TIDY_S
             self._tidy(images)
@@ -309,6 +311,15 @@ class ImageLoop(Loop):
                 apply_moves(connection, moves, current)
             moved = True
         return moved
+
+    def _let_go(self, failed: set[tuple[int, str]]) -> bool:
+        """Lets the other tasks of runs go whose tasks in an image that they will never get have failed."""
+        is_new = bool(failed - self._let_gone)
+        if is_new:
+            with self._lease.write() as connection:
+                stored.settle_holds(connection, self._site.name)
+        self._let_gone = failed
+        return is_new
 
     def _tidy(self, images: Sequence[Any]) -> None:
         """Notes what is in use, finds what the site has removed, and makes room."""

@@ -27,6 +27,7 @@ from packhorse.sites.site import BLOCK, InputNotBrought, Site
 from packhorse.store import allocations as stored
 from packhorse.store.data import DataKey, given_data
 from packhorse.store.database import Database
+from packhorse.store.images import wants_of
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.steps import app_archive
 from packhorse.store.tasks import failures_of, tasks_of_block
@@ -42,6 +43,10 @@ class Block:
     allocation_id: str
     number: int
     tasks: Sequence[Any]
+
+
+class _NoImage(Exception):  # noqa: N818  the image's own error says what is wrong
+    """The image of a task will never be there; the message says why."""
 
 
 @dataclass
@@ -113,6 +118,9 @@ class Blocks:
             except InputNotBrought as error:
                 unfit[row.id] = Failure(FailureClass.STAGING, Evidence(str(error)))
                 continue
+            except _NoImage as error:
+                unfit[row.id] = Failure(FailureClass.IMAGE, Evidence(str(error)))
+                continue
             except Exception as error:  # one task that cannot be rendered must not hold up the others
                 _log.exception("not_rendered", task=row.id)
                 said = f"It could not be prepared: {type(error).__name__}: {error}."
@@ -128,6 +136,7 @@ class Blocks:
         if unfit:
             with self._lease.write() as connection:
                 self._collector.close(connection, block.allocation_seq, unfit, {}, self._clock.now())
+        self._lease.check()  # who has taken over has written it as well, and its tasks may have been claimed
         self._site.transport.write(f"{spool}/bundle/{BLOCK.format(block.number)}", "".join(lines).encode())
         self.written.setdefault(block.allocation_seq, []).append(block.number)
 
@@ -141,6 +150,7 @@ class Blocks:
 
     def _render(self, block: Block, row: Any, known: _Known) -> tuple[str, dict[str, Any], dict[str, Any]]:
         step = known.steps[row.step_seq]
+        self._refuse_without_image(step, known)
         results, reads = "", list[str]()
         if step.is_gathering:
             results = f"{self._site.spool(block.allocation_id)}/results-{row.id}.jsonl"
@@ -153,6 +163,15 @@ class Blocks:
             where = with_data(where, data)
         resume = row.attempt > 1 and step.is_resumable and self._has_begun(step, row.id)
         return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=resume)
+
+    def _refuse_without_image(self, step: Step, known: _Known) -> None:
+        """A list's tasks may come to be when it is known already that their image cannot be had."""
+        image = step.app.image if step.app is not None and self._site.runs_images else None
+        if image is not None and image not in known.images.get(step.row.run_seq, {}):
+            with self._database.read() as connection:
+                wants = wants_of(connection, [step.row.run_seq])[step.row.run_seq]
+            why = next((want.error for want in wants if want.reference == image), None)
+            raise _NoImage(why or f"Its image '{image}' is not there.")
 
     def _locations(self, step: Step, results: str, known: _Known) -> Locations:
         """What a task is rendered for."""

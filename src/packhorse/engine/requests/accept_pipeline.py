@@ -6,33 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from packhorse.domain.errors import InvalidManifest, InvalidRequest, PackhorseError, Problem, TooLarge
+from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.parameters import Unique, check_row
 from packhorse.domain.pipeline import PipelineManifest
-from packhorse.domain.pipelinecheck import check_pipeline
 from packhorse.domain.pipelinerun import compile_steps, table_problems
 from packhorse.domain.run import MAX_TASKS, AppRun, RunOptions, RunStep, StepRun
 from packhorse.engine.requests.accept import MAX_PROBLEMS, Accepted, Requester, SubmittedApp, shortened
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.filerules import FileRules
-from packhorse.staging.apps import AppFolder, PipelineFolder
 
 Values = dict[str, Any]
 Rows = Iterable[Mapping[str, Any]]
-
-
-def check_folder(pipeline: PipelineFolder, apps: Mapping[str, AppFolder | PackhorseError]) -> dict[str, AppFolder]:
-    """The apps of a pipeline's steps. Raises InvalidManifest with all that is wrong, by line and field."""
-    told = {name: _told(app) if isinstance(app, PackhorseError) else app.manifest for name, app in apps.items()}
-    findings = check_pipeline(pipeline.manifest, told)
-    if findings:
-        problems = shortened([pipeline.file.problem(finding) for finding in findings])
-        raise InvalidManifest(f"{pipeline.file.file} is not a valid pipeline.", problems=problems)
-    return {name: app for name, app in apps.items() if isinstance(app, AppFolder)}
-
-
-def _told(error: PackhorseError) -> str:
-    return " ".join([error.message, error.hint, *(f"{problem}" for problem in error.problems[:3])]).strip()
 
 
 def accept_pipeline_run(

@@ -173,7 +173,7 @@ def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester, site: s
             problems.append(Problem(f"{one.where}, input '{name[:60]}'", why))
         elif upstream in asked.each or upstream == asked.items:
             takes[name] = [upstream, output]
-        elif source.number == 1 and source.asked.kind in ("once", "over"):
+        elif source.number == 1:
             waits[upstream] = False
             own = next(iter(source.table.params()), "{}")
             params[name] = source.step.output(output, source.first, own)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from packhorse.domain.errors import PackhorseError
+from packhorse.domain.states import TERMINAL, TaskState
 from packhorse.engine.steps.base import Step
 from packhorse.sites.site import Site
 from packhorse.store.demands import place_in_line
-from packhorse.store.steps import edges_into_step, steps_of_run
+from packhorse.store.steps import edges_into_step, edges_out_of, steps_of_run
 
 
 def waits_for_others(connection: sa.Connection, run: Any, task: Any) -> str | None:
@@ -43,6 +45,31 @@ def _upstream(connection: sa.Connection, run: Any, task: Any) -> str:
         return f"It waits for {', and for '.join(left)}."
     others = "another task" if task.waiting_on == 1 else f"{task.waiting_on:,} other tasks"
     return f"It waits for {others} of its run, which must end first."
+
+
+def steps_wait_for(
+    connection: sa.Connection, steps: Sequence[Any], counts: Mapping[int, Mapping[TaskState, int]]
+) -> dict[int, str]:
+    """What steps of a run (rows of ``steps_of_run``) wait for, by ``seq``: those of which tasks could not start now."""
+    by_seq = {step.seq: step for step in steps}
+    left = {seq: sum(n for state, n in counts.get(seq, {}).items() if state not in TERMINAL) for seq in by_seq}
+    needs: dict[int, list[str]] = {}
+    for edge in edges_out_of(connection, by_seq) if len(by_seq) > 1 else ():
+        source, step = by_seq[edge.upstream], by_seq.get(edge.downstream)
+        if step is None or edge.kind == "tasks" or not (left[step.seq] or step.tasks is None):
+            continue
+        if source.tasks is None:
+            needs.setdefault(step.seq, []).append(f"the tasks of '{source.name}', which are not known yet")
+        elif edge.kind == "items" and left[source.seq]:
+            needs.setdefault(step.seq, []).append(f"the list of '{source.name}'")
+        elif left[source.seq]:
+            needs.setdefault(step.seq, []).append(f"{_number(left[source.seq], 'task')} of '{source.name}'")
+    placed = (TaskState.RUNNING, TaskState.INITIALIZING)
+    waits = {seq: " and ".join(words) for seq, words in needs.items()}
+    for step in steps:
+        if left[step.seq] and step.seq not in waits and not any(counts[step.seq].get(state) for state in placed):
+            waits[step.seq] = "its image" if step.held else "its turn"
+    return waits
 
 
 def waits_for_size(site: Site, step: Step, task: Any) -> str | None:

@@ -50,6 +50,7 @@ from packhorse.engine.requests.documents import (
     image_view,
     run_view,
     site_view,
+    step_view,
     task_view,
     tes_document,
     waiting_reason,
@@ -57,7 +58,7 @@ from packhorse.engine.requests.documents import (
     waits_for_images,
 )
 from packhorse.engine.requests.filerules import FileRules
-from packhorse.engine.requests.line import waits_for_others, waits_for_size
+from packhorse.engine.requests.line import steps_wait_for, waits_for_others, waits_for_size
 from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
 from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.usage import sum_usage
@@ -155,11 +156,13 @@ class Service:
         with self._database.read() as connection:
             row = self._run_row(connection, user, run_id)
             counts = counts_of_steps(connection, row.seq)
-            steps = [(step, counts.get(step.seq, {})) for step in steps_of_run(connection, row.seq)]
+            steps = steps_of_run(connection, row.seq)
+            waits = steps_wait_for(connection, steps, counts) if row.ended_at is None else {}
+        told = [step_view(step, counts.get(step.seq, {}), waits.get(step.seq)) for step in steps]
         total: Counter[TaskState] = Counter()
         for of_step in counts.values():
             total.update(of_step)
-        return run_view(row, total, steps)
+        return run_view(row, total, told)
 
     def wait(self, user: User, run_id: str, seen_done: int, timeout_s: float) -> RunView:
         """The run as soon as it has ended or more than ``seen_done`` tasks are done, at the latest after

@@ -22,9 +22,10 @@ from packhorse.domain.text import kept_json, text_problem
 from packhorse.domain.views import RunView, StepView, User
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
 from packhorse.engine.requests.accept_documents import accept_task_run
-from packhorse.engine.requests.accept_pipeline import accept_pipeline_run, check_folder
+from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.accept_table import accept_app_run
+from packhorse.engine.requests.checking import findings_of, refuse_findings
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
@@ -147,8 +148,10 @@ class Submissions:
             table = rows if rows is not None else request.over if request.over is not None else [{}]
             found = self._catalog.find(request.app, paths_allowed=user.admin)
             if isinstance(found, PipelineFolder):
-                folders = check_folder(found, self._catalog.apps_of(found))
-                apps = {name: self._kept_app(app) for name, app in folders.items()}
+                folders = self._catalog.apps_of(found)
+                manifests = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
+                refuse_findings(found, findings_of(found, manifests))
+                apps = {name: self._kept_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
                 accepted = accept_pipeline_run(request, found.manifest, apps, table, by)
             else:
                 accepted = accept_app_run(request, self._kept_app(found), table, by)
