@@ -10,9 +10,8 @@ from typing import Any
 from packhorse.cli.output import print_facts, print_json, print_table, say
 from packhorse.client import Client
 from packhorse.domain.app import AppManifest, Parameter
-from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound, Problem
+from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound
 from packhorse.domain.pipeline import PipelineManifest, how
-from packhorse.domain.problems import dotted
 from packhorse.domain.views import AppView
 from packhorse.terminal import prints_lines
 
@@ -87,12 +86,12 @@ def _parameter(name: str, p: Parameter, more: Mapping[str, str]) -> tuple[object
 def _draw(manifest: AppManifest | PipelineManifest) -> None:
     if not isinstance(manifest, PipelineManifest):
         raise InvalidRequest(f"'{manifest.name}' is no pipeline: it has one step, and nothing to draw.")
-    from packhorse.domain.pipelinecheck import check_edges
+    from packhorse.domain.pipelinecheck import check_edges, problem_of
     from packhorse.domain.pipelinegraph import draw
 
     found, _ = check_edges(manifest)
     if found:
-        problems = [Problem(f"field '{dotted(one.field)}'", one.what, one.hint) for one in found]
+        problems = [problem_of(one) for one in found]
         raise InvalidManifest(f"The steps of '{manifest.name}' cannot be drawn.", problems=problems)
     for line in draw(manifest, ascii_only=not prints_lines(sys.stdout)):
         print(line)

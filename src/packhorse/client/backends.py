@@ -103,8 +103,10 @@ class HttpBackend:
         self._http = Http(headers={"Accept-Encoding": "gzip, deflate"}, check=only_at(self._url))
 
     def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView:
-        from packhorse.domain.run import AppRun
+        from packhorse.domain.run import AppRun, PipelineRun
 
+        if rows is not None and isinstance(request, PipelineRun):
+            request = request.model_copy(update={"over": list(rows)})
         if rows is None or not isinstance(request, AppRun):
             body = request.model_dump(mode="json", exclude_defaults=True)
             headers = {"Content-Type": "application/json"}

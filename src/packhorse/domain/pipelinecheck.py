@@ -11,11 +11,12 @@ from pydantic import ValidationError
 
 from packhorse.domain.app import AppManifest, Parameter, ParameterType, check_placeholders
 from packhorse.domain.dataurl import is_url
+from packhorse.domain.errors import Problem
 from packhorse.domain.graph import find_cycle
 from packhorse.domain.numbers import shown
 from packhorse.domain.outputpath import is_pattern
 from packhorse.domain.pipeline import ROWS, PipelineManifest, PipelineStep
-from packhorse.domain.problems import Location, located
+from packhorse.domain.problems import Location, dotted, located
 from packhorse.domain.render import taken_apart
 from packhorse.domain.resources import Resources
 
@@ -36,6 +37,11 @@ class Finding:
     field: Location
     what: str
     hint: str = ""
+
+
+def problem_of(finding: Finding) -> Problem:
+    """The same of a pipeline that is in no file."""
+    return Problem(f"field '{dotted(finding.field)}'", finding.what, finding.hint)
 
 
 def check_pipeline(manifest: PipelineManifest, apps: Apps) -> list[Finding]:
@@ -168,9 +174,9 @@ class _Given:
         yield from problems
         if isinstance(value, str):
             try:
-                check_placeholders(dotted := ".".join(map(str, field)), [value], set(self._manifest.parameters))
+                check_placeholders("value", [value], set(self._manifest.parameters))
             except ValueError as error:
-                what = str(error).removeprefix(f"{dotted}: ").partition(" is neither")
+                what = str(error).removeprefix("value: ").partition(" is neither")
                 names = taken_apart(value)[1]
                 unknown = next((one for one in names if one not in self._manifest.parameters), None)
                 if unknown is None:

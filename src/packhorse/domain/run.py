@@ -1,4 +1,4 @@
-"""A Run: what a user submits. One app over a table of inputs, or tasks with edges."""
+"""A Run: what a user submits. One app or pipeline over a table of inputs, or steps or tasks with edges."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.graph import MAX_STEPS, Names, find_cycle
 from packhorse.domain.numbers import Truth, Whole
 from packhorse.domain.outputpath import is_pattern, same_output
+from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.task import Task
 from packhorse.domain.taskpaths import path_problems
 from packhorse.domain.text import value_problem
@@ -22,7 +23,7 @@ MAX_TASK_BYTES = 256 * 1024
 TASK_URL = "task://"
 TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 MAX_NAME = 200
-_OTHERS = frozenset({"params", "over", "tasks", "steps"})
+_OTHERS = frozenset({"params", "over", "tasks", "steps", "pipeline"})
 
 
 class RunOptions(BaseModel):
@@ -151,15 +152,27 @@ class StepRun(RunOptions):
     steps: list[RunStep] = Field(min_length=1, max_length=MAX_STEPS)
 
 
-SubmittedRun = AppRun | TaskRun | StepRun
+class PipelineRun(RunOptions):
+    """A pipeline that comes with the request, over a table."""
+
+    pipeline: PipelineManifest
+    params: dict[str, Any] = {}
+    """The same for every row; a row's own value wins."""
+    over: list[dict[str, Any]] | None = None
+    """The rows that steps are ``over``; None is one row without values."""
+
+
+SubmittedRun = AppRun | TaskRun | StepRun | PipelineRun
 
 
 class RunRequest(RootModel[Any]):
-    """What the front doors take: an app over a table, tasks with edges, steps with edges, or a TES task by itself."""
+    """What the front doors take: an app over a table, tasks with edges, steps with edges, a pipeline over a table, or a
+    TES task by itself.
+    """
 
     model_config = ConfigDict(defer_build=True)
 
-    root: AppRun | TaskRun | StepRun | Task
+    root: AppRun | TaskRun | StepRun | PipelineRun | Task
 
 
 def check_steps(steps: Sequence[RunStep]) -> list[Problem]:

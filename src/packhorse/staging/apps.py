@@ -93,9 +93,11 @@ class AppCatalog:
         """The same for an app with a command. Raises InvalidRequest for a pipeline."""
         return _no_pipeline(self.find(name, paths_allowed=paths_allowed))
 
-    def apps_of(self, pipeline: PipelineFolder) -> dict[str, AppFolder | PackhorseError]:
-        """The apps of a pipeline's steps as these name them; or why there is none."""
-        return apps_of(pipeline, lambda name: self.get(name, paths_allowed=False), self._load)
+    def apps_of(
+        self, pipeline: PipelineManifest, folder: Path | None, *, paths_allowed: bool = False
+    ) -> dict[str, AppFolder | PackhorseError]:
+        """The apps of a pipeline's steps as these name them; or why there is none. See ``apps_of``."""
+        return apps_of(pipeline, folder, lambda name: self.get(name, paths_allowed=paths_allowed), self._load)
 
     def _named(self, name: str) -> Found | None:
         for folder in self._folders:
@@ -174,19 +176,22 @@ def load_app(path: Path) -> AppFolder:
 
 
 def apps_of(
-    pipeline: PipelineFolder, named: Callable[[str], App], load: Callable[[Path], Found] = load
+    pipeline: PipelineManifest, folder: Path | None, named: Callable[[str], App], load: Callable[[Path], Found] = load
 ) -> dict[str, App | AppFolder | PackhorseError]:
-    """The apps of a pipeline's steps as these name them: in folders beside it, or ``named``; or why there is none."""
+    """The apps of a pipeline's steps as these name them: below its ``folder``, or ``named``; or why there is none.
+
+    One that came with a request has no folder, and may name paths.
+    """
     found: dict[str, App | AppFolder | PackhorseError] = {}
-    for name in dict.fromkeys(step.app for step in pipeline.manifest.steps.values()):
+    for name in dict.fromkeys(step.app for step in pipeline.steps.values()):
         try:
-            if name.startswith(("./", "../")):
-                found[name] = _no_pipeline(load(pipeline.folder / name))
-            elif "@" in name and "/" not in name:
+            if folder is not None and name.startswith(("./", "../")):
+                found[name] = _no_pipeline(load(folder / name))
+            elif ("@" in name and "/" not in name) or (folder is None and name.startswith("/")):
                 found[name] = named(name)
             else:
-                told = f"'{name[:100]}' names no app: expected NAME@VERSION, or a folder beside the manifest: ./NAME."
-                raise InvalidRequest(told)
+                beside = "" if folder is None else ", or a folder beside the manifest: ./NAME"
+                raise InvalidRequest(f"'{name[:100]}' names no app: expected NAME@VERSION{beside}.")
         except PackhorseError as error:
             found[name] = error
     return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from packhorse.client import Client
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
@@ -16,6 +17,7 @@ from packhorse.engine.embedded import Embedded
 from tests.fixtures.pipelines import PIPELINE, samples, similarity, write_expression
 from tests.fixtures.room import wait_for
 from tests.fixtures.truth import assert_each_ended_once
+from tests.unit.client.test_pipeline import expression
 
 
 @pytest.fixture
@@ -50,6 +52,17 @@ def test_samples_go_through_a_pipeline_and_one_matrix_comes_out(room: Embedded, 
     assert (run.app, run.name) == ("expression@2.1", "expression")
     table = room.service.gathered(room.user, run.id)["table"].read_text()
     assert table.splitlines() == ["words", "count a 4 COMPLETE", "count bb 5 COMPLETE", "count ccc 6 COMPLETE"]
+
+
+def test_a_pipeline_made_in_python_is_the_same(home: Path, tmp_path: Path) -> None:
+    rows = samples(tmp_path, "a", "bb")
+    pipeline = expression(write_expression(tmp_path / "expression"))
+    with Client(home=home) as client:
+        run = client.run(pipeline, over=rows, params={"genome": str(tmp_path / "genome.txt")}, name="mine").wait()
+        assert run.view.counts == done(6) and (run.view.name, run.view.app) == ("mine", "expression@2.1")
+        assert run.gathered()["table"].read_text().splitlines()[1:] == ["count a 4 COMPLETE", "count bb 5 COMPLETE"]
+        with pytest.raises(InvalidRequest, match="'a' is in row 1 already"):
+            client.run(pipeline, over=[rows[0], rows[0]], params={"genome": str(tmp_path / "genome.txt")})
 
 
 def test_a_failed_sample_stops_no_other_and_a_gather_that_accepts_it_says_which_is_missing(

@@ -10,7 +10,7 @@ from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.parameters import Unique, check_row
 from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.pipelinerun import compile_steps, table_problems
-from packhorse.domain.run import MAX_TASKS, AppRun, RunOptions, RunStep, StepRun
+from packhorse.domain.run import MAX_TASKS, AppRun, PipelineRun, RunOptions, RunStep, StepRun
 from packhorse.engine.requests.accept import MAX_PROBLEMS, Accepted, Requester, SubmittedApp, shortened
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.filerules import FileRules
@@ -20,11 +20,15 @@ Rows = Iterable[Mapping[str, Any]]
 
 
 def accept_pipeline_run(
-    request: AppRun, manifest: PipelineManifest, apps: Mapping[str, SubmittedApp], rows: Rows, by: Requester
+    request: AppRun | PipelineRun,
+    manifest: PipelineManifest,
+    apps: Mapping[str, SubmittedApp],
+    rows: Rows,
+    by: Requester,
 ) -> Accepted:
     """``apps`` are those of its steps, which have been checked with it. ``rows`` are read once."""
     refused = f"The run of '{manifest.name}' was not accepted."
-    if not request.gather:
+    if isinstance(request, AppRun) and not request.gather:
         raise InvalidRequest(
             refused, hint="'gather' is for an app with a gathering task; a pipeline's steps are all run."
         )

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidManifest, NotFound, PackhorseError
+from packhorse.domain.manifest import PipelineFile
 from packhorse.domain.pipeline import PipelineManifest
-from packhorse.domain.pipelinecheck import Finding, check_pipeline
+from packhorse.domain.pipelinecheck import Finding, check_pipeline, problem_of
 from packhorse.domain.resources import Resources
 from packhorse.domain.views import AppView, SiteView
 from packhorse.engine.requests.accept import shortened
 from packhorse.sites.base import Limits
 from packhorse.sites.site import why_not
-from packhorse.staging.apps import AppFolder, PipelineFolder, apps_of, load
+from packhorse.staging.apps import AppFolder, apps_of, load
 
 Apps = Mapping[str, AppManifest | PackhorseError]
 
@@ -32,23 +33,25 @@ def check_path(
     views = {view.name: view for view in apps()}
     steps = {
         name: one.manifest if isinstance(one, AppFolder) else one
-        for name, one in apps_of(found, lambda name: _named(name, views)).items()
+        for name, one in apps_of(found.manifest, found.folder, lambda name: _named(name, views)).items()
     }
-    refuse_findings(found, [*findings_of(found, steps), *_unfit(found.manifest, steps, sites())])
+    findings = [*findings_of(found.manifest, steps), *_unfit(found.manifest, steps, sites())]
+    refuse_findings(findings, found.file)
     return found.manifest
 
 
-def findings_of(pipeline: PipelineFolder, apps: Apps) -> list[Finding]:
+def findings_of(manifest: PipelineManifest, apps: Apps) -> list[Finding]:
     """What is wrong with a pipeline and the apps of its steps."""
     told = {name: _told(app) if isinstance(app, PackhorseError) else app for name, app in apps.items()}
-    return check_pipeline(pipeline.manifest, told)
+    return check_pipeline(manifest, told)
 
 
-def refuse_findings(pipeline: PipelineFolder, findings: Sequence[Finding]) -> None:
-    """Raises InvalidManifest with all of them, by line and field."""
+def refuse_findings(findings: Sequence[Finding], file: PipelineFile | None) -> None:
+    """Raises InvalidManifest with all of them: by line and field, or, of one that is in no file, by field."""
     if findings:
-        problems = shortened([pipeline.file.problem(finding) for finding in findings])
-        raise InvalidManifest(f"{pipeline.file.file} is not a valid pipeline.", problems=problems)
+        problems = shortened([file.problem(one) if file is not None else problem_of(one) for one in findings])
+        which = file.file if file is not None else "The pipeline"
+        raise InvalidManifest(f"{which} is not a valid pipeline.", problems=problems)
 
 
 def _told(error: PackhorseError) -> str:

@@ -16,7 +16,7 @@ from pydantic_core import PydanticSerializationError
 
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
-from packhorse.domain.run import AppRun, StepRun, SubmittedRun
+from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
 from packhorse.domain.views import RunView, StepView, User
@@ -29,7 +29,7 @@ from packhorse.engine.requests.checking import findings_of, refuse_findings
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
-from packhorse.staging.apps import AppCatalog, AppFolder, PipelineFolder, pack_folder
+from packhorse.staging.apps import AppCatalog, AppFolder, pack_folder
 from packhorse.store.database import Database
 from packhorse.store.images import want_images
 from packhorse.store.runs import (
@@ -139,22 +139,14 @@ class Submissions:
     # --- checking ------------------------------------------------------------
 
     def check(self, user: User, request: SubmittedRun, rows: Rows | None = None) -> Submission:
-        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``AppRun.over``."""
+        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``over``."""
         if request.image is not None and not user.admin:
             raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
         key = self.checked_key(request.client_key)
         by = Requester(new_id("r"), user.name, self._files_for(user), self._sites)
-        if isinstance(request, AppRun):
+        if isinstance(request, AppRun | PipelineRun):
             table = rows if rows is not None else request.over if request.over is not None else [{}]
-            found = self._catalog.find(request.app, paths_allowed=user.admin)
-            if isinstance(found, PipelineFolder):
-                folders = self._catalog.apps_of(found)
-                manifests = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
-                refuse_findings(found, findings_of(found, manifests))
-                apps = {name: self._kept_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
-                accepted = accept_pipeline_run(request, found.manifest, apps, table, by)
-            else:
-                accepted = accept_app_run(request, self._kept_app(found), table, by)
+            accepted = self._over_table(user, request, table, by)
         elif isinstance(request, StepRun):
             apps = {
                 name: self._kept_app(self._catalog.get(name, paths_allowed=user.admin))
@@ -171,6 +163,21 @@ class Submissions:
             accepted = accept_task_run(request, by)
         name = request.name or accepted.name
         return Submission(accepted, user.name, name, key, _digest(request, accepted))
+
+    def _over_table(self, user: User, request: AppRun | PipelineRun, table: Rows, by: Requester) -> Accepted:
+        if isinstance(request, PipelineRun):
+            manifest, file = request.pipeline, None
+            folders = self._catalog.apps_of(manifest, None, paths_allowed=user.admin)
+        else:
+            found = self._catalog.find(request.app, paths_allowed=user.admin)
+            if isinstance(found, AppFolder):
+                return accept_app_run(request, self._kept_app(found), table, by)
+            manifest, file = found.manifest, found.file
+            folders = self._catalog.apps_of(manifest, found.folder)
+        told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
+        refuse_findings(findings_of(manifest, told), file)
+        apps = {name: self._kept_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
+        return accept_pipeline_run(request, manifest, apps, table, by)
 
     @staticmethod
     def checked_key(key: str | None) -> str | None:
