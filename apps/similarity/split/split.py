@@ -17,8 +17,8 @@ from math import ceil
 from pathlib import Path
 
 FOLDER = Path("chunks")
-MOST_CHUNKS = 8000
-"""Their list is a result, which has at most 64 KiB."""
+MOST_CHUNKS = 100_000
+"""A list that tasks come from has a megabyte at most."""
 SPEEDS = {
     ("blast", "default"): 4e10,
     ("diamond", "fast"): 8e12,

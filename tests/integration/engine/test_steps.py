@@ -94,6 +94,24 @@ def test_what_gathers_is_given_the_results_of_what_it_gathers_not_of_what_it_tak
     assert result_of(room, run, "both").split() == ["7", "3"]
 
 
+def test_a_run_leaves_what_gathers_and_what_comes_last_and_all_of_its_steps_have_results(
+    room: Embedded, apps: Apps
+) -> None:
+    script = 'cp "$2" "$1.txt"'
+    last = apps.make("last", script, {"n": {}, "log": {"type": "file"}}, outputs={"page": {"path": "{n}.txt"}})
+    run = run_steps(
+        room,
+        {"name": "listing", "app": apps.listing("echo '[1, 2, 3]'")},
+        {"name": "squares", "app": apps.squares(), "items": "listing", "item": "n"},
+        {"name": "total", "app": apps.total(), "gather": ["squares"], "results": "rows"},
+        {"name": "last", "app": last, "params": {"n": "page"}, "inputs": {"log": "listing.log"}},
+    )
+    left = room.service.gathered(room.user, run.id)
+    assert {name: path.read_text() for name, path in left.items()} == {"page": "7\n"}
+    results = [document["result"] for document in room.service.results(room.user, run.id)]
+    assert sorted(results, key=str) == sorted([[1, 2, 3], 1, 4, 9, [14, ["COMPLETE"] * 3], None], key=str)
+
+
 def test_a_step_of_one_task_gives_its_output_to_all_of_another(room: Embedded, apps: Apps) -> None:
     run = run_steps(
         room,

@@ -77,7 +77,7 @@ from packhorse.store.moves import Move, apply_moves, cancel_queued, lock_tasks
 from packhorse.store.runs import counts_of, get_run, list_runs
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.shares import iter_shares
-from packhorse.store.steps import counts_of_steps, steps_of_run
+from packhorse.store.steps import counts_of_steps, edges_into_step, edges_out_of, steps_of_run
 from packhorse.store.tasks import attempts_of, events_of, get_task, ids_in_states, page_of_tasks, tasks_with_files
 
 MAX_PAGE = 1000
@@ -212,23 +212,22 @@ class Service:
         return self._write(user, Submission(accepted, user.name, row.name, key, f"retry of {run_id}"[:64], run_id))
 
     def results(self, user: User, run_id: str) -> Iterator[dict[str, Any]]:
-        """One dict per task but those that gather, in order: index, task, name, state, params, result, files,
+        """One dict per task but an app's own that gathers, in order: index, task, name, state, params, result, files,
         reason.
         """
         with self._database.read() as connection:
             rows = steps_of_run(connection, self._run_row(connection, user, run_id).seq)
-            steps = [row.seq for row in rows if not self._steps.of(connection, row.seq).is_gathering]
+            steps = [row.seq for row in rows if self._steps.of(connection, row.seq).spec.kind != "gather"]
         return iter_results(self._database, steps)
 
     def gathered(self, user: User, run_id: str) -> dict[str, Path]:
-        """The outputs of the run's gathering tasks, by name, once they are complete; what a pattern matched is
-        NAME/FILE. Where several steps gather, the last one's win.
+        """The outputs of the run's gathering tasks, and of its last ones, by name, once they are complete; what a
+        pattern matched is NAME/FILE. Where several have one of a name, the last one's wins.
         """
         found: dict[str, Path] = {}
         with self._database.read() as connection:
             row = self._run_row(connection, user, run_id)
-            steps = [self._steps.of(connection, one.seq) for one in steps_of_run(connection, row.seq)]
-            gathering = [step for step in steps if isinstance(step, AppStep) and step.is_gathering]
+            gathering = self._summing_up(connection, row.seq)
             ids = [row.seq * TASKS_PER_RUN + step.row.first for step in gathering]
             tasks = {task.id: task for task in tasks_with_files(connection, ids)}
         for step, task in zip(gathering, ids, strict=True):
@@ -236,9 +235,21 @@ class Service:
                 continue
             site, folder = self._output_folder(step, task)
             paths = [str(file["path"]) for file in json.loads(tasks[task].files or "[]")]
-            for name, path in step.program.gathered(run_id, step.row.public_id(task), paths).items():
+            for name, path in step.gathered(step.row.index(task), tasks[task].params, paths).items():
                 with suppress(FileNotFoundError):  # an optional one
                     found[name] = site.fetch_output(f"{folder}/{path}", self._downloads, folders=True)
+        return found
+
+    def _summing_up(self, connection: sa.Connection, run_seq: int) -> list[AppStep]:
+        """The steps of a run that gather, and those of one task that come after others and before none."""
+        rows = steps_of_run(connection, run_seq)
+        before = {edge.upstream for edge in edges_out_of(connection, [row.seq for row in rows])}
+        found = []
+        for row in rows:
+            step = self._steps.of(connection, row.seq)
+            is_last = row.tasks == 1 and row.seq not in before and bool(edges_into_step(connection, row.seq))
+            if isinstance(step, AppStep) and (step.is_gathering or is_last):
+                found.append(step)
         return found
 
     def usage(self, user: User, run_id: str) -> UsageView:
