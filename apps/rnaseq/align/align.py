@@ -8,10 +8,12 @@ Leaves ``S.bam`` and prints a report as JSON. HISAT2: Kim et al. 2019, doi:10.10
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import re
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,38 @@ from typing import Any
 SUMMARY = Path("summary.txt")
 SORT_MB = 256
 """Memory of each thread that sorts."""
+
+
+class BadReads(Exception):
+    """The reads are not what they should be."""
+
+
+def count_reads(path: Path) -> int:
+    """The reads in a FASTQ file, whose records have four lines. Raises BadReads for one that is damaged or is none.
+
+    HISAT2 ends well when a file breaks off, or cannot be decompressed, and aligns what came before.
+    """
+    lines, last = 0, b"\n"
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            while block := file.read(1 << 20):
+                if not lines and last == b"\n" and not block.startswith(b"@"):
+                    raise BadReads(f"{path} is no FASTQ file: it does not begin with '@'.")
+                lines, last = lines + block.count(b"\n"), block[-1:]
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise BadReads(f"{path} is damaged: {error}.") from error
+    lines += last != b"\n"
+    if lines % 4 or not lines:
+        raise BadReads(f"{path} is no whole FASTQ file: it has {lines} lines, where each read has four.")
+    return lines // 4
+
+
+def count_pairs(reads1: Path, reads2: Path) -> int:
+    """The pairs in two files. Raises BadReads, also where one has more reads than the other."""
+    first, second = count_reads(reads1), count_reads(reads2)
+    if first != second:
+        raise BadReads(f"{reads1} has {first} reads, {reads2} has {second}: they are no pairs.")
+    return first
 
 
 def hisat2_command(reads1: Path, reads2: Path, index: Path, threads: int) -> list[str]:
@@ -88,8 +122,17 @@ def main() -> int:
     threads = max(1, int(given.threads))
     bam = Path(f"{given.sample}.bam")
     try:
+        pairs = count_pairs(given.reads1, given.reads2)
         pipe(hisat2_command(given.reads1, given.reads2, given.index, threads), sort_command(bam, threads))
         report = parse_summary(SUMMARY.read_text())
+        if report["pairs"] != pairs:
+            raise ValueError(f"HISAT2 read {report['pairs']} pairs of {pairs}")
+    except BadReads as error:
+        print(error, file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"{error}; what it said is above. Is gzip there, which it starts for .gz?", file=sys.stderr)
+        return 1
     except FileNotFoundError as error:
         print(f"{error.filename} is not here. HISAT2 and samtools have to be installed (Debian: hisat2, samtools).",
               file=sys.stderr)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import random
 import subprocess
@@ -88,6 +89,39 @@ def test_what_hisat2_says_is_read(app: dict[str, Any]) -> None:
     assert report == {"pairs": 50000, "unique_pairs": 48544, "aligned": 0.9897}
     with pytest.raises(ValueError, match="does not say: aligned"):
         app["align"].parse_summary(text)
+
+
+READ = b"@r\nACGT\n+\nIIII\n"
+
+
+def test_reads_are_counted_before_they_are_aligned(app: dict[str, Any], tmp_path: Path) -> None:
+    plain, packed, unended = tmp_path / "a.fq", tmp_path / "a.fq.gz", tmp_path / "b.fq"
+    plain.write_bytes(3 * READ)
+    unended.write_bytes((3 * READ)[:-1])
+    packed.write_bytes(gzip.compress(3 * READ))
+    assert app["align"].count_pairs(plain, packed) == 3
+    assert app["align"].count_reads(unended) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("bad.fq.gz", gzip.compress(900 * READ)[:-9], "is damaged"),
+        ("bad.fq.gz", READ, "is damaged"),
+        ("bad.fq", READ + READ[:6], "has 6 lines, where each read has four"),
+        ("bad.fq", b"", "has 0 lines"),
+        ("bad.fq", b">r\nACGT\n", "does not begin with '@'"),
+        ("bad.fq", 2 * READ, "they are no pairs"),
+    ],
+)
+def test_reads_that_break_off_or_are_no_pairs_are_refused(
+    app: dict[str, Any], tmp_path: Path, name: str, content: bytes, why: str
+) -> None:
+    good = tmp_path / "good.fq"
+    good.write_bytes(3 * READ)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(app["align"].BadReads, match=why):
+        app["align"].count_pairs(good, tmp_path / name)
 
 
 @pytest.mark.parametrize(
