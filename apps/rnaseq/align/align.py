@@ -30,7 +30,7 @@ class BadReads(Exception):
 def count_reads(path: Path) -> int:
     """The reads in a FASTQ file, whose records have four lines. Raises BadReads for one that is damaged or is none.
 
-    HISAT2 ends well when a file breaks off, or cannot be decompressed, and aligns what came before.
+    HISAT2 itself ends without an error, and with no reads, where a file cannot be decompressed.
     """
     lines, last = 0, b"\n"
     try:
