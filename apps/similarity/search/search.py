@@ -29,8 +29,8 @@ def command_of(
     threads: int,
 ) -> list[str]:  # fmt: skip
     """The search. Both tools are told how large the database is, of which E-values are made: it is that of one run,
-    whatever is done with the queries. DIAMOND is told how to look for seeds too, which it would choose by how long they
-    are.
+    whatever is done with the queries. DIAMOND is told how to look for seeds too: the two ways that it has do not find
+    the same.
     """
     place = str(database / "proteins")
     if tool == "diamond":
