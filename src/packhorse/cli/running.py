@@ -127,7 +127,7 @@ def print_steps(steps: list[StepView]) -> None:
             step.name,
             step.site,
             "not known yet" if step.tasks is None else f"{step.tasks:,}",
-            _counts(step.counts),
+            _counts(step.counts) + (f", without {step.without}" if step.without else ""),
             *([step.waits_for or ""] if len(columns) > 4 else []),
         )
         for step in steps

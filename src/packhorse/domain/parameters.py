@@ -72,14 +72,14 @@ class Unique:
         self._common = common
         self._rows: dict[str, dict[Any, int]] = {name: {} for name, one in parameters.items() if one.unique}
 
-    def problems(self, values: Mapping[str, Any], number: int) -> list[Problem]:
-        """What is wrong with the values of the row of this number, seen with those before it."""
+    def problems(self, values: Mapping[str, Any], number: int, where: str) -> list[Problem]:
+        """What is wrong with the values of the row of this number, which is ``where``, seen with those before it."""
         found: list[Problem] = []
         for name, seen in self._rows.items():
             value = values.get(name, self._common.get(name))
             if value is not None and (first := seen.setdefault(value, number)) != number:
                 told = f"'{_short(str(value))}' is in row {first} already; no two rows may have the same."
-                found.append(Problem(f"row {number}, parameter '{name}'", told))
+                found.append(Problem(f"{where}, parameter '{name}'", told))
         return found
 
 

@@ -25,7 +25,7 @@ Apps = Mapping[str, AppManifest | str]
 
 #: Which types of a pipeline's parameter can be given to an app's parameter of a type.
 _FITS = {
-    ParameterType.STRING: set(ParameterType) - {ParameterType.FILE},
+    ParameterType.STRING: set(ParameterType) - {ParameterType.FILE, ParameterType.BOOLEAN},
     ParameterType.NUMBER: {ParameterType.NUMBER, ParameterType.INTEGER},
 }
 

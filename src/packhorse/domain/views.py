@@ -51,6 +51,8 @@ class StepView(_View):
     """Tasks by state."""
     waits_for: str | None = None
     """What tasks of it wait for that could not start now, such as: 3 tasks of 'align'."""
+    without: str | None = None
+    """What it gathered without, since these did not complete, such as: 2 tasks of 'align'."""
 
     @property
     def done(self) -> int:

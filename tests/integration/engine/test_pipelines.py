@@ -28,12 +28,12 @@ def room(embedded: Embedded) -> Iterator[Embedded]:
 
 
 def start(room: Embedded, folder: Path, rows: list[dict[str, Any]] | None = None, **params: Any) -> RunView:
-    return room.service.submit(room.user, AppRun(app=str(folder), over=rows, params=params))
+    return room.mine.submit(AppRun(app=str(folder), over=rows, params=params))
 
 
 def end_of(room: Embedded, run: RunView) -> RunView:
-    wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
-    return room.service.run(room.user, run.id)
+    wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
+    return room.mine.run(run.id)
 
 
 def counts_of(run: RunView) -> dict[str, dict[TaskState, int]]:
@@ -50,7 +50,7 @@ def test_samples_go_through_a_pipeline_and_one_matrix_comes_out(room: Embedded, 
     run = end_of(room, start(room, pipeline, rows, genome=str(tmp_path / "genome.txt")))
     assert counts_of(run) == {"index": done(1), "align": done(3), "count": done(3), "matrix": done(1)}
     assert (run.app, run.name) == ("expression@2.1", "expression")
-    table = room.service.gathered(room.user, run.id)["table"].read_text()
+    table = room.mine.gathered(run.id)["table"].read_text()
     assert table.splitlines() == ["words", "count a 4 COMPLETE", "count bb 5 COMPLETE", "count ccc 6 COMPLETE"]
 
 
@@ -77,7 +77,8 @@ def test_a_failed_sample_stops_no_other_and_a_gather_that_accepts_it_says_which_
     stopped = {TaskState.COMPLETE: 2, TaskState.SYSTEM_ERROR: 1}
     for run, matrix in zip(runs, ({TaskState.SYSTEM_ERROR: 1}, done(1)), strict=True):
         assert counts_of(run) == {"index": done(1), "align": failed, "count": stopped, "matrix": matrix}
-    table = room.service.gathered(room.user, runs[1].id)["table"].read_text()
+    assert [[step.without for step in run.steps][-1] for run in runs] == [None, "one task of 'count'"]
+    table = room.mine.gathered(runs[1].id)["table"].read_text()
     assert table.splitlines()[1:] == ["count a 4 COMPLETE", "count bad None SYSTEM_ERROR", "count cc 5 COMPLETE"]
 
 
@@ -89,11 +90,11 @@ def test_a_cancel_in_the_middle_of_a_scatter_ends_all_that_has_not_ended(room: E
     run = start(room, pipeline, rows, genome=str(tmp_path / "genome.txt"))
 
     def is_in_the_middle() -> bool:
-        align = counts_of(room.service.run(room.user, run.id))["align"]
+        align = counts_of(room.mine.run(run.id))["align"]
         return align.get(TaskState.COMPLETE) == 1 and TaskState.RUNNING in align
 
     wait_for(is_in_the_middle, 60, "the first sample to be aligned while others run")
-    room.service.cancel_run(room.user, run.id)
+    room.mine.cancel_run(run.id)
     counts = counts_of(end_of(room, run))
     assert counts["align"] == {TaskState.COMPLETE: 1, TaskState.CANCELED: 10}
     assert counts["count"].get(TaskState.COMPLETE, 0) + counts["count"][TaskState.CANCELED] == 11
@@ -103,7 +104,7 @@ def test_a_cancel_in_the_middle_of_a_scatter_ends_all_that_has_not_ended(room: E
 def test_a_list_that_a_step_leaves_becomes_tasks_whose_files_one_merges(room: Embedded, tmp_path: Path) -> None:
     run = end_of(room, start(room, similarity(tmp_path / "s"), said="[1, 2, 3]"))
     assert counts_of(run) == {"split": done(1), "search": done(3), "merge": done(1)}
-    [merge] = [task for task in room.service.tasks(room.user, run.id).items if task.step == "merge"]
+    [merge] = [task for task in room.mine.tasks(run.id).items if task.step == "merge"]
     assert merge.result == 3 + 6 + 9
 
 
@@ -117,7 +118,7 @@ def test_a_list_that_a_step_leaves_becomes_tasks_whose_files_one_merges(room: Em
 def test_lists_that_are_empty_or_none(room: Embedded, tmp_path: Path, said: str, search: int, why: str | None) -> None:
     run = end_of(room, start(room, similarity(tmp_path / "s"), said=said))
     assert {step.name: step.tasks for step in run.steps} == {"split": 1, "search": search, "merge": 1}
-    split = room.service.tasks(room.user, run.id).items[0]
+    split = room.mine.tasks(run.id).items[0]
     assert split.state is (TaskState.COMPLETE if why is None else TaskState.EXECUTOR_ERROR)
     assert why is None or why in (split.reason or "")
 
@@ -151,12 +152,26 @@ def test_a_list_of_100_000_items_becomes_as_many_tasks(home: Path, tmp_path: Pat
         run = start(room, similarity(tmp_path / "s"), said="list(range(100_000))")
 
         def tasks() -> int | None:
-            return room.service.run(room.user, run.id).steps[1].tasks
+            return room.mine.run(run.id).steps[1].tasks
 
         wait_for(tasks, 120, "the list to be known")
-        room.service.cancel_run(room.user, run.id)
-        wait_for(lambda: room.service.run(room.user, run.id).ended, 120, "the run's end")
-        view = room.service.run(room.user, run.id)
+        room.mine.cancel_run(run.id)
+        wait_for(lambda: room.mine.run(run.id).ended, 120, "the run's end")
+        view = room.mine.run(run.id)
     assert tasks() == 100_000 and view.tasks == 100_002
     assert counts_of(view)["search"].get(TaskState.CANCELED, 0) > 90_000
     room.close()
+
+
+def test_a_retry_computes_what_failed_and_what_waited_for_it_and_gathers_all(room: Embedded, tmp_path: Path) -> None:
+    pipeline = write_expression(tmp_path / "expression")
+    align = pipeline / "align" / "app.yaml"
+    align.write_text(align.read_text().replace('[ "$1" != "$4" ] &&', f'[ "$1" != bb -o -e {tmp_path}/flag ] &&'))
+    rows = samples(tmp_path, "a", "bb", "ccc")
+    first = end_of(room, start(room, pipeline, rows, genome=str(tmp_path / "genome.txt")))
+    assert counts_of(first)["align"] == {TaskState.COMPLETE: 2, TaskState.EXECUTOR_ERROR: 1}
+    (tmp_path / "flag").touch()
+    second = end_of(room, room.mine.retry(first.id))
+    assert counts_of(second) == {"align": done(1), "count": done(1), "matrix": done(1)}
+    table = room.mine.gathered(second.id)["table"].read_text().splitlines()
+    assert sorted(table) == ["count a 4 COMPLETE", "count bb 5 COMPLETE", "count ccc 6 COMPLETE", "words"]

@@ -31,11 +31,11 @@ outputs:
 def test_what_gathers_in_a_container_sees_the_files_that_it_is_told_of(room: Room, tmp_path: Path) -> None:
     pipeline = write_expression(tmp_path / "p", PIPELINE.replace("gather: count", "gather: align"))
     (pipeline / "matrix" / "app.yaml").write_text(GATHER)
-    service, user = room.embedded.service, room.embedded.user
+    mine = room.embedded.mine
     rows, params = samples(tmp_path, "a", "bb"), {"genome": str(tmp_path / "genome.txt")}
-    run = service.submit(user, AppRun(app=str(pipeline), over=rows, params=params))
+    run = mine.submit(AppRun(app=str(pipeline), over=rows, params=params))
     room.complete(run)
-    assert service.gathered(user, run.id)["table"].read_text() == "one two three\na\none two three\nb b\n"
+    assert mine.gathered(run.id)["table"].read_text() == "one two three\na\none two three\nb b\n"
 
 
 def test_a_step_whose_image_does_not_exist_fails_by_itself_and_the_steps_before_it_go_on(
@@ -47,7 +47,7 @@ def test_a_step_whose_image_does_not_exist_fails_by_itself_and_the_steps_before_
     count.write_text(count.read_text() + "image: lab/tool:10\n")
     rows, params = samples(tmp_path, "a", "bb"), {"genome": str(tmp_path / "genome.txt")}
     with opened(site, tmp_path / "home", hub.address, "127.0.0.1:1", default=hub.address) as room:
-        run = room.embedded.service.submit(room.embedded.user, AppRun(app=str(pipeline), over=rows, params=params))
+        run = room.embedded.mine.submit(AppRun(app=str(pipeline), over=rows, params=params))
         assert room.end(run) == {TaskState.COMPLETE: 3, TaskState.SYSTEM_ERROR: 3}
         told = [room.task(run, index) for index in range(6)]
         assert [task.failure for task in told] == [None, None, None, "image", "image", "upstream"]
@@ -60,7 +60,7 @@ def test_tasks_of_a_list_that_come_to_be_when_their_image_is_known_not_to_exist(
     search = pipeline / "search" / "app.yaml"
     search.write_text(search.read_text() + "image: lab/tool:10\n")
     with opened(site, tmp_path / "home", hub.address, "127.0.0.1:1", default=hub.address) as room:
-        run = room.embedded.service.submit(room.embedded.user, AppRun(app=str(pipeline), params={"said": "[1, 2]"}))
+        run = room.embedded.mine.submit(AppRun(app=str(pipeline), params={"said": "[1, 2]"}))
         assert room.end(run) == {TaskState.COMPLETE: 1, TaskState.SYSTEM_ERROR: 3}
         told = [room.task(run, index) for index in range(4)]
         assert sorted((task.step, task.failure) for task in told[1:]) == [

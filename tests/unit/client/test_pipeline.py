@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from packhorse.client import Pipeline
+from packhorse.client import Client, Pipeline
+from packhorse.client.backends import HttpBackend
 from packhorse.domain.errors import InvalidManifest, InvalidRequest
 from packhorse.domain.manifest import PipelineFile, parse_any
 from packhorse.domain.pipeline import PipelineManifest
+from packhorse.domain.run import PipelineRun
+from packhorse.domain.submitted import run_of
+from packhorse.domain.views import RunView
 from tests.fixtures.pipelines import PIPELINE, SIMILARITY
 
 
@@ -73,3 +79,22 @@ def test_what_is_wrong_is_told_by_name() -> None:
     with pytest.raises(InvalidManifest, match="The pipeline is not valid") as caught:
         pipeline.manifest()
     assert "steps" in str(caught.value) and "t u" in str(caught.value)
+
+
+def test_a_server_is_sent_the_manifest_and_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, Any]] = []
+
+    def again(_self: HttpBackend, path: str, _kind: Any, *, content: bytes, **_: Any) -> RunView:
+        sent.append((path, json.loads(content)))
+        return RunView.model_construct(id="r-1", tasks=0, counts={}, notes=[])
+
+    monkeypatch.setattr(HttpBackend, "_again", again)
+    pipeline = Pipeline("p", "2")
+    n = pipeline.parameter("n", "integer")
+    pipeline.step("a", "a@1", over=pipeline.rows, params={"i": n})
+    with Client("http://127.0.0.1:1", token="ph_t") as client:
+        client.run(pipeline, over=({"n": number} for number in (1, 2)), params={"m": 3})
+    [(path, body)] = sent
+    assert path == "/runs" and (body["over"], body["params"]) == ([{"n": 1}, {"n": 2}], {"m": 3})
+    run = run_of(body)
+    assert isinstance(run, PipelineRun) and run.pipeline == pipeline.manifest()

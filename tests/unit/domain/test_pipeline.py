@@ -1,91 +1,18 @@
-"""Pipelines: each kind of mistake in a manifest, by line and field, and what a manifest is compiled to."""
+"""Pipelines: each kind of mistake in a manifest, by line and field."""
 
 from __future__ import annotations
 
-from textwrap import dedent
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidManifest
 from packhorse.domain.manifest import PipelineFile, parse_any, parse_manifest
-from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.pipelinecheck import check_pipeline
-from packhorse.domain.pipelinerun import compile_steps, fill, table_problems
-from packhorse.domain.run import StepRun, check_steps
-
-GOOD = dedent("""\
-    packhorse: 1
-    name: expression
-    version: "1.0"
-    parameters:
-      sample: {unique: true}
-      reads: {type: file}
-      genome: {type: file}
-      depth: {type: integer, default: 2}
-      strand: {type: choice, choices: [plus, minus], optional: true}
-      note: {optional: true}
-    steps:
-      index:
-        app: ./index
-        params: {genome: "{genome}"}
-      align:
-        app: align@1
-        over: rows
-        params: {sample: "{sample}", reads: "{reads}", depth: "{depth}"}
-        inputs: {index: index.folder}
-      count:
-        app: count@1
-        each: align
-        params: {label: "of {sample}"}
-        inputs: {bam: align.bam, log: align.log}
-      split:
-        app: split@1
-      search:
-        app: search@1
-        over: split.names
-        item: part
-        inputs: {folder: split.parts}
-      matrix:
-        app: matrix@1
-        gather: [count, search]
-        results: rows
-        accept_failures: true
-        resources: {cpu_cores: 2}
-    """)
-
-
-def app(name: str, **fields: Any) -> AppManifest:
-    return AppManifest.model_validate({"packhorse": 1, "name": name, "version": "1", "command": ["true"], **fields})
-
-
-FILE = {"type": "file"}
-APPS: dict[str, AppManifest | str] = {
-    "./index": app("index", parameters={"genome": FILE}, outputs={"folder": {"path": "f"}, "all": {"path": "*.x"}}),
-    "align@1": app(
-        "align",
-        parameters={
-            "sample": {},
-            "reads": FILE,
-            "index": FILE,
-            "depth": {"type": "integer", "default": 1},
-            "ratio": {"type": "number", "optional": True},
-            "strand": {"type": "choice", "choices": ["plus"], "optional": True},
-        },
-        outputs={"bam": {"path": "{sample}.bam"}, "log": {"path": "log"}, "reads": {"from": "stdout", "type": "json"}},
-    ),
-    "count@1": app(
-        "count", parameters={"label": {}, "bam": FILE, "log": {**FILE, "optional": True}}, outputs={"t": {"path": "t"}}
-    ),
-    "split@1": app("split", outputs={"names": {"from": "stdout", "type": "json"}, "parts": {"path": "parts"}}),
-    "search@1": app("search", parameters={"part": {}, "folder": FILE}),
-    "matrix@1": app("matrix", parameters={"rows": FILE, "title": {"default": "x"}}),
-    "there@1": app("there", resources={"site": "elsewhere"}),
-    "gone@1": "There is no app 'gone'.",
-}
+from tests.unit.domain.pipelines import APPS, GOOD, MANY, manifest_of, pipelines
 
 
 def problems_of(text: str) -> list[str]:
@@ -240,6 +167,29 @@ def test_each_kind_of_mistake_is_told_with_its_line_and_field(right: str, wrong:
     assert any(f"{part}:" in text.splitlines()[number - 1] for part in key[-2 if "missing" in says else -1 :])
 
 
+WORDS = st.sampled_from(
+    ["a", "b", "rows", "a.o", "b.l", "a.", ".o", "", "{sample}", "{x", "}", "many@1", "ü", "a b", "x.y.z"]
+)
+FIELDS = {
+    "over": WORDS, "item": WORDS, "each": WORDS, "gather": WORDS | st.lists(WORDS, max_size=3), "results": WORDS,
+    "accept_failures": st.booleans(), "params": st.dictionaries(WORDS, WORDS | st.integers(), max_size=3),
+    "inputs": st.dictionaries(WORDS, WORDS, max_size=3), "resources": st.dictionaries(WORDS, st.integers(), max_size=2),
+}  # fmt: skip
+
+
+@given(st.dictionaries(WORDS, st.fixed_dictionaries({"app": WORDS}, optional=FIELDS), min_size=1, max_size=4))
+def test_whatever_stands_in_a_manifest_is_accepted_or_told(steps: dict[str, Any]) -> None:
+    document = {"packhorse": 1, "name": "p", "version": "1", "parameters": {"sample": {}}, "steps": steps}
+    try:
+        file = parse_any(json.dumps(document), "app.yaml")
+    except InvalidManifest as error:
+        assert error.problems
+        return
+    assert isinstance(file, PipelineFile)
+    apps = {step.app: MANY if step.app == "many@1" else "There is none." for step in file.manifest.steps.values()}
+    assert all(file.problem(finding).what for finding in check_pipeline(file.manifest, apps))
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     text = GOOD.replace("index: index.folder", "index: index.x").replace("results: rows", "results: x")
     text = text.replace("each: align", "each: alin").replace("app: split@1", "app: gone@1")
@@ -252,121 +202,6 @@ def test_all_mistakes_are_told_at_once() -> None:
 def test_a_pipeline_is_no_app_with_a_command() -> None:
     with pytest.raises(InvalidManifest, match="is a pipeline"):
         parse_manifest(GOOD, "app.yaml")
-
-
-# --- what it is compiled to -------------------------------------------------------------------------------------------
-
-
-def good() -> PipelineManifest:
-    file = parse_any(GOOD, "app.yaml")
-    assert isinstance(file, PipelineFile)
-    return file.manifest
-
-
-def test_a_manifest_reads_back_as_it_was() -> None:
-    assert PipelineManifest.model_validate(good().as_json()) == good()
-
-
-def test_a_pipeline_over_a_table_is_a_document_of_steps() -> None:
-    rows = [{"sample": "a", "reads": "/a.fq"}, {"sample": "b", "reads": "/b.fq", "depth": 5}]
-    steps = compile_steps(good(), {"genome": "/g.fa", "depth": 2}, rows)
-    said = [{name: value for name, value in step.items() if value not in ({}, [], "", False)} for step in steps]
-    assert said == [
-        {"name": "index", "app": "./index", "params": {"genome": "/g.fa"}},
-        {
-            "name": "align", "app": "align@1", "inputs": {"index": "index.folder"},
-            "over": [{"sample": "a", "reads": "/a.fq", "depth": 2}, {"sample": "b", "reads": "/b.fq", "depth": 5}],
-        },
-        {
-            "name": "count", "app": "count@1", "each": ["align"], "inputs": {"bam": "align.bam", "log": "align.log"},
-            "over": [{"label": "of a"}, {"label": "of b"}],
-        },
-        {"name": "split", "app": "split@1"},
-        {"name": "search", "app": "search@1", "items": "split", "item": "part", "inputs": {"folder": "split.parts"}},
-        {
-            "name": "matrix", "app": "matrix@1", "gather": ["count", "search"], "results": "rows",
-            "accept_failures": True, "resources": {"cpu_cores": 2},
-        },
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("said", "value"),
-    [("{n}", 3), ("{f}", 0.5), ("{no}", None), ("n{n}-{f}", "n3-0.5"), ("{{n}}", "{n}"), ("-{no}-", "--"), (7, 7)],
-)
-def test_a_name_alone_is_the_value_itself_and_within_text_it_is_text(said: Any, value: Any) -> None:
-    assert fill(said, {"n": 3, "f": 0.5}) == value
-
-
-def test_a_column_that_a_step_with_one_task_uses_is_refused_and_so_is_a_table_that_nothing_is_over() -> None:
-    [told] = table_problems(good(), ["sample", "genome"], 2)
-    assert str(told).startswith("the table, column 'genome': step 'index' uses it, which has no task of its own")
-    alone = PipelineManifest.model_validate(
-        {"packhorse": 1, "name": "p", "version": "1", "steps": {"a": {"app": "a@1"}}}
-    )
-    assert [str(one) for one in table_problems(alone, [], 2)] == [
-        "the table: no step of 'p' has a task for each row of it. Run it without one; values are given with --set."
-    ]
-    assert table_problems(alone, [], 1) == []
-
-
-# what is accepted of these is tested with the engine's part (tests/unit/engine/test_accept_pipeline.py)
-NAMES = [f"s{number}" for number in range(6)]
-MAYBE = {**FILE, "optional": True}
-MANY = app(
-    "many",
-    parameters={"x": MAYBE, "v": {"optional": True}, "r": MAYBE},
-    outputs={"o": {"path": "o"}, "l": {"from": "stdout", "type": "json"}},
-)
-
-
-@st.composite
-def pipelines(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
-    """Steps that name earlier ones only, so that there is no circle."""
-    steps: dict[str, dict[str, Any]] = {}
-    for name in NAMES[: draw(st.integers(1, 6))]:
-        before = list(steps)
-        kinds = ["once", "rows", *(["each", "list", "gather"] if before else [])]
-        kind = draw(st.sampled_from(kinds))
-        step: dict[str, Any] = {"app": "many@1"}
-        if kind == "rows":
-            step |= {"over": "rows", "params": {"v": "of {sample}"}}
-        elif kind == "each":
-            step["each"] = draw(st.sampled_from(before))
-        elif kind == "list":
-            step |= {"over": f"{draw(st.sampled_from(before))}.l", "item": "v"}
-        elif kind == "gather":
-            step |= {"gather": draw(st.lists(st.sampled_from(before), min_size=1, unique=True)), "results": "r"}
-        if before and draw(st.booleans()):
-            step["inputs"] = {"x": f"{draw(st.sampled_from(before))}.o"}
-        steps[name] = step
-    return steps
-
-
-def manifest_of(steps: dict[str, dict[str, Any]]) -> PipelineManifest:
-    document = {"packhorse": 1, "name": "p", "version": "1", "parameters": {"sample": {}}, "steps": steps}
-    return PipelineManifest.model_validate(document)
-
-
-@given(pipelines(), st.integers(1, 3))
-def test_whatever_has_no_circle_and_no_problem_compiles_with_its_edges_as_declared(
-    steps: dict[str, dict[str, Any]], rows: int
-) -> None:
-    manifest = manifest_of(steps)
-    findings = check_pipeline(manifest, {"many@1": MANY})
-    assert all("many tasks" in one.what for one in findings)
-    if findings:
-        return
-    run = StepRun.model_validate({"steps": compile_steps(manifest, {}, [{"sample": f"a{n}"} for n in range(rows)])})
-    assert check_steps(run.steps) == []
-    for name, step in zip(steps, run.steps, strict=True):
-        declared = manifest.steps[name]
-        assert (step.name, step.gather, step.inputs) == (name, declared.gather, declared.inputs)
-        assert set(step.needs) == set(declared.needs)
-        assert declared.each is None or declared.each in step.each
-        assert (step.items is None) == (declared.over_list is None)
-        assert len(step.over or []) in (0, rows)
-        assert all(manifest.root(other) == manifest.root(name) for other in step.each)
 
 
 @given(pipelines(), st.data())

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 
 from packhorse.domain.pipelinegraph import draw
-from tests.unit.domain.test_pipeline import manifest_of, pipelines
+from tests.unit.domain.pipelines import manifest_of, pipelines
 
 STEPS: dict[str, dict[str, Any]] = {
     "index": {"app": "./index"},

@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.pipelinecheck import check_pipeline
 from packhorse.domain.run import AppRun
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
 from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.sites.site import local_site
-from tests.unit.domain.test_pipeline import MANY, manifest_of, pipelines
+from tests.unit.domain.pipelines import MANY, manifest_of, pipelines
 
 SITE = local_site("/nowhere", cores=2, memory_mb=4000)
 APPS = {"many@1": SubmittedApp(MANY, "digest")}
@@ -64,6 +65,28 @@ def test_what_is_wrong_with_rows_is_told_by_row(
     assert says or caught.value.hint or "no rows" in caught.value.message
 
 
+def test_what_is_said_of_a_run_goes_over_what_the_pipeline_says_of_a_step() -> None:
+    steps = {"a": {**OVER, "resources": {"cpu_cores": 2, "ram_gb": 1}}, "b": {"app": "many@1"}}
+    accepted = accept(steps, [{"sample": "x"}], resources={"cpu_cores": 1})
+    assert [one.spec.resources for one in accepted.steps] == [{"cpu_cores": 1, "ram_gb": 1}, {"cpu_cores": 1}]
+    with pytest.raises(InvalidRequest, match="step 'a': no site can run it: it asks for 64 cores and 'local' has 2"):
+        accept(steps, [{"sample": "x"}], resources={"cpu_cores": 64})
+
+
 def test_an_empty_value_is_no_value_and_a_common_one_stands_in() -> None:
     accepted = accept({"a": OVER}, [{"sample": "x"}, {"sample": None}], params={"sample": "y"})
     assert [task.params for task in accepted.steps[0].tasks()] == ['{"v":"of x"}', '{"v":"of y"}']
+
+
+def test_no_two_rows_may_have_the_same_value_of_what_is_unique() -> None:
+    manifest = manifest_of({"a": OVER}).model_dump(by_alias=True)
+    manifest["parameters"]["sample"]["unique"] = True
+    request, by = AppRun(app="p"), Requester("r-1", "ada", FileRules(), [SITE])
+    with pytest.raises(InvalidRequest) as caught:
+        rows = [{"sample": name} for name in "abca"]
+        accept_pipeline_run(request, PipelineManifest.model_validate(manifest), APPS, rows, by)
+    told = "row 4, parameter 'sample': 'a' is in row 1 already; no two rows may have the same."
+    assert [str(problem) for problem in caught.value.problems] == [told]
+    common = AppRun(app="p", params={"sample": "x"})
+    with pytest.raises(InvalidRequest, match="row 2, parameter 'sample': 'x' is in row 1 already"):
+        accept_pipeline_run(common, PipelineManifest.model_validate(manifest), APPS, [{}, {}], by)

@@ -150,7 +150,7 @@ class Blocks:
 
     def _render(self, block: Block, row: Any, known: _Known) -> tuple[str, dict[str, Any], dict[str, Any]]:
         step = known.steps[row.step_seq]
-        self._refuse_without_image(step, known)
+        self._refuse_without_image(step, row, known)
         results, reads = "", list[str]()
         if step.is_gathering:
             results = f"{self._site.spool(block.allocation_id)}/results-{row.id}.jsonl"
@@ -164,14 +164,15 @@ class Blocks:
         resume = row.attempt > 1 and step.is_resumable and self._has_begun(step, row.id)
         return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=resume)
 
-    def _refuse_without_image(self, step: Step, known: _Known) -> None:
+    def _refuse_without_image(self, step: Step, row: Any, known: _Known) -> None:
         """A list's tasks may come to be when it is known already that their image cannot be had."""
-        image = step.app.image if step.app is not None and self._site.runs_images else None
-        if image is not None and image not in known.images.get(step.row.run_seq, {}):
+        there = known.images.get(step.row.run_seq, {})
+        missing = [image for image in step.images(row.params) if image not in there] if self._site.runs_images else []
+        if missing:
             with self._database.read() as connection:
                 wants = wants_of(connection, [step.row.run_seq])[step.row.run_seq]
-            why = next((want.error for want in wants if want.reference == image), None)
-            raise _NoImage(why or f"Its image '{image}' is not there.")
+            why = next((want.error for want in wants if want.reference == missing[0]), None)
+            raise _NoImage(why or f"Its image '{missing[0]}' is not there.")
 
     def _locations(self, step: Step, results: str, known: _Known) -> Locations:
         """What a task is rendered for."""

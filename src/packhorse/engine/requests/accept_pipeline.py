@@ -40,7 +40,10 @@ def accept_pipeline_run(
     if not typed:
         raise InvalidRequest("The table has no rows, so there is nothing to run.")
     options = {name: getattr(request, name) for name in RunOptions.model_fields}
-    steps = [RunStep.model_validate(step) for step in compile_steps(manifest, common, typed)]
+    steps = [
+        RunStep.model_validate({**step, "resources": {**step["resources"], **request.resources}})
+        for step in compile_steps(manifest, common, typed)
+    ]
     accepted = accept_step_run(StepRun(steps=steps, **options), apps, by)
     return replace(accepted, app=manifest.label, name=manifest.name)
 
@@ -61,6 +64,6 @@ def _read(
         if len(problems) >= MAX_PROBLEMS:
             continue
         values, wrong = check_row(declared, row, f"row {number}", files.problem, elsewhere=params, told=told)
-        problems += [*wrong, *unique.problems(values, number)]
+        problems += [*wrong, *unique.problems(values, number, f"row {number}")]
         typed.append(dict(values))
     return common, typed, problems

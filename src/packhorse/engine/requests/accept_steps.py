@@ -29,7 +29,7 @@ from packhorse.engine.requests.accept import (
 from packhorse.engine.requests.accept_table import absolute, app_step, asked_by, read_table
 from packhorse.engine.requests.spooled import SpooledTasks
 from packhorse.engine.steps.app import AppStep
-from packhorse.store.runs import NewTask
+from packhorse.store.newtasks import NewTask
 from packhorse.store.steps import StepEdge
 
 _REFUSED = "The run was not accepted."

@@ -51,9 +51,10 @@ _COPIED = (
 )
 
 
-def step_view(row: Any, counts: Mapping[TaskState, int], waits_for: str | None) -> StepView:
-    """A step's row with its counts, and what it waits for."""
-    return StepView(name=row.name, site=row.site, tasks=row.tasks, counts=dict(counts), waits_for=waits_for)
+def step_view(row: Any, counts: Mapping[TaskState, int], waits_for: str | None, without: str | None) -> StepView:
+    """A step's row with its counts, what it waits for, and what it went on without."""
+    about = {"waits_for": waits_for, "without": without}
+    return StepView(name=row.name, site=row.site, tasks=row.tasks, counts=dict(counts), **about)
 
 
 def run_view(row: Any, counts: Mapping[TaskState, int], steps: Sequence[StepView] = ()) -> RunView:

@@ -118,6 +118,8 @@ class AppStep(StepBase):
 
     def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
         """The outputs of the task with this index, by name; ``paths`` are those of its files. Of a pattern, a list."""
+        if not paths:
+            return {}
         values, found = self._in_paths(index, params), dict[str, str | list[str]]()
         for name, output in self.program.outputs.items():
             path = output.render(values)["path"]

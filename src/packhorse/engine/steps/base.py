@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -89,11 +89,14 @@ class StepSpec:
     """
 
     def to_json(self) -> str:
-        return kept_json({name: value for name, value in asdict(self).items() if value or name == "kind"})
+        return kept_json({name: value for name in _FIELDS if (value := getattr(self, name)) or name == "kind"})
 
     @classmethod
     def from_json(cls, text: str) -> StepSpec:
         return cls(**json.loads(text))
+
+
+_FIELDS = tuple(one.name for one in fields(StepSpec))
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,9 @@ class Step(Protocol):
     def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
         """What a task needs by URL."""
 
+    def images(self, params: str) -> list[str]:
+        """The images that a task runs in, as its run names them."""
+
     def render(
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
     ) -> tuple[str, Line, Line]:
@@ -193,6 +199,10 @@ class StepBase:
     @property
     def app(self) -> AppManifest | None:
         return None
+
+    def images(self, params: str) -> list[str]:
+        own = self.app.image if self.app is not None else None
+        return [] if own is None else [own]
 
     def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
         return {}

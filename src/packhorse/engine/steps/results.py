@@ -20,11 +20,12 @@ _PAGE = 2000
 
 
 def result_document(row: Any, step: Step) -> dict[str, Any]:
-    """One task's result: index, task, name, state, params, result, files, reason."""
+    """One task's result: index, task, name, step, state, params, result, files, reason."""
     return {
         "index": step.row.index(row.id),
         "task": step.row.public_id(row.id),
         "name": row.name,
+        "step": step.row.name,
         "state": row.state,
         "params": step.shown_params(row.params),
         "result": result_of(row, step),
@@ -94,7 +95,7 @@ def write_results(database: Database, step: Step, path: Path, folder_of: Callabl
                 outputs = {name: _below(folder, kept) for name, kept in of.kept(index, row.params, paths).items()}
                 if outputs:
                     named[folder.rpartition("/")[0]] = None
-                document = {"step": of.row.name, **result_document(row, of), "outputs": outputs}
+                document = {**result_document(row, of), "outputs": outputs}
                 file.write(kept_json(document) + "\n")
     return list(named)
 
