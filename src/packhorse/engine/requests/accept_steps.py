@@ -186,7 +186,8 @@ def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester, site: s
         one.edges.append(StepEdge(planned[asked.items].place, one.place, "items"))
     else:
         one.edges += [StepEdge(planned[name].place, one.place, "each") for name in dict.fromkeys(asked.each)]
-    spec = replace(one.step.spec, params=params, takes=takes, results_to=asked.results, item=asked.item)
+    spec = replace(one.step.spec, params=params, takes=takes, item=asked.item)
+    spec = replace(spec, results_to=asked.results, results_of=asked.gather if asked.results else [])
     one.step = app_step(spec, one.app, by, asked.name, site)
     return problems + _fill(one, planned, by, problems)
 

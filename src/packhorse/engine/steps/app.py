@@ -145,6 +145,10 @@ class AppStep(StepBase):
                 found[name] = kept_as(path)
         return found
 
+    def gathered(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str]:
+        """Where the outputs of the task with this index are below its folder, by name; of a pattern, by NAME/FILE."""
+        return self.program.gathered(self._in_paths(index, params), paths)
+
     def _in_paths(self, index: int, params: str) -> dict[str, Any]:
         """What paths of outputs are rendered with."""
         given = {"run": self.row.run_id, "task": public_task_id(self.row.run_id, index)}

@@ -76,7 +76,9 @@ class StepSpec:
     files: dict[str, str] = field(default_factory=dict)
     """Files that all of its tasks are given, and the site is brought: URL and version (``engine.steps.files``)."""
     results_to: str = ""
-    """Of a step that gathers: the parameter that is given the file with the results of the tasks that it waits for."""
+    """Of a step that gathers: the parameter that is given the file with results of tasks that it waits for."""
+    results_of: list[str] = field(default_factory=list)
+    """The steps whose results those are; empty for all that it waits for."""
     leaves_list: bool = False
     """Whether the result of its only task is the list that the tasks of another step come from."""
     item: str = ""
