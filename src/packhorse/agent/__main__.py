@@ -25,8 +25,14 @@ def main(arguments: "Optional[List[str]]" = None) -> None:
         from .background.unpack import main as run_unpack
 
         sys.exit(run_unpack(argv[1], argv[2]))
+    if len(argv) == 2 and argv[0] == "--take":
+        from .background.take import main as run_take
+
+        sys.exit(run_take(argv[1]))
     if len(argv) != 1 or argv[0].startswith("-"):
-        sys.stderr.write("usage: python3 agent.pyz SPOOL | --background FOLDER | --unpack ARCHIVE FOLDER\n")
+        sys.stderr.write(
+            "usage: python3 agent.pyz SPOOL | --background FOLDER | --unpack ARCHIVE FOLDER | --take FILE\n"
+        )
         sys.exit(2)
     from .supervisor.main import main as supervise
 

@@ -21,6 +21,7 @@ from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
 from packhorse.engine.notifier import Notifier
+from packhorse.engine.reuse.reuseloop import ReuseLoop
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.unfinished import remove_unfinished
 from packhorse.sites.site import Site
@@ -62,8 +63,11 @@ class Engine:
         for site in sites:
             work = SiteLoop(site, database, self._lease, clock, notifier, self._look, weights)
             options = data or DataConfig()
+            reuse = ReuseLoop(site, database, self._lease, clock, notifier, self._look, work.wake)
+            work.after_end = reuse.wake_if_busy
             self._loops += [
                 work,
+                reuse,
                 DataLoop(site, database, self._lease, clock, notifier, self._look, options, own / site.name, work.wake),
             ]
             if site.runs_images:

@@ -22,6 +22,7 @@ from packhorse.store.schema import (
     edges,
     events,
     in_run,
+    lookups,
     runs,
     step_counts,
     step_demands,
@@ -51,13 +52,16 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class NewStep:
-    """One step to insert; ``tasks`` None: its list is not known yet. ``held``: its images are not there."""
+    """One step to insert; ``tasks`` None: its list is not known yet. ``held``: its images are not there. ``reuse``: its
+    tasks are looked up before they start.
+    """
 
     name: str
     site: str
     spec: str
     tasks: int | None
     held: bool = False
+    reuse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ def begin_run(connection: sa.Connection, run: NewRun, *, visible: bool = False) 
     first = 0
     for number, step in enumerate(run.steps):
         row = {"run_seq": seq, "number": number, "name": step.name, "site": step.site, "spec": step.spec}
-        row |= {"first": first, "tasks": step.tasks, "held": step.held or not visible}
+        row |= {"first": first, "tasks": step.tasks, "held": step.held or not visible, "reuse": step.reuse}
         seqs.append(int(connection.execute(sa.insert(steps).values(row).returning(steps.c.seq)).scalar_one()))
         firsts.append(first)
         first += step.tasks or 0
@@ -155,9 +159,9 @@ def add_tasks(connection: sa.Connection, begun: Begun, number: int, some: Sequen
     step, values = begun.run.steps[number], begun.run.values
     if not begun.visible:
         _update_unfinished(connection, begun, created_at=time.time())
-    first = begun.firsts[number] + done
+    first, at = begun.firsts[number] + done, values["created_at"]
     insert_tasks(
-        connection, begun.seq, begun.steps[number], first, some, values["user"], step.site, values["created_at"]
+        connection, begun.seq, begun.steps[number], first, some, values["user"], step.site, at, reuse=step.reuse
     )
 
 
@@ -170,8 +174,12 @@ def insert_tasks(
     user: str,
     site: str,
     at: float,
+    *,
+    reuse: bool = False,
 ) -> None:
-    """Inserts tasks of a step from index ``first`` of the run on; their data goes to ``site``."""
+    """Inserts tasks of a step from index ``first`` of the run on; their data goes to ``site``. ``reuse``: they wait to
+    be looked up as well.
+    """
     links: dict[DataKey, Link] = {}
     if needed := {key for task in some for key in task.data}:
         links = link_data(connection, site, needed)
@@ -180,7 +188,7 @@ def insert_tasks(
     rows = []
     ready: Delta = Counter()
     for index, task in enumerate(some, start=begin):
-        waiting_on = task.waiting_on
+        waiting_on = task.waiting_on + reuse
         if task.data:
             waiting_on += sum(links[key].sha256 is None for key in set(task.data))
         demand = seqs[task.demand]
@@ -199,6 +207,8 @@ def insert_tasks(
         )
         if not waiting_on:
             ready[step_seq, demand] += 1
+    if reuse:
+        rows = [{**row, "cache_key": ""} for row in rows]
     connection.execute(sa.insert(tasks), rows)
     if links:
         add_data_edges(connection, edges_for(begin, ((index, task.data) for index, task in enumerate(some)), links))
@@ -252,7 +262,7 @@ def remove_run(connection: sa.Connection, seq: int, limit: int = INSERT_CHUNK) -
     first, end = seq * TASKS_PER_RUN, (seq + 1) * TASKS_PER_RUN
     beyond = sa.select(tasks.c.id).where(in_run(seq)).order_by(tasks.c.id).offset(limit).limit(1)
     rest = connection.execute(beyond).scalar()
-    for column in (events.c.task_id, data_edges.c.task_id, edges.c.downstream, tasks.c.id):
+    for column in (events.c.task_id, data_edges.c.task_id, edges.c.downstream, lookups.c.task_id, tasks.c.id):
         some = column.between(first, (end if rest is None else rest) - 1)
         connection.execute(sa.delete(column.table).where(some))
     if rest is not None:

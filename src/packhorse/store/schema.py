@@ -63,8 +63,11 @@ steps = sa.Table(
     sa.Column("first", sa.Integer, nullable=False),
     sa.Column("tasks", sa.Integer),  # None until the list is known that they come from
     sa.Column("held", sa.Boolean, nullable=False),  # an image that its tasks run in is not there
+    # its tasks are looked up: results of earlier ones may be taken; false again once that is done with all
+    sa.Column("reuse", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("run_seq", "number"),
     sa.Index("ix_steps_held", "site", "seq", sqlite_where=sa.text("held"), postgresql_where=sa.text("held")),
+    sa.Index("ix_steps_reuse", "site", "seq", sqlite_where=sa.text("reuse"), postgresql_where=sa.text("reuse")),
     sqlite_autoincrement=True,
 )
 
@@ -154,6 +157,12 @@ _READY = sa.text(READY)
 #: One that failed is tried again at its time.
 BACKS_OFF = "state = 'QUEUED' AND not_before > 0"
 _BACKS_OFF = sa.text(BACKS_OFF)
+#: It waits for nothing but to be looked up.
+TO_LOOK_UP = "state = 'QUEUED' AND waiting_on = 1 AND cache_key = ''"
+_TO_LOOK_UP = sa.text(TO_LOOK_UP)
+#: What it left may be taken.
+REUSABLE = "state = 'COMPLETE' AND cache_key > ''"
+_REUSABLE = sa.text(REUSABLE)
 _AT_SITE = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(AT_SITE))))
 
 tasks = sa.Table(
@@ -177,6 +186,7 @@ tasks = sa.Table(
     sa.Column("result", sa.Text),
     sa.Column("started_at", sa.Float),
     sa.Column("ended_at", sa.Float),
+    sa.Column("cache_key", sa.String(64)),  # domain.cachekey; empty: it is to be looked up; None: it has none
     sa.Index("ix_tasks_state", "state", "id"),
     # the constant columns make SQLite's planner prefer it to ix_tasks_state
     sa.Index(
@@ -191,6 +201,32 @@ tasks = sa.Table(
     ),
     sa.Index("ix_tasks_back_off", "not_before", "id", sqlite_where=_BACKS_OFF, postgresql_where=_BACKS_OFF),
     sa.Index("ix_tasks_at_site", "allocation_seq", "id", sqlite_where=_AT_SITE, postgresql_where=_AT_SITE),
+    sa.Index("ix_tasks_to_look_up", "step_seq", "id", sqlite_where=_TO_LOOK_UP, postgresql_where=_TO_LOOK_UP),
+    sa.Index("ix_tasks_reusable", "cache_key", "id", sqlite_where=_REUSABLE, postgresql_where=_REUSABLE),
+)
+
+#: What came of looking a task up: the content of its ``inputs`` then, and from which task (one that was executed) its
+#: result was taken, with which outputs; or why it was not, where one had the same key, or it has none.
+lookups = sa.Table(
+    "lookups",
+    metadata,
+    sa.Column("task_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("inputs", sa.Text, nullable=False),  # JSON: name → content
+    sa.Column("taken_from", sa.BigInteger),
+    sa.Column("files", sa.Text),  # JSON: as of attempts
+    sa.Column("why", Said),
+    sqlite_with_rowid=False,
+)
+
+#: The checksums of input files of the engine's machine, each computed once while the file is as it was.
+file_sums = sa.Table(
+    "file_sums",
+    metadata,
+    sa.Column("path_hash", sa.String(64), primary_key=True),  # SHA-256: a path may be longer than an index takes
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("mtime_ns", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sqlite_with_rowid=False,
 )
 
 #: ``downstream`` starts when ``upstream`` is COMPLETE, or merely ended where ``accept_failure``.
