@@ -30,6 +30,7 @@ from packhorse.store.schema import (
     steps,
     tasks,
 )
+from packhorse.store.tasks import get_task
 
 _LAST = sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt)
 _FILES = sa.func.coalesce(attempts.c.files, lookups.c.files).label("files")
@@ -253,3 +254,30 @@ def let_start(connection: sa.Connection, keys: Mapping[int, str | None]) -> None
 def lookup_of(connection: sa.Connection, task: int) -> Any | None:
     """What came of looking a task up."""
     return connection.execute(sa.select(lookups).where(lookups.c.task_id == task)).one_or_none()
+
+
+def source_of(connection: sa.Connection, task: Any) -> Any:
+    """The row of the task that was executed for a task's result: its own, or that of the one it was taken from."""
+    lookup = lookup_of(connection, task.id) if task.attempt == 0 and task.cache_key else None
+    if lookup is None or lookup.taken_from is None:
+        return task
+    return get_task(connection, lookup.taken_from) or task
+
+
+_RUNS_BACK = 1000
+_STEPS_BACK = 10
+
+
+def steps_like(connection: sa.Connection, user: str, name: str, before: int) -> Sequence[Any]:
+    """(seq, run_seq, first, tasks) of the steps of this name in a user's last runs, older than one, newest first."""
+    last = sa.select(runs.c.seq).where(runs.c.user == user, runs.c.visible).order_by(runs.c.seq.desc())
+    recent = last.limit(_RUNS_BACK).subquery()
+    query = sa.select(steps.c.seq, steps.c.run_seq, steps.c.first, steps.c.tasks)
+    mine = query.join(recent, recent.c.seq == steps.c.run_seq).where(steps.c.name == name, steps.c.seq < before)
+    return connection.execute(mine.order_by(steps.c.seq.desc()).limit(_STEPS_BACK)).all()
+
+
+def tasks_like(connection: sa.Connection, first: int, last: int, params: str) -> set[int]:
+    """A task with these parameters, if there is one, whose id is from ``first`` to ``last``."""
+    query = sa.select(tasks.c.id).where(tasks.c.id.between(first, last), tasks.c.params == params)
+    return set(connection.execute(query.order_by(tasks.c.id).limit(1)).scalars())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,110 @@ def test_a_run_in_which_nothing_has_changed_executes_nothing(room: Embedded, sam
     ]
     with room.database.read() as connection:
         wait_for(lambda: not connection.execute(sa.select(steps.c.reuse)).scalar(), 10, "nothing is left to look up")
+
+
+def why(room: Embedded, task: str) -> str:
+    reuse = room.service.task(room.user, task).reuse
+    assert reuse is not None
+    return reuse.why
+
+
+def test_only_what_a_changed_sample_concerns_is_executed(room: Embedded, sample: Sample) -> None:
+    first = run(room, sample)
+    sample.executed()
+    sample.files[1].write_text("content X\n")  # as many bytes as before
+    second = run(room, sample)
+    assert (sample.executed(), second.counts) == (1, {TaskState.COMPLETE: 3})
+    assert room.service.output_path(room.user, f"{second.id}.1", "out").read_text() == "content X\n1\n"
+    said = f"No earlier result was taken: the nearest task, {first.id}.1, differs in the content of the input 'reads'."
+    assert why(room, f"{second.id}.1") == said
+    third = run(room, sample)
+    assert (sample.executed(), third.counts) == (0, {TaskState.COMPLETE: 3})
+    assert [why(room, f"{third.id}.{index}") for index in range(3)] == [
+        f"Taken from task {of.id}.{index}: nothing that matters has changed since."
+        for index, of in enumerate([first, second, first])
+    ]
+
+
+def test_what_the_manifest_says_besides_does_not_matter_and_its_command_does(room: Embedded, sample: Sample) -> None:
+    run(room, sample)
+    sample.executed()
+    sample.write(comment="changed", title="T", description="D", resources={"ram_gb": 0.5}, retry={"app": 3})
+    assert run(room, sample).counts == {TaskState.COMPLETE: 3}
+    assert sample.executed() == 0
+    (sample.folder / "helper.py").write_text("1")
+    run(room, sample)
+    assert sample.executed() == 3, "what is in the app's folder"
+    (sample.folder / "helper.py").unlink()
+    sample.write(COPY + "; true")
+    last = run(room, sample)
+    assert sample.executed() == 3
+    told = room.service.task(room.user, f"{last.id}.0").reuse
+    assert told is not None and (told.taken_from, told.differs) == (None, ["the command"])
+    assert told.why == f"No earlier result was taken: the nearest task, {told.nearest}, differs in the command."
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (lambda path: path.unlink(), "'out' is gone (No such file or directory)"),
+        (lambda path: path.write_text("more\n" * 10), "'out' has 50 bytes now, and 12 were left"),
+        (lambda path: path.write_text("content 0\nX\n"), "'out' has another content now: its checksum differs"),
+    ],
+)
+def test_outputs_that_are_gone_or_damaged_are_not_taken(room: Embedded, sample: Sample, damage: Any, what: str) -> None:
+    first = run(room, sample)
+    sample.executed()
+    path = room.service.output_path(room.user, f"{first.id}.0", "out")
+    path.chmod(0o644)
+    before = path.stat()
+    damage(path)
+    if path.exists():
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    second = run(room, sample)
+    assert (sample.executed(), second.counts) == (1, {TaskState.COMPLETE: 3})
+    assert room.service.output_path(room.user, f"{second.id}.0", "out").read_text() == "content 0\n0\n"
+    same = f"task {first.id}.0 has the same key, but its outputs are not as it left them: {what}."
+    assert why(room, f"{second.id}.0") == f"No earlier result was taken: {same}"
+    third = run(room, sample)
+    assert (sample.executed(), third.counts) == (0, {TaskState.COMPLETE: 3})
+
+
+def test_an_older_result_is_taken_where_the_newest_is_gone(room: Embedded, sample: Sample) -> None:
+    first, second = run(room, sample), run(room, sample)
+    sample.executed()
+    room.service.output_path(room.user, f"{second.id}.0", "out").unlink()
+    assert room.service.output_path(room.user, f"{first.id}.0", "out").exists(), "each has a name of its own"
+    run(room, sample)
+    assert sample.executed() == 0
+
+
+def test_nobody_is_given_what_another_user_has(room: Embedded, sample: Sample) -> None:
+    first = run(room, sample, User("ada", admin=True))
+    assert sample.executed() == 3
+    second = run(room, sample, User("bob", admin=True))
+    assert sample.executed() == 3
+    for user, view in (("ada", first), ("bob", second)):
+        again = run(room, sample, User(user, admin=True))
+        assert why(room, f"{again.id}.0") == f"Taken from task {view.id}.0: nothing that matters has changed since."
+    assert sample.executed() == 0
+
+
+def test_a_run_that_does_not_ask_has_no_keys_and_takes_nothing(room: Embedded, sample: Sample) -> None:
+    run(room, sample)
+    view = run(room, sample, reuse=None)
+    assert sample.executed() == 6
+    assert room.service.task(room.user, f"{view.id}.0").reuse is None
+    room.sites[0].reuse = True
+    run(room, sample, reuse=False)
+    assert sample.executed() == 3
+    run(room, sample, reuse=None)
+    assert sample.executed() == 0, "its site says so"
+
+
+def test_the_log_of_a_task_that_was_not_executed_is_that_of_the_one_that_was(room: Embedded, sample: Sample) -> None:
+    run(room, sample)
+    second = run(room, sample)
+    third = run(room, sample)
+    for view in (second, third):
+        assert room.service.log(room.user, f"{view.id}.0", "stdout").data == b"10\n"

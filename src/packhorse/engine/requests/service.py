@@ -58,6 +58,7 @@ from packhorse.engine.requests.documents import (
 )
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.line import waits_for_others, waits_for_size
+from packhorse.engine.requests.reuseview import reuse_view
 from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
 from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.usage import sum_usage
@@ -72,6 +73,7 @@ from packhorse.store.allocations import get_allocation, live_allocations
 from packhorse.store.data import awaited_data, data_of_task
 from packhorse.store.database import Database
 from packhorse.store.images import images_at, wants_of
+from packhorse.store.lookups import source_of
 from packhorse.store.moves import Move, apply_moves, cancel_queued, lock_tasks
 from packhorse.store.runs import counts_of, get_run, list_runs
 from packhorse.store.schema import TASKS_PER_RUN
@@ -297,6 +299,7 @@ class Service:
             if is_in_line:
                 waits = waits_for_others(connection, run_row, row)
             data = [data_view(one) for one in data_of_task(connection, row.id)]
+            reuse = reuse_view(connection, self._steps, row, step)
         if is_in_line and not row.waiting_on and step.row.site in self._sites:
             waits = waits_for_size(self._sites[step.row.site], step, row) or waits
         document = tes_document(row, step, run_row.created_at, attempts)
@@ -304,7 +307,8 @@ class Service:
         if allocation is not None and allocation.started_at is None:
             view = view.model_copy(update={"reason": waiting_reason(allocation)})
         view = self._explained(view, step)
-        return TaskDetail(**view.model_dump(), document=document, attempts=attempts, events=events, data=data)
+        more: dict[str, Any] = {"attempts": attempts, "events": events, "data": data, "reuse": reuse}
+        return TaskDetail(**view.model_dump(), document=document, **more)
 
     def log(
         self, user: User, task_id: str, stream: str, offset: int = 0, limit: int = 1 << 20, attempt: int | None = None
@@ -312,6 +316,7 @@ class Service:
         """Bytes from ``offset`` of 'stdout' or 'stderr' of the last attempt (or of ``attempt``)."""
         with self._database.read() as connection:
             _, row = self._task_row(connection, user, task_id)
+            row = source_of(connection, row)
         return read_log(self._database, self._sites, row, stream, offset, limit, attempt)
 
     def cancel_task(self, user: User, task_id: str) -> TaskView:

@@ -12,23 +12,19 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from packhorse.domain.app import AppManifest
-from packhorse.domain.apparchive import digest_of, unpack_app
 from packhorse.domain.cachekey import INPUT, KeyMaker, content
-from packhorse.domain.errors import PackhorseError
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.manifest import parse_manifest
 from packhorse.domain.outputpath import kept_as
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json
 from packhorse.engine.reuse.filesums import FileSums, Found
 from packhorse.engine.steps.base import Identity, Input, LocalFile, Step, UpstreamFile
 from packhorse.engine.steps.cache import Steps
+from packhorse.engine.steps.keyparts import folder_digest, images_of_runs
 from packhorse.store import lookups as stored
 from packhorse.store.data import DataKey
-from packhorse.store.images import wants_of
 from packhorse.store.schema import TASKS_PER_RUN
-from packhorse.store.steps import app_archive, app_manifest, edges_into_step, load_steps
+from packhorse.store.steps import edges_into_step, load_steps
 
 _STEPS = 4096
 _FOLDERS = 256
@@ -116,36 +112,6 @@ class Keyer:
             while len(self._folders) > _FOLDERS:
                 self._folders.popitem(last=False)
         return self._folders[app]
-
-
-def images_of_runs(connection: sa.Connection, run_seqs: set[int]) -> dict[int, dict[str, str] | None]:
-    """The digests of the images of runs, by reference; None where one is not known yet."""
-    found: dict[int, dict[str, str] | None] = {}
-    for run_seq, wants in wants_of(connection, run_seqs).items():
-        digests = {want.reference: want.digest for want in wants}
-        found[run_seq] = None if None in digests.values() else digests
-    return found
-
-
-def folder_digest(connection: sa.Connection, app: str) -> str:
-    """Of what an app's folder holds besides the text of its manifest, of which only what it says counts."""
-    try:
-        files = unpack_app(app_archive(connection, app), app)
-    except ValueError:  # whoever runs it is told
-        return app
-    manifest = json.loads(app_manifest(connection, app))
-    return digest_of(file for file in files if not _says(file.path, file.content, manifest))
-
-
-def _says(path: str, text: bytes, manifest: Mapping[str, Any]) -> bool:
-    """Whether a file is that manifest."""
-    if "/" in path or not path.endswith((".yaml", ".yml")):
-        return False
-    try:
-        read = parse_manifest(text, path)
-    except PackhorseError:
-        return False
-    return isinstance(read, AppManifest) and read.as_json() == manifest
 
 
 class _Contents:
