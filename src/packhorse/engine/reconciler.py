@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -62,21 +63,20 @@ class Engine:
         self._loops: list[Loop] = []
         for site in sites:
             work = SiteLoop(site, database, self._lease, clock, notifier, self._look, weights)
-            options = data or DataConfig()
             reuse = ReuseLoop(site, database, self._lease, clock, notifier, self._look, work.wake)
             work.after_end = reuse.wake_if_busy
+            given = partial(_wake_all, work.wake, reuse.wake_if_busy)
+            options, folder = data or DataConfig(), own / site.name
             self._loops += [
                 work,
                 reuse,
-                DataLoop(site, database, self._lease, clock, notifier, self._look, options, own / site.name, work.wake),
+                DataLoop(site, database, self._lease, clock, notifier, self._look, options, folder, given),
             ]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
                 config = images or ImagesConfig()
-                self._loops.append(
-                    ImageLoop(site, database, self._lease, clock, notifier, self._look, config, work.wake)
-                )
+                self._loops.append(ImageLoop(site, database, self._lease, clock, notifier, self._look, config, given))
         self.leading = threading.Event()
 
     def wake(self) -> None:
@@ -166,3 +166,8 @@ class Engine:
         self._look.wait(seconds)
         if not self._stop.is_set():
             self._look.clear()
+
+
+def _wake_all(*wake: Callable[[], None]) -> None:
+    for one in wake:
+        one()

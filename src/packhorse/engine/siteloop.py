@@ -11,6 +11,7 @@ import structlog
 from packhorse.domain.states import AllocationState
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
+from packhorse.engine.collecting.reading import JournalReader
 from packhorse.engine.heartbeats import Heartbeats
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
@@ -53,8 +54,9 @@ class SiteLoop(Loop):
         collector = Collector(site, steps, durations)
         self._blocks = Blocks(site, database, lease, steps, collector, clock)
         self._dispatcher = Dispatcher(site, database, lease, steps, durations, self._blocks, clock, weights or {})
-        self._watcher = Watcher(site, database, lease, collector, clock)
-        self._heartbeats = Heartbeats(site, clock)
+        self._reader = JournalReader(site, database, lease, collector, clock)
+        self._watcher = Watcher(site, database, lease, collector, self._reader, clock)
+        self._heartbeats = Heartbeats(clock)
         self._pace = Pace(*site.poll_s)
         self._database = database
         self._allocations: Sequence[Any] = ()
@@ -65,7 +67,7 @@ class SiteLoop(Loop):
 
     def recover(self) -> None:
         """Blocks that were planned and not written; steps that an older engine did not understand; counts."""
-        self._watcher.forget()
+        self._reader.forget()
         with self._lease.write() as connection:
             settle_holds(connection, self._site.name)
             off = recount(connection, self._site.name)
@@ -80,10 +82,8 @@ class SiteLoop(Loop):
         changed = self._goes_on or writes != self._seen_writes or monotonic >= self._look_at
         if changed:
             self._allocations = self._watcher.live()
-        collected = False
-        for allocation in self._allocations:
-            collected |= bool(self._watcher.collect(allocation))
-        if not (changed or collected or self._heartbeats.any_silent(self._allocations)):
+        collected = self._reader.look(self._allocations, self._heartbeats)
+        if not (changed or collected or self._heartbeats.any_silent()):
             return False
         if collected:
             self._allocations = self._watcher.live()
@@ -102,7 +102,7 @@ class SiteLoop(Loop):
         plan = self._dispatcher.plan()
         self._dispatcher.carry_out(plan)
         closing = any(row.state == AllocationState.CLOSING for row in allocations)
-        if plan.unsubmitted or closing or self._heartbeats.any_silent(allocations):
+        if plan.unsubmitted or closing or self._heartbeats.any_silent():
             self._pace.hurry()
         if not plan.has_demand and any(row.started_at is None for row in allocations):
             if watcher.reclaim():

@@ -299,9 +299,14 @@ class Site:
             "environment": self.composer.for_agents(),
         }
 
+    @property
+    def agent_path(self) -> str:
+        """Where the agent's file is at the site, once it was brought."""
+        return f"{self.root}/agents/{agent_name()}"
+
     def bring_agent(self) -> str:
         """The path of the agent at the site; copies it there."""
-        path = f"{self.root}/agents/{agent_name()}"
+        path = self.agent_path
         if not self.transport.exists(path):
             self.transport.make_folder(f"{self.root}/agents")
             self.transport.write(path, agent_file()[1])

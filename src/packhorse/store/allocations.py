@@ -8,7 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from packhorse.domain.states import AllocationState
-from packhorse.store.schema import allocations, blocks, journals
+from packhorse.store.chunks import chunks
+from packhorse.store.schema import UNCLAIMED, allocations, blocks, journals
+
+_MOST_LIVE = 10_000
+_BLOCKS_AT_ONCE = 10_000
+_JOURNALS_AT_ONCE = 5000
+_UNCLAIMED = sa.text(UNCLAIMED)
 
 
 def insert_allocation(connection: sa.Connection, allocation_id: str, site: str, shape: str, at: float) -> int:
@@ -26,9 +32,9 @@ def update_allocation(connection: sa.Connection, seq: int, **values: Any) -> Non
 
 
 def live_allocations(connection: sa.Connection, site: str) -> Sequence[Any]:
-    """The allocations of a site that are not over, oldest first."""
+    """The allocations of a site that are not over, oldest first; no more than any batch scheduler takes of a user."""
     live = sa.and_(allocations.c.site == site, allocations.c.state != AllocationState.ENDED)
-    return connection.execute(sa.select(allocations).where(live).order_by(allocations.c.seq)).all()
+    return connection.execute(sa.select(allocations).where(live).order_by(allocations.c.seq).limit(_MOST_LIVE)).all()
 
 
 def get_allocation(connection: sa.Connection, seq: int) -> Any | None:
@@ -69,6 +75,29 @@ def blocks_of(connection: sa.Connection, allocation_seq: int, states: Collection
     return connection.execute(sa.select(blocks).where(which).order_by(blocks.c.number)).all()
 
 
+def unclaimed_core_s(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, float]:
+    """Predicted core-seconds of the blocks that no agent has claimed, by allocation; those without any are left out."""
+    work = sa.func.sum(blocks.c.predicted_core_s)
+    query = sa.select(blocks.c.allocation_seq, work).where(_UNCLAIMED).group_by(blocks.c.allocation_seq)
+    return {
+        seq: float(core_s)
+        for some in chunks(allocation_seqs)
+        for seq, core_s in connection.execute(query.where(blocks.c.allocation_seq.in_(some)))
+    }
+
+
+def written_blocks(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, list[int]]:
+    """The numbers of the blocks that are at the site and that no agent has claimed, by allocation."""
+    found: dict[int, list[int]] = {}
+    columns = (blocks.c.allocation_seq, blocks.c.number)
+    for some in chunks(allocation_seqs):
+        written = sa.and_(_UNCLAIMED, blocks.c.state == "written", blocks.c.allocation_seq.in_(some))
+        query = sa.select(*columns).where(written).order_by(*columns).limit(_BLOCKS_AT_ONCE)
+        for seq, number in connection.execute(query):
+            found.setdefault(seq, []).append(number)
+    return found
+
+
 def next_block_number(connection: sa.Connection, allocation_seq: int) -> int:
     """One more than the highest so far."""
     highest = connection.execute(
@@ -81,6 +110,25 @@ def journals_of(connection: sa.Connection, allocation_seq: int) -> dict[str, Any
     """The journals seen so far, by agent."""
     rows = connection.execute(sa.select(journals).where(journals.c.allocation_seq == allocation_seq))
     return {row.agent: row for row in rows}
+
+
+def journal_of(connection: sa.Connection, allocation_seq: int, agent: str) -> Any | None:
+    """One agent's journal, if it was seen."""
+    which = sa.and_(journals.c.allocation_seq == allocation_seq, journals.c.agent == agent)
+    return connection.execute(sa.select(journals).where(which)).one_or_none()
+
+
+def journal_offsets(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, dict[str, int]]:
+    """How far the journals of allocations are applied (bytes), by allocation and agent."""
+    offsets: dict[int, dict[str, int]] = {seq: {} for seq in allocation_seqs}
+    columns = (journals.c.id, journals.c.allocation_seq, journals.c.agent, journals.c.offset)
+    for some in chunks(allocation_seqs):
+        page, last = sa.select(*columns).where(journals.c.allocation_seq.in_(some)).order_by(journals.c.id), 0
+        while rows := connection.execute(page.where(journals.c.id > last).limit(_JOURNALS_AT_ONCE)).all():
+            for row in rows:
+                offsets[row.allocation_seq][row.agent] = row.offset
+            last = rows[-1].id
+    return offsets
 
 
 def insert_journal(connection: sa.Connection, allocation_seq: int, agent: str) -> int:

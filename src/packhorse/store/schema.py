@@ -163,7 +163,11 @@ _TO_LOOK_UP = sa.text(TO_LOOK_UP)
 #: What it left may be taken.
 REUSABLE = "state = 'COMPLETE' AND cache_key > ''"
 _REUSABLE = sa.text(REUSABLE)
-_AT_SITE = sa.text("state IN ({})".format(", ".join(f"'{state}'" for state in sorted(AT_SITE))))
+#: An allocation has the task. Statements spell it out: a list of parameters is not the condition of an index.
+HAS_ALLOCATION = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(AT_SITE)))
+_AT_SITE = sa.text(HAS_ALLOCATION)
+#: No agent has claimed the block.
+UNCLAIMED = "state IN ('planned', 'written')"
 
 tasks = sa.Table(
     "tasks",
@@ -429,6 +433,13 @@ blocks = sa.Table(
     sa.Column("state", sa.String(8), nullable=False),  # planned, written, claimed, revoked
     sa.Column("tasks", sa.Integer, nullable=False),
     sa.Column("predicted_core_s", sa.Float, nullable=False),
+    sa.Index(
+        "ix_blocks_unclaimed",
+        "allocation_seq",
+        "number",
+        sqlite_where=sa.text(UNCLAIMED),
+        postgresql_where=sa.text(UNCLAIMED),
+    ),
     sqlite_with_rowid=False,
 )
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packhorse.domain.states import AT_SITE, TaskState
+from packhorse.domain.states import TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.database import Database
 from packhorse.store.schema import (
+    HAS_ALLOCATION,
     TASKS_PER_RUN,
     allocations,
     attempts,
@@ -22,6 +23,8 @@ from packhorse.store.schema import (
     lookups,
     tasks,
 )
+
+_HAS_ALLOCATION = sa.text(HAS_ALLOCATION)
 
 
 def get_task(connection: sa.Connection, task: int) -> Any | None:
@@ -60,8 +63,18 @@ def tasks_at_site(connection: sa.Connection, allocation_seq: int) -> Sequence[An
     """(id, state, attempt, block) of the tasks that an allocation has."""
     columns = (tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.block)
     return connection.execute(
-        sa.select(*columns).where(tasks.c.allocation_seq == allocation_seq, tasks.c.state.in_(AT_SITE))
+        sa.select(*columns).where(tasks.c.allocation_seq == allocation_seq, _HAS_ALLOCATION)
     ).all()
+
+
+def without_tasks(connection: sa.Connection, allocation_seqs: Collection[int]) -> set[int]:
+    """The allocations that have no task."""
+    idle: set[int] = set()
+    for some in chunks(allocation_seqs):
+        mine = sa.select(tasks.c.id).where(tasks.c.allocation_seq == allocations.c.seq, _HAS_ALLOCATION)
+        query = sa.select(allocations.c.seq).where(allocations.c.seq.in_(some), ~mine.exists())
+        idle.update(connection.execute(query).scalars())
+    return idle
 
 
 def attempts_of(connection: sa.Connection, task: int) -> Sequence[Any]:
@@ -129,7 +142,7 @@ def tasks_of_block(connection: sa.Connection, allocation_seq: int, block: int) -
     columns = (
         tasks.c.id, tasks.c.step_seq, tasks.c.demand_seq, tasks.c.params, tasks.c.attempt, tasks.c.overrides,
     )  # fmt: skip
-    mine = sa.and_(tasks.c.allocation_seq == allocation_seq, tasks.c.block == block, tasks.c.state.in_(AT_SITE))
+    mine = sa.and_(tasks.c.allocation_seq == allocation_seq, tasks.c.block == block, _HAS_ALLOCATION)
     return connection.execute(sa.select(*columns).where(mine).order_by(tasks.c.id)).all()
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from packhorse.sites.base import CommandResult, Job, JobState, JobStatus, Scheduler
-from packhorse.sites.environment import Purpose
 from packhorse.sites.schedulers.registry import scheduler
 from packhorse.sites.script import batch_script
 from packhorse.sites.transports.local import LocalTransport
@@ -28,9 +28,9 @@ class CountingTransport(LocalTransport):
 
     ran = 0
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
+    def run(self, argv: list[str], **how: Any) -> CommandResult:
         self.ran += 1
-        return super().run(argv, timeout_s=timeout_s, purpose=purpose)
+        return super().run(argv, **how)
 
 
 @dataclass

@@ -20,7 +20,6 @@ from packhorse.domain.states import TaskState
 from packhorse.engine.embedded import Embedded
 from packhorse.sites.base import CommandResult
 from packhorse.sites.configure import site_from
-from packhorse.sites.environment import Purpose
 from packhorse.sites.schedulers.slurm import SlurmScheduler
 from packhorse.sites.site import Site, local_site
 from packhorse.sites.transports.local import LocalTransport
@@ -49,9 +48,9 @@ class CountingTransport(LocalTransport):
     def __init__(self) -> None:
         self.commands: list[str] = []
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
+    def run(self, argv: list[str], **how: Any) -> CommandResult:
         self.commands += [word for word in argv if word.startswith("s")][:1]
-        return super().run(argv, timeout_s=timeout_s, purpose=purpose)
+        return super().run(argv, **how)
 
 
 def cluster_site(root: Path, **fields: Any) -> Site:

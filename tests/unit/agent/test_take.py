@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -80,11 +81,14 @@ def test_a_link_that_leads_elsewhere_changes_the_checksum_of_its_folder(left: Pa
     assert try_to_take(request) == "'index' has another content now: its checksum differs"
 
 
-def test_answers_come_in_order(left: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_answers_come_in_order(
+    left: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     gone = {**wanted(left), "from": str(tmp_path / "nowhere"), "to": str(tmp_path / "runs" / "new" / "8")}
-    file = tmp_path / "wanted.jsonl"
-    file.write_text("".join(f"{json.dumps(one)}\n" for one in (gone, wanted(left))))
-    assert main(str(file)) == 0
+    asked = "".join(f"{json.dumps(one)}\n" for one in (gone, wanted(left)))
+    monkeypatch.setattr("sys.stdin", io.StringIO(asked))
+    monkeypatch.setattr("os.nice", lambda _: 0)
+    assert main() == 0
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
         "'out' is gone (No such file or directory)",
         None,

@@ -1,6 +1,6 @@
-"""Gives tasks what earlier ones left, if that is as it was: `agent.pyz --take FILE`.
+"""Gives tasks what earlier ones left, if that is as it was: `agent.pyz --take`.
 
-FILE has a line for each task: {"from": folder, "to": folder, "files": as in the journal}. Sizes and checksums are
+stdin has a line for each task: {"from": folder, "to": folder, "files": as in the journal}. Sizes and checksums are
 looked at; then each file gets a second name below the folder of the new task, which outlives the other. What is printed
 is a line of JSON for each, in order: null for one that was done, else why it was not.
 """
@@ -23,13 +23,12 @@ class Refused(Exception):
     """What is there is not what was left; the message says what is wrong, as part of a sentence."""
 
 
-def main(file: str) -> int:
-    """Take what a file asks for; returns the exit code."""
+def main() -> int:
+    """Take what stdin asks for; returns the exit code."""
     os.nice(10)
-    with open(file, encoding="ascii") as lines:
-        for line in lines:
-            sys.stdout.write(json.dumps(try_to_take(json.loads(line))) + "\n")
-            sys.stdout.flush()
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(try_to_take(json.loads(line))) + "\n")
+        sys.stdout.flush()
     return 0
 
 

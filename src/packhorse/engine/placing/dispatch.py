@@ -107,14 +107,15 @@ class Dispatcher:
         with self._database.read() as connection:
             demands = self._demands.waiting(connection)
             rows = stored.live_allocations(connection, self._site.name)
-            unclaimed = {row.seq: _unclaimed_core_s(connection, row.seq) for row in rows} if demands else {}
+            unclaimed = stored.unclaimed_core_s(connection, [row.seq for row in rows]) if demands else {}
         limits = self._site.limits() if demands else ()
         blocks: list[Block] = []
         if self._blocks.written or self._can_place(self._live(rows), demands, limits, unclaimed):
             with self._lease.write() as connection:
                 self._blocks.note_written(connection)
                 live = self._live(stored.live_allocations(connection, self._site.name))
-                blocks = self._fill(connection, live, demands)
+                unclaimed = stored.unclaimed_core_s(connection, [one.seq for one in live]) if demands else {}
+                blocks = self._fill(connection, live, demands, unclaimed)
                 blocks += self._open(connection, live, demands, limits)
                 rows = stored.live_allocations(connection, self._site.name)
             self._forget_all_but(rows)
@@ -159,14 +160,20 @@ class Dispatcher:
             if self._clock.monotonic() >= self._refused_until:
                 self._submit(allocation)
 
-    def _fill(self, connection: sa.Connection, live: Sequence[Live], demands: list[pack.Demand]) -> list[Block]:
+    def _fill(
+        self,
+        connection: sa.Connection,
+        live: Sequence[Live],
+        demands: list[pack.Demand],
+        unclaimed: Mapping[int, float],
+    ) -> list[Block]:
         """Plans blocks for the allocations that run, or, where none does, for those that wait, until each has enough
         unclaimed work.
         """
         blocks: list[Block] = []
         for allocation in live:
             if suiting := _suiting(allocation, live, demands):
-                blocks += self._feed(connection, allocation, suiting, demands)
+                blocks += self._feed(connection, allocation, unclaimed.get(allocation.seq, 0.0), suiting, demands)
         return blocks
 
     def _open(
@@ -181,7 +188,7 @@ class Dispatcher:
                 opened = self._insert(connection, replace(shape, image=image))
                 live.append(opened)
                 if not has_runner:
-                    blocks += self._feed(connection, opened, [demand], demands)
+                    blocks += self._feed(connection, opened, 0.0, [demand], demands)
                     demand = next((one for one in demands if one.seq == demand.seq), demand)
         return blocks
 
@@ -224,11 +231,16 @@ class Dispatcher:
         return Live(seq, allocation_id, shape, has_started=False, left_s=None)
 
     def _feed(
-        self, connection: sa.Connection, allocation: Live, suiting: Sequence[pack.Demand], demands: list[pack.Demand]
+        self,
+        connection: sa.Connection,
+        allocation: Live,
+        unclaimed_core_s: float,
+        suiting: Sequence[pack.Demand],
+        demands: list[pack.Demand],
     ) -> list[Block]:
         """Plans blocks until the allocation has enough unclaimed work, and takes what it took off ``demands``."""
         cores = allocation.shape.all_cores
-        quota = pack.quota(cores, _unclaimed_core_s(connection, allocation.seq))
+        quota = pack.quota(cores, unclaimed_core_s)
         if allocation.shape.for_one_task:
             given = {suiting[0]: 1}
         else:
@@ -277,12 +289,6 @@ class Dispatcher:
             stored.update_allocation(
                 connection, allocation.seq, job_id=job_id, state=AllocationState.PENDING, reason=None
             )
-
-
-def _unclaimed_core_s(connection: sa.Connection, allocation_seq: int) -> float:
-    """Predicted work of the blocks of an allocation that no agent has claimed."""
-    blocks = stored.blocks_of(connection, allocation_seq, ["planned", "written"])
-    return sum((float(block.predicted_core_s) for block in blocks), 0.0)
 
 
 def _suiting(allocation: Live, live: Sequence[Live], demands: Sequence[pack.Demand]) -> list[pack.Demand]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from packhorse.domain.ids import new_id
 from packhorse.domain.text import kept_json
 from packhorse.sites.site import Site
 
@@ -56,16 +55,9 @@ def _pieces(wanted: Sequence[Wanted]) -> Iterator[list[Wanted]]:
 
 def _take_piece(site: Site, wanted: Sequence[Wanted]) -> list[str | None]:
     lines = [kept_json({"from": one.source, "to": one.target, "files": list(one.files)}) for one in wanted]
-    folder = f"{site.root}/reuse"
-    file = f"{folder}/{new_id('take')}.jsonl"
-    site.transport.make_folder(folder, private=True)
-    site.transport.write(file, "".join(f"{line}\n" for line in lines).encode())
-    try:
-        command = [site.python, "-I", "-S", site.bring_agent(), "--take", file]
-        timeout_s = _LEAST_S + sum(one.size for one in wanted) / _READ_PER_S
-        done = site.transport.run(command, timeout_s=timeout_s)
-    finally:
-        site.transport.remove(file)
+    command = [site.python, "-I", "-S", site.bring_agent(), "--take"]
+    timeout_s = _LEAST_S + sum(one.size for one in wanted) / _READ_PER_S
+    done = site.transport.run(command, timeout_s=timeout_s, stdin="".join(f"{line}\n" for line in lines).encode())
     said: list[str | None] = []
     for line in done.stdout.splitlines()[: len(wanted)]:
         try:

@@ -28,6 +28,7 @@ def upgrade() -> None:
     op.drop_table("run_counts")
     connection.execute(sa.text("ALTER TABLE runs DROP COLUMN spec"))
     _make_indexes_of_tasks()
+    _partial("ix_blocks_unclaimed", "blocks", ["allocation_seq", "number"], "state IN ('planned', 'written')")
 
 
 def _partial(name: str, table: str, columns: list[str], where: str) -> None:
