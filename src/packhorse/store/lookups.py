@@ -32,6 +32,7 @@ from packhorse.store.schema import (
 )
 from packhorse.store.tasks import get_task
 
+_NEWEST = (1 << 63) - 1
 _LAST = sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt)
 _FILES = sa.func.coalesce(attempts.c.files, lookups.c.files).label("files")
 
@@ -89,32 +90,26 @@ class Earlier(NamedTuple):
     files: str | None
 
 
-def newest_with_keys(connection: sa.Connection, keys: Collection[str]) -> dict[str, int]:
-    """The newest task that completed with each key: a look at the index for each, in one statement."""
-    listed = _listed(connection, sorted(set(keys)))
-    mine = sa.and_(sa.text(REUSABLE), tasks.c.cache_key == listed.c.value)
-    newest = sa.select(sa.func.max(tasks.c.id)).where(mine).scalar_subquery()
-    rows = connection.execute(sa.select(listed.c.value, newest.label("id")))
-    return {row.value: row.id for row in rows if row.id is not None}
-
-
-def _listed(connection: sa.Connection, keys: Sequence[str]) -> Any:
-    """Keys as rows with a ``value``."""
-    listed = sa.literal(list(keys), sa.JSON)
-    if connection.dialect.name == "sqlite":
-        return sa.func.json_each(listed).table_valued(sa.column("value", sa.String))
-    return sa.func.json_array_elements_text(listed).table_valued(sa.column("value", sa.String))
-
-
-def older_with_keys(connection: sa.Connection, tried: Mapping[str, Collection[int]]) -> dict[str, int]:
-    """The newest task that completed with each key, but for those that were ``tried``."""
-    found: dict[str, int] = {}
-    for some in chunks(tried):
-        without = [task for key in some for task in tried[key]]
-        mine = sa.and_(sa.text(REUSABLE), tasks.c.cache_key.in_(some), tasks.c.id.not_in(without))
-        query = sa.select(tasks.c.cache_key, sa.func.max(tasks.c.id).label("id")).where(mine)
-        found |= {row.cache_key: row.id for row in connection.execute(query.group_by(tasks.c.cache_key))}
-    return found
+def newest_with_keys(connection: sa.Connection, before: Mapping[str, int | None]) -> dict[str, int]:
+    """The newest task that completed with each key, older than the one that ``before`` names, if it does: a look at the
+    index for each, in one statement.
+    """
+    is_sqlite = connection.dialect.name == "sqlite"
+    pairs = sa.literal([[key, _NEWEST if task is None else task] for key, task in sorted(before.items())], sa.JSON)
+    key: sa.ColumnElement[str]
+    older: sa.ColumnElement[int]
+    if is_sqlite:
+        listed = sa.func.json_each(pairs).table_valued("value")
+        key, older = (sa.func.json_extract(listed.c.value, f"$[{place}]") for place in (0, 1))
+    else:
+        listed = sa.func.json_array_elements(pairs).table_valued(sa.column("value", postgresql.JSON))
+        key, older = listed.c.value[0].astext, sa.cast(listed.c.value[1].astext, sa.BigInteger)
+    mine = sa.and_(sa.text(REUSABLE), tasks.c.cache_key == key, tasks.c.id < older)
+    newest = sa.select(sa.func.max(tasks.c.id)).select_from(tasks).where(mine).correlate(listed)
+    if is_sqlite:  # which would look through all that are complete for the largest id
+        newest = newest.with_hint(tasks, "INDEXED BY ix_tasks_reusable", "sqlite")
+    rows = connection.execute(sa.select(key.label("key"), newest.scalar_subquery().label("id")))
+    return {row.key: row.id for row in rows if row.id is not None}
 
 
 def earlier_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, Earlier]:

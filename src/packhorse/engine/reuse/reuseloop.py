@@ -132,23 +132,18 @@ class ReuseLoop(Loop):
                 decided.refused[one.task] = DELIVERED
             else:
                 waiting[one.task] = one
-        tried: dict[str, set[int]] = {}
-        for number in range(_TRIES):
-            keys = {one.key for one in waiting.values() if one.key is not None}
+        tried: dict[str, int | None] = {}
+        for _ in range(_TRIES):
+            keys = {one.key: tried.get(one.key) for one in waiting.values() if one.key is not None}
             if not keys:
                 break
             with self._database.read() as connection:
-                if number == 0:
-                    found = stored.newest_with_keys(connection, keys)
-                else:
-                    found = stored.older_with_keys(connection, {key: tried[key] for key in keys})
+                found = stored.newest_with_keys(connection, keys)
                 earlier = stored.earlier_tasks(connection, set(found.values()))
             pairs = [(one, earlier[found[one.key]]) for one in waiting.values() if one.key in found]
             self._take(pairs, decided)
-            for key, task in found.items():
-                tried.setdefault(key, set()).add(task)
-            left = {one.task for one, _ in pairs if one.task not in decided.taken}
-            waiting = {task: one for task, one in waiting.items() if task in left}
+            tried |= found
+            waiting = {one.task: one for one, _ in pairs if one.task not in decided.taken}
         return decided
 
     def _take(self, pairs: Sequence[tuple[Keyed, stored.Earlier]], decided: _Decided) -> None:
