@@ -209,6 +209,8 @@ class UsageView(_View):
     tasks: int
     attempts: int
     """Ended ones."""
+    reused: int = 0
+    """Tasks that took the result of an earlier one."""
     core_s: float
     """Granted: cores on all nodes, times wall time."""
     paid_core_s: float

@@ -19,6 +19,7 @@ from packhorse.store.data import DataKey
 from packhorse.store.demands import count_made_ready
 from packhorse.store.schema import (
     REUSABLE,
+    TASKS_PER_RUN,
     TO_LOOK_UP,
     attempts,
     data,
@@ -244,6 +245,13 @@ def let_start(connection: sa.Connection, keys: Mapping[int, str | None]) -> None
         values = {"cache_key": sa.bindparam("key"), "waiting_on": tasks.c.waiting_on - 1}
         connection.execute(one.values(values), [{"of": task, "key": key} for task, key in sorted(keys.items())])
         count_made_ready(connection, keys)
+
+
+def taken_in(connection: sa.Connection, run_seq: int) -> int:
+    """How many tasks of a run took the result of an earlier one."""
+    mine = lookups.c.task_id.between(run_seq * TASKS_PER_RUN, (run_seq + 1) * TASKS_PER_RUN - 1)
+    query = sa.select(sa.func.count()).select_from(lookups).where(mine, lookups.c.taken_from.is_not(None))
+    return int(connection.execute(query).scalar_one())
 
 
 def lookup_of(connection: sa.Connection, task: int) -> Any | None:

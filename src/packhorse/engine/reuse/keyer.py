@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
+import structlog
 
 from packhorse.domain.cachekey import INPUT, KeyMaker, content
 from packhorse.domain.ids import task_id as public_task_id
@@ -19,7 +20,7 @@ from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json
 from packhorse.engine.reuse.filesums import FileSums, Found
 from packhorse.engine.steps.base import Identity, Input, LocalFile, Step, UpstreamFile
-from packhorse.engine.steps.cache import Steps
+from packhorse.engine.steps.cache import SENSELESS, Steps
 from packhorse.engine.steps.keyparts import folder_digest, images_of_runs
 from packhorse.store import lookups as stored
 from packhorse.store.data import DataKey
@@ -29,6 +30,8 @@ from packhorse.store.steps import edges_into_step, load_steps
 _STEPS = 4096
 _FOLDERS = 256
 _PAGE = 2000
+
+_log = structlog.get_logger("packhorse.reuse")
 
 
 class NoKey(Exception):
@@ -57,46 +60,59 @@ class _Common:
     images: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A task of which all is known but the content of its inputs."""
+
+    row: Any
+    step: Step
+    identity: Identity
+    maker: KeyMaker
+
+
 class Keyer:
     """Keys of the tasks of one site. Remembers what steps have in common, and what apps' folders hold."""
 
     def __init__(self, steps: Steps, sums: FileSums) -> None:
         self._steps = steps
         self._sums = sums
-        self._common: OrderedDict[int, _Common] = OrderedDict()
+        self._common: OrderedDict[int, _Common | None] = OrderedDict()
         self._folders: OrderedDict[str, str] = OrderedDict()
 
     def keys(self, connection: sa.Connection, rows: Sequence[Any]) -> list[Keyed]:
         """Of tasks (id, step_seq, params), those of which all is known that a key is made of."""
         steps = self._steps.many(connection, {row.step_seq for row in rows})
         commons = self._commons(connection, steps)
-        told = [
-            (row, steps[row.step_seq], steps[row.step_seq].identity(row.id, row.params, common.images))
-            for row in rows
-            if isinstance(common := commons.get(row.step_seq), _Common)
-        ]
-        contents = _Contents(connection, told, self._sums)
+        told: list[_Told] = []
         found: list[Keyed] = []
-        for row, step, identity in told:
-            try:
-                inputs = {name: contents.of(row.id, step, one) for name, one in identity.inputs.items()}
-            except NotYet:
-                continue
-            except NoKey as why:
-                found.append(Keyed(row.id, step, row.params, None, {}, str(why)))
-                continue
-            own = {**identity.parts, **{INPUT + name: one for name, one in inputs.items()}}
-            found.append(Keyed(row.id, step, row.params, commons[row.step_seq].maker.key(own), inputs))
-        return found
+        for row in rows:
+            if row.step_seq in commons:
+                step, common = steps[row.step_seq], commons[row.step_seq]
+                try:
+                    if common is None:
+                        raise ValueError("its step makes no sense")
+                    told.append(_Told(row, step, step.identity(row.id, row.params, common.images), common.maker))
+                except SENSELESS:  # it must not hold up the others: who runs it is told
+                    _log.exception("no_key", task=row.id)
+                    found.append(Keyed(row.id, step, row.params, None, {}, "its key cannot be computed"))
+        contents = _Contents(connection, told, self._sums)
+        return found + [keyed for one in told if (keyed := _keyed(one, contents)) is not None]
 
-    def _commons(self, connection: sa.Connection, steps: Mapping[int, Step]) -> dict[int, _Common]:
-        """What the tasks of steps have in common; of those whose images are not known yet, nothing."""
+    def _commons(self, connection: sa.Connection, steps: Mapping[int, Step]) -> dict[int, _Common | None]:
+        """What the tasks of steps have in common; of those whose images are not known yet, nothing; None of those that
+        make no sense.
+        """
         new = {seq: step for seq, step in steps.items() if seq not in self._common}
         images = images_of_runs(connection, {step.row.run_seq for step in new.values()}) if new else {}
         for seq, step in new.items():
             digests = images[step.row.run_seq]
-            if digests is not None:
+            if digests is None:
+                continue
+            try:
                 self._common[seq] = _Common(self._maker(connection, step, digests), digests)
+            except SENSELESS:
+                _log.exception("no_keys", step=seq)
+                self._common[seq] = None
         found = {seq: self._common[seq] for seq in steps if seq in self._common}
         while len(self._common) > _STEPS:
             self._common.popitem(last=False)
@@ -114,18 +130,31 @@ class Keyer:
         return self._folders[app]
 
 
+def _keyed(one: _Told, contents: _Contents) -> Keyed | None:
+    """A task with its key; None where the content of an input is not known yet."""
+    row, step = one.row, one.step
+    try:
+        inputs = {name: contents.of(row.id, step, wanted) for name, wanted in one.identity.inputs.items()}
+    except NotYet:
+        return None
+    except NoKey as why:
+        return Keyed(row.id, step, row.params, None, {}, str(why))
+    own = {**one.identity.parts, **{INPUT + name: part for name, part in inputs.items()}}
+    return Keyed(row.id, step, row.params, one.maker.key(own), inputs)
+
+
 class _Contents:
     """The content of the inputs of some tasks."""
 
-    def __init__(self, connection: sa.Connection, told: Sequence[tuple[Any, Step, Identity]], sums: FileSums) -> None:
+    def __init__(self, connection: sa.Connection, told: Sequence[_Told], sums: FileSums) -> None:
         self._connection = connection
-        inputs = [one for _, _, identity in told for one in identity.inputs.values()]
+        inputs = [one for each in told for one in each.identity.inputs.values()]
         self._files = Found()
         if local := {one.path for one in inputs if isinstance(one, LocalFile)}:
             self._files = sums.of(connection, local)
         self._data: Mapping[int, Mapping[DataKey, str]] = {}
         if any(isinstance(one, DataKey) for one in inputs):
-            self._data = stored.data_sums(connection, {row.id for row, _, _ in told})
+            self._data = stored.data_sums(connection, {one.row.id for one in told})
         upstream = [one for one in inputs if isinstance(one, UpstreamFile)]
         self._runs = stored.run_seqs(connection, {one.run_id for one in upstream})
         ids = {task for one in upstream if (task := self._task(one)) is not None}

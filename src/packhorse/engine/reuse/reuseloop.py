@@ -76,6 +76,16 @@ class ReuseLoop(Loop):
         self._seen_writes = -1
         self._look_at = 0.0
         self._is_busy = False
+        self._ending = threading.Event()
+
+    def recover(self) -> None:
+        """After a start."""
+        self._ending.clear()
+
+    def end(self) -> None:
+        """What is looked at at the site is looked at again by the next engine."""
+        self._ending.set()
+        super().end()
 
     def wake_if_busy(self) -> None:
         """Tasks have ended: some that are to be looked up may have waited for them."""
@@ -159,7 +169,7 @@ class ReuseLoop(Loop):
                 source = self._site.output_folder(earlier.run_id, earlier.id % TASKS_PER_RUN)
                 target = self._site.output_folder(one.step.row.run_id, one.step.row.index(one.task))
                 with_outputs.append((one, earlier, Wanted(source, target, files)))
-        answers = take(self._site, [wanted for _, _, wanted in with_outputs])
+        answers = take(self._site, [wanted for _, _, wanted in with_outputs], self._ending)
         for (one, earlier, _), why in zip(with_outputs, answers, strict=True):
             if why is None:
                 decided.taken[one.task] = earlier

@@ -5,15 +5,17 @@ run.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from packhorse.domain.text import kept_json
+from packhorse.http.errors import Stopped
 from packhorse.sites.site import Site
 
 _TASKS_AT_ONCE = 500  # of one command at the site
-_BYTES_AT_ONCE = 4_000_000_000
+_BYTES_AT_ONCE = 1_000_000_000
 _READ_PER_S = 20_000_000  # bytes, of a file system that is slow
 _LEAST_S = 60.0
 
@@ -32,10 +34,15 @@ class Wanted:
         return sum(int(file["size"]) for file in self.files)
 
 
-def take(site: Site, wanted: Sequence[Wanted]) -> list[str | None]:
-    """By position: why it could not be taken; None where it was. May be repeated. Raises SiteUnreachable, OSError."""
+def take(site: Site, wanted: Sequence[Wanted], stop: threading.Event) -> list[str | None]:
+    """By position: why it could not be taken; None where it was. May be repeated.
+
+    Raises SiteUnreachable, OSError; Stopped once ``stop`` is set.
+    """
     answers: list[str | None] = []
     for some in _pieces(wanted):
+        if stop.is_set():
+            raise Stopped
         answers += _take_piece(site, some)
     return answers
 
