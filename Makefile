@@ -63,10 +63,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 setup-apps: $(VENV)/.installed
 	@dpkg -s $(APPS_APT) >/dev/null 2>&1 || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends $(APPS_APT) >/dev/null; }
 
-# PostgreSQL for the tests of the store, an SSH server and login shells for those of transports; util-linux has setpriv and setsid
-setup-test: setup-apps
+# PostgreSQL for the tests of the store, an SSH server and login shells for those of transports, a browser for those of
+# reports; util-linux has setpriv and setsid
+setup-test: setup-apps $(VENV)/rocrate/.installed
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends postgresql >/dev/null; }
 	@{ PATH=$$PATH:/usr/sbin; command -v sshd && command -v tcsh && command -v fish; } >/dev/null || bash deploy/testcluster/install.sh sshd
+	@command -v chromium >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends chromium >/dev/null; }
+
+# A validator of research objects, in an environment of its own: it wants an older rich than we have
+$(VENV)/rocrate/.installed: $(VENV)/.installed
+	[ -x $(VENV)/rocrate/bin/python ] || $(PYTHON) -m venv $(VENV)/rocrate
+	$(VENV)/rocrate/bin/python -m pip install --quiet --disable-pip-version-check roc-validator==0.13.0
+	touch $@
 
 setup-bench: setup-test
 	@command -v parallel >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends parallel >/dev/null; }

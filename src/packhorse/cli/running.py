@@ -122,11 +122,18 @@ def summarise(handle: RunHandle) -> None:
 
 def print_steps(steps: list[StepView]) -> None:
     """A line for each step of a run."""
+    columns = ["step", "site", "tasks", "states", *(["waits for"] if any(step.waits_for for step in steps) else [])]
     rows = [
-        (step.name, step.site, "not known yet" if step.tasks is None else f"{step.tasks:,}", _counts(step.counts))
+        (
+            step.name,
+            step.site,
+            "not known yet" if step.tasks is None else f"{step.tasks:,}",
+            _counts(step.counts) + (f", without {step.without}" if step.without else ""),
+            *([step.waits_for or ""] if len(columns) > 4 else []),
+        )
         for step in steps
     ]
-    print_table(["step", "site", "tasks", "states"], rows)
+    print_table(columns, rows)
 
 
 def _rate(per_s: float) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from packhorse.domain.app import AppManifest
+from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.states import FAILED, TERMINAL, TaskState
 from packhorse.domain.text import holdable
 
@@ -48,6 +49,22 @@ class StepView(_View):
     tasks: int | None
     counts: dict[TaskState, int]
     """Tasks by state."""
+    waits_for: str | None = None
+    """What tasks of it wait for that could not start now, such as: 3 tasks of 'align'."""
+    without: str | None = None
+    """What it gathered without, since these did not complete, such as: 2 tasks of 'align'."""
+
+    @property
+    def done(self) -> int:
+        return sum(number for state, number in self.counts.items() if state in TERMINAL)
+
+    @property
+    def failed(self) -> int:
+        return sum(number for state, number in self.counts.items() if state in FAILED)
+
+    @property
+    def ended(self) -> bool:
+        return self.tasks is not None and self.done == self.tasks
 
 
 class RunView(_View):
@@ -287,7 +304,7 @@ class AppView(_View):
     version: str
     title: str
     description: str
-    manifest: AppManifest
+    manifest: AppManifest | PipelineManifest
 
 
 class QueueView(_View):

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.domain.states import ACTIVE, DataState, TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import add_ready, count_ready
 from packhorse.store.schema import cached, data, data_edges, tasks
+from packhorse.store.upserts import insert_missing, insert_or_set
 
 _OVER = (DataState.READY, DataState.FAILED)
 
@@ -33,6 +33,26 @@ class Link(NamedTuple):
     path: str | None
 
 
+def _awaited(data_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    who = data_edges.join(tasks, tasks.c.id == data_edges.c.task_id)
+    waits = sa.and_(data_edges.c.data_id == data_id, data_edges.c.sha256.is_(None), tasks.c.state == TaskState.QUEUED)
+    return sa.exists(sa.select(1).select_from(who).where(waits))
+
+
+_OPEN = (
+    sa.select(data, _awaited(data.c.id).label("is_wanted"))
+    .where(data.c.site == sa.bindparam("site"), sa.text("data.state NOT IN ('READY', 'FAILED')"))
+    .order_by(data.c.id)
+)
+
+
+_GIVEN = (
+    sa.select(data_edges.c.task_id, data_edges.c.path, data.c.url, data.c.version)
+    .join(data, data.c.id == data_edges.c.data_id)
+    .where(data_edges.c.path.is_not(None), data_edges.c.task_id.in_(sa.bindparam("ids", expanding=True)))
+)
+
+
 def link_data(connection: sa.Connection, site: str, keys: Collection[DataKey]) -> dict[DataKey, Link]:
     """The rows of ``keys`` at a site, made where there are none, locked.
 
@@ -40,9 +60,7 @@ def link_data(connection: sa.Connection, site: str, keys: Collection[DataKey]) -
 
     Reference data that is there already is taken as it is: a version does not change.
     """
-    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(
-        data
-    ).on_conflict_do_nothing()
+    statement = insert_missing(connection, data)
     new = {"state": DataState.QUEUED, "tries": 0, "wrong": 0, "not_before": 0.0, "bytes_done": 0, "best_bytes": 0}
     links: dict[DataKey, Link] = {}
     ordered = sorted(keys)
@@ -76,10 +94,7 @@ def open_data(connection: sa.Connection, site: str) -> Sequence[Any]:
     """The rows of a site that are neither there nor given up, oldest first, and whether anybody waits for each
     (``is_wanted``).
     """
-    still_open = sa.and_(data.c.site == site, sa.text("data.state NOT IN ('READY', 'FAILED')"))
-    return connection.execute(
-        sa.select(data, _awaited(data.c.id).label("is_wanted")).where(still_open).order_by(data.c.id)
-    ).all()
+    return connection.execute(_OPEN, {"site": site}).all()
 
 
 def lock_data(connection: sa.Connection, data_id: int) -> Any:
@@ -122,10 +137,8 @@ def waiting_tasks(connection: sa.Connection, data_id: int) -> Sequence[int]:
 def given_data(connection: sa.Connection, ids: Collection[int]) -> dict[int, dict[DataKey, str]]:
     """Where the data of tasks is at their site, by task."""
     found: dict[int, dict[DataKey, str]] = {}
-    columns = (data_edges.c.task_id, data_edges.c.path, data.c.url, data.c.version)
-    query = sa.select(*columns).join(data, data.c.id == data_edges.c.data_id).where(data_edges.c.path.is_not(None))
     for some in chunks(ids):
-        for row in connection.execute(query.where(data_edges.c.task_id.in_(some))):
+        for row in connection.execute(_GIVEN, {"ids": some}):
             found.setdefault(row.task_id, {})[DataKey(row.url, row.version)] = row.path
     return found
 
@@ -153,10 +166,8 @@ def data_of_task(connection: sa.Connection, task: int) -> Sequence[Any]:
 
 def remember_cached(connection: sa.Connection, site: str, sha256: str, size: int, at: float) -> None:
     """Content is in the cache of a site, and was used just now."""
-    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(cached)
-    statement = statement.values(site=site, sha256=sha256, size=size, last_used_at=at)
-    used = {"last_used_at": at}
-    connection.execute(statement.on_conflict_do_update(index_elements=[cached.c.site, cached.c.sha256], set_=used))
+    row = {"site": site, "sha256": sha256, "size": size, "last_used_at": at}
+    connection.execute(insert_or_set(connection, cached, "last_used_at"), row)
 
 
 def cached_bytes(connection: sa.Connection, site: str) -> int:
@@ -193,12 +204,6 @@ def is_cached(connection: sa.Connection, site: str, sha256: str) -> bool:
 
 def _content(site: str, sha256: str) -> sa.Select[Any]:
     return sa.select(cached).where(cached.c.site == site, cached.c.sha256 == sha256)
-
-
-def _awaited(data_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    who = data_edges.join(tasks, tasks.c.id == data_edges.c.task_id)
-    waits = sa.and_(data_edges.c.data_id == data_id, data_edges.c.sha256.is_(None), tasks.c.state == TaskState.QUEUED)
-    return sa.exists(sa.select(1).select_from(who).where(waits))
 
 
 def _in_use(sha256: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:

@@ -124,10 +124,13 @@ def failed_wants(connection: sa.Connection, site: str) -> Sequence[Any]:
 def settle_holds(connection: sa.Connection, site: str) -> int:
     """Holds the steps of open runs that want an image which is not ready at their site, and lets the others go.
 
+    An image that a run will never get holds nobody: the tasks that run in it fail, and the others go on.
+
     Returns how many steps changed. Whoever changes what images are says this afterwards, in the same transaction.
     """
     query = sa.select(run_images.c.run_seq).select_from(_WANTS.join(images, _AT_SITE, isouter=True))
-    missing = sa.and_(_OPEN, run_images.c.site == site, sa.or_(images.c.state.is_(None), images.c.state != READY))
+    not_ready = sa.or_(images.c.state.is_(None), images.c.state != READY)
+    missing = sa.and_(_OPEN, run_images.c.site == site, sa.not_(run_images.c.failed), not_ready)
     waiting = set(connection.execute(query.where(missing)).scalars())
     held_steps = sa.select(steps.c.seq, steps.c.run_seq).join(runs, runs.c.seq == steps.c.run_seq)
     held_steps = held_steps.where(steps.c.site == site, sa.text("held"), runs.c.visible)

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.domain.states import TaskState
 from packhorse.store.chunks import chunks
@@ -32,6 +31,7 @@ from packhorse.store.schema import (
     tasks,
 )
 from packhorse.store.tasks import get_task
+from packhorse.store.upserts import insert_or_set
 
 _NEWEST = (1 << 63) - 1
 _LAST = sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt)
@@ -103,8 +103,8 @@ def newest_with_keys(connection: sa.Connection, before: Mapping[str, int | None]
         listed = sa.func.json_each(pairs).table_valued("value")
         key, older = (sa.func.json_extract(listed.c.value, f"$[{place}]") for place in (0, 1))
     else:
-        listed = sa.func.json_array_elements(pairs).table_valued(sa.column("value", postgresql.JSON))
-        key, older = listed.c.value[0].astext, sa.cast(listed.c.value[1].astext, sa.BigInteger)
+        listed = sa.func.json_array_elements(pairs).table_valued(sa.column("value", sa.JSON))
+        key, older = listed.c.value[0].as_string(), sa.cast(listed.c.value[1].as_string(), sa.BigInteger)
     mine = sa.and_(sa.text(REUSABLE), tasks.c.cache_key == key, tasks.c.id < older)
     newest = sa.select(sa.func.max(tasks.c.id)).select_from(tasks).where(mine).correlate(listed)
     if is_sqlite:  # which would look through all that are complete for the largest id
@@ -223,9 +223,7 @@ def keep_sums(connection: sa.Connection, sums: Mapping[FileLook, str]) -> None:
         for look, sha256 in sums.items()
     ]
     if rows:
-        insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(file_sums)
-        new = {name: insert.excluded[name] for name in ("size", "mtime_ns", "sha256")}
-        connection.execute(insert.on_conflict_do_update(index_elements=["path_hash"], set_=new), rows)
+        connection.execute(insert_or_set(connection, file_sums, "size", "mtime_ns", "sha256"), rows)
 
 
 def _path_hash(path: str) -> str:

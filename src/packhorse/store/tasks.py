@@ -172,12 +172,17 @@ def page_with_files(
     return connection.execute(query if states is None else query.where(tasks.c.state.in_(states))).all()
 
 
+_CANCELING = (
+    sa.select(tasks.c.id, tasks.c.attempt, tasks.c.allocation_seq, tasks.c.block)
+    .where(tasks.c.state == "CANCELING")
+    .order_by(tasks.c.id)
+    .limit(sa.bindparam("number", type_=sa.Integer))
+)
+
+
 def canceling_tasks(connection: sa.Connection, limit: int) -> Sequence[Any]:
     """(id, attempt, allocation_seq, block) of the tasks whose cancel is under way."""
-    columns = (tasks.c.id, tasks.c.attempt, tasks.c.allocation_seq, tasks.c.block)
-    return connection.execute(
-        sa.select(*columns).where(tasks.c.state == "CANCELING").order_by(tasks.c.id).limit(limit)
-    ).all()
+    return connection.execute(_CANCELING, {"number": limit}).all()
 
 
 def edges_into(connection: sa.Connection, ids: Collection[int]) -> Iterator[tuple[int, int, bool]]:
@@ -194,13 +199,16 @@ def ids_in_states(connection: sa.Connection, run_seq: int, states: Collection[st
     return connection.execute(query).scalars().all()
 
 
+_INSERT_ATTEMPT, _INSERT_CHUNK_OF_LOG = sa.insert(attempts), sa.insert(log_chunks)
+
+
 def add_attempts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Remembers attempts that ended; each row has every column of the table."""
     if rows:
-        connection.execute(sa.insert(attempts), rows)
+        connection.execute(_INSERT_ATTEMPT, rows)
 
 
 def add_log_chunks(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Remembers where tasks' output lies."""
     if rows:
-        connection.execute(sa.insert(log_chunks), rows)
+        connection.execute(_INSERT_CHUNK_OF_LOG, rows)

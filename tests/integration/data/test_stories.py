@@ -76,11 +76,9 @@ def test_two_urls_with_the_same_content_share_it_under_their_own_names(
 def test_a_task_takes_an_input_by_url(room: Embedded, web: WebServer) -> None:
     web.files["/greeting"] = b"hello"
     task = {"executors": [{"command": ["cat", "in/put"]}], "inputs": [{"path": "in/put", "url": web.url("/greeting")}]}
-    run = end_of(
-        room, room.service.submit(room.user, TaskRun(tasks=[NamedTask.model_validate({"name": "a", "task": task})]))
-    )
+    run = end_of(room, room.mine.submit(TaskRun(tasks=[NamedTask.model_validate({"name": "a", "task": task})])))
     assert run.counts == {TaskState.COMPLETE: 1}
-    assert room.service.log(room.user, f"{run.id}.0", "stdout").data == b"hello"
+    assert room.mine.log(f"{run.id}.0", "stdout").data == b"hello"
 
 
 def test_an_engine_that_is_killed_in_the_middle_is_gone_on_from(home: Path, web: WebServer, app: str) -> None:
@@ -127,7 +125,7 @@ def test_what_is_not_there_fails_at_once_and_for_those_who_wait_alone(room: Embe
         == f"{web.url('/gone')} could not be brought to 'local': {web.host} says 404: there is no such file."
     )
     web.files["/gone"] = OTHER
-    again = end_of(room, room.service.retry(room.user, run.id))
+    again = end_of(room, room.mine.retry(run.id))
     assert (again.counts, set(results(room, again))) == ({TaskState.COMPLETE: 2}, {f"{sha(OTHER)} gone"})
 
 
@@ -167,9 +165,9 @@ def test_a_canceled_run_ends_its_fetch(room: Embedded, web: WebServer, app: str)
     web.gate.clear()
     run = submit(room, app, web.url("/x"))
     wait_for(lambda: web.asked["GET /x"], 20, "the fetch")
-    room.service.cancel_run(room.user, run.id)
+    room.mine.cancel_run(run.id)
     web.gate.set()
-    assert room.service.run(room.user, run.id).counts == {TaskState.CANCELED: 1}
+    assert room.mine.run(run.id).counts == {TaskState.CANCELED: 1}
     assert end_of(room, submit(room, app, web.url("/x"))).counts == {TaskState.COMPLETE: 1}
 
 
@@ -206,13 +204,13 @@ def test_who_comes_while_an_unwanted_fetch_ends_is_served(home: Path, web: WebSe
     room = Embedded(home)
     web.files["/x"] = DATA
     first = submit(room, app, web.url("/x"))
-    room.service.cancel_run(room.user, first.id)
+    room.mine.cancel_run(first.id)
     loop = loop_of(room)
     second = submit(room, app, web.url("/x"))
     loop._save(1, Unwanted())
     with room.database.read() as connection:
         assert [row.state for row in open_data(connection, "local")] == ["QUEUED"]
-    room.service.cancel_run(room.user, second.id)
+    room.mine.cancel_run(second.id)
     loop._save(1, Unwanted())
     with room.database.read() as connection:
         assert open_data(connection, "local") == []

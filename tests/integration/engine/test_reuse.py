@@ -71,13 +71,13 @@ def sample(tmp_path: Path) -> Sample:
 def run(room: Embedded, sample: Sample, user: User | None = None, **options: Any) -> RunView:
     request = AppRun(app=str(sample.folder), over=sample.rows, **{"reuse": True, **options})
     user = user or room.user
-    started = room.service.submit(user, request)
-    wait_for(lambda: room.service.run(user, started.id).ended, 60, "the run's end")
-    return room.service.run(user, started.id)
+    started = room.service.as_user(user).submit(request)
+    wait_for(lambda: room.service.as_user(user).run(started.id).ended, 60, "the run's end")
+    return room.service.as_user(user).run(started.id)
 
 
 def tasks_of(room: Embedded, view: RunView) -> list[TaskView]:
-    return room.service.tasks(room.user, view.id).items
+    return room.mine.tasks(view.id).items
 
 
 def number_of_attempts(room: Embedded) -> int:
@@ -92,13 +92,13 @@ def test_a_run_in_which_nothing_has_changed_executes_nothing(room: Embedded, sam
     second = run(room, sample)
     assert (sample.executed(), second.counts) == (0, {TaskState.COMPLETE: 3})
     assert number_of_attempts(room) == before, "what was not executed has no attempt"
-    results = [list(room.service.results(room.user, view.id)) for view in (first, second)]
+    results = [list(room.mine.results(view.id)) for view in (first, second)]
     for old, new in zip(*results, strict=True):
         assert (new["result"], new["params"], new["files"]) == (old["result"], old["params"], old["files"])
     for index in range(3):
-        paths = [room.service.output_path(room.user, f"{view.id}.{index}", "out") for view in (first, second)]
+        paths = [room.mine.output_path(f"{view.id}.{index}", "out") for view in (first, second)]
         assert paths[0] != paths[1] and paths[0].read_bytes() == paths[1].read_bytes()
-    task = room.service.task(room.user, f"{second.id}.1")
+    task = room.mine.task(f"{second.id}.1")
     assert [(event.to_state, event.why) for event in task.events] == [
         ("QUEUED", None),
         ("COMPLETE", f"Taken from task {first.id}.1: nothing that matters has changed since."),
@@ -108,7 +108,7 @@ def test_a_run_in_which_nothing_has_changed_executes_nothing(room: Embedded, sam
 
 
 def why(room: Embedded, task: str) -> str:
-    reuse = room.service.task(room.user, task).reuse
+    reuse = room.mine.task(task).reuse
     assert reuse is not None
     return reuse.why
 
@@ -119,7 +119,7 @@ def test_only_what_a_changed_sample_concerns_is_executed(room: Embedded, sample:
     sample.files[1].write_text("content X\n")  # as many bytes as before
     second = run(room, sample)
     assert (sample.executed(), second.counts) == (1, {TaskState.COMPLETE: 3})
-    assert room.service.output_path(room.user, f"{second.id}.1", "out").read_text() == "content X\n1\n"
+    assert room.mine.output_path(f"{second.id}.1", "out").read_text() == "content X\n1\n"
     said = f"No earlier result was taken: the nearest task, {first.id}.1, differs in the content of the input 'reads'."
     assert why(room, f"{second.id}.1") == said
     third = run(room, sample)
@@ -143,7 +143,7 @@ def test_what_the_manifest_says_besides_does_not_matter_and_its_command_does(roo
     sample.write(COPY + "; true")
     last = run(room, sample)
     assert sample.executed() == 3
-    told = room.service.task(room.user, f"{last.id}.0").reuse
+    told = room.mine.task(f"{last.id}.0").reuse
     assert told is not None and (told.taken_from, told.differs) == (None, ["the command"])
     assert told.why == f"No earlier result was taken: the nearest task, {told.nearest}, differs in the command."
 
@@ -159,7 +159,7 @@ def test_what_the_manifest_says_besides_does_not_matter_and_its_command_does(roo
 def test_outputs_that_are_gone_or_damaged_are_not_taken(room: Embedded, sample: Sample, damage: Any, what: str) -> None:
     first = run(room, sample)
     sample.executed()
-    path = room.service.output_path(room.user, f"{first.id}.0", "out")
+    path = room.mine.output_path(f"{first.id}.0", "out")
     path.chmod(0o644)
     before = path.stat()
     damage(path)
@@ -167,7 +167,7 @@ def test_outputs_that_are_gone_or_damaged_are_not_taken(room: Embedded, sample: 
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     second = run(room, sample)
     assert (sample.executed(), second.counts) == (1, {TaskState.COMPLETE: 3})
-    assert room.service.output_path(room.user, f"{second.id}.0", "out").read_text() == "content 0\n0\n"
+    assert room.mine.output_path(f"{second.id}.0", "out").read_text() == "content 0\n0\n"
     same = f"task {first.id}.0 has the same key, but its outputs are not as it left them: {what}."
     assert why(room, f"{second.id}.0") == f"No earlier result was taken: {same}"
     third = run(room, sample)
@@ -177,8 +177,8 @@ def test_outputs_that_are_gone_or_damaged_are_not_taken(room: Embedded, sample: 
 def test_an_older_result_is_taken_where_the_newest_is_gone(room: Embedded, sample: Sample) -> None:
     first, second = run(room, sample), run(room, sample)
     sample.executed()
-    room.service.output_path(room.user, f"{second.id}.0", "out").unlink()
-    assert room.service.output_path(room.user, f"{first.id}.0", "out").exists(), "each has a name of its own"
+    room.mine.output_path(f"{second.id}.0", "out").unlink()
+    assert room.mine.output_path(f"{first.id}.0", "out").exists(), "each has a name of its own"
     run(room, sample)
     assert sample.executed() == 0
 
@@ -198,7 +198,7 @@ def test_a_run_that_does_not_ask_has_no_keys_and_takes_nothing(room: Embedded, s
     run(room, sample)
     view = run(room, sample, reuse=None)
     assert sample.executed() == 6
-    assert room.service.task(room.user, f"{view.id}.0").reuse is None
+    assert room.mine.task(f"{view.id}.0").reuse is None
     room.sites[0].reuse = True
     run(room, sample, reuse=False)
     assert sample.executed() == 3
@@ -211,4 +211,4 @@ def test_the_log_of_a_task_that_was_not_executed_is_that_of_the_one_that_was(roo
     second = run(room, sample)
     third = run(room, sample)
     for view in (second, third):
-        assert room.service.log(room.user, f"{view.id}.0", "stdout").data == b"10\n"
+        assert room.mine.log(f"{view.id}.0", "stdout").data == b"10\n"

@@ -32,9 +32,9 @@ def apps(tmp_path: Path) -> Apps:
 
 
 def submit(room: Embedded, request: StepRun | TaskRun) -> RunView:
-    run = room.service.submit(room.user, request)
-    wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
-    return room.service.run(room.user, run.id)
+    run = room.mine.submit(request)
+    wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
+    return room.mine.run(run.id)
 
 
 class Counted:
@@ -49,7 +49,7 @@ class Counted:
         return self.executed(self.last)
 
     def executed(self, run: RunView) -> dict[str, int]:
-        tasks = self.room.service.tasks(self.room.user, run.id).items
+        tasks = self.room.mine.tasks(run.id).items
         executed = {step.name: 0 for step in run.steps}
         for task in tasks:
             executed[task.step] += task.attempt > 0
@@ -57,7 +57,7 @@ class Counted:
 
     def result(self, step: str) -> Any:
         assert self.last is not None
-        tasks = self.room.service.tasks(self.room.user, self.last.id).items
+        tasks = self.room.mine.tasks(self.last.id).items
         return next(task.result for task in tasks if task.step == step)
 
 
@@ -130,9 +130,9 @@ def test_after_a_failed_sample_was_mended_only_what_depends_on_it_is_executed(
     (tmp_path / "mended").touch()
     assert runs.run(*steps) == {"make": 1, "twice": 1, "total": 1}
     assert first is not None
-    retried = room.service.retry(room.user, first.id)
-    wait_for(lambda: room.service.run(room.user, retried.id).ended, 60, "the run's end")
-    again = runs.executed(room.service.run(room.user, retried.id))
+    retried = room.mine.retry(first.id)
+    wait_for(lambda: room.mine.run(retried.id).ended, 60, "the run's end")
+    again = runs.executed(room.mine.run(retried.id))
     assert (again["make"], again["twice"]) == (0, 0), "a retry takes what is there by now"
 
 
@@ -142,10 +142,10 @@ def test_the_gathering_task_of_an_app_is_not_executed_again(room: Embedded, tmp_
     app = make_app(tmp_path / "app", command="[/bin/echo, '{i}']", more=more)
     runs = []
     for numbers in ([1, 2], [1, 2], [1, 3]):
-        run = room.service.submit(room.user, AppRun(app=app, over=rows(*numbers), reuse=True))
-        wait_for(lambda run=run: room.service.run(room.user, run.id).ended, 60, "the run's end")
-        runs.append(Counted(room).executed(room.service.run(room.user, run.id)))
-        assert len(room.service.gathered(room.user, run.id)["all"].read_text().splitlines()) == 2
+        run = room.mine.submit(AppRun(app=app, over=rows(*numbers), reuse=True))
+        wait_for(lambda run=run: room.mine.run(run.id).ended, 60, "the run's end")
+        runs.append(Counted(room).executed(room.mine.run(run.id)))
+        assert len(room.mine.gathered(run.id)["all"].read_text().splitlines()) == 2
     assert runs == [{"t": 2, "gather": 1}, {"t": 0, "gather": 0}, {"t": 1, "gather": 1}]
 
 
@@ -165,7 +165,7 @@ def test_documents_are_looked_up_with_their_edges(room: Embedded) -> None:
         )
         view = submit(room, request)
         assert view.counts == {TaskState.COMPLETE: 3}
-        return [item.attempt for item in room.service.tasks(room.user, view.id).items]
+        return [item.attempt for item in room.mine.tasks(view.id).items]
 
     assert run("a") == [1, 1, 1]
     assert run("a", "told") == [0, 0, 0]
@@ -182,5 +182,5 @@ def test_what_is_to_be_delivered_is_executed(room: Embedded, apps: Apps, tmp_pat
     view = submit(room, request)
     assert runs.executed(view) == {"make": 1}
     assert list((tmp_path / "delivered").rglob("out"))
-    reuse = room.service.task(room.user, f"{view.id}.0").reuse
+    reuse = room.mine.task(f"{view.id}.0").reuse
     assert reuse is not None and "delivered" in reuse.why

@@ -1,4 +1,4 @@
-"""Each batch scheduler with a place whose jobs it owns: this machine, and the test cluster."""
+"""Each batch scheduler where its jobs can be run: on this machine, and on the test cluster."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class CountingTransport(LocalTransport):
 
 
 @dataclass
-class Place:
-    """A scheduler, and a folder that its nodes see."""
+class SchedulerCase:
+    """A scheduler under test, and a folder that its nodes see."""
 
     scheduler: Scheduler
     root: Path
@@ -89,13 +89,13 @@ class Place:
 
 
 @pytest.fixture(params=[pytest.param(name, marks=marks) for name, marks in CASES.items()])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """The place of one scheduler."""
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SchedulerCase]:
+    """One scheduler."""
     root = tmp_path / "jobs"
     if request.param == "slurm":
         cluster: TestCluster = request.getfixturevalue("slurm")
         root = cluster.folder("conforms")
     root.mkdir(exist_ok=True)
-    made = Place(scheduler(request.param), root)
+    made = SchedulerCase(scheduler(request.param), root)
     yield made
     made.end()

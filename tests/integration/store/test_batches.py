@@ -17,16 +17,17 @@ from packhorse.store.database import Database
 from packhorse.store.demands import recount, waiting_demands
 from packhorse.store.images import settle_holds, want_images
 from packhorse.store.moves import Move, apply_moves, lock_tasks
+from packhorse.store.newtasks import NewTask
 from packhorse.store.runs import (
     Begun,
     NewRun,
-    NewTask,
     add_tasks,
     begin_run,
     counts_of,
-    find_by_client_key,
+    find_by_client_keys,
     get_run,
     insert_run,
+    insert_runs,
     list_runs,
     open_runs_by_site,
     publish_run,
@@ -34,8 +35,18 @@ from packhorse.store.runs import (
     unfinished_runs,
 )
 from packhorse.store.schema import data, demands, metadata, runs
-from packhorse.store.steps import StepEdge
-from tests.fixtures.stores import LARGER, SITE, has_ended, ids_of, new_step, new_task, ready_ids, run_values
+from packhorse.store.steps import StepEdge, steps_of_run
+from tests.fixtures.stores import (
+    LARGER,
+    SITE,
+    counted_statements,
+    has_ended,
+    ids_of,
+    new_step,
+    new_task,
+    ready_ids,
+    run_values,
+)
 
 A = DataKey("https://h/a")
 RUN = [new_task(), new_task(demand=LARGER), new_task(data=(A,)), new_task(waiting_on=1)]
@@ -93,7 +104,7 @@ def test_nobody_sees_a_run_before_it_is_published(database: Database) -> None:
 def test_a_run_that_is_written_has_its_key_from_the_start(database: Database) -> None:
     begun = begin(database)
     with database.read() as connection:
-        before = find_by_client_key(connection, "alice", "k")
+        before = find_by_client_keys(connection, [("alice", "k"), ("bob", "k")]).get(("alice", "k"))
         assert before is not None and not before.visible
     with pytest.raises(sa.exc.IntegrityError):
         begin(database)
@@ -241,3 +252,28 @@ def fail_all(connection: sa.Connection, begun: Begun) -> None:
     [row] = connection.execute(sa.select(data)).all()
     current = lock_tasks(connection, stored.waiting_tasks(connection, row.id))
     apply_moves(connection, [Move(task, TaskState.SYSTEM_ERROR, 2.0) for task in current], current)
+
+
+def test_many_runs_take_as_many_statements_as_one(database: Database) -> None:
+    def mixed(number: int) -> tuple[NewRun, list[list[NewTask]]]:
+        values = run_values(user=f"u{number % 3}", priority=number % 2)
+        two = [new_step(2, "a", held=number % 5 == 0), new_step(1, "b")]
+        run = NewRun(values, two, [StepEdge(0, 1, "gather")], [(0, 1, False)])
+        return run, [[new_task(demand=LARGER), new_task(1)], [new_task(1)]]
+
+    sent: list[int] = []
+    for numbers in ([1], range(2, 42)):
+        new = [mixed(number) for number in numbers]
+        with database.write() as connection:
+            insert_runs(connection, [mixed(number) for number in range(3)])  # whose demands are there before
+            with counted_statements(database) as statements:
+                seqs = insert_runs(connection, new)
+            sent.append(len(statements))
+            ids = {seq: connection.execute(sa.select(runs.c.id).where(runs.c.seq == seq)).scalar() for seq in seqs}
+            assert [ids[seq] for seq in seqs] == [run.values["id"] for run, _ in new]
+            assert recount(connection, SITE) == 0
+            for seq in seqs:
+                first = [(row.name, row.first, row.tasks) for row in steps_of_run(connection, seq)]
+                assert first == [("a", 0, 2), ("b", 2, 1)]
+                assert counts_of(connection, [seq]) == {seq: {TaskState.QUEUED: 3}}
+    assert sent[0] == sent[1], sent

@@ -18,12 +18,12 @@ from packhorse.store.demands import (
     end_back_offs,
     hold_steps,
     next_back_off,
-    place_in_line,
     recount,
     take_ready,
     waiting_demands,
 )
 from packhorse.store.images import settle_holds
+from packhorse.store.line import place_in_line
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 from packhorse.store.runs import NewRun, begin_run, insert_run, publish_run
 from packhorse.store.schema import TASKS_PER_RUN, demands, steps

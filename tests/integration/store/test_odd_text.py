@@ -67,17 +67,17 @@ class Room:
 
     def submit(self, kind: str = "json", over: Any = ({}, {}), **options: Any) -> str:
         request = AppRun(app=str(self.folder / kind), **options)
-        return self.room.service.submit(self.room.user, request, list(over)).id
+        return self.room.mine.submit(request, list(over)).id
 
     def place(self, run_id: str) -> tuple[Any, int]:
         """All tasks of a run at a site: the allocation's row, and the id of the first task."""
         with self.room.database.write() as connection:
             seq = get_run(connection, run_id).seq  # type: ignore[union-attr]
-            number = self.room.service.run(self.room.user, run_id).tasks
+            number = self.room.mine.run(run_id).tasks
             allocation = stored.insert_allocation(
                 connection, f"a-{seq}", "local", json.dumps(asdict(Shape(2, 1000, None))), 1.0
             )
-            stored.insert_block(connection, allocation, 0, number, 1.0)
+            stored.insert_blocks(connection, [stored.NewBlock(allocation, 0, number, 1.0)])
             placed = place_some(connection, number, "local", allocation)
             assert placed == ids_of(seq, range(number))
             return stored.get_allocation(connection, allocation), seq * TASKS_PER_RUN
@@ -99,7 +99,7 @@ class Room:
         assert [task["result"] for task in listed] == [row["result"] for row in found]
         for task in listed:
             strictly(self.ask(f"/api/v1/tasks/{task['id']}"))
-        assert found == [strictly(json.dumps(row)) for row in self.room.service.results(self.room.user, run_id)]
+        assert found == [strictly(json.dumps(row)) for row in self.room.mine.results(run_id)]
         return found
 
     def ask(self, path: str, **headers: str) -> str:

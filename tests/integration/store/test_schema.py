@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.store import migrate
 from packhorse.store.database import Database
-from packhorse.store.demands import _ready_of, take_ready
+from packhorse.store.demands import _READY_OF, take_ready
 from packhorse.store.lookups import newest_with_keys, tasks_to_look_up
 from packhorse.store.migrate import ensure_schema
 from packhorse.store.schema import demands, in_run, metadata, tasks
@@ -105,8 +105,8 @@ def test_pages_and_ready_tasks_are_found_by_index(database: Database) -> None:
     page = sa.select(tasks.c.id).where(in_run(1), tasks.c.id > 5).order_by(tasks.c.id).limit(100)
     assert "SCAN tasks" not in explain(database, page)
     if database.is_sqlite:  # PostgreSQL chooses by its statistics, which so small a table does not fill
-        for of_steps in (tasks.c.step_seq == step, tasks.c.step_seq.in_([step, step + 1])):
-            plan = explain(database, _ready_of(demand, of_steps).limit(10))
+        for of_steps in ([step], [step, step + 1]):
+            plan = explain(database, _READY_OF.params(steps=of_steps, demand=demand, number=10))
             assert "ix_tasks_ready" in plan and "TEMP B-TREE" not in plan, plan
         plans = []
         with counted_statements(database) as sent, database.read() as connection:

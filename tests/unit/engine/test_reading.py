@@ -26,13 +26,11 @@ from packhorse.sites.schedulers.local import LocalScheduler
 from packhorse.sites.site import Site, local_site
 from packhorse.store import allocations as stored
 from packhorse.store.database import Database
-from packhorse.store.demands import take_ready, waiting_demands
-from packhorse.store.moves import place_tasks
 from packhorse.store.runs import NewRun, NewStep, counts_of, insert_run
 from packhorse.store.steps import keep_app
 from packhorse.store.tasks import get_task
 from tests.fixtures.far import FarTransport, far_site
-from tests.fixtures.stores import counted_statements, new_task, run_values
+from tests.fixtures.stores import counted_statements, new_task, place_some, run_values
 
 MANIFEST = {"packhorse": 1, "name": "t", "version": "1", "command": ["true"], "parameters": {}}
 
@@ -82,16 +80,13 @@ class Room:
             step = NewStep("t", "local", StepSpec("app", "digest").to_json(), agents * tasks)
             new = NewRun(run_values(), [step])
             self.run = insert_run(connection, new, [[new_task()] * (agents * tasks)])
-            (demand,) = waiting_demands(connection, "local")
             placed = []
             for index in range(agents):
                 shape = json.dumps(asdict(Shape(2, 1000, None)))
                 seq = stored.insert_allocation(connection, f"a-{index}", "local", shape, 1.0)
-                stored.insert_block(connection, seq, 0, tasks, 1.0)
+                stored.insert_blocks(connection, [stored.NewBlock(seq, 1, tasks, 1.0)])
                 stored.update_allocation(connection, seq, state=AllocationState.RUNNING, job_id=f"{index}")
-                rows = take_ready(connection, demand.seq, tasks)
-                place_tasks(connection, rows, seq, 0, 1.0, "because")
-                placed.append([row.id for row in rows])
+                placed.append(place_some(connection, tasks, "local", seq))
         return placed
 
     def journal(self, index: int) -> Path:

@@ -21,14 +21,12 @@ from packhorse.sites.base import JobState, JobStatus, Shape
 from packhorse.sites.schedulers.local import LocalScheduler
 from packhorse.store import allocations as stored
 from packhorse.store.database import Database
-from packhorse.store.demands import take_ready, waiting_demands
 from packhorse.store.migrate import ensure_schema
-from packhorse.store.moves import place_tasks
 from packhorse.store.runs import NewRun, NewStep, insert_run
 from packhorse.store.steps import keep_app
 from packhorse.store.tasks import tasks_at_site, without_tasks
 from tests.fixtures.far import far_site
-from tests.fixtures.stores import counted_statements, new_task, run_values
+from tests.fixtures.stores import counted_statements, new_task, place_some, run_values
 
 MANIFEST = {"packhorse": 1, "name": "t", "version": "1", "command": ["true"], "parameters": {}}
 
@@ -67,19 +65,18 @@ def open_allocations(database: Database, number: int, *, waiting: int) -> list[i
         keep_app(connection, "digest", "t", json.dumps(MANIFEST), b"", 1.0)
         step = NewStep("t", "local", StepSpec("app", "digest").to_json(), number + waiting)
         insert_run(connection, NewRun(run_values(), [step]), [[new_task()] * (number + waiting)])
-        (demand,) = waiting_demands(connection, "local")
         for index in range(number):
             shape = json.dumps(asdict(Shape(2, 1000, None)))
             seq = stored.insert_allocation(connection, f"a-{index}", "local", shape, 1.0)
             for block in (0, 1):
-                stored.insert_block(connection, seq, block, 1, 1e6)
+                stored.insert_blocks(connection, [stored.NewBlock(seq, block, 1, 1e6)])
             stored.set_block_states(connection, seq, [0], "claimed")
             stored.set_block_states(connection, seq, [1], "written")
             state = AllocationState.RUNNING if index else AllocationState.PENDING
             stored.update_allocation(connection, seq, state=state, job_id=f"{index}", reason="")
             if index:
                 stored.update_allocation(connection, seq, started_at=1.0)
-            place_tasks(connection, take_ready(connection, demand.seq, 1), seq, 1, 1.0, "because")
+            place_some(connection, 1, "local", seq)
             seqs.append(seq)
     return seqs
 

@@ -93,3 +93,21 @@ def usage(
         show_account(by or [], since, as_json=as_json)
     else:
         show_usage(run_id, by or [], since, as_json=as_json)
+
+
+@app.command()
+def report(
+    run_id: RunId,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the page here instead of to RUN.html.")
+    ] = None,
+    crate: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Write an RO-Crate (Workflow Run Crate) here, with the page in it."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run as one HTML page: steps, timeline, resources, failures, versions, and how to run it again."""
+    from packhorse.cli.reporting import write_report
+
+    write_report(run_id, output, crate, as_json=as_json)

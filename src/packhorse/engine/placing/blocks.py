@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from packhorse.sites.site import BLOCK, InputNotBrought, Site
 from packhorse.store import allocations as stored
 from packhorse.store.data import DataKey, given_data
 from packhorse.store.database import Database
+from packhorse.store.images import wants_of
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.steps import app_archive
 from packhorse.store.tasks import failures_of, tasks_of_block
@@ -42,6 +43,10 @@ class Block:
     allocation_id: str
     number: int
     tasks: Sequence[Any]
+
+
+class _NoImage(Exception):  # noqa: N818  the image's own error says what is wrong
+    """The image of a task will never be there; the message says why."""
 
 
 @dataclass
@@ -113,6 +118,9 @@ class Blocks:
             except InputNotBrought as error:
                 unfit[row.id] = Failure(FailureClass.STAGING, Evidence(str(error)))
                 continue
+            except _NoImage as error:
+                unfit[row.id] = Failure(FailureClass.IMAGE, Evidence(str(error)))
+                continue
             except Exception as error:  # one task that cannot be rendered must not hold up the others
                 _log.exception("not_rendered", task=row.id)
                 said = f"It could not be prepared: {type(error).__name__}: {error}."
@@ -142,18 +150,29 @@ class Blocks:
 
     def _render(self, block: Block, row: Any, known: _Known) -> tuple[str, dict[str, Any], dict[str, Any]]:
         step = known.steps[row.step_seq]
-        results = ""
+        self._refuse_without_image(step, row, known)
+        results, reads = "", list[str]()
         if step.is_gathering:
             results = f"{self._site.spool(block.allocation_id)}/results-{row.id}.jsonl"
             with tempfile.TemporaryDirectory() as folder:
                 local = Path(folder) / "results.jsonl"
-                write_results(self._database, step, local)
+                reads = write_results(self._database, step, local, self._site.output_folder)
                 self._site.transport.put(local, results)
-        where = self._locations(step, results, known)
+        where = replace(self._locations(step, results, known), reads=reads)
         if data := known.data.get(row.id):
             where = with_data(where, data)
         resume = row.attempt > 1 and step.is_resumable and self._has_begun(step, row.id)
         return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=resume)
+
+    def _refuse_without_image(self, step: Step, row: Any, known: _Known) -> None:
+        """A list's tasks may come to be when it is known already that their image cannot be had."""
+        there = known.images.get(step.row.run_seq, {})
+        missing = [image for image in step.images(row.params) if image not in there] if self._site.runs_images else []
+        if missing:
+            with self._database.read() as connection:
+                wants = wants_of(connection, [step.row.run_seq])[step.row.run_seq]
+            why = next((want.error for want in wants if want.reference == missing[0]), None)
+            raise _NoImage(why or f"Its image '{missing[0]}' is not there.")
 
     def _locations(self, step: Step, results: str, known: _Known) -> Locations:
         """What a task is rendered for."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -26,6 +27,7 @@ from packhorse.engine.lease import Lease
 from packhorse.engine.placing import pack
 from packhorse.engine.placing.blocks import Block, Blocks
 from packhorse.engine.placing.demands import Demands
+from packhorse.engine.placing.share import Turns
 from packhorse.engine.retry import MAX_BACKOFF_S
 from packhorse.engine.steps.cache import Steps
 from packhorse.estimate.durations import Durations
@@ -33,8 +35,8 @@ from packhorse.sites.base import Limits, Shape, SubmitRejected
 from packhorse.sites.site import Site, fitting
 from packhorse.store import allocations as stored
 from packhorse.store.database import Database
-from packhorse.store.demands import end_back_offs, next_back_off
-from packhorse.store.moves import place_tasks
+from packhorse.store.demands import add_ready_to_demands, end_back_offs, next_back_off
+from packhorse.store.moves import PlacedBlock, place_tasks
 
 _BACK_OFFS_AT_ONCE = 5000
 _REFUSED_S = 30.0  # until a job is offered again to a scheduler whose queue is full
@@ -95,6 +97,8 @@ class Dispatcher:
         self._blocks = blocks
         self._clock = clock
         self._weights = weights
+        self._turns: dict[int, Turns] = {}  # by allocation
+        self._placed: Counter[int] = Counter()  # in the transaction under way: ready tasks less, by demand
         self._fresh: set[int] = set()  # allocations of our own that nobody can have submitted yet
         self._refused_until = 0.0  # monotonic: the scheduler takes no job of ours before that
 
@@ -112,11 +116,13 @@ class Dispatcher:
         blocks: list[Block] = []
         if self._blocks.written or self._can_place(self._live(rows), demands, limits, unclaimed):
             with self._lease.write() as connection:
+                self._placed.clear()
                 self._blocks.note_written(connection)
                 live = self._live(stored.live_allocations(connection, self._site.name))
                 unclaimed = stored.unclaimed_core_s(connection, [one.seq for one in live]) if demands else {}
                 blocks = self._fill(connection, live, demands, unclaimed)
                 blocks += self._open(connection, live, demands, limits)
+                add_ready_to_demands(connection, self._placed)
                 rows = stored.live_allocations(connection, self._site.name)
             self._forget_all_but(rows)
         return Plan(blocks, [row for row in rows if row.state == AllocationState.SUBMITTING], bool(demands))
@@ -147,7 +153,9 @@ class Dispatcher:
     def _forget_all_but(self, live: Sequence[Any]) -> None:
         """Of allocations that are over nothing is remembered: an engine runs for months."""
         self._blocks.forget_all_but({row.id for row in live})
-        self._fresh &= {row.seq for row in live}
+        seqs = {row.seq for row in live}
+        self._fresh &= seqs
+        self._turns = {seq: turns for seq, turns in self._turns.items() if seq in seqs}
 
     def carry_out(self, plan: Plan) -> None:
         """Submits what has not been submitted and writes blocks to the site.
@@ -244,22 +252,24 @@ class Dispatcher:
         if allocation.shape.for_one_task:
             given = {suiting[0]: 1}
         else:
-            given = pack.share(quota, suiting, self._weights)
+            given = self._turns.setdefault(allocation.seq, Turns()).share(quota, suiting, self._weights)
         now = self._clock.now()
         number = stored.next_block_number(connection, allocation.seq) if given else 0
-        blocks: list[Block] = []
+        placed: list[PlacedBlock] = []
+        new: list[stored.NewBlock] = []
         for demand, wanted in given.items():
             rows = self._demands.take(connection, demand, min(wanted, pack.MAX_TASKS_AT_ONCE))
             for some in pack.split(rows, demand.core_s, cores):
-                stored.insert_block(connection, allocation.seq, number, len(some), demand.core_s * len(some))
                 why = f"Placed at '{self._site.name}' in block {number} of allocation {allocation.id}."
-                place_tasks(connection, some, allocation.seq, number, now, why)
-                blocks.append(Block(allocation.seq, allocation.id, number, some))
+                placed.append(PlacedBlock(allocation.seq, number, some, why))
+                new.append(stored.NewBlock(allocation.seq, number, len(some), demand.core_s * len(some)))
                 number += 1
             place = demands.index(demand)
             left = demand.tasks - len(rows) if rows else 0
             demands[place : place + 1] = [replace(demand, tasks=left)] if left > 0 else []
-        return blocks
+        stored.insert_blocks(connection, new)
+        self._placed.update(place_tasks(connection, placed, now))
+        return [Block(allocation.seq, allocation.id, one.number, one.rows) for one in placed]
 
     def _submit(self, allocation: Any) -> None:
         """Submits an allocation that has no job id, unless its job is found by token: then we died, or lost the site,

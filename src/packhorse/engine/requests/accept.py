@@ -24,7 +24,7 @@ from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.steps.base import NO_IMAGE, StepRow, StepSpec
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
-from packhorse.store.runs import NewTask
+from packhorse.store.newtasks import NewTask
 from packhorse.store.steps import StepEdge
 
 MAX_PROBLEMS = 100

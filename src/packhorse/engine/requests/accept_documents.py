@@ -31,7 +31,7 @@ from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.steps.base import NO_IMAGE
 from packhorse.engine.steps.document import document_demand, task_resources
 from packhorse.store.data import DataKey
-from packhorse.store.runs import NewTask
+from packhorse.store.newtasks import NewTask
 from packhorse.store.steps import StepEdge
 
 #: What the only step of such a run is called.

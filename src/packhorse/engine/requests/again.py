@@ -21,7 +21,7 @@ from packhorse.engine.requests.accept import Accepted, AcceptedStep, TaskEdge
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
 from packhorse.store.images import references_of
-from packhorse.store.runs import NewTask
+from packhorse.store.newtasks import NewTask
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.steps import StepEdge, edges_into_step, steps_of_run
 from packhorse.store.tasks import edges_into, ids_in_states, tasks_with_files

@@ -51,11 +51,14 @@ _COPIED = (
 )
 
 
-def run_view(
-    row: Any, counts: Mapping[TaskState, int], steps: Sequence[tuple[Any, Mapping[TaskState, int]]] = ()
-) -> RunView:
-    """A run's row with its counts, and those of its steps where these are told."""
-    told = [StepView(name=one.name, site=one.site, tasks=one.tasks, counts=dict(of)) for one, of in steps]
+def step_view(row: Any, counts: Mapping[TaskState, int], waits_for: str | None, without: str | None) -> StepView:
+    """A step's row with its counts, what it waits for, and what it went on without."""
+    about = {"waits_for": waits_for, "without": without}
+    return StepView(name=row.name, site=row.site, tasks=row.tasks, counts=dict(counts), **about)
+
+
+def run_view(row: Any, counts: Mapping[TaskState, int], steps: Sequence[StepView] = ()) -> RunView:
+    """A run's row with its counts, and its steps where these are told."""
     return RunView(
         id=row.id,
         user=row.user,
@@ -66,7 +69,7 @@ def run_view(
         retry_of=row.retry_of,
         tasks=sum(counts.values()),
         counts=dict(counts),
-        steps=told,
+        steps=list(steps),
     )
 
 

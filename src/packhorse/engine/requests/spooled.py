@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from packhorse.engine.steps.base import Step
 from packhorse.store.data import DataKey
-from packhorse.store.runs import NewTask
+from packhorse.store.newtasks import NewTask
 
 _IN_MEMORY_BYTES = 4_000_000
 

@@ -11,9 +11,9 @@ from packhorse.domain.app import AppManifest, Session
 from packhorse.domain.cachekey import VALUE
 from packhorse.domain.dataurl import is_data
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.outputpath import kept_as
+from packhorse.domain.outputpath import escaped, kept_as, matching
 from packhorse.domain.outputurl import file_target
-from packhorse.domain.render import app_template, granted
+from packhorse.domain.render import app_template, granted, template_key
 from packhorse.domain.resources import BACKEND_FIELDS, TES_FIELDS, Resources
 from packhorse.domain.text import holdable_value, shown_json
 from packhorse.engine.steps.base import (
@@ -32,6 +32,9 @@ from packhorse.engine.steps.outputs import delivered_below, own_binds
 from packhorse.engine.steps.program import Program
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
+
+#: Of a list that tasks come from; other results are for values, and shorter. A line of a journal holds it.
+MAX_LIST_BYTES = 1_000_000
 
 
 def upstream_file(run_id: str, index: int, path: str) -> dict[str, Any]:
@@ -95,7 +98,10 @@ class AppStep(StepBase):
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
     ) -> tuple[str, Line, Line]:
         template = self.program.template(overrides, where, resume=resume)
-        document, index = template.document, self.row.index(task)
+        key, document, index = template.key, template.document, self.row.index(task)
+        if self.spec.leaves_list:
+            document = {**document, "max_result_bytes": MAX_LIST_BYTES}
+            key = template_key(document)
         values = {**self.defaults, **json.loads(params)}
         files = {name: _file(values[name], where) for name in self.program.files if values.get(name) is not None}
         if self.spec.results_to:
@@ -107,21 +113,38 @@ class AppStep(StepBase):
         if template.outputs is not None:
             line["outputs"] = template.outputs(values)
         if "container" in document and where.containers is not None:
-            paths = [*files.values(), *([where.results] if self.program.gathers else [])]
+            paths = [*files.values(), *([where.results] if self.program.gathers else []), *where.reads]
             line |= own_binds(where.containers, self.session, paths)
-        line["t"] = template.key
+        line["t"] = key
         folder = f"{where.outputs}/{self.row.run_id}/{index}"
         if self.is_resumable:
             line["work"] = f"{folder}.work"
         if document["outputs"] or "outputs" in line:
             line["out"] = folder
-        return template.key, document, line
+        return key, document, line
 
     def output(self, name: str, index: int, params: str) -> dict[str, Any]:
         """As the value of a file parameter: the output of this name of the task with this index."""
+        path = self.program.outputs[name].render(self._in_paths(index, params))["path"]
+        return upstream_file(self.row.run_id, index, path)
+
+    def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
+        """The outputs of the task with this index, by name; ``paths`` are those of its files. Of a pattern, a list."""
+        if not paths:
+            return {}
+        values, found = self._in_paths(index, params), dict[str, str | list[str]]()
+        for name, output in self.program.outputs.items():
+            path = output.render(values)["path"]
+            if output.glob:
+                found[name] = matching(path, paths)
+            elif matching(escaped(kept_as(path)), paths):
+                found[name] = kept_as(path)
+        return found
+
+    def _in_paths(self, index: int, params: str) -> dict[str, Any]:
+        """What paths of outputs are rendered with."""
         given = {"run": self.row.run_id, "task": public_task_id(self.row.run_id, index)}
-        values = {**granted(self.program.resources(None)), **self.defaults, **json.loads(params), **given}
-        return upstream_file(self.row.run_id, index, self.program.outputs[name].render(values)["path"])
+        return {**granted(self.program.resources(None)), **self.defaults, **json.loads(params), **given}
 
     def common_parts(self, images: Mapping[str, str], folder: Callable[[], str]) -> dict[str, Any]:
         image = self.app.image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -34,8 +34,9 @@ class Locations:
     """Where things are at a site, for the tasks that are rendered: its folder of ``outputs``, the app's folder, and
     what an input file is called there (``bring``).
 
-    ``results`` is the file that a gathering task reads; ``containers`` is for steps that name images; ``data`` is what
-    came by URL; ``launch`` says the words before a command that start it on all ranks of a task.
+    ``results`` is the file that a gathering task reads, ``reads`` are folders that it names; ``containers`` is for
+    steps that name images; ``data`` is what came by URL; ``launch`` says the words before a command that start it on
+    all ranks of a task.
     """
 
     outputs: str
@@ -47,6 +48,7 @@ class Locations:
     launch: Callable[[Resources], list[str]] = _starts_itself
     copy: Callable[[str], str] | None = None
     """How an input file gets to where none of the site's own is, for containers."""
+    reads: Sequence[str] = ()
 
 
 def with_data(where: Locations, data: Mapping[DataKey, str]) -> Locations:
@@ -87,11 +89,14 @@ class StepSpec:
     """Whether results of earlier tasks are taken where nothing has changed."""
 
     def to_json(self) -> str:
-        return kept_json({name: value for name, value in asdict(self).items() if value or name == "kind"})
+        return kept_json({name: value for name in _FIELDS if (value := getattr(self, name)) or name == "kind"})
 
     @classmethod
     def from_json(cls, text: str) -> StepSpec:
         return cls(**json.loads(text))
+
+
+_FIELDS = tuple(one.name for one in fields(StepSpec))
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,9 @@ class Step(Protocol):
     def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
         """What a task needs by URL."""
 
+    def images(self, params: str) -> list[str]:
+        """The images that a task runs in, as its run names them."""
+
     def render(
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
     ) -> tuple[str, Line, Line]:
@@ -210,6 +218,9 @@ class Step(Protocol):
 
     def delivers(self, params: str) -> bool:
         """Whether outputs of a task go to URLs."""
+
+    def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
+        """The outputs of a task by name, of the files that it left; none of documents, whose outputs have no names."""
 
     def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         """(path, URL) of those ``files`` of a task, as its journal names them, that are delivered."""
@@ -231,6 +242,13 @@ class StepBase:
     @property
     def app(self) -> AppManifest | None:
         return None
+
+    def images(self, params: str) -> list[str]:
+        own = self.app.image if self.app is not None else None
+        return [] if own is None else [own]
+
+    def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
+        return {}
 
     @cached_property
     def retry_policy(self) -> RetryPolicy:

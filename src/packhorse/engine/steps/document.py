@@ -51,6 +51,10 @@ class DocumentStep(StepBase):
         inputs = params["task"].get("inputs") or ()
         return tuple(DataKey(item["url"]) for item in inputs if is_data(item.get("url"), item.get("content")))
 
+    def images(self, params: str) -> list[str]:
+        named = (executor.get("image") for executor in json.loads(params)["task"]["executors"])
+        return [image for image in named if image is not None]
+
     def render(
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
     ) -> tuple[str, Line, Line]:

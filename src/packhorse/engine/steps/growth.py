@@ -15,7 +15,7 @@ from packhorse.domain.text import kept_json
 from packhorse.engine.steps.app import AppStep
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
-from packhorse.store.runs import NewTask, batches, insert_tasks
+from packhorse.store.newtasks import NewTask, batches, insert_tasks
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.steps import edges_into_step, edges_out_of, place_step, steps_of_run
 from packhorse.store.tasks import get_task

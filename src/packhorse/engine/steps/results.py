@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from packhorse.domain.states import TaskState
-from packhorse.domain.text import dumps, shown_json, shown_name
+from packhorse.domain.text import kept_json, shown_json, shown_name
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
 from packhorse.store.database import Database
@@ -20,11 +20,12 @@ _PAGE = 2000
 
 
 def result_document(row: Any, step: Step) -> dict[str, Any]:
-    """One task's result: index, task, name, state, params, result, files, reason."""
+    """One task's result: index, task, name, step, state, params, result, files, reason."""
     return {
         "index": step.row.index(row.id),
         "task": step.row.public_id(row.id),
         "name": row.name,
+        "step": step.row.name,
         "state": row.state,
         "params": step.shown_params(row.params),
         "result": result_of(row, step),
@@ -49,6 +50,13 @@ def iter_results(
     database: Database, step_seqs: Iterable[int], states: Collection[TaskState] | None = None
 ) -> Iterator[dict[str, Any]]:
     """The results of the tasks of steps, in order, a page a transaction, in constant memory."""
+    for row, step in _iter_rows(database, step_seqs, states):
+        yield result_document(row, step)
+
+
+def _iter_rows(
+    database: Database, step_seqs: Iterable[int], states: Collection[TaskState] | None
+) -> Iterator[tuple[Any, Step]]:
     steps = Steps()
     for seq in step_seqs:
         with database.read() as connection:
@@ -59,22 +67,35 @@ def iter_results(
             with database.read() as connection:
                 rows = page_with_files(connection, first, last, _PAGE, states)
             for row in rows:
-                yield result_document(row, step)
+                yield row, step
             if len(rows) < _PAGE:
                 break
             first = rows[-1].id + 1
 
 
-def write_results(database: Database, step: Step, path: Path) -> None:
-    """Writes the results of all tasks that a gathering ``step`` waited for, one JSON object a line.
+def write_results(database: Database, step: Step, path: Path, folder_of: Callable[[str, int], str]) -> list[str]:
+    """Writes the results of all tasks that a gathering ``step`` waited for, one JSON object a line; returns the folders
+    of runs that it names files of. ``folder_of`` a run's task, by its index, its outputs are.
 
     Of an earlier run, those that completed: the others were tried again.
     """
     with database.read() as connection:
         seqs = [edge.upstream for edge in edges_into_step(connection, step.row.seq) if edge.kind == "gather"]
         about = load_steps(connection, seqs)
+    named: dict[str, None] = {}
     with path.open("w", encoding="utf-8") as file:
         for seq in seqs:
             states = None if about[seq].run_seq == step.row.run_seq else (TaskState.COMPLETE,)
-            for document in iter_results(database, [seq], states):
-                file.write(dumps(document) + "\n")
+            for row, of in _iter_rows(database, [seq], states):
+                index, paths = of.row.index(row.id), [one["path"] for one in json.loads(row.files or "[]")]
+                folder = folder_of(of.row.run_id, index)
+                outputs = {name: _below(folder, kept) for name, kept in of.kept(index, row.params, paths).items()}
+                if outputs:
+                    named[folder.rpartition("/")[0]] = None
+                document = {**result_document(row, of), "outputs": outputs}
+                file.write(kept_json(document) + "\n")
+    return list(named)
+
+
+def _below(folder: str, kept: str | list[str]) -> str | list[str]:
+    return f"{folder}/{kept}" if isinstance(kept, str) else [f"{folder}/{one}" for one in kept]

@@ -188,7 +188,7 @@ class SshTransport:
             async with asyncio.timeout(_ANSWER_S):
                 return await action(session.sftp)
         except TimeoutError:
-            what = f"{session.way.place} keeps the connection but does not answer within {_ANSWER_S:g} s for {path}."
+            what = f"{session.way.hop} keeps the connection but does not answer within {_ANSWER_S:g} s for {path}."
             raise self._link.lose(
                 session, Reason(what, "Its file system may hang; ask the site."), is_sick=True
             ) from None
@@ -208,27 +208,25 @@ class SshTransport:
         except TimeoutError:
             if process is not None:
                 _kill(process)
-            raise SiteUnreachable(f"'{program}' did not end within {timeout_s:g} s at {session.way.place}.") from None
+            raise SiteUnreachable(f"'{program}' did not end within {timeout_s:g} s at {session.way.hop}.") from None
         except asyncssh.ChannelOpenError as error:
             if not session.is_up:
                 raise self._lost(session, error) from None
             hint = f"It may allow fewer than max_channels ({self._options.max_channels}) at once."
-            raise SiteUnreachable(
-                f"{session.way.place} opens no channel for '{program}': {error}.", hint=hint
-            ) from None
+            raise SiteUnreachable(f"{session.way.hop} opens no channel for '{program}': {error}.", hint=hint) from None
         except (asyncssh.Error, OSError) as error:
             raise self._lost(session, error) from None
         if (result := command.result()) is not None:
             return result
         if process.returncode is None:
             raise self._lost(session, asyncssh.ConnectionLost(f"it ended before '{program}' did"))
-        reason = why_no_result(program, command, session.way.place)
+        reason = why_no_result(program, command, session.way.hop)
         raise SiteUnreachable(reason.what, hint=reason.hint)
 
     def _lost(self, session: Session, error: BaseException) -> SiteUnreachable:
         if isinstance(error, (asyncssh.ConnectionLost, asyncssh.SFTPError, ConnectionError, asyncssh.ChannelOpenError)):
-            return self._link.lose(session, Reason(f"The connection to {session.way.place} was lost: {error}.", ""))
-        return self._link.lose(session, why_unreachable(error, session.way.place, _ANSWER_S))
+            return self._link.lose(session, Reason(f"The connection to {session.way.hop} was lost: {error}.", ""))
+        return self._link.lose(session, why_unreachable(error, session.way.hop, _ANSWER_S))
 
 
 def _encoded(path: str) -> bytes:

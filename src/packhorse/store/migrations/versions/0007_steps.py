@@ -27,6 +27,7 @@ def upgrade() -> None:
     op.drop_table("old_tasks")
     op.drop_table("run_counts")
     connection.execute(sa.text("ALTER TABLE runs DROP COLUMN spec"))
+    connection.execute(sa.text("ALTER TABLE images RENAME COLUMN errand TO background_job"))
     _make_indexes_of_tasks()
     _partial("ix_blocks_unclaimed", "blocks", ["allocation_seq", "number"], "state IN ('planned', 'written')")
 

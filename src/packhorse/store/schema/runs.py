@@ -1,23 +1,12 @@
-"""The tables. One schema for SQLite and PostgreSQL; changes go through ``migrations/``.
-
-A task's integer id is its run's ``seq`` times 2**20 plus its index, so that the tasks of a run lie together, page by
-primary key, and need neither a foreign key nor an index of their own. JSON is kept as text: it is written and read in
-bulk, and never searched.
-"""
+"""Runs, their steps and tasks, and what became of these."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
 from packhorse.domain.states import AT_SITE, TaskState
-from packhorse.store.columns import FileName, Said, SaidShortly, Size
-
-metadata = sa.MetaData()
-
-#: Room for the tasks of one run in the space of task ids.
-TASKS_PER_RUN = 1 << 20
-
-_BigKey = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER is SQLite's rowid
+from packhorse.store.columns import Said
+from packhorse.store.schema.base import TASKS_PER_RUN, BigKey, metadata, partial_index
 
 #: Of a run that is being written.
 UNFINISHED = "NOT visible"
@@ -25,7 +14,7 @@ UNFINISHED = "NOT visible"
 runs = sa.Table(
     "runs",
     metadata,
-    sa.Column("seq", _BigKey, primary_key=True, autoincrement=True),
+    sa.Column("seq", BigKey, primary_key=True, autoincrement=True),
     sa.Column("id", sa.String(32), nullable=False, unique=True),
     sa.Column("user", sa.String(200), nullable=False),
     sa.Column("name", sa.String(200), nullable=False),
@@ -40,13 +29,8 @@ runs = sa.Table(
     sa.Column("visible", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.UniqueConstraint("user", "client_key"),
     sa.Index("ix_runs_user", "user", "seq"),
-    sa.Index(
-        "ix_runs_open",
-        "seq",
-        sqlite_where=sa.text("ended_at IS NULL"),
-        postgresql_where=sa.text("ended_at IS NULL"),
-    ),
-    sa.Index("ix_runs_unfinished", "seq", sqlite_where=sa.text(UNFINISHED), postgresql_where=sa.text(UNFINISHED)),
+    partial_index("ix_runs_open", "seq", where=sa.text("ended_at IS NULL")),
+    partial_index("ix_runs_unfinished", "seq", where=sa.text(UNFINISHED)),
     sqlite_autoincrement=True,
 )
 
@@ -54,7 +38,7 @@ runs = sa.Table(
 steps = sa.Table(
     "steps",
     metadata,
-    sa.Column("seq", _BigKey, primary_key=True, autoincrement=True),
+    sa.Column("seq", BigKey, primary_key=True, autoincrement=True),
     sa.Column("run_seq", sa.BigInteger, nullable=False),
     sa.Column("number", sa.Integer, nullable=False),  # its place in the run
     sa.Column("name", sa.String(100), nullable=False),
@@ -66,8 +50,8 @@ steps = sa.Table(
     # its tasks are looked up: results of earlier ones may be taken; false again once that is done with all
     sa.Column("reuse", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("run_seq", "number"),
-    sa.Index("ix_steps_held", "site", "seq", sqlite_where=sa.text("held"), postgresql_where=sa.text("held")),
-    sa.Index("ix_steps_reuse", "site", "seq", sqlite_where=sa.text("reuse"), postgresql_where=sa.text("reuse")),
+    partial_index("ix_steps_held", "site", "seq", where=sa.text("held")),
+    partial_index("ix_steps_reuse", "site", "seq", where=sa.text("reuse")),
     sqlite_autoincrement=True,
 )
 
@@ -102,7 +86,7 @@ apps = sa.Table(
 step_counts = sa.Table(
     "step_counts",
     metadata,
-    sa.Column("run_seq", _BigKey, primary_key=True, autoincrement=False),
+    sa.Column("run_seq", BigKey, primary_key=True, autoincrement=False),
     sa.Column("step_seq", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("state", sa.String(16), primary_key=True),
     sa.Column("tasks", sa.Integer, nullable=False),
@@ -116,7 +100,7 @@ _HAS_READY = sa.text("ready > 0")
 demands = sa.Table(
     "demands",
     metadata,
-    sa.Column("seq", _BigKey, primary_key=True, autoincrement=True),
+    sa.Column("seq", BigKey, primary_key=True, autoincrement=True),
     sa.Column("site", sa.String(64), nullable=False),
     sa.Column("user", sa.String(200), nullable=False),
     sa.Column("key", sa.String(64), nullable=False),  # digest of the next three
@@ -125,10 +109,12 @@ demands = sa.Table(
     sa.Column("resources", sa.Text, nullable=False),  # JSON: what one task asks for
     sa.Column("ready", sa.Integer, nullable=False),  # tasks, those of steps that are held left out
     sa.UniqueConstraint("site", "user", "key"),
-    sa.Index("ix_demands_ready", "site", "seq", sqlite_where=_HAS_READY, postgresql_where=_HAS_READY),
+    partial_index("ix_demands_ready", "site", "seq", where=_HAS_READY),
     sqlite_autoincrement=True,
 )
 
+#: Tasks of a step may be placed.
+CAN_GIVE = "step_demands.ready > 0 AND held = 0"
 _CAN_GIVE = sa.text("ready > 0 AND held = 0")
 
 #: How many ready tasks of a step belong to a demand; ``rank`` is the order among the steps of one: minus the priority.
@@ -140,14 +126,7 @@ step_demands = sa.Table(
     sa.Column("rank", sa.Integer, nullable=False),
     sa.Column("ready", sa.Integer, nullable=False),
     sa.Column("held", sa.Integer, nullable=False),
-    sa.Index(
-        "ix_step_demands_ready",
-        "demand_seq",
-        "rank",
-        "step_seq",
-        sqlite_where=_CAN_GIVE,
-        postgresql_where=_CAN_GIVE,
-    ),
+    partial_index("ix_step_demands_ready", "demand_seq", "rank", "step_seq", where=_CAN_GIVE),
     sqlite_with_rowid=False,
 )
 
@@ -166,13 +145,11 @@ _REUSABLE = sa.text(REUSABLE)
 #: An allocation has the task. Statements spell it out: a list of parameters is not the condition of an index.
 HAS_ALLOCATION = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(AT_SITE)))
 _AT_SITE = sa.text(HAS_ALLOCATION)
-#: No agent has claimed the block.
-UNCLAIMED = "state IN ('planned', 'written')"
 
 tasks = sa.Table(
     "tasks",
     metadata,
-    sa.Column("id", _BigKey, primary_key=True, autoincrement=False),
+    sa.Column("id", BigKey, primary_key=True, autoincrement=False),
     sa.Column("step_seq", sa.BigInteger, nullable=False),
     sa.Column("demand_seq", sa.BigInteger, nullable=False),
     sa.Column("name", sa.String(100)),
@@ -193,20 +170,11 @@ tasks = sa.Table(
     sa.Column("cache_key", sa.String(64)),  # domain.cachekey; empty: it is to be looked up; None: it has none
     sa.Index("ix_tasks_state", "state", "id"),
     # the constant columns make SQLite's planner prefer it to ix_tasks_state
-    sa.Index(
-        "ix_tasks_ready",
-        "state",
-        "waiting_on",
-        "step_seq",
-        "demand_seq",
-        "id",
-        sqlite_where=_READY,
-        postgresql_where=_READY,
-    ),
-    sa.Index("ix_tasks_back_off", "not_before", "id", sqlite_where=_BACKS_OFF, postgresql_where=_BACKS_OFF),
-    sa.Index("ix_tasks_at_site", "allocation_seq", "id", sqlite_where=_AT_SITE, postgresql_where=_AT_SITE),
-    sa.Index("ix_tasks_to_look_up", "step_seq", "id", sqlite_where=_TO_LOOK_UP, postgresql_where=_TO_LOOK_UP),
-    sa.Index("ix_tasks_reusable", "cache_key", "id", sqlite_where=_REUSABLE, postgresql_where=_REUSABLE),
+    partial_index("ix_tasks_ready", "state", "waiting_on", "step_seq", "demand_seq", "id", where=_READY),
+    partial_index("ix_tasks_back_off", "not_before", "id", where=_BACKS_OFF),
+    partial_index("ix_tasks_at_site", "allocation_seq", "id", where=_AT_SITE),
+    partial_index("ix_tasks_to_look_up", "step_seq", "id", where=_TO_LOOK_UP),
+    partial_index("ix_tasks_reusable", "cache_key", "id", where=_REUSABLE),
 )
 
 #: What came of looking a task up: the content of its ``inputs`` then, and from which task (one that was executed) its
@@ -219,17 +187,6 @@ lookups = sa.Table(
     sa.Column("taken_from", sa.BigInteger),
     sa.Column("files", sa.Text),  # JSON: as of attempts
     sa.Column("why", Said),
-    sqlite_with_rowid=False,
-)
-
-#: The checksums of input files of the engine's machine, each computed once while the file is as it was.
-file_sums = sa.Table(
-    "file_sums",
-    metadata,
-    sa.Column("path_hash", sa.String(64), primary_key=True),  # SHA-256: a path may be longer than an index takes
-    sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("mtime_ns", sa.BigInteger, nullable=False),
-    sa.Column("sha256", sa.String(64), nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -287,7 +244,7 @@ log_chunks = sa.Table(
 events = sa.Table(
     "events",
     metadata,
-    sa.Column("id", _BigKey, primary_key=True, autoincrement=True),
+    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
     sa.Column("task_id", sa.BigInteger, nullable=False),
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
@@ -295,116 +252,6 @@ events = sa.Table(
     sa.Column("to_state", sa.String(16), nullable=False),
     sa.Column("why", Said),
     sa.Index("ix_events_task", "task_id", "id"),
-)
-
-allocations = sa.Table(
-    "allocations",
-    metadata,
-    sa.Column("seq", _BigKey, primary_key=True, autoincrement=True),
-    sa.Column("id", sa.String(32), nullable=False, unique=True),  # also the token that finds its job again
-    sa.Column("site", sa.String(64), nullable=False),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("job_id", SaidShortly(200)),
-    sa.Column("shape", sa.Text, nullable=False),  # JSON: allocation.json of docs/spool.md
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("started_at", sa.Float),
-    sa.Column("ended_at", sa.Float),
-    sa.Column("reason", Said),
-    sa.Column("busy_core_s", sa.Float),
-    sa.Index("ix_allocations_ended", "ended_at"),
-    sa.Index(
-        "ix_allocations_live",
-        "site",
-        "seq",
-        sqlite_where=sa.text("state <> 'ENDED'"),
-        postgresql_where=sa.text("state <> 'ENDED'"),
-    ),
-)
-
-#: A URL whose data a site has, or is to have. A ``version`` of reference data never changes; other URLs are looked at
-#: again by each run.
-data = sa.Table(
-    "data",
-    metadata,
-    sa.Column("id", _BigKey, primary_key=True, autoincrement=True),
-    sa.Column("site", sa.String(64), nullable=False),
-    sa.Column("url", sa.String(2000), nullable=False),
-    sa.Column("version", sa.String(100), nullable=False),
-    sa.Column("state", sa.String(10), nullable=False),
-    sa.Column("tries", sa.Integer, nullable=False, default=0),
-    sa.Column("wrong", sa.Integer, nullable=False, default=0),
-    sa.Column("not_before", sa.Float, nullable=False, default=0.0),
-    sa.Column("bytes_done", Size, nullable=False, default=0),
-    sa.Column("best_bytes", Size, nullable=False, default=0),
-    sa.Column("error", Said),
-    sa.Column("size", Size),  # bytes
-    sa.Column("etag", SaidShortly(1000)),
-    sa.Column("last_modified", SaidShortly(100)),
-    sa.Column("sha256", sa.String(64)),  # of what is at the site
-    sa.Column("crc64nvme", sa.String(16)),
-    sa.Column("md5", sa.String(32)),
-    sa.Column("path", FileName),  # at the site
-    sa.Column("fetched_at", sa.Float),
-    sa.UniqueConstraint("site", "url", "version"),
-    sa.Index(
-        "ix_data_open",
-        "site",
-        "id",
-        sqlite_where=sa.text("state NOT IN ('READY', 'FAILED')"),
-        postgresql_where=sa.text("state NOT IN ('READY', 'FAILED')"),
-    ),
-)
-
-#: ``task_id`` needs the data; ``sha256`` is the content that it was given, None while it waits.
-data_edges = sa.Table(
-    "data_edges",
-    metadata,
-    sa.Column("data_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("task_id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("sha256", sa.String(64)),
-    sa.Column("path", FileName),  # at the site
-    sa.Index("ix_data_edges_task", "task_id", "data_id"),
-    sa.Index("ix_data_edges_content", "sha256", "task_id"),
-    sqlite_with_rowid=False,
-)
-
-#: An output of an attempt that ended well, on its way to a URL. ``state`` as of data; FETCHING is: under way.
-deliveries = sa.Table(
-    "deliveries",
-    metadata,
-    sa.Column("id", _BigKey, primary_key=True, autoincrement=True),
-    sa.Column("site", sa.String(64), nullable=False),
-    sa.Column("task_id", sa.BigInteger, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("path", FileName, nullable=False),  # in the task's work folder
-    sa.Column("source", FileName, nullable=False),  # at the site
-    sa.Column("url", FileName, nullable=False),
-    sa.Column("state", sa.String(10), nullable=False),
-    sa.Column("tries", sa.Integer, nullable=False),
-    sa.Column("wrong", sa.Integer, nullable=False),
-    sa.Column("not_before", sa.Float, nullable=False),
-    sa.Column("error", Said),
-    sa.Column("size", Size),  # bytes
-    sa.Column("sha256", sa.String(64)),
-    sa.Index("ix_deliveries_task", "task_id", "id"),
-    sa.Index(
-        "ix_deliveries_open",
-        "site",
-        "id",
-        sqlite_where=sa.text("state NOT IN ('READY', 'FAILED')"),
-        postgresql_where=sa.text("state NOT IN ('READY', 'FAILED')"),
-    ),
-)
-
-#: What is in the cache of a site, by content. Several URLs may have the same.
-cached = sa.Table(
-    "cached",
-    metadata,
-    sa.Column("site", sa.String(64), primary_key=True),
-    sa.Column("sha256", sa.String(64), primary_key=True),
-    sa.Column("size", Size, nullable=False),  # bytes
-    sa.Column("last_used_at", sa.Float, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 #: What the ended attempts of a run were granted of an allocation; added to as they end, so that accounts need not read
@@ -422,100 +269,6 @@ shares = sa.Table(
     sa.Column("cpu_s", sa.Float, nullable=False),
     sa.Index("ix_shares_run", "run_seq", "allocation_seq"),
     sqlite_with_rowid=False,
-)
-
-#: A block of an allocation's bundle, from before it is written until its tasks have ended.
-blocks = sa.Table(
-    "blocks",
-    metadata,
-    sa.Column("allocation_seq", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("state", sa.String(8), nullable=False),  # planned, written, claimed, revoked
-    sa.Column("tasks", sa.Integer, nullable=False),
-    sa.Column("predicted_core_s", sa.Float, nullable=False),
-    sa.Index(
-        "ix_blocks_unclaimed",
-        "allocation_seq",
-        "number",
-        sqlite_where=sa.text(UNCLAIMED),
-        postgresql_where=sa.text(UNCLAIMED),
-    ),
-    sqlite_with_rowid=False,
-)
-
-#: An image at a site, from when a run first wanted it. ``state`` is one of staging.images.
-images = sa.Table(
-    "images",
-    metadata,
-    sa.Column("seq", _BigKey, primary_key=True, autoincrement=True),
-    sa.Column("site", sa.String(64), nullable=False),
-    sa.Column("digest", sa.String(80), nullable=False),
-    sa.Column("reference", sa.String(512), nullable=False),  # registry/repository:tag, as it was asked for last
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("tries", sa.Integer, nullable=False),
-    sa.Column("not_before", sa.Float, nullable=False),  # back-off: seconds since the epoch
-    sa.Column("errand", sa.String(64)),  # what prepares it at the site
-    sa.Column("gateway_id", SaidShortly(64)),  # what the site's image gateway calls it
-    sa.Column("download_bytes", Size, nullable=False),  # its layers, compressed
-    sa.Column("done_bytes", Size, nullable=False),
-    sa.Column("size_bytes", Size),  # prepared
-    sa.Column("failure", sa.String(32)),
-    sa.Column("error", Said),
-    sa.Column("config", sa.Text, nullable=False),  # JSON: its OCI configuration
-    sa.Column("preparations", sa.Integer, nullable=False),  # how often it was begun
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("started_at", sa.Float),
-    sa.Column("ready_at", sa.Float),
-    sa.Column("last_used_at", sa.Float, nullable=False),
-    sa.UniqueConstraint("site", "digest"),
-    sqlite_autoincrement=True,
-)
-
-#: Which images a run wants, by the references that it names; ``digest`` once its registry has said it, and then for the
-#: whole run.
-run_images = sa.Table(
-    "run_images",
-    metadata,
-    sa.Column("run_seq", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("reference", sa.String(512), primary_key=True),
-    sa.Column("site", sa.String(64), nullable=False),
-    sa.Column("digest", sa.String(80)),
-    sa.Column("failed", sa.Boolean, nullable=False),  # for good: its tasks end with ``error``
-    sa.Column("error", Said),
-    sa.Index("ix_run_images_image", "site", "digest"),
-    sqlite_with_rowid=False,
-)
-
-#: How far each agent's journal has been applied.
-journals = sa.Table(
-    "journals",
-    metadata,
-    sa.Column("id", _BigKey, primary_key=True, autoincrement=True),
-    sa.Column("allocation_seq", sa.BigInteger, nullable=False),
-    sa.Column("agent", sa.String(200), nullable=False),
-    sa.Column("node", SaidShortly(200)),
-    sa.Column("offset", sa.BigInteger, nullable=False),
-    sa.Column("bad_lines", sa.Integer, nullable=False, default=0),
-    sa.UniqueConstraint("allocation_seq", "agent"),
-)
-
-#: Who may act as the engine. ``beat`` counts up while the holder lives; nobody's clock is trusted.
-leases = sa.Table(
-    "leases",
-    metadata,
-    sa.Column("name", sa.String(64), primary_key=True),
-    sa.Column("holder", SaidShortly(200)),
-    sa.Column("epoch", sa.BigInteger, nullable=False),
-    sa.Column("beat", sa.BigInteger, nullable=False),
-)
-
-tokens = sa.Table(
-    "tokens",
-    metadata,
-    sa.Column("hash", sa.String(64), primary_key=True),  # SHA-256; the token itself is never stored
-    sa.Column("user", sa.String(200), nullable=False),
-    sa.Column("admin", sa.Boolean, nullable=False),
-    sa.Column("created_at", sa.Float, nullable=False),
 )
 
 
