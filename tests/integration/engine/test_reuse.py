@@ -16,7 +16,7 @@ from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView, TaskView, User
 from packhorse.engine.embedded import Embedded
 from packhorse.store.schema import attempts, steps
-from tests.fixtures.room import wait_for
+from tests.fixtures.room import EngineProcess, wait_for
 from tests.fixtures.truth import assert_each_ended_once
 
 COPY = 'echo "$1" >> {witness}; (cat "$2"; echo "$1") > out; wc -c < "$2"'
@@ -212,3 +212,21 @@ def test_the_log_of_a_task_that_was_not_executed_is_that_of_the_one_that_was(roo
     third = run(room, sample)
     for view in (second, third):
         assert room.mine.log(f"{view.id}.0", "stdout").data == b"10\n"
+
+
+def test_an_engine_that_dies_while_it_looks_tasks_up_takes_each_once(home: Path, sample: Sample) -> None:
+    room = Embedded(home)
+    with room.run_engine():
+        run(room, sample)
+    sample.executed()
+    second = room.mine.submit(AppRun(app=str(sample.folder), over=sample.rows, reuse=True))
+    for number in range(1, 7):
+        if not room.mine.run(second.id).ended:
+            with EngineProcess(home, crash_at=number) as engine:
+                wait_for(lambda: engine.process.poll() is not None or room.mine.run(second.id).ended, 60, "its end")
+    with room.run_engine():
+        wait_for(lambda: room.mine.run(second.id).ended, 60, "the run's end")
+    assert (sample.executed(), room.mine.run(second.id).counts) == (0, {TaskState.COMPLETE: 3})
+    assert room.mine.output_path(f"{second.id}.0", "out").read_text() == "content 0\n0\n"
+    assert_each_ended_once(room)
+    room.close()

@@ -13,6 +13,7 @@ from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded
 from tests.fixtures.apps import Apps
+from tests.fixtures.pipelines import samples, write_expression
 from tests.fixtures.room import make_app, wait_for
 from tests.fixtures.truth import assert_each_ended_once, attempts_by_task
 
@@ -31,7 +32,7 @@ def apps(tmp_path: Path) -> Apps:
     return Apps(folder)
 
 
-def submit(room: Embedded, request: StepRun | TaskRun) -> RunView:
+def submit(room: Embedded, request: AppRun | StepRun | TaskRun) -> RunView:
     run = room.mine.submit(request)
     wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
     return room.mine.run(run.id)
@@ -184,3 +185,20 @@ def test_what_is_to_be_delivered_is_executed(room: Embedded, apps: Apps, tmp_pat
     assert list((tmp_path / "delivered").rglob("out"))
     reuse = room.mine.task(f"{view.id}.0").reuse
     assert reuse is not None and "delivered" in reuse.why
+
+
+def test_a_pipeline_executes_what_a_changed_sample_concerns(room: Embedded, tmp_path: Path) -> None:
+    table = samples(tmp_path, "a", "bb", "ccc")
+    pipeline = write_expression(tmp_path / "expression")
+
+    def run() -> dict[str, int]:
+        params = {"genome": str(tmp_path / "genome.txt")}
+        view = submit(room, AppRun(app=str(pipeline), over=table, params=params, reuse=True))
+        assert set(view.counts) == {TaskState.COMPLETE}
+        return Counted(room).executed(view)
+
+    assert run() == {"index": 1, "align": 3, "count": 3, "matrix": 1}
+    assert run() == {"index": 0, "align": 0, "count": 0, "matrix": 0}
+    changed = Path(next(str(value) for value in table[1].values() if str(value).startswith("/")))
+    changed.write_text(changed.read_text() + "more\n")
+    assert run() == {"index": 0, "align": 1, "count": 1, "matrix": 1}
