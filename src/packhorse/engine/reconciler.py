@@ -17,6 +17,7 @@ import structlog
 from packhorse.domain.backoff import BackOff
 from packhorse.domain.config import DataConfig, ImagesConfig
 from packhorse.domain.errors import Conflict, Unavailable
+from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import Clock, SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.lease import Lease
@@ -62,21 +63,19 @@ class Engine:
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
         self._loops: list[Loop] = []
         for site in sites:
-            work = SiteLoop(site, database, self._lease, clock, notifier, self._look, weights)
-            reuse = ReuseLoop(site, database, self._lease, clock, notifier, self._look, work.wake)
+            folders = AppFolders()
+            shared = (site, database, self._lease, clock, notifier, self._look)
+            work = SiteLoop(*shared, weights or {}, folders)
+            reuse = ReuseLoop(*shared, work.wake)
             work.after_end = reuse.wake_if_busy
             given = partial(_wake_all, work.wake, reuse.wake_if_busy)
-            options, folder = data or DataConfig(), own / site.name
-            self._loops += [
-                work,
-                reuse,
-                DataLoop(site, database, self._lease, clock, notifier, self._look, options, folder, given),
-            ]
+            options = data or DataConfig()
+            self._loops += [work, reuse, DataLoop(*shared, options, own / site.name, given, folders)]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
                 config = images or ImagesConfig()
-                self._loops.append(ImageLoop(site, database, self._lease, clock, notifier, self._look, config, given))
+                self._loops.append(ImageLoop(*shared, config, given))
         self.leading = threading.Event()
 
     def wake(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from packhorse.domain.states import AllocationState
+from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.collecting.reading import JournalReader
@@ -18,6 +19,7 @@ from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.placing.blocks import Blocks
 from packhorse.engine.placing.dispatch import Dispatcher
+from packhorse.engine.placing.needs import Needs
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.watch import Watcher
 from packhorse.estimate.durations import Durations
@@ -25,7 +27,7 @@ from packhorse.sites.schedulers.pace import Pace
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
 from packhorse.store.demands import recount
-from packhorse.store.images import settle_holds
+from packhorse.store.holds import settle_holds
 
 # between two looks at a store that this process has not written to: other processes write to it, and back-offs end
 _LOOK_S = 0.5
@@ -44,7 +46,8 @@ class SiteLoop(Loop):
         clock: Clock,
         notifier: Notifier,
         tell: threading.Event,
-        weights: Mapping[str, float] | None = None,
+        weights: Mapping[str, float],
+        folders: AppFolders,
     ) -> None:
         super().__init__(site.name, clock, tell)
         self._site = site
@@ -52,8 +55,9 @@ class SiteLoop(Loop):
         self._notifier = notifier
         steps, durations = Steps(), Durations()
         collector = Collector(site, steps, durations)
+        needs = Needs(site.name, folders)
         self._blocks = Blocks(site, database, lease, steps, collector, clock)
-        self._dispatcher = Dispatcher(site, database, lease, steps, durations, self._blocks, clock, weights or {})
+        self._dispatcher = Dispatcher(site, database, lease, steps, durations, self._blocks, clock, weights, needs)
         self._reader = JournalReader(site, database, lease, collector, clock)
         self._watcher = Watcher(site, database, lease, collector, self._reader, clock)
         self._heartbeats = Heartbeats(clock)
@@ -114,7 +118,7 @@ class SiteLoop(Loop):
             self._pace.asked(monotonic, changed=changed)
             moved |= changed
         moved |= bool(plan.blocks)
-        self._goes_on = moved or bool(plan.unsubmitted)
+        self._goes_on = moved or bool(plan.unsubmitted) or plan.goes_on
         return moved
 
     def leave(self) -> None:

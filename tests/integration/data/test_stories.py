@@ -13,14 +13,15 @@ import sqlalchemy as sa
 from packhorse.domain.config import DataConfig
 from packhorse.domain.run import NamedTask, TaskRun
 from packhorse.domain.states import TaskState
+from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.lease import Lease
 from packhorse.engine.notifier import Notifier
 from packhorse.staging.data import Unwanted
-from packhorse.store.data import open_data
 from tests.fixtures.room import EngineProcess, wait_for
+from tests.fixtures.stores import all_open_data
 from tests.fixtures.webserver import WebServer
 
 from .rooms import DATA, OTHER, end_of, first_task, results, running, sha, submit, summing_app
@@ -175,9 +176,8 @@ def loop_of(room: Embedded) -> DataLoop:
     lease = Lease(room.database)
     assert lease.try_take()
     folder, tell = room.home / "f", threading.Event()
-    return DataLoop(
-        room.sites[0], room.database, lease, SystemClock(), Notifier(), tell, DataConfig(), folder, lambda: None
-    )
+    shared = (room.sites[0], room.database, lease, SystemClock(), Notifier(), tell)
+    return DataLoop(*shared, DataConfig(), folder, lambda: None, AppFolders())
 
 
 def test_a_store_that_is_as_it_was_is_not_asked(home: Path, web: WebServer, app: str) -> None:
@@ -209,11 +209,11 @@ def test_who_comes_while_an_unwanted_fetch_ends_is_served(home: Path, web: WebSe
     second = submit(room, app, web.url("/x"))
     loop._save(1, Unwanted())
     with room.database.read() as connection:
-        assert [row.state for row in open_data(connection, "local")] == ["QUEUED"]
+        assert [row.state for row in all_open_data(connection, "local")] == ["QUEUED"]
     room.mine.cancel_run(second.id)
     loop._save(1, Unwanted())
     with room.database.read() as connection:
-        assert open_data(connection, "local") == []
+        assert all_open_data(connection, "local") == []
     room.close()
 
 

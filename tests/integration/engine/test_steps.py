@@ -79,6 +79,39 @@ def test_a_task_for_each_task_takes_its_output_and_one_over_all_reads_their_resu
     assert second.params == {"reads": f"task://{run.id}.4/out"}
 
 
+def test_what_gathers_is_given_the_results_of_what_it_gathers_not_of_what_it_takes_an_output_of(
+    room: Embedded, apps: Apps
+) -> None:
+    script = 'cat "$2"; grep -c step "$1"'
+    parameters = {"rows": {"type": "file"}, "log": {"type": "file"}}
+    both = apps.make("both", script, parameters, outputs={"is": {"from": "stdout", "type": "text"}})
+    run = run_steps(
+        room,
+        {"name": "listing", "app": apps.listing("echo '[1, 2, 3]'")},
+        {"name": "squares", "app": apps.squares(), "items": "listing", "item": "n"},
+        {"name": "both", "app": both, "gather": ["squares"], "results": "rows", "inputs": {"log": "listing.log"}},
+    )
+    assert result_of(room, run, "both").split() == ["7", "3"]
+
+
+def test_a_run_leaves_what_gathers_and_what_comes_last_and_all_of_its_steps_have_results(
+    room: Embedded, apps: Apps
+) -> None:
+    script = 'cp "$2" "$1.txt"'
+    last = apps.make("last", script, {"n": {}, "log": {"type": "file"}}, outputs={"page": {"path": "{n}.txt"}})
+    run = run_steps(
+        room,
+        {"name": "listing", "app": apps.listing("echo '[1, 2, 3]'")},
+        {"name": "squares", "app": apps.squares(), "items": "listing", "item": "n"},
+        {"name": "total", "app": apps.total(), "gather": ["squares"], "results": "rows"},
+        {"name": "last", "app": last, "params": {"n": "page"}, "inputs": {"log": "listing.log"}},
+    )
+    left = room.mine.gathered(run.id)
+    assert {name: path.read_text() for name, path in left.items()} == {"page": "7\n"}
+    results = [document["result"] for document in room.mine.results(run.id)]
+    assert sorted(results, key=str) == sorted([[1, 2, 3], 1, 4, 9, [14, ["COMPLETE"] * 3], None], key=str)
+
+
 def test_a_step_of_one_task_gives_its_output_to_all_of_another(room: Embedded, apps: Apps) -> None:
     run = run_steps(
         room,

@@ -160,7 +160,7 @@ def test_a_submission_for_which_there_is_no_room_takes_none(small_disk: Path, tm
         assert len(room.mine.runs().items) == 1
         fill(small_disk / "ballast")
         other = make_app(tmp_path / "other", command="[/bin/true]", name="u")
-        (tmp_path / "other/large").write_bytes(os.urandom(1_000_000))
+        (tmp_path / "other/large").write_bytes(os.urandom(200_000))
         with pytest.raises(Unavailable, match=r"no room in the database .*/home/packhorse.db: .* full") as refusal:
             submit(room, other, 1)
         assert "Make room there" in refusal.value.hint

@@ -15,7 +15,8 @@ from packhorse.store import data as stored
 from packhorse.store.data import DataKey
 from packhorse.store.database import Database
 from packhorse.store.demands import recount, waiting_demands
-from packhorse.store.images import settle_holds, want_images
+from packhorse.store.holds import settle_holds
+from packhorse.store.images import want_images
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 from packhorse.store.newtasks import NewTask
 from packhorse.store.runs import (
@@ -39,6 +40,7 @@ from packhorse.store.steps import StepEdge, steps_of_run
 from tests.fixtures.stores import (
     LARGER,
     SITE,
+    all_open_data,
     counted_statements,
     has_ended,
     ids_of,
@@ -176,7 +178,7 @@ def test_the_first_of_its_kind_leaves_demands_and_data_that_nobody_waits_for(dat
     assert {name for name, number in after.items() if number != before[name]} == {"demands", "data"}
     with database.read() as connection:
         assert set(connection.execute(sa.select(demands.c.ready)).scalars()) == {0}
-        assert [row.is_wanted for row in stored.open_data(connection, SITE)] == [False]
+        assert [row.is_wanted for row in all_open_data(connection)] == [False]
 
 
 def test_a_run_that_is_visible_is_not_removed(database: Database) -> None:

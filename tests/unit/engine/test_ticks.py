@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from packhorse.domain.states import AllocationState
+from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import SystemClock
 from packhorse.engine.lease import Lease
 from packhorse.engine.notifier import Notifier
@@ -108,7 +109,7 @@ def cost_of_tick(database: Database, root: Path, number: int, waiting: int) -> t
             (folder / f"n{agent}.jsonl").touch()
     lease = Lease(database)
     assert lease.try_take()
-    loop = SiteLoop(site, database, lease, Leaping(), Notifier(), threading.Event())
+    loop = SiteLoop(site, database, lease, Leaping(), Notifier(), threading.Event(), {}, AppFolders())
     loop.recover()
     loop.tick(0.0)
     transport.commands = transport.others = scheduler.asked = 0

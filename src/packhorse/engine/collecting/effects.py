@@ -55,7 +55,7 @@ class Effects:
     ) -> None:
         self._connection = connection
         self._steps = steps
-        self._growth = Growth(steps)
+        self._growth = Growth(steps, site)
         self._durations = durations
         self._fits = fits
         self._site = site

@@ -35,6 +35,7 @@ from packhorse.staging.registry import RegistryClient, ResolvedImage
 from packhorse.staging.registry_http import RegistryOptions
 from packhorse.store import images as stored
 from packhorse.store.database import Database
+from packhorse.store.holds import settle_holds
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 from packhorse.store.steps import steps_of_run
 from packhorse.store.tasks import iter_tasks
@@ -138,7 +139,7 @@ class ImageLoop(Loop):
         with self._lease.write() as connection:
             stored.set_digest(connection, text, runs, resolved.digest)
             self._want(connection, resolved, is_gone=is_gone)
-            stored.settle_holds(connection, self._site.name)
+            settle_holds(connection, self._site.name)
         _log.info("resolved", site=self._site.name, image=text, digest=resolved.digest, runs=len(runs))
         return True
 
@@ -254,7 +255,7 @@ class ImageLoop(Loop):
         }
         with self._lease.write() as connection:
             stored.update_image(connection, image.seq, **ready)
-            stored.settle_holds(connection, self._site.name)
+            settle_holds(connection, self._site.name)
         self._tidy_at = 0.0  # it may be one too many
         _log.info("ready", site=self._site.name, image=image.reference, digest=image.digest)
 
@@ -318,7 +319,7 @@ class ImageLoop(Loop):
         is_new = bool(failed - self._let_gone)
         if is_new:
             with self._lease.write() as connection:
-                stored.settle_holds(connection, self._site.name)
+                settle_holds(connection, self._site.name)
         self._let_gone = failed
         return is_new
 
@@ -336,7 +337,7 @@ class ImageLoop(Loop):
                 }
                 with self._lease.write() as connection:
                     stored.update_image(connection, image.seq, **lost, tries=0, not_before=0.0)
-                    stored.settle_holds(connection, self._site.name)
+                    settle_holds(connection, self._site.name)
         if self._site.image_quota_bytes is not None:
             for image in to_evict(images, in_use, self._site.image_quota_bytes):
                 self._evict(image)

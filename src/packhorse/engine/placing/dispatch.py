@@ -27,6 +27,7 @@ from packhorse.engine.lease import Lease
 from packhorse.engine.placing import pack
 from packhorse.engine.placing.blocks import Block, Blocks
 from packhorse.engine.placing.demands import Demands
+from packhorse.engine.placing.needs import Needs
 from packhorse.engine.placing.share import Turns
 from packhorse.engine.retry import MAX_BACKOFF_S
 from packhorse.engine.steps.cache import Steps
@@ -47,12 +48,13 @@ _log = structlog.get_logger("packhorse.dispatch")
 class Plan:
     """What the store says must happen at the site next: blocks to write, allocations to submit.
 
-    ``has_demand``: tasks want to be placed.
+    ``has_demand``: tasks want to be placed; ``goes_on``: more may be found at once.
     """
 
     blocks: Sequence[Block]
     unsubmitted: Sequence[Any]
     has_demand: bool
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,14 @@ class Dispatcher:
         blocks: Blocks,
         clock: Clock,
         weights: Mapping[str, float],
+        needs: Needs,
     ) -> None:
         self._site = site
         self._database = database
         self._lease = lease
         self._steps = steps
-        self._demands = Demands(site.name, steps, durations)
+        self._needs = needs
+        self._demands = Demands(site.name, steps, durations, needs)
         self._blocks = blocks
         self._clock = clock
         self._weights = weights
@@ -110,8 +114,14 @@ class Dispatcher:
         self._end_back_offs()
         with self._database.read() as connection:
             demands = self._demands.waiting(connection)
+            lacking = self._demands.lacking(connection, demands)
             rows = stored.live_allocations(connection, self._site.name)
             unclaimed = stored.unclaimed_core_s(connection, [row.seq for row in rows]) if demands else {}
+        if lacking:
+            with self._lease.write() as connection:
+                self._demands.hold(connection, lacking)
+                lacking = self._demands.lacking(connection, lacking)
+            demands = [demand for demand in demands if demand not in lacking]
         limits = self._site.limits() if demands else ()
         blocks: list[Block] = []
         if self._blocks.written or self._can_place(self._live(rows), demands, limits, unclaimed):
@@ -125,7 +135,11 @@ class Dispatcher:
                 add_ready_to_demands(connection, self._placed)
                 rows = stored.live_allocations(connection, self._site.name)
             self._forget_all_but(rows)
-        return Plan(blocks, [row for row in rows if row.state == AllocationState.SUBMITTING], bool(demands))
+        has_held, self._demands.have_held = self._demands.have_held, False
+        if has_held:
+            self._needs.wake()
+        unsubmitted = [row for row in rows if row.state == AllocationState.SUBMITTING]
+        return Plan(blocks, unsubmitted, bool(demands), has_held or bool(lacking))
 
     def _end_back_offs(self) -> None:
         """Makes tasks ready whose back-off is over: one look at an index, where none is."""

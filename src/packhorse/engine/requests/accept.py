@@ -80,6 +80,10 @@ class Requester:
     files: FileRules
     sites: Sequence[Site]
 
+    def site(self, name: str) -> Site:
+        """The site that was chosen; where none was, and the run is refused, any."""
+        return next((site for site in self.sites if site.name == name), self.sites[0])
+
     def row(self, name: str, site: str = "", first: int = 0) -> StepRow:
         """Where a step will stand, as far as that is known."""
         return StepRow(0, 0, self.run_id, self.user, 0, site, name, first)

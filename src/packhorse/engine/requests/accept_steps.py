@@ -29,6 +29,7 @@ from packhorse.engine.requests.accept import (
 from packhorse.engine.requests.accept_table import absolute, app_step, asked_by, read_table
 from packhorse.engine.requests.spooled import SpooledTasks
 from packhorse.engine.steps.app import AppStep
+from packhorse.sites.site import Site
 from packhorse.store.newtasks import NewTask
 from packhorse.store.steps import StepEdge
 
@@ -55,9 +56,9 @@ class _Planned:
     def where(self) -> str:
         return f"step '{self.asked.name}'"
 
-    def tasks(self) -> Iterable[NewTask]:
+    def tasks(self, site: Site) -> Iterable[NewTask]:
         """Its tasks, as they are inserted."""
-        return self.table.tasks(self.step) if self.number is not None else ()
+        return self.table.tasks(self.step, site) if self.number is not None else ()
 
 
 def accept_step_run(request: StepRun, apps: Mapping[str, SubmittedApp], by: Requester) -> Accepted:
@@ -81,7 +82,7 @@ def accept_step_run(request: StepRun, apps: Mapping[str, SubmittedApp], by: Requ
         problems += _plan(one, planned, by, site)
     _refuse(problems)
     steps = [
-        AcceptedStep(one.asked.name, one.step.spec, one.number, partial(_Planned.tasks, one))
+        AcceptedStep(one.asked.name, one.step.spec, one.number, partial(_Planned.tasks, one, by.site(site)))
         for one in planned.values()
     ]
     edges = [edge for one in planned.values() for edge in one.edges]
@@ -185,7 +186,8 @@ def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester, site: s
         one.edges.append(StepEdge(planned[asked.items].place, one.place, "items"))
     else:
         one.edges += [StepEdge(planned[name].place, one.place, "each") for name in dict.fromkeys(asked.each)]
-    spec = replace(one.step.spec, params=params, takes=takes, results_to=asked.results, item=asked.item)
+    spec = replace(one.step.spec, params=params, takes=takes, item=asked.item)
+    spec = replace(spec, results_to=asked.results, results_of=asked.gather if asked.results else [])
     one.step = app_step(spec, one.app, by, asked.name, site)
     return problems + _fill(one, planned, by, problems)
 
@@ -196,21 +198,25 @@ def _fill(one: _Planned, planned: Mapping[str, _Planned], by: Requester, before:
     given = {**asked.params, **asked.inputs, **({asked.results: ""} if asked.results else {})}
     one.table = SpooledTasks(waiting_on=sum(edge.kind in ("gather", "each") for edge in one.edges))
     have_data = True  # of a list, which is not known yet
+    left_out = set(one.step.program.files)
+    there = by.site(one.step.row.site)
     problems: list[Problem] = []
     if not asked.items:
         rows = asked.over if asked.over is not None else [{}]
         checked = one.table if not asked.each else SpooledTasks()
         where = f"{one.where}, row" if asked.over is not None else one.where
         problems = read_table(checked, rows, manifest, given, by, one.step, before, where)
+        left_out = checked.left_out
         if asked.each and one.number is not None and not before and not problems:
-            _follow(one, planned, checked if asked.over is not None else None)
+            _follow(one, planned, there, checked if asked.over is not None else None)
     if one.number is not None:
         have_data = one.table.have_data
-    one.step = AppStep(one.step.row, replace(one.step.spec, has_data=have_data), one.step.program)
+    files = one.step.common_files(left_out, there) if not before and not problems else {}
+    one.step = AppStep(one.step.row, replace(one.step.spec, has_data=have_data, files=files), one.step.program)
     return problems
 
 
-def _follow(one: _Planned, planned: Mapping[str, _Planned], rows: SpooledTasks | None) -> None:
+def _follow(one: _Planned, planned: Mapping[str, _Planned], site: Site, rows: SpooledTasks | None) -> None:
     """The tasks of a step that has one for each of another: values of their own, and what those before them leave."""
     takes = one.step.spec.takes
     sources = {name: planned[name] for name in dict.fromkeys(name for name, _ in takes.values())}
@@ -222,7 +228,7 @@ def _follow(one: _Planned, planned: Mapping[str, _Planned], rows: SpooledTasks |
         for parameter, (name, output) in takes.items():
             source = sources[name]
             values[parameter] = source.step.output(output, source.first + index, of[name])
-        one.table.add(kept_json(values), one.step.needs(values))
+        one.table.add(kept_json(values), one.step.needs(values, site))
 
 
 def _output_problem(source: _Planned, output: str) -> str | None:

@@ -67,8 +67,10 @@ def accept_app_run(request: AppRun, app: SubmittedApp, rows: Rows, by: Requester
         raise InvalidRequest(f"The run of '{manifest.name}' was not accepted.", problems=shortened(problems))
     if not table.number:
         raise InvalidRequest("The table has no rows, so there is nothing to run.")
-    step = _with(step, by, site, has_data=table.have_data)
-    steps = [AcceptedStep(step.row.name, step.spec, table.number, partial(table.tasks, step))]
+    there = by.site(site)
+    files = step.common_files(table.left_out, there)
+    step = _with(step, by, site, has_data=table.have_data, files=files)
+    steps = [AcceptedStep(step.row.name, step.spec, table.number, partial(table.tasks, step, there))]
     step_edges = []
     if gather is not None and gatherer is not None:
         steps.append(_gathering(gatherer, by, site))
@@ -83,9 +85,10 @@ def accept_app_run(request: AppRun, app: SubmittedApp, rows: Rows, by: Requester
 def _gathering(gatherer: AppStep, by: Requester, site: str) -> AcceptedStep:
     """The step of the one task that waits for all others."""
     only = SpooledTasks("gather", waiting_on=1)
-    only.add("{}", gatherer.needs({}))
+    there = by.site(site)
+    only.add("{}", gatherer.needs({}, there))
     step = _with(gatherer, by, site, has_data=only.have_data)
-    return AcceptedStep("gather", step.spec, 1, partial(only.tasks, step))
+    return AcceptedStep("gather", step.spec, 1, partial(only.tasks, step, there))
 
 
 def _with(step: AppStep, by: Requester, site: str, **known: Any) -> AppStep:
@@ -137,7 +140,8 @@ def read_table(
             problems += filled.problems(place, {**step.defaults, **values})
         if step is not None and not before and not problems:
             params = absolute(manifest, values)
-            table.add(kept_json(params), step.needs(params))
+            table.add(kept_json(params), step.needs(params, by.site(step.row.site)))
+            table.left_out.update(name for name in step.program.files if name not in params)
     return problems
 
 

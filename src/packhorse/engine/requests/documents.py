@@ -100,9 +100,12 @@ def waits_for_images(wants: Sequence[Any]) -> str | None:
 
 def waits_for_data(awaited: Mapping[int, Sequence[Any]]) -> dict[int, str]:
     """What tasks are told whose data (``store.data.awaited_data``) is not there: of each, the first."""
-    return {
-        task: waits_for(one.url, one.state, one.bytes_done, one.size, one.error) for task, (one, *_) in awaited.items()
-    }
+    return {task: waits_for_one(one) for task, (one, *_) in awaited.items()}
+
+
+def waits_for_one(row: Any) -> str:
+    """What those are told who wait for a row of data."""
+    return waits_for(row.url, row.state, row.bytes_done, row.size, row.error)
 
 
 def data_view(row: Any) -> DataView:

@@ -61,8 +61,8 @@ def steps_wait_for(
     left = {seq: sum(n for state, n in counts.get(seq, {}).items() if state not in TERMINAL) for seq in by_seq}
     needs: dict[int, list[str]] = {}
     for edge in edges:
-        source, step = by_seq[edge.upstream], by_seq.get(edge.downstream)
-        if step is None or edge.kind == "tasks" or not (left[step.seq] or step.tasks is None):
+        source, step = by_seq.get(edge.upstream), by_seq.get(edge.downstream)
+        if source is None or step is None or edge.kind == "tasks" or not (left[step.seq] or step.tasks is None):
             continue
         if source.tasks is None:
             needs.setdefault(step.seq, []).append(f"the tasks of '{source.name}', which are not known yet")
@@ -73,7 +73,11 @@ def steps_wait_for(
     placed = (TaskState.RUNNING, TaskState.INITIALIZING)
     waits = {seq: " and ".join(words) for seq, words in needs.items()}
     for step in steps:
-        if left[step.seq] and step.seq not in waits and not any(counts[step.seq].get(state) for state in placed):
+        if (
+            left[step.seq]
+            and step.seq not in waits
+            and not any(counts.get(step.seq, {}).get(state) for state in placed)
+        ):
             waits[step.seq] = "its image" if step.held else "its turn"
     return waits
 

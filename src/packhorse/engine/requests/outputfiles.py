@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from packhorse.domain.errors import InvalidRequest, NotFound
 from packhorse.domain.outputpath import kept_as
 from packhorse.domain.paths import folder_problem
@@ -19,7 +21,7 @@ from packhorse.engine.steps.cache import Steps
 from packhorse.sites.site import Site, site_named
 from packhorse.store.database import Database
 from packhorse.store.schema import TASKS_PER_RUN
-from packhorse.store.steps import steps_of_run
+from packhorse.store.steps import edges_into_step, edges_out_of, steps_of_run
 from packhorse.store.tasks import tasks_with_files
 
 
@@ -33,11 +35,12 @@ class OutputFiles:
         self._downloads = downloads
 
     def gathered(self, run: Any) -> dict[str, Path]:
-        """The outputs of a run's gathering tasks that are complete, by name. ``run`` is its row."""
+        """The outputs of a run's gathering tasks and of its last ones, of those that are complete, by name. ``run`` is
+        its row.
+        """
         found: dict[str, Path] = {}
         with self._database.read() as connection:
-            steps = [self._steps.of(connection, one.seq) for one in steps_of_run(connection, run.seq)]
-            gathering = [step for step in steps if isinstance(step, AppStep) and step.is_gathering]
+            gathering = self._summing_up(connection, run.seq)
             ids = [run.seq * TASKS_PER_RUN + step.row.first for step in gathering]
             tasks = {task.id: task for task in tasks_with_files(connection, ids)}
         for step, task in zip(gathering, ids, strict=True):
@@ -45,9 +48,21 @@ class OutputFiles:
                 continue
             site, folder = self._folder_of(step, task)
             paths = [str(file["path"]) for file in json.loads(tasks[task].files or "[]")]
-            for name, path in step.program.gathered(run.id, step.row.public_id(task), paths).items():
+            for name, path in step.gathered(step.row.index(task), tasks[task].params, paths).items():
                 with suppress(FileNotFoundError):  # an optional one
                     found[name] = site.fetch_output(f"{folder}/{path}", self._downloads, folders=True)
+        return found
+
+    def _summing_up(self, connection: sa.Connection, run_seq: int) -> list[AppStep]:
+        """The steps of a run that gather, and those of one task that come after others and before none."""
+        rows = steps_of_run(connection, run_seq)
+        before = {edge.upstream for edge in edges_out_of(connection, [row.seq for row in rows])}
+        found = []
+        for row in rows:
+            step = self._steps.of(connection, row.seq)
+            is_last = row.tasks == 1 and row.seq not in before and bool(edges_into_step(connection, row.seq))
+            if isinstance(step, AppStep) and (step.is_gathering or is_last):
+                found.append(step)
         return found
 
     def path_of(self, task: Any, path: str) -> Path:

@@ -158,7 +158,7 @@ class _Told:
         found = delivered_of(connection, {task for task, _, _ in self._files})
         for task, attempt, example in self._files:
             if (row := found.get((task, attempt, str(example["path"])))) is not None:
-                example.update(url=row.url, sha256=row.sha256)
+                example.update(url=row.url, sha256=row.sha256 or example.get("sha256"))
 
     def bar(self, row: Any, *, bars: bool) -> Bar:
         """As it is drawn; only one that is drawn by itself has a label."""

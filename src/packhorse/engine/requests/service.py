@@ -201,23 +201,23 @@ class UserService:
                 raise Conflict(f"Run {run_id} has not ended yet.", hint="Wait for it, or cancel it first.")
             for step in steps_of_run(connection, row.seq):
                 site_named(self._service.sites, step.site)  # what it reads lies there
-            accepted = accept_retry(connection, self._service.steps, row, new_id("r"))
+            accepted = accept_retry(connection, self._service.steps, row, new_id("r"), self._service.sites)
         key = self._service.submissions.checked_key(client_key)
         what = f"retry of {run_id}"[:64]
         return self._write(Submission(accepted, self._user.name, row.name, key, what, run_id))
 
     def results(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """One dict per task but those that gather, in order: index, task, name, step, state, params, result,
+        """One dict per task but an app's own that gathers, in order: index, task, name, step, state, params, result,
         files, reason.
         """
         with self._database.read() as connection:
             rows = steps_of_run(connection, run_row(connection, self._user, run_id).seq)
-            steps = [row.seq for row in rows if not self._service.steps.of(connection, row.seq).is_gathering]
+            steps = [row.seq for row in rows if self._service.steps.of(connection, row.seq).spec.kind != "gather"]
         return iter_results(self._database, steps)
 
     def gathered(self, run_id: str) -> dict[str, Path]:
-        """The outputs of the run's gathering tasks, by name, once they are complete; what a pattern matched is
-        NAME/FILE. Where several steps gather, the last one's win.
+        """The outputs of the run's gathering tasks, and of its last ones, by name, once they are complete; what a
+        pattern matched is NAME/FILE. Where several have one of a name, the last one's wins.
         """
         with self._database.read() as connection:
             row = run_row(connection, self._user, run_id)

@@ -18,14 +18,16 @@ from packhorse.domain.ids import new_id
 from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
-from packhorse.domain.views import RunView, StepView, User
+from packhorse.domain.views import RunView, User
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp, with_reuse
 from packhorse.engine.requests.accept_documents import accept_task_run
 from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.checking import findings_of, refuse_findings
+from packhorse.engine.requests.documents import step_view
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.line import steps_wait_for
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
 from packhorse.staging.apps import AppCatalog, AppFolder, pack_folder
@@ -71,15 +73,11 @@ class Submission:
     def view(self, at: float) -> RunView:
         """The run as it was when it was written."""
         accepted = self.accepted
-        steps = [
-            StepView(
-                name=step.name,
-                site=accepted.site,
-                tasks=step.number,
-                counts={TaskState.QUEUED: step.number} if step.number else {},
-            )
-            for step in accepted.steps
-        ]
+        held = bool(accepted.images)
+        rows = [_NewRow(number, one.name, accepted.site, one.number, held) for number, one in enumerate(accepted.steps)]
+        counts = {row.seq: {TaskState.QUEUED: row.tasks} if row.tasks else {} for row in rows}
+        waits = steps_wait_for(rows, accepted.step_edges, counts)
+        steps = [step_view(row, counts[row.seq], waits.get(row.seq), None) for row in rows]
         return RunView(
             id=accepted.run_id,
             user=self.user,
@@ -107,6 +105,17 @@ class Submission:
             for step in accepted.steps
         ]
         return NewRun(values, steps, accepted.step_edges, accepted.task_edges)
+
+
+@dataclass(frozen=True, slots=True)
+class _NewRow:
+    """A step as ``store.steps.steps_of_run`` would have it; ``seq`` is its number in its run."""
+
+    seq: int
+    name: str
+    site: str
+    tasks: int | None
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)

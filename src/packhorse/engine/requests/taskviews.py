@@ -19,6 +19,7 @@ from packhorse.engine.requests.documents import (
     waiting_reason,
     waits_for_data,
     waits_for_images,
+    waits_for_one,
 )
 from packhorse.engine.requests.line import waits_for_others, waits_for_size
 from packhorse.engine.requests.reuseview import reuse_view
@@ -29,6 +30,7 @@ from packhorse.store.allocations import get_allocation
 from packhorse.store.data import awaited_data, data_of_task
 from packhorse.store.database import Database
 from packhorse.store.images import wants_of
+from packhorse.store.stepdata import awaited_by_steps
 from packhorse.store.tasks import attempts_of, events_of
 
 
@@ -45,6 +47,8 @@ class TaskViews:
         queued = [task for task in rows if task.state == TaskState.QUEUED]
         waits = waits_for_images(wants_of(connection, [run.seq])[run.seq]) if queued else None
         data = waits_for_data(awaited_data(connection, [task.id for task in queued if task.waiting_on]))
+        held = awaited_by_steps(connection, {task.step_seq for task in queued if not task.waiting_on})
+        data |= {task.id: waits_for_one(held[task.step_seq]) for task in queued if task.step_seq in held}
         steps = {seq: self._steps.of(connection, seq) for seq in {task.step_seq for task in rows}}
         return [
             self._explained(task_view(task, steps[task.step_seq], data.get(task.id) or waits), steps[task.step_seq])
@@ -63,6 +67,8 @@ class TaskViews:
             waits = waits_for_images(wants_of(connection, [run.seq])[run.seq]) if is_queued else None
             if is_queued and row.waiting_on:
                 waits = waits_for_data(awaited_data(connection, [row.id])).get(row.id)
+            elif is_queued and waits is None and (needs := awaited_by_steps(connection, [row.step_seq])):
+                waits = waits_for_one(needs[row.step_seq])
             is_in_line = is_queued and waits is None
             if is_in_line:
                 waits = waits_for_others(connection, run, row)

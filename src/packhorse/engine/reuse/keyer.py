@@ -22,10 +22,10 @@ from packhorse.engine.reuse.filesums import FileSums, Found
 from packhorse.engine.steps.base import Identity, Input, LocalFile, Step, UpstreamFile
 from packhorse.engine.steps.cache import SENSELESS, Steps
 from packhorse.engine.steps.keyparts import folder_digest, images_of_runs
+from packhorse.engine.steps.results import gathered_steps
 from packhorse.store import lookups as stored
 from packhorse.store.data import DataKey
 from packhorse.store.schema import TASKS_PER_RUN
-from packhorse.store.steps import edges_into_step, load_steps
 
 _STEPS = 4096
 _FOLDERS = 256
@@ -203,10 +203,7 @@ def checksums(files: str | None) -> dict[str, str | None]:
 def results_digest(connection: sa.Connection, step: Step) -> str:
     """Of what a gathering task is told of all others, but for their ids. Raises NoKey."""
     digest = hashlib.sha256()
-    seqs = [edge.upstream for edge in edges_into_step(connection, step.row.seq) if edge.kind == "gather"]
-    about = load_steps(connection, seqs)
-    for seq in seqs:
-        row = about[seq]
+    for row in gathered_steps(connection, step).values():
         states = None if row.run_seq == step.row.run_seq else (TaskState.COMPLETE,)
         digest.update(f"{kept_json(['step', row.name])}\n".encode())
         first = row.run_seq * TASKS_PER_RUN + row.first

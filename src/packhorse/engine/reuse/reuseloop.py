@@ -69,7 +69,7 @@ class ReuseLoop(Loop):
         self._notifier = notifier
         self._given = given
         self._steps = Steps()
-        self._growth = Growth(self._steps)
+        self._growth = Growth(self._steps, site)
         self._sums = FileSums(self.wake)
         self._keyer = Keyer(self._steps, self._sums)
         self._late: set[int] = set()  # steps whose tasks wait for checksums

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -28,8 +28,10 @@ from packhorse.engine.steps.base import (
     StepSpec,
     UpstreamFile,
 )
+from packhorse.engine.steps.files import file_key, is_brought
 from packhorse.engine.steps.outputs import delivered_below, own_binds
 from packhorse.engine.steps.program import Program
+from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
 
@@ -89,10 +91,24 @@ class AppStep(StepBase):
     def demand(self, params: str, overrides: str | None) -> DemandKey:
         return self.program.demand(overrides)
 
-    def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
+    def needs(self, params: Mapping[str, Any], site: Site) -> tuple[DataKey, ...]:
         values = {} if self.program.gathers else {**self.defaults, **params}
         own = [DataKey(str(values[name])) for name in self.program.files if is_data(values.get(name))]
-        return (*own, *self.program.refdata)
+        files = [file_key(path) for name in self.program.files if (path := self._brought(params.get(name), site))]
+        return (*own, *files, *self.program.refdata)
+
+    def common_files(self, names: Collection[str], site: Site) -> dict[str, str]:
+        """``StepSpec.files``: of those parameters that some task leaves to what is common to all."""
+        given = {*self.spec.takes, self.spec.results_to}
+        values = [self.defaults.get(name) for name in self.program.files if name in names and name not in given]
+        return dict(file_key(path) for value in values if (path := self._brought(value, site)))
+
+    def _brought(self, value: Any, site: Site) -> str | None:
+        """The path of a file that the site is brought."""
+        if not isinstance(value, str) or is_data(value):
+            return None
+        path, in_image = file_target(value), self.app.image is not None
+        return path if is_brought(site, self.session, path, in_image=in_image) else None
 
     def render(
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
@@ -140,6 +156,10 @@ class AppStep(StepBase):
             elif matching(escaped(kept_as(path)), paths):
                 found[name] = kept_as(path)
         return found
+
+    def gathered(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str]:
+        """Where the outputs of the task with this index are below its folder, by name; of a pattern, by NAME/FILE."""
+        return self.program.gathered(self._in_paths(index, params), paths)
 
     def _in_paths(self, index: int, params: str) -> dict[str, Any]:
         """What paths of outputs are rendered with."""

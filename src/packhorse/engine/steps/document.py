@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -27,7 +27,9 @@ from packhorse.engine.steps.base import (
     demand_key,
     overridden,
 )
+from packhorse.engine.steps.files import file_key, is_brought
 from packhorse.engine.steps.outputs import delivered_below, is_of, own_binds, own_url
+from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
 
@@ -36,7 +38,6 @@ class DocumentStep(StepBase):
     """Tasks that bring their own commands."""
 
     is_resumable = False
-    is_gathering = False
     session = Session.NONE
     may_deliver = True
     result_type = "none"
@@ -47,9 +48,10 @@ class DocumentStep(StepBase):
     def demand(self, params: str, overrides: str | None) -> DemandKey:
         return document_demand(_task(params), self.resources(params, overrides))
 
-    def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
+    def needs(self, params: Mapping[str, Any], site: Site) -> tuple[DataKey, ...]:
         inputs = params["task"].get("inputs") or ()
-        return tuple(DataKey(item["url"]) for item in inputs if is_data(item.get("url"), item.get("content")))
+        urls = tuple(DataKey(item["url"]) for item in inputs if is_data(item.get("url"), item.get("content")))
+        return (*urls, *_files(params, site)) if len(urls) < len(inputs) else urls
 
     def images(self, params: str) -> list[str]:
         named = (executor.get("image") for executor in json.loads(params)["task"]["executors"])
@@ -125,6 +127,20 @@ def document_demand(task: Task, asked: Resources) -> DemandKey:
     return demand_key(f"{first.image or 'host'} {program}", first.image, asked)
 
 
+def _files(params: Mapping[str, Any], site: Site) -> Iterator[DataKey]:
+    """The files that a site is brought for a task: also those that a folder which the task writes to would hide."""
+    task = Task.model_validate(params["task"])
+    paths = AbsolutePaths.of(task)
+    in_image = any(executor.image is not None for executor in task.executors)
+    for item in task.inputs or []:
+        if item.content is not None or item.path in params["upstream"] or is_data(item.url):
+            continue
+        path = file_target(item.url or "")
+        hidden = in_image and paths is not None and paths.is_shared(item.path) and paths.is_shared(path)
+        if hidden or is_brought(site, Session.NONE, path, in_image=in_image):
+            yield file_key(path)
+
+
 def _task(params: str) -> Task:
     return Task.model_validate(json.loads(params)["task"])
 
@@ -161,7 +177,7 @@ def render_document(stored: dict[str, Any], where: Locations, resources: Resourc
             run_id, index, path = stored["upstream"][item.path]
             sources[item.path] = f"{where.outputs}/{run_id}/{index}/{kept_as(path)}"
         elif item.content is None:
-            sources[item.path] = _source(where, file_target(item.url or ""), item.path, paths)
+            sources[item.path] = where.bring(file_target(item.url or ""))
     root = RootPaths(paths, {normal(path): source for path, source in sources.items()}) if paths is not None else None
     folders = [volume for volume in task.volumes or [] if not volume.startswith("/")]
     if root is not None and where.containers is not None:
@@ -185,16 +201,6 @@ def render_document(stored: dict[str, Any], where: Locations, resources: Resourc
         )
         line |= own_binds(where.containers, Session.NONE, seen)
     return document, line
-
-
-def _source(where: Locations, path: str, wanted: str, paths: AbsolutePaths | None) -> str:
-    """Where an input is at the site.
-
-    One that would lie below a folder that is bound over its own is copied elsewhere.
-    """
-    source = where.bring(path)
-    hidden = paths is not None and paths.is_shared(wanted) and paths.is_shared(source)
-    return where.copy(path) if hidden and where.copy is not None and not is_data(path) else source
 
 
 def _step(

@@ -13,7 +13,7 @@ from typing import Any
 from packhorse.domain.app import AppManifest, ParameterType, Session
 from packhorse.domain.manifestkey import KeyParts, key_parts
 from packhorse.domain.outputpath import below_prefix, fixed_folder, matching
-from packhorse.domain.render import OutputPath, Renderer, Template, app_template, granted, output_paths, template_key
+from packhorse.domain.render import OutputPath, Renderer, Template, app_template, output_paths, template_key
 from packhorse.domain.resources import Resources
 from packhorse.engine.steps.base import NO_IMAGE, Locations, StepSpec, demand_key, overridden
 from packhorse.store.data import DataKey
@@ -120,9 +120,10 @@ class Program:
         gather = self.manifest.gather
         return output_paths(gather.outputs if self.gathers and gather is not None else self.manifest.outputs)
 
-    def gathered(self, run_id: str, task_id: str, kept: Sequence[str]) -> dict[str, str]:
-        """Where the outputs of a gathering task are below its folder, by name; ``kept`` is what it left, by path."""
-        values = {**granted(self.resources(None)), "run": run_id, "task": task_id}
+    def gathered(self, values: Mapping[str, Any], kept: Sequence[str]) -> dict[str, str]:
+        """Where the outputs of a task are below its folder, by name; ``kept`` is what it left, by path, and ``values``
+        are those that paths are rendered with.
+        """
         found: dict[str, str] = {}
         for name, output in self.outputs.items():
             path = output.render(values)["path"]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, shown_json, shown_name
 from packhorse.engine.steps.base import Step
@@ -73,28 +75,35 @@ def _iter_rows(
             first = rows[-1].id + 1
 
 
-def write_results(database: Database, step: Step, path: Path, folder_of: Callable[[str, int], str]) -> list[str]:
-    """Writes the results of all tasks that a gathering ``step`` waited for, one JSON object a line; returns the folders
-    of runs that it names files of. ``folder_of`` a run's task, by its index, its outputs are.
+def runs_read(connection: sa.Connection, step: Step) -> list[str]:
+    """The runs, this one or earlier ones, whose results a gathering ``step`` reads."""
+    return sorted({row.run_id for row in gathered_steps(connection, step).values()})
+
+
+def gathered_steps(connection: sa.Connection, step: Step) -> dict[int, Any]:
+    """The steps that a ``step`` gathers, by their ``seq``; not those that it waits for because it takes an output."""
+    seqs = [edge.upstream for edge in edges_into_step(connection, step.row.seq) if edge.kind == "gather"]
+    about, wanted = load_steps(connection, seqs), step.spec.results_of
+    return {seq: about[seq] for seq in seqs if not wanted or about[seq].name in wanted}
+
+
+def write_results(database: Database, step: Step, path: Path, folder_of: Callable[[str, int], str]) -> None:
+    """Writes the results of all tasks that a ``step`` gathers, one JSON object a line. ``folder_of`` a run's task, by
+    its index, its outputs are.
 
     Of an earlier run, those that completed: the others were tried again.
     """
     with database.read() as connection:
-        seqs = [edge.upstream for edge in edges_into_step(connection, step.row.seq) if edge.kind == "gather"]
-        about = load_steps(connection, seqs)
-    named: dict[str, None] = {}
+        about = gathered_steps(connection, step)
     with path.open("w", encoding="utf-8") as file:
-        for seq in seqs:
-            states = None if about[seq].run_seq == step.row.run_seq else (TaskState.COMPLETE,)
+        for seq, gathered in about.items():
+            states = None if gathered.run_seq == step.row.run_seq else (TaskState.COMPLETE,)
             for row, of in _iter_rows(database, [seq], states):
                 index, paths = of.row.index(row.id), [one["path"] for one in json.loads(row.files or "[]")]
                 folder = folder_of(of.row.run_id, index)
                 outputs = {name: _below(folder, kept) for name, kept in of.kept(index, row.params, paths).items()}
-                if outputs:
-                    named[folder.rpartition("/")[0]] = None
                 document = {**result_document(row, of), "outputs": outputs}
                 file.write(kept_json(document) + "\n")
-    return list(named)
 
 
 def _below(folder: str, kept: str | list[str]) -> str | list[str]:

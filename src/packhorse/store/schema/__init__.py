@@ -44,6 +44,7 @@ from packhorse.store.schema.sites import (
     images,
     journals,
     run_images,
+    step_data,
 )
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "runs",
     "shares",
     "step_counts",
+    "step_data",
     "step_demands",
     "step_edges",
     "steps",

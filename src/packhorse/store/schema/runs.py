@@ -46,7 +46,7 @@ steps = sa.Table(
     sa.Column("spec", sa.Text, nullable=False),  # JSON: engine.steps.spec.StepSpec
     sa.Column("first", sa.Integer, nullable=False),
     sa.Column("tasks", sa.Integer),  # None until the list is known that they come from
-    sa.Column("held", sa.Boolean, nullable=False),  # an image that its tasks run in is not there
+    sa.Column("held", sa.Boolean, nullable=False),  # an image, or data that all its tasks need, is not there
     # its tasks are looked up: results of earlier ones may be taken; false again once that is done with all
     sa.Column("reuse", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("run_seq", "number"),

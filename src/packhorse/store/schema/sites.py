@@ -25,8 +25,8 @@ allocations = sa.Table(
     partial_index("ix_allocations_live", "site", "seq", where=sa.text("state <> 'ENDED'")),
 )
 
-#: A URL whose data a site has, or is to have. A ``version`` of reference data never changes; other URLs are looked at
-#: again by each run.
+#: Data that a site has, or is to have: by URL, or of the engine's machine (``store.data.DataKey``). A ``version`` never
+#: changes; other URLs are looked at again by each run.
 data = sa.Table(
     "data",
     metadata,
@@ -63,6 +63,21 @@ data_edges = sa.Table(
     sa.Column("path", FileName),  # at the site
     sa.Index("ix_data_edges_task", "task_id", "data_id"),
     sa.Index("ix_data_edges_content", "sha256", "task_id"),
+    sqlite_with_rowid=False,
+)
+
+_STEP_WAITS = sa.text("path IS NULL")
+
+#: All tasks of a step need the data: ``path`` is where it is at the site, None while they wait.
+step_data = sa.Table(
+    "step_data",
+    metadata,
+    sa.Column("step_seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("data_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("sha256", sa.String(64)),
+    sa.Column("path", FileName),
+    partial_index("ix_step_data_awaited", "data_id", "step_seq", where=_STEP_WAITS),
+    sa.Index("ix_step_data_content", "sha256", "step_seq"),
     sqlite_with_rowid=False,
 )
 
