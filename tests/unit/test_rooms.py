@@ -38,6 +38,7 @@ ENGINE = {
     "requests": {"steps"},
     "data": {"steps"},
     "images": {"steps"},
+    "reuse": {"steps"},
     "collecting": {"steps", "data"},
     "placing": {"steps", "collecting", "images"},
 }

@@ -1,7 +1,7 @@
 """The zipapp's entry:
 
 `python3 agent.pyz SPOOL` supervises; `--slot` is one of its slots; `--background FOLDER` works in the background;
-`--journals SPOOLS` reads for the engine.
+`--journals SPOOLS` reads for the engine; `--take` gives tasks what earlier ones left.
 """
 
 import sys
@@ -26,12 +26,16 @@ def main(arguments: "Optional[List[str]]" = None) -> None:
         from .background.unpack import main as run_unpack
 
         sys.exit(run_unpack(argv[1], argv[2]))
+    if argv == ["--take"]:
+        from .background.take import main as run_take
+
+        sys.exit(run_take())
     if len(argv) == 2 and argv[0] == "--journals":
         from .journals import main as run_journals
 
         sys.exit(run_journals(argv[1]))
     if len(argv) != 1 or argv[0].startswith("-"):
-        ways = "SPOOL | --background FOLDER | --unpack ARCHIVE FOLDER | --journals SPOOLS"
+        ways = "SPOOL | --background FOLDER | --unpack ARCHIVE FOLDER | --journals SPOOLS | --take"
         sys.stderr.write("usage: python3 agent.pyz %s\n" % ways)
         sys.exit(2)
     from .supervisor.main import main as supervise

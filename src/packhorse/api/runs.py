@@ -135,6 +135,7 @@ def submit_table(
     image: str | None = None,
     outputs: str | None = None,
     priority: int = 0,
+    reuse: Truth | None = None,
     params: Annotated[str, Query(description="JSON object: values common to all rows")] = "{}",
     tags: Annotated[str, Query(description="JSON object")] = "{}",
     resources: Annotated[str, Query(description="JSON object, laid over the app's own")] = "{}",
@@ -160,6 +161,7 @@ def submit_table(
             "image": image,
             "outputs": outputs,
             "priority": priority,
+            "reuse": reuse,
         }
         run = validated(AppRun, {**plain, **document}, "The run was not accepted.")
         rows = read_rows(request.headers.get("content-type", ""), body, request.headers.get("content-encoding", ""))

@@ -86,6 +86,7 @@ def summarise(handle: RunHandle) -> None:
             ("run", handle.id),
             ("tasks", _counts(handle.view.counts)),
             ("failures", f"{handle.view.failed:,}"),
+            ("reused", f"{usage.reused:,} of them took earlier results" if usage.reused else None),
             ("took", f"{duration(usage.elapsed_s)}{', ' + rate if rate else ''}"),
             ("CPU", f"{usage.cpu_s / 3600:.4f} CPU-hours used of {usage.core_s / 3600:.4f} core-hours granted"),
             ("memory", f"{size(usage.peak_memory)} at the most in one task"),

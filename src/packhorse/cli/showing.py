@@ -109,10 +109,15 @@ def explain(task_id: str, *, as_json: bool) -> None:
     with Client() as client:
         task = client.backend.task(task_id)
     reason = task.reason or _USUAL_REASONS.get(task.state, "")
+    history = [event for event in task.events if event.why and event.why != task.reason]
     if as_json:
-        print_json({"task": task.id, "state": task.state, "reason": reason})
-    else:
-        say(f"{task.state}: {reason}")
+        print_json({"task": task.id, "state": task.state, "reason": reason, "reuse": task.reuse, "history": history})
+        return
+    say(f"{task.state}: {reason}")
+    if task.reuse is not None and task.reuse.why != task.reason:
+        say(task.reuse.why)
+    for event in history:
+        say(f"{moment(event.at)} {event.to_state}: {event.why}")
 
 
 _USUAL_REASONS = {
@@ -132,6 +137,7 @@ def _show_task(task: TaskDetail) -> None:
             ("because", task.reason),
             ("parameters", _readable(task.params) if task.params else None),
             ("result", _readable(task.result) if task.result is not None else None),
+            ("outputs", ", ".join(file["path"] for file in task.reuse.files) if task.reuse else None),
             ("command", _readable(task.document["executors"][0]["command"])),
         ]
     )

@@ -48,6 +48,10 @@ class RunOptions(BaseModel):
     """Instead of the app's own; ``none`` is the host's own programs."""
     priority: Whole = Field(default=0, ge=-100, le=100)
     """Among one's own runs: tasks of a higher one are placed first. Other users are not concerned."""
+    reuse: Truth | None = None
+    """Whether results of earlier tasks of the same user are taken where nothing has changed (docs/reuse.md); None: as
+    the site's configuration says.
+    """
 
     @model_validator(mode="before")
     @classmethod

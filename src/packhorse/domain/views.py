@@ -182,6 +182,20 @@ class DataView(_View):
     path: str | None
 
 
+class ReuseView(_View):
+    """Whether a task took the result of an earlier one, and why."""
+
+    why: str
+    taken_from: str | None = None
+    """The task that was executed for it."""
+    files: list[dict[str, Any]] = []
+    """The outputs that it took."""
+    nearest: str | None = None
+    """The earlier task that is most like it, where none has its key."""
+    differs: list[str] = []
+    """What differs from that one."""
+
+
 class TaskDetail(TaskView):
     """All that is known of a task: its TES document as rendered, its attempts and its transitions."""
 
@@ -189,6 +203,8 @@ class TaskDetail(TaskView):
     attempts: list[AttemptView]
     events: list[EventView]
     data: list[DataView] = []
+    reuse: ReuseView | None = None
+    """None where its run asked for no results of earlier ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +226,8 @@ class UsageView(_View):
     tasks: int
     attempts: int
     """Ended ones."""
+    reused: int = 0
+    """Tasks that took the result of an earlier one."""
     core_s: float
     """Granted: cores on all nodes, times wall time."""
     paid_core_s: float

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -22,6 +23,7 @@ from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
 from packhorse.engine.notifier import Notifier
+from packhorse.engine.reuse.reuseloop import ReuseLoop
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.unfinished import remove_unfinished
 from packhorse.sites.site import Site
@@ -64,13 +66,16 @@ class Engine:
             folders = AppFolders()
             shared = (site, database, self._lease, clock, notifier, self._look)
             work = SiteLoop(*shared, weights or {}, folders)
+            reuse = ReuseLoop(*shared, work.wake)
+            work.after_end = reuse.wake_if_busy
+            given = partial(_wake_all, work.wake, reuse.wake_if_busy)
             options = data or DataConfig()
-            self._loops += [work, DataLoop(*shared, options, own / site.name, work.wake, folders)]
+            self._loops += [work, reuse, DataLoop(*shared, options, own / site.name, given, folders)]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
                 config = images or ImagesConfig()
-                self._loops.append(ImageLoop(*shared, config, work.wake))
+                self._loops.append(ImageLoop(*shared, config, given))
         self.leading = threading.Event()
 
     def wake(self) -> None:
@@ -160,3 +165,8 @@ class Engine:
         self._look.wait(seconds)
         if not self._stop.is_set():
             self._look.clear()
+
+
+def _wake_all(*wake: Callable[[], None]) -> None:
+    for one in wake:
+        one()

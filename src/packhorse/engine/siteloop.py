@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -67,6 +67,7 @@ class SiteLoop(Loop):
         self._seen_writes = -1
         self._look_at = 0.0
         self._goes_on = False  # what the last step did may let the next one do more
+        self.after_end: Callable[[], None] = lambda: None  # called when journals have told something
 
     def recover(self) -> None:
         """Blocks that were planned and not written; steps that an older engine did not understand; counts."""
@@ -90,6 +91,7 @@ class SiteLoop(Loop):
             return False
         if collected:
             self._allocations = self._watcher.live()
+            self.after_end()
         self._goes_on = True  # unless the step ends well, and finds that all is as it should be
         moved = self._take_step(monotonic, self._allocations) or collected
         self._seen_writes, self._look_at = writes, monotonic + _LOOK_S

@@ -69,6 +69,8 @@ class Site:
     """Where prepared images are kept; None is below ``root``."""
     image_tmp: str | None = None
     image_quota_bytes: int | None = None
+    reuse: bool = False
+    """Whether runs that do not say so themselves take results of earlier tasks."""
     image_patience_s: float = 3600.0
     architecture: str = "amd64"
     gateway: str | None = None

@@ -46,6 +46,8 @@ class Piece:
     user: str
     site: str
     at: float
+    reuse: bool = False
+    """They wait to be looked up as well."""
 
 
 def insert_tasks(
@@ -57,9 +59,13 @@ def insert_tasks(
     user: str,
     site: str,
     at: float,
+    *,
+    reuse: bool = False,
 ) -> None:
-    """Inserts tasks of a step from index ``first`` of the run on; their data goes to ``site``."""
-    add_pieces(connection, [Piece(run_seq, step_seq, first, some, user, site, at)])
+    """Inserts tasks of a step from index ``first`` of the run on; their data goes to ``site``. ``reuse``: they wait to
+    be looked up as well.
+    """
+    add_pieces(connection, [Piece(run_seq, step_seq, first, some, user, site, at, reuse)])
 
 
 def add_pieces(connection: sa.Connection, pieces: Sequence[Piece]) -> None:
@@ -83,15 +89,15 @@ def insert_pieces(connection: sa.Connection, pieces: Sequence[Piece]) -> Delta:
         needed = {key for piece in here for task in piece.tasks for key in task.data}
         links[site] = link_data(connection, site, needed) if needed else {}
         seqs[site] = demand_seqs(connection, site, {(one.user, task.demand) for one in here for task in one.tasks})
-    rows: list[dict[str, Any]] = []
+    all_rows: dict[bool, list[dict[str, Any]]] = {False: [], True: []}  # the others have a column more
     told: list[dict[str, Any]] = []
     data_rows: list[dict[str, Any]] = []
     ready: Delta = Counter()
     for piece in pieces:
         begin, step, user, at = piece.run_seq * TASKS_PER_RUN + piece.first, piece.step_seq, piece.user, piece.at
-        of_site, links_here = seqs[piece.site], links[piece.site]
+        of_site, links_here, rows = seqs[piece.site], links[piece.site], all_rows[piece.reuse]
         for index, task in enumerate(piece.tasks, start=begin):
-            waiting_on = task.waiting_on
+            waiting_on = task.waiting_on + piece.reuse
             if task.data:
                 waiting_on += sum(links_here[key].sha256 is None for key in set(task.data))
             demand = of_site[user, task.demand]
@@ -113,8 +119,11 @@ def insert_pieces(connection: sa.Connection, pieces: Sequence[Piece]) -> Delta:
                 ready[step, demand] += 1
         if links_here:
             data_rows += edges_for(begin, ((index, task.data) for index, task in enumerate(piece.tasks)), links_here)
-    if rows:
-        connection.execute(_INSERT_TASK, rows)
+    if all_rows[False]:
+        connection.execute(_INSERT_TASK, all_rows[False])
+    if all_rows[True]:
+        connection.execute(_INSERT_TASK, [{**row, "cache_key": ""} for row in all_rows[True]])
+    if told:
         connection.execute(_INSERT_EVENT, told)
     add_data_edges(connection, data_rows)
     return ready

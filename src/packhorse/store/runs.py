@@ -22,6 +22,7 @@ from packhorse.store.schema import (
     edges,
     events,
     in_run,
+    lookups,
     runs,
     step_counts,
     step_demands,
@@ -40,13 +41,16 @@ _AGAIN = "Nothing of it was accepted; submit it again."
 
 @dataclass(frozen=True, slots=True)
 class NewStep:
-    """One step to insert; ``tasks`` None: its list is not known yet. ``held``: its images are not there."""
+    """One step to insert; ``tasks`` None: its list is not known yet. ``held``: its images are not there. ``reuse``: its
+    tasks are looked up before they start.
+    """
 
     name: str
     site: str
     spec: str
     tasks: int | None
     held: bool = False
+    reuse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,8 @@ def _begin_runs(connection: sa.Connection, new: Sequence[NewRun], *, visible: bo
         run_seq = seqs[run.values["id"]]
         for number, step in enumerate(run.steps):
             row = {"run_seq": run_seq, "number": number, "name": step.name, "site": step.site, "spec": step.spec}
-            rows.append({**row, "first": first[number], "tasks": step.tasks, "held": step.held or not visible})
+            row |= {"first": first[number], "tasks": step.tasks, "held": step.held or not visible}
+            rows.append({**row, "reuse": step.reuse})
     connection.execute(_INSERT_STEP, rows)
     of_runs: dict[int, list[int]] = {seq: [] for seq in seqs.values()}
     for some in chunks(of_runs):
@@ -209,9 +214,9 @@ def add_tasks(connection: sa.Connection, begun: Begun, number: int, some: Sequen
 
 def _piece(begun: Begun, number: int, some: Sequence[NewTask], done: int) -> Piece:
     """Tasks of the step of this ``number``, which has ``done`` already."""
-    values, site = begun.run.values, begun.run.steps[number].site
-    first = begun.firsts[number] + done
-    return Piece(begun.seq, begun.steps[number], first, some, values["user"], site, values["created_at"])
+    values, step = begun.run.values, begun.run.steps[number]
+    first, at = begun.firsts[number] + done, values["created_at"]
+    return Piece(begun.seq, begun.steps[number], first, some, values["user"], step.site, at, step.reuse)
 
 
 def publish_run(connection: sa.Connection, begun: Begun) -> None:
@@ -255,7 +260,7 @@ def remove_run(connection: sa.Connection, seq: int, limit: int = INSERT_CHUNK) -
     first, end = seq * TASKS_PER_RUN, (seq + 1) * TASKS_PER_RUN
     beyond = sa.select(tasks.c.id).where(in_run(seq)).order_by(tasks.c.id).offset(limit).limit(1)
     rest = connection.execute(beyond).scalar()
-    for column in (events.c.task_id, data_edges.c.task_id, edges.c.downstream, tasks.c.id):
+    for column in (events.c.task_id, data_edges.c.task_id, edges.c.downstream, lookups.c.task_id, tasks.c.id):
         some = column.between(first, (end if rest is None else rest) - 1)
         connection.execute(sa.delete(column.table).where(some))
     if rest is not None:

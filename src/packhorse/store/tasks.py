@@ -20,6 +20,7 @@ from packhorse.store.schema import (
     in_run,
     journals,
     log_chunks,
+    lookups,
     tasks,
 )
 
@@ -146,11 +147,19 @@ def tasks_of_block(connection: sa.Connection, allocation_seq: int, block: int) -
 
 
 _LAST = sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt)
-_WITH_FILES = sa.select(tasks, attempts.c.files).join(attempts, _LAST, isouter=True).order_by(tasks.c.id)
+_FILES = sa.func.coalesce(attempts.c.files, lookups.c.files).label("files")
+_WITH_FILES = (
+    sa.select(tasks, _FILES)
+    .join(attempts, _LAST, isouter=True)
+    .join(lookups, lookups.c.task_id == tasks.c.id, isouter=True)
+    .order_by(tasks.c.id)
+)
 
 
 def tasks_with_files(connection: sa.Connection, ids: Collection[int]) -> Iterator[Any]:
-    """Tasks with the outputs that their last attempt left, in order of id, a thousand at a time."""
+    """Tasks with the outputs that their last attempt left, or that were taken from another, in order of id, a thousand
+    at a time.
+    """
     for some in chunks(ids):
         yield from connection.execute(_WITH_FILES.where(tasks.c.id.in_(some)))
 

@@ -20,11 +20,12 @@ from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.store import migrate
 from packhorse.store.database import Database
 from packhorse.store.demands import _READY_OF, take_ready
+from packhorse.store.lookups import newest_with_keys, tasks_to_look_up
 from packhorse.store.migrate import ensure_schema
 from packhorse.store.schema import demands, in_run, metadata, tasks
 from packhorse.store.tasks import page_of_tasks
 from tests.fixtures.postgres import Postgres
-from tests.fixtures.stores import insert_tasks_run, new_task
+from tests.fixtures.stores import counted_statements, insert_tasks_run, new_task
 
 
 def test_migrations_make_what_the_schema_says(database: Database) -> None:
@@ -107,6 +108,15 @@ def test_pages_and_ready_tasks_are_found_by_index(database: Database) -> None:
         for of_steps in ([step], [step, step + 1]):
             plan = explain(database, _READY_OF.params(steps=of_steps, demand=demand, number=10))
             assert "ix_tasks_ready" in plan and "TEMP B-TREE" not in plan, plan
+        plans = []
+        with counted_statements(database) as sent, database.read() as connection:
+            newest_with_keys(connection, {"k": None, "l": 7})
+            tasks_to_look_up(connection, [step], 10)
+            for statement in [text for text in sent if text.startswith("SELECT")]:
+                rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", ("[0]",) * statement.count("?"))
+                plans.append(" ".join(row.detail for row in rows))
+        wanted = ["ix_tasks_reusable (cache_key=? AND id<?)", "ix_tasks_to_look_up (step_seq=?)"]
+        assert all(index in plan for index, plan in zip(wanted, plans, strict=True)), plans
     with database.write() as connection:
         first = (1 << 20) + 19_990
         assert [row.id for row in take_ready(connection, demand, 3)] == [first, first + 1, first + 2]

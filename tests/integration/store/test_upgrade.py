@@ -91,6 +91,9 @@ def test_every_column_and_index_is_as_the_schema_says(tmp_path: Path, database_u
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert recount(connection, "local") == 0, "what is ready was counted right"
         names = set(sa.inspect(connection).get_table_names())
+        keys = connection.execute(sa.select(tasks.c.cache_key).distinct()).scalars().all()
+        looked_up = connection.execute(sa.select(steps.c.reuse).distinct()).scalars().all()
+    assert (keys, looked_up) == ([None], [False]), "nothing of what was before is looked up"
     assert names == {*metadata.tables, "alembic_version"}
     database.close()
 

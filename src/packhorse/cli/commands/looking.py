@@ -41,7 +41,7 @@ def why(
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task, such as r-0123456789abcdef.17.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say in one sentence what a task waits for, or why it ended as it did."""
+    """Say what a task waits for, or why it ended as it did; then why it was placed, retried, and reused or not."""
     from packhorse.cli.showing import explain
 
     explain(task, as_json=as_json)

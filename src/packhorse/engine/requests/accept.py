@@ -6,7 +6,7 @@ Nothing is written until everything has been checked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -156,6 +156,17 @@ def spec_of(request: RunOptions, kind: Any, app: str = "", **fields: Any) -> Ste
         outputs=request.outputs,
         **fields,
     )
+
+
+def with_reuse(accepted: Accepted, asked: bool | None, sites: Sequence[Site]) -> Accepted:
+    """The same run, whose tasks take results of earlier ones if ``asked``, or, where that is not said, if its site's
+    configuration says so.
+    """
+    reuse = asked if asked is not None else any(site.reuse for site in sites if site.name == accepted.site)
+    if not reuse:
+        return accepted
+    steps = [replace(step, spec=replace(step.spec, reuse=True)) for step in accepted.steps]
+    return replace(accepted, steps=steps)
 
 
 def option_problems(request: RunOptions, files: FileRules) -> list[Problem]:

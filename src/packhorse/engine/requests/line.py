@@ -43,7 +43,10 @@ def _upstream(connection: sa.Connection, run: Any, task: Any) -> str:
     ]
     if left:
         return f"It waits for {', and for '.join(left)}."
-    others = "another task" if task.waiting_on == 1 else f"{task.waiting_on:,} other tasks"
+    number = task.waiting_on - (task.cache_key == "")
+    if not number:
+        return "It is looked up whether an earlier task has left what it would."
+    others = "another task" if number == 1 else f"{number:,} other tasks"
     return f"It waits for {others} of its run, which must end first."
 
 

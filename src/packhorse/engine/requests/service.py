@@ -55,6 +55,7 @@ from packhorse.staging.apps import AppCatalog
 from packhorse.store.allocations import live_allocations
 from packhorse.store.database import Database, NoRoom
 from packhorse.store.images import images_at
+from packhorse.store.lookups import source_of
 from packhorse.store.runs import counts_of, list_runs
 from packhorse.store.shares import iter_shares
 from packhorse.store.steps import counts_of_steps, edges_out_of, steps_of_run
@@ -272,6 +273,7 @@ class UserService:
         """Bytes from ``offset`` of 'stdout' or 'stderr' of the last attempt (or of ``attempt``)."""
         with self._database.read() as connection:
             _, row = task_row(connection, self._user, task_id)
+            row = source_of(connection, row)
         return read_log(self._database, self._service.sites, row, stream, offset, limit, attempt)
 
     def cancel_task(self, task_id: str) -> TaskView:

@@ -19,7 +19,7 @@ from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
 from packhorse.domain.views import RunView, User
-from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
+from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp, with_reuse
 from packhorse.engine.requests.accept_documents import accept_task_run
 from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
 from packhorse.engine.requests.accept_steps import accept_step_run
@@ -100,7 +100,10 @@ class Submission:
             "priority": accepted.priority, "created_at": time.time(), "ended_at": None,
         }  # fmt: skip
         held = bool(accepted.images)  # until it is known that they are there
-        steps = [NewStep(step.name, accepted.site, step.spec.to_json(), step.number, held) for step in accepted.steps]
+        steps = [
+            NewStep(step.name, accepted.site, step.spec.to_json(), step.number, held, step.spec.reuse)
+            for step in accepted.steps
+        ]
         return NewRun(values, steps, accepted.step_edges, accepted.task_edges)
 
 
@@ -168,6 +171,7 @@ class Submissions:
             )
         else:
             accepted = accept_task_run(request, by)
+        accepted = with_reuse(accepted, request.reuse, self._sites)
         name = request.name or accepted.name
         return Submission(accepted, user.name, name, key, _digest(request, accepted))
 
@@ -366,6 +370,7 @@ def _before(connection: sa.Connection, submission: Submission) -> Written | None
 def _digest(request: SubmittedRun, accepted: Accepted) -> str:
     """Tells a repeated request from another one under the same client key."""
     left_out = {"client_key", "over"} | ({"priority"} if request.priority == 0 else set())
+    left_out |= {"reuse"} if request.reuse is None else set()
     try:
         asked = request.model_dump_json(exclude=left_out)
     except PydanticSerializationError:  # the name of a file is not UTF-8

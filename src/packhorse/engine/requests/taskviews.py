@@ -22,6 +22,7 @@ from packhorse.engine.requests.documents import (
     waits_for_one,
 )
 from packhorse.engine.requests.line import waits_for_others, waits_for_size
+from packhorse.engine.requests.reuseview import reuse_view
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
 from packhorse.sites.site import Site, not_configured
@@ -72,6 +73,7 @@ class TaskViews:
             if is_in_line:
                 waits = waits_for_others(connection, run, row)
             data = [data_view(one) for one in data_of_task(connection, row.id)]
+            reuse = reuse_view(connection, self._steps, row, step)
         if is_in_line and not row.waiting_on and step.row.site in self._sites:
             waits = waits_for_size(self._sites[step.row.site], step, row) or waits
         document = tes_document(row, step, run.created_at, attempts)
@@ -79,7 +81,8 @@ class TaskViews:
         if allocation is not None and allocation.started_at is None:
             view = view.model_copy(update={"reason": waiting_reason(allocation)})
         view = self._explained(view, step)
-        return TaskDetail(**view.model_dump(), document=document, attempts=attempts, events=events, data=data)
+        more: dict[str, Any] = {"attempts": attempts, "events": events, "data": data, "reuse": reuse}
+        return TaskDetail(**view.model_dump(), document=document, **more)
 
     def _explained(self, view: TaskView, step: Step) -> TaskView:
         """With the reason why nothing moves, where a task's site was taken out of the configuration."""

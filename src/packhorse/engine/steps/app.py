@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from packhorse.domain.app import AppManifest, Session
+from packhorse.domain.cachekey import VALUE
 from packhorse.domain.dataurl import is_data
 from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.outputpath import escaped, kept_as, matching
@@ -15,7 +16,18 @@ from packhorse.domain.outputurl import file_target
 from packhorse.domain.render import app_template, granted, template_key
 from packhorse.domain.resources import BACKEND_FIELDS, TES_FIELDS, Resources
 from packhorse.domain.text import holdable_value, shown_json
-from packhorse.engine.steps.base import Line, Locations, StepBase, StepRow, StepSpec
+from packhorse.engine.steps.base import (
+    Identity,
+    Input,
+    Line,
+    LocalFile,
+    Locations,
+    Results,
+    StepBase,
+    StepRow,
+    StepSpec,
+    UpstreamFile,
+)
 from packhorse.engine.steps.files import file_key, is_brought
 from packhorse.engine.steps.outputs import delivered_below, own_binds
 from packhorse.engine.steps.program import Program
@@ -154,6 +166,37 @@ class AppStep(StepBase):
         given = {"run": self.row.run_id, "task": public_task_id(self.row.run_id, index)}
         return {**granted(self.program.resources(None)), **self.defaults, **json.loads(params), **given}
 
+    def common_parts(self, images: Mapping[str, str], folder: Callable[[], str]) -> dict[str, Any]:
+        image = self.app.image
+        parts = self.program.key_parts.common
+        return {**parts, "image": image and images[image], "folder of the app": folder()}
+
+    def identity(self, task: int, params: str, images: Mapping[str, str]) -> Identity:
+        names = self.program.key_parts.names
+        values = {**self.defaults, **json.loads(params)}
+        own = {"run": self.row.run_id, "task": self.row.public_id(task)}
+        parts: dict[str, Any] = {f"name of its {name}": own[name] for name in names & own.keys()}
+        inputs: dict[str, Input] = {name: DataKey(one.url, one.version) for name, one in self.app.refdata.items()}
+        files = {*self.program.files, self.spec.results_to} - {""}
+        for name in () if self.program.gathers else names - own.keys():
+            if name in files:
+                continue
+            if name in self.app.parameters:
+                parts[VALUE + name] = values.get(name)
+        for name in files & names:
+            if name == self.spec.results_to:
+                inputs[name] = Results()
+            elif values.get(name) is None:
+                parts[VALUE + name] = None
+            else:
+                inputs[name] = _input(values[name])
+        if self.program.gathers and "results" in names:
+            inputs["results"] = Results()
+        return Identity(parts, inputs)
+
+    def delivers(self, params: str) -> bool:
+        return self.spec.outputs is not None
+
     def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         return delivered_below(self.spec.outputs, self.row.run_id, index, files)
 
@@ -191,6 +234,13 @@ def _shown(value: Any) -> Any:
         return value
     run_id, index, path = value["output"]
     return f"task://{public_task_id(run_id, index)}/{path}"
+
+
+def _input(value: Any) -> Input:
+    """The value of a file parameter, as a part of a key."""
+    if isinstance(value, dict):
+        return UpstreamFile(*value["output"])
+    return DataKey(str(value)) if is_data(value) else LocalFile(file_target(str(value)))
 
 
 def _file(value: Any, where: Locations) -> str:

@@ -87,6 +87,8 @@ class StepSpec:
     """Of a step whose tasks come from a list, or from those of another: parameters that are outputs of the task that
     theirs comes from, as [step, output].
     """
+    reuse: bool = False
+    """Whether results of earlier tasks are taken where nothing has changed."""
 
     def to_json(self) -> str:
         return kept_json({name: value for name in _FIELDS if (value := getattr(self, name)) or name == "kind"})
@@ -123,6 +125,38 @@ class StepRow:
     def public_id(self, task: int) -> str:
         """What users call a task."""
         return public_task_id(self.run_id, task % TASKS_PER_RUN)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFile:
+    """An output of another task, as an input."""
+
+    run_id: str
+    index: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file of the engine's machine, as an input."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The results of all tasks that a step gathers, as an input."""
+
+
+Input = UpstreamFile | LocalFile | DataKey | Results
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells a task of a step from others: parts of its key, and inputs by name, whose content is the rest."""
+
+    parts: dict[str, Any]
+    inputs: dict[str, Input]
 
 
 class Step(Protocol):
@@ -178,6 +212,17 @@ class Step(Protocol):
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
     ) -> tuple[str, Line, Line]:
         """(template key, template, line) of docs/spool.md for one attempt; ``resume``: an earlier attempt got on."""
+
+    def common_parts(self, images: Mapping[str, str], folder: Callable[[], str]) -> dict[str, Any]:
+        """What of the keys of its tasks (domain.cachekey) is the same for all: ``images`` has the digests of those that
+        they run in, ``folder`` tells that of the app's folder.
+        """
+
+    def identity(self, task: int, params: str, images: Mapping[str, str]) -> Identity:
+        """What of the key of one task is its own."""
+
+    def delivers(self, params: str) -> bool:
+        """Whether outputs of a task go to URLs."""
 
     def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
         """The outputs of a task by name, of the files that it left; none of documents, whose outputs have no names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -16,7 +16,17 @@ from packhorse.domain.resources import Resources, resources_from_tes
 from packhorse.domain.task import Executor, Task
 from packhorse.domain.taskpaths import AbsolutePaths
 from packhorse.engine.rootpaths import ROOT, RootPaths, in_work
-from packhorse.engine.steps.base import Line, Locations, StepBase, demand_key, overridden
+from packhorse.engine.steps.base import (
+    Identity,
+    Input,
+    Line,
+    LocalFile,
+    Locations,
+    StepBase,
+    UpstreamFile,
+    demand_key,
+    overridden,
+)
 from packhorse.engine.steps.files import file_key, is_brought
 from packhorse.engine.steps.outputs import delivered_below, is_of, own_binds, own_url
 from packhorse.sites.site import Site
@@ -51,11 +61,38 @@ class DocumentStep(StepBase):
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
     ) -> tuple[str, Line, Line]:
         document, own = render_document(json.loads(params), where, self.resources(params, overrides))
+        if self.spec.reuse and document["outputs"]:
+            document["sums"] = True
         key = template_key(document)
         line: Line = {"id": task, "n": attempt, **own, "t": key}
         if document["outputs"]:
             line["out"] = f"{where.outputs}/{self.row.run_id}/{self.row.index(task)}"
         return key, document, line
+
+    def common_parts(self, images: Mapping[str, str], folder: Callable[[], str]) -> dict[str, Any]:
+        return {}
+
+    def identity(self, task: int, params: str, images: Mapping[str, str]) -> Identity:
+        stored = json.loads(params)
+        document = stored["task"]
+        executors = [{**one, "image": images.get(one.get("image"))} for one in document["executors"]]
+        outputs = [_counting(one, ("path", "path_prefix", "type")) for one in document.get("outputs") or ()]
+        parts: dict[str, Any] = {"commands": executors, "outputs": outputs, "volumes": document.get("volumes")}
+        inputs: dict[str, Input] = {}
+        for item in document.get("inputs") or ():
+            path = item["path"]
+            if item.get("content") is not None:
+                parts[f"text of the input '{path}'"] = item["content"]
+            elif path in stored["upstream"]:
+                inputs[path] = UpstreamFile(*stored["upstream"][path])
+            else:
+                url = item.get("url") or ""
+                inputs[path] = DataKey(url) if is_data(url) else LocalFile(file_target(url))
+        return Identity(parts, inputs)
+
+    def delivers(self, params: str) -> bool:
+        outputs = json.loads(params)["task"].get("outputs") or ()
+        return self.spec.outputs is not None or any(one.get("url") for one in outputs)
 
     def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         own = [item for item in json.loads(params)["task"].get("outputs") or () if item.get("url")]
@@ -77,6 +114,10 @@ class DocumentStep(StepBase):
 
     def document(self, task: Any) -> dict[str, Any]:
         return dict(json.loads(task.params)["task"])
+
+
+def _counting(item: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: item[name] for name in names if item.get(name) is not None}
 
 
 def document_demand(task: Task, asked: Resources) -> DemandKey:

@@ -96,7 +96,7 @@ class Growth:
             for params in own
         )
         for some in batches(new):
-            insert_tasks(connection, row.run_seq, row.seq, first, some, row.user, row.site, now)
+            insert_tasks(connection, row.run_seq, row.seq, first, some, row.user, row.site, now, reuse=step.spec.reuse)
             first += len(some)
 
     def _grown(self, connection: sa.Connection, seq: int) -> Iterator[tuple[int, int | None]]:

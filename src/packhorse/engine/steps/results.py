@@ -77,10 +77,10 @@ def _iter_rows(
 
 def runs_read(connection: sa.Connection, step: Step) -> list[str]:
     """The runs, this one or earlier ones, whose results a gathering ``step`` reads."""
-    return sorted({row.run_id for row in _gathered(connection, step).values()})
+    return sorted({row.run_id for row in gathered_steps(connection, step).values()})
 
 
-def _gathered(connection: sa.Connection, step: Step) -> dict[int, Any]:
+def gathered_steps(connection: sa.Connection, step: Step) -> dict[int, Any]:
     """The steps that a ``step`` gathers, by their ``seq``; not those that it waits for because it takes an output."""
     seqs = [edge.upstream for edge in edges_into_step(connection, step.row.seq) if edge.kind == "gather"]
     about, wanted = load_steps(connection, seqs), step.spec.results_of
@@ -94,7 +94,7 @@ def write_results(database: Database, step: Step, path: Path, folder_of: Callabl
     Of an earlier run, those that completed: the others were tried again.
     """
     with database.read() as connection:
-        about = _gathered(connection, step)
+        about = gathered_steps(connection, step)
     with path.open("w", encoding="utf-8") as file:
         for seq, gathered in about.items():
             states = None if gathered.run_seq == step.row.run_seq else (TaskState.COMPLETE,)

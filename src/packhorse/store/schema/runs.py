@@ -47,8 +47,11 @@ steps = sa.Table(
     sa.Column("first", sa.Integer, nullable=False),
     sa.Column("tasks", sa.Integer),  # None until the list is known that they come from
     sa.Column("held", sa.Boolean, nullable=False),  # an image, or data that all its tasks need, is not there
+    # its tasks are looked up: results of earlier ones may be taken; false again once that is done with all
+    sa.Column("reuse", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("run_seq", "number"),
     partial_index("ix_steps_held", "site", "seq", where=sa.text("held")),
+    partial_index("ix_steps_reuse", "site", "seq", where=sa.text("reuse")),
     sqlite_autoincrement=True,
 )
 
@@ -133,6 +136,12 @@ _READY = sa.text(READY)
 #: One that failed is tried again at its time.
 BACKS_OFF = "state = 'QUEUED' AND not_before > 0"
 _BACKS_OFF = sa.text(BACKS_OFF)
+#: It waits for nothing but to be looked up.
+TO_LOOK_UP = "state = 'QUEUED' AND waiting_on = 1 AND cache_key = ''"
+_TO_LOOK_UP = sa.text(TO_LOOK_UP)
+#: What it left may be taken.
+REUSABLE = "state = 'COMPLETE' AND cache_key > ''"
+_REUSABLE = sa.text(REUSABLE)
 #: An allocation has the task. Statements spell it out: a list of parameters is not the condition of an index.
 HAS_ALLOCATION = "state IN ({})".format(", ".join(f"'{state}'" for state in sorted(AT_SITE)))
 _AT_SITE = sa.text(HAS_ALLOCATION)
@@ -158,11 +167,27 @@ tasks = sa.Table(
     sa.Column("result", sa.Text),
     sa.Column("started_at", sa.Float),
     sa.Column("ended_at", sa.Float),
+    sa.Column("cache_key", sa.String(64)),  # domain.cachekey; empty: it is to be looked up; None: it has none
     sa.Index("ix_tasks_state", "state", "id"),
     # the constant columns make SQLite's planner prefer it to ix_tasks_state
     partial_index("ix_tasks_ready", "state", "waiting_on", "step_seq", "demand_seq", "id", where=_READY),
     partial_index("ix_tasks_back_off", "not_before", "id", where=_BACKS_OFF),
     partial_index("ix_tasks_at_site", "allocation_seq", "id", where=_AT_SITE),
+    partial_index("ix_tasks_to_look_up", "step_seq", "id", where=_TO_LOOK_UP),
+    partial_index("ix_tasks_reusable", "cache_key", "id", where=_REUSABLE),
+)
+
+#: What came of looking a task up: the content of its ``inputs`` then, and from which task (one that was executed) its
+#: result was taken, with which outputs; or why it was not, where one had the same key, or it has none.
+lookups = sa.Table(
+    "lookups",
+    metadata,
+    sa.Column("task_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("inputs", sa.Text, nullable=False),  # JSON: name → content
+    sa.Column("taken_from", sa.BigInteger),
+    sa.Column("files", sa.Text),  # JSON: as of attempts
+    sa.Column("why", Said),
+    sqlite_with_rowid=False,
 )
 
 #: ``downstream`` starts when ``upstream`` is COMPLETE, or merely ended where ``accept_failure``.

@@ -25,3 +25,14 @@ tokens = sa.Table(
     sa.Column("admin", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
 )
+
+#: The checksums of input files of the engine's machine, each computed once while the file is as it was.
+file_sums = sa.Table(
+    "file_sums",
+    metadata,
+    sa.Column("path_hash", sa.String(64), primary_key=True),  # SHA-256: a path may be longer than an index takes
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("mtime_ns", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sqlite_with_rowid=False,
+)
