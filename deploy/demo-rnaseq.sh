@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # User story 2 on this machine: 100 samples of RNA-seq of two conditions through one pipeline, in containers as jobs of a Slurm cluster, to
 # one expression matrix and a picture. Reads are simulated at known levels from real genes; the matrix is compared with these. Samples are
-# kept in demo/rnaseq. SAMPLES=8 takes fewer.
+# kept below demo. SAMPLES=8 takes fewer.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . deploy/demo-cluster.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # User story 3 on this machine: 2000 contigs of real genomes against 20,000 real proteins with DIAMOND and with BLAST+, in containers as jobs
-# of a Slurm cluster; what chunks find is compared, byte by byte, with what one run over all contigs finds. All is kept in demo/similarity.
+# of a Slurm cluster; what chunks find is compared, byte by byte, with what one run over all contigs finds. All is kept below demo.
 # CONTIGS=200 takes fewer.
 set -euo pipefail
 cd "$(dirname "$0")/.."

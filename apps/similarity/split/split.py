@@ -21,7 +21,7 @@ MOST_CHUNKS = 100_000
 """A list that tasks come from has a megabyte at most."""
 SPEEDS = {
     ("blast", "default"): 4e10,
-    ("diamond", "fast"): 6e12,
+    ("diamond", "fast"): 9e12,
     ("diamond", "default"): 6e12,
     ("diamond", "sensitive"): 1.2e12,
     ("diamond", "ultra-sensitive"): 3.5e11,

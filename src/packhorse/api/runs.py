@@ -42,7 +42,7 @@ router = APIRouter(tags=["runs"])
 
 
 class RunFile(BaseModel):
-    """An output of a run's gathering task."""
+    """An output of a task that gathers, or of a last one."""
 
     name: str
     filename: str
@@ -253,7 +253,7 @@ def results(service: AsUser, run_id: str, accept: Annotated[str, Header()] = "")
     return StreamingResponse(begun(as_json_lines(service.results(run_id))), media_type="application/x-ndjson")
 
 
-@router.get("/runs/{run_id}/files", summary="What the gathering task left")
+@router.get("/runs/{run_id}/files", summary="What tasks that gather, and the last ones, left")
 def run_files(service: AsUser, run_id: str) -> list[RunFile]:
     """Empty before it is complete."""
     files = service.gathered(run_id)
@@ -265,7 +265,7 @@ def run_files(service: AsUser, run_id: str) -> list[RunFile]:
 
 @router.get(
     "/runs/{run_id}/files/{name:path}",
-    summary="Download what the gathering task left",
+    summary="Download what such a task left",
     response_class=FileResponse,
     responses=DOWNLOAD,
 )

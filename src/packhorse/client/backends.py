@@ -207,7 +207,7 @@ class HttpBackend:
                     yield json.loads(line)
 
     def gathered(self, run_id: str) -> dict[str, Path]:
-        """Downloads the outputs of the gathering task to below the home folder, which nobody else can write."""
+        """Downloads what ``gathered`` names to below the home folder, which nobody else can write."""
         from packhorse.domain.config import load_config
 
         folder = load_config().home_folder().absolute() / "downloads" / run_id

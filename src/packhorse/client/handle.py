@@ -96,7 +96,7 @@ class RunHandle:
         return pd.DataFrame(self.table())
 
     def gathered(self) -> dict[str, Path]:
-        """The outputs of the gathering task, by name."""
+        """The outputs of tasks that gather, and of the last ones of several steps, by name."""
         return self._backend.gathered(self.id)
 
     def tasks(self, states: list[TaskState] | None = None) -> Iterator[TaskView]:

@@ -23,7 +23,7 @@ STEPS = ("database", "split", "search", "merge")
 @pytest.fixture(scope="module")
 def app() -> Iterator[dict[str, Any]]:
     found: dict[str, Any] = {}
-    for step in STEPS:
+    for step in ("", *STEPS):
         with app_modules(f"similarity/{step}") as modules:
             found |= modules
     yield found
@@ -191,3 +191,17 @@ def test_a_table_that_lacks_a_chunk_is_none(
     (tmp_path / "results.jsonl").write_text(result(0, tmp_path / "0.tsv", "EXECUTOR_ERROR"))
     with pytest.raises(ValueError, match="chunk 0 is missing: no memory"):
         app["merge"].merge(tmp_path / "results.jsonl")
+
+
+def test_contigs_are_pieces_of_their_genomes_where_their_names_say(app: dict[str, Any]) -> None:
+    chance = random.Random(3)
+    genomes = {name: "".join(chance.choices("ACGT", k=20_000)) for name in ("one", "two")}
+    contigs = list(app["contigs"].cut(list(genomes.items()), 50, 1))
+    assert contigs == list(app["contigs"].cut(list(genomes.items()), 50, 1))
+    assert len({name for name, _ in contigs}) == 50
+    for name, bases in contigs:
+        strain, place, _ = name.split("_")
+        start, end = map(int, place[:-1].split("-"))
+        piece = genomes[strain][start - 1 : end]
+        assert 300 <= len(piece) <= 8000
+        assert bases == (piece if place[-1] == "f" else piece.translate(str.maketrans("ACGT", "TGCA"))[::-1])
