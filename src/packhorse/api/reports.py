@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from fastapi import APIRouter
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse, Response, StreamingResponse
 
 from packhorse.api.deps import AsUser
 
@@ -18,6 +18,7 @@ _SHOWN_ONLY = {
     "Cache-Control": "private, no-store",
 }
 
+_HTML: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 _ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -26,7 +27,7 @@ _PIECE = 1 << 18
 router = APIRouter(tags=["runs"])
 
 
-@router.get("/runs/{run_id}/report", summary="A run as a page", response_class=HTMLResponse)
+@router.get("/runs/{run_id}/report", summary="A run as a page", response_class=Response, responses=_HTML)
 def report(service: AsUser, run_id: str) -> HTMLResponse:
     """One HTML page that needs nothing else: steps, timeline, resources, failures, versions, how to run it again."""
     return HTMLResponse(service.report(run_id), headers=_SHOWN_ONLY)
