@@ -40,10 +40,10 @@ Entity = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class CrateFile:
-    """A file of a crate. ``role`` is one of those above; ``of`` is what it belongs to: a step, or an app's digest."""
+    """A file of a crate. ``kind`` is one of those above; ``of`` is what it belongs to: a step, or an app's digest."""
 
     path: str
-    role: str
+    kind: str
     name: str
     media_type: str
     size: int
@@ -75,7 +75,7 @@ def _entities(facts: RunFacts, files: Sequence[CrateFile], folders: Mapping[str,
     web = [_web_file(url, sha256, length) for url, sha256, length in _by_url(facts)][:_MAX_WEB]
     apps = _apps(facts, folders, files)
     action = _action(facts, files, web)
-    workflow = next(file for file in files if file.role == WORKFLOW)
+    workflow = next(file for file in files if file.kind == WORKFLOW)
     return [
         _descriptor(),
         _root(facts, files, apps, web, workflow),
@@ -123,7 +123,7 @@ def _profile(profile: str, name: str, version: str) -> Entity:
 def _root(
     facts: RunFacts, files: Sequence[CrateFile], apps: Sequence[Entity], web: Sequence[Entity], workflow: CrateFile
 ) -> Entity:
-    parts = [{"@id": file.id} for file in files if file.role != APP]
+    parts = [{"@id": file.id} for file in files if file.kind != APP]
     folders = [app for app in apps if str(app["@id"]).endswith("/")]
     return {
         "@id": "./",
@@ -171,7 +171,7 @@ def _language(facts: RunFacts) -> list[Entity]:
 def _apps(facts: RunFacts, folders: Mapping[str, str], files: Sequence[CrateFile]) -> list[Entity]:
     parts: dict[str, list[Entity]] = {}
     for file in files:
-        if file.role == APP:
+        if file.kind == APP:
             parts.setdefault(file.of, []).append({"@id": file.id})
     found: dict[str, Entity] = {}
     for step in facts.steps:
@@ -227,11 +227,11 @@ def readme(facts: RunFacts) -> str:
 
 def _parameters(facts: RunFacts, files: Sequence[CrateFile]) -> tuple[list[Entity], list[Entity]]:
     """The workflow's inputs, a table for each step that has one; its outputs: results, and files of the last steps."""
-    inputs = [_parameter("in", file, f"Values of the tasks of step {file.of}") for file in files if file.role == TABLE]
-    outputs = [_parameter("out", file, file.name) for file in files if file.role == RESULTS]
+    inputs = [_parameter("in", file, f"Values of the tasks of step {file.of}") for file in files if file.kind == TABLE]
+    outputs = [_parameter("out", file, file.name) for file in files if file.kind == RESULTS]
     by_step: dict[str, list[CrateFile]] = {}
     for file in files:
-        if file.role == OUTPUT:
+        if file.kind == OUTPUT:
             by_step.setdefault(file.of, []).append(file)
     for step, left in by_step.items():
         one = _parameter("out", left[0], f"Files that step {step} leaves")
@@ -276,9 +276,9 @@ def _web_file(url: str, sha256: str | None, length: int | None) -> Entity:
 
 def _action(facts: RunFacts, files: Sequence[CrateFile], web: Sequence[Entity]) -> Entity:
     taken = {_url_id(one.url) for one in facts.data}
-    objects = [{"@id": file.id} for file in files if file.role == TABLE]
-    results = [{"@id": file.id} for file in files if file.role in (RESULTS, OUTPUT)]
-    workflow = next(file for file in files if file.role == WORKFLOW)
+    objects = [{"@id": file.id} for file in files if file.kind == TABLE]
+    results = [{"@id": file.id} for file in files if file.kind in (RESULTS, OUTPUT)]
+    workflow = next(file for file in files if file.kind == WORKFLOW)
     left = facts.tasks - sum(step.complete for step in facts.steps)
     failed = left > 0 and facts.ended_at is not None
     return {

@@ -89,7 +89,7 @@ class _Crate:
     def add(
         self,
         path: str,
-        role: str,
+        kind: str,
         name: str,
         media_type: str,
         pieces: Iterable[bytes],
@@ -101,7 +101,7 @@ class _Crate:
         while path in self._archive.NameToInfo:
             path += "~"
         sha256, length = self.put(path, pieces, executable=executable)
-        self.files.append(CrateFile(path, role, name, media_type, length, sha256, of))
+        self.files.append(CrateFile(path, kind, name, media_type, length, sha256, of))
 
     def put(self, path: str, pieces: Iterable[bytes], *, executable: bool = False) -> tuple[str, int]:
         """Writes a file as its pieces come; returns its SHA-256 and how many bytes it has."""
