@@ -105,11 +105,11 @@ def test_a_killed_task_fails_alone_with_its_signal_and_is_not_retried(room: Embe
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of 4 MB."""
+    """A filesystem of 6 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
         pytest.skip("only root may mount the small disk that this test fills")
@@ -152,12 +152,8 @@ def test_a_submission_for_which_there_is_no_room_takes_none(small_disk: Path, tm
     """
     room = Embedded(small_disk / "home", sites=[local_site(str(small_disk / "home/site"), linger_s=0.5)])
     app = make_app(tmp_path / "app", command="[/bin/true]")
-    with pytest.raises(Unavailable, match="full"):
-        submit(room, app, 50_000)
     with room.run_engine():
-        run = submit(room, app, 20)
-        assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 20}
-        assert len(room.mine.runs().items) == 1
+        assert wait_for_end(room, submit(room, app, 1).id) == {TaskState.COMPLETE: 1}
         fill(small_disk / "ballast")
         other = make_app(tmp_path / "other", command="[/bin/true]", name="u")
         (tmp_path / "other/large").write_bytes(os.urandom(200_000))
@@ -166,7 +162,10 @@ def test_a_submission_for_which_there_is_no_room_takes_none(small_disk: Path, tm
         assert "Make room there" in refusal.value.hint
         (small_disk / "ballast").unlink()
         assert wait_for_end(room, submit(room, other, 1).id) == {TaskState.COMPLETE: 1}
-        assert len(room.mine.runs().items) == 2
+        with pytest.raises(Unavailable, match="full"):
+            submit(room, app, 80_000)
+        assert wait_for_end(room, submit(room, app, 20).id) == {TaskState.COMPLETE: 20}
+        assert len(room.mine.runs().items) == 3
     room.close()
 
 
