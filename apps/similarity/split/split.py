@@ -20,7 +20,7 @@ FOLDER = Path("chunks")
 MOST_CHUNKS = 100_000
 """A list that tasks come from has a megabyte at most."""
 SPEEDS = {
-    ("blast", "default"): 4e10,
+    ("blast", "default"): 5.5e10,
     ("diamond", "fast"): 9e12,
     ("diamond", "default"): 6e12,
     ("diamond", "sensitive"): 1.2e12,
