@@ -167,7 +167,8 @@ class Blocks:
         """A function of what is known: all that it names is at the site."""
         step = known.steps[row.step_seq]
         self._refuse_without_image(step, row, known)
-        where = self._locations(step, {**known.common.get(row.step_seq, {}), **known.data.get(row.id, {})}, known)
+        given = {**known.common.get(row.step_seq, {}), **known.data.get(row.id, {})}
+        where = self._locations(step, given, known, in_image=bool(step.images(row.params)))
         return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=row.id in known.begun)
 
     def _refuse_without_image(self, step: Step, row: Any, known: _Known) -> None:
@@ -179,8 +180,8 @@ class Blocks:
             why = next((want.error for want in wants if want.reference == missing[0]), None)
             raise _NoImage(why or f"Its image '{missing[0]}' is not there.")
 
-    def _locations(self, step: Step, given: Mapping[DataKey, str], known: _Known) -> Locations:
-        """What a task is rendered for that was ``given`` this."""
+    def _locations(self, step: Step, given: Mapping[DataKey, str], known: _Known, *, in_image: bool) -> Locations:
+        """What a task is rendered for that was ``given`` this, and that runs in an image or not."""
         results = given.get(results_key(step.row), "")
         if step.is_gathering and not results:
             raise InputNotBrought(f"The table of the results that it reads is not at '{self._site.name}'.")
@@ -189,7 +190,7 @@ class Blocks:
 
         def bring(path: str) -> str:
             found = by_url.get(path if is_url(path) else url_of(path))
-            if found is None and (is_url(path) or is_brought(self._site, step.session, path, in_image=bool(images))):
+            if found is None and (is_url(path) or is_brought(self._site, step.session, path, in_image=in_image)):
                 said = f"The input '{path}' is not at '{self._site.name}', where it should have been brought before."
                 raise InputNotBrought(f"{said} 'packhorse retry' brings it.")
             return found or path
