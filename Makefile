@@ -1,5 +1,6 @@
 # make demo       set everything up and run the main job: 5000 FBA models on this machine
 # make demo-assembly   100 genomes assembled in containers, on a Slurm cluster of this machine
+# make demo-rnaseq     RNA-seq of 100 samples, a pipeline of containers on that cluster; make demo-similarity   2000 contigs against proteins
 # make test       set everything up and pass all tests            make test-unit   the fast ones (under a minute)
 # make cluster-up a Slurm cluster on this machine to try things on; make cluster-down ends it
 # make images     the example apps' container images, from Debian and PyPI packages
@@ -10,10 +11,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-APPS_APT := abyss megahit minimap2 art-nextgen-simulation-tools ragout-examples
+APPS_APT := abyss megahit minimap2 art-nextgen-simulation-tools ragout-examples \
+  hisat2 samtools stringtie augustus-doc diamond-aligner ncbi-blast+ mmseqs2-examples
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 
-.PHONY: cluster-up cluster-down demo demo-assembly images setup-apps test test-unit lint format reference bench setup setup-test setup-bench clean
+.PHONY: cluster-up cluster-down demo demo-assembly demo-rnaseq demo-similarity images setup-apps test test-unit lint format reference bench setup setup-test setup-bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m packhorse.cli.main version
@@ -21,6 +23,9 @@ demo: $(VENV)/.installed
 
 demo-assembly: setup-apps
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash deploy/demo-assembly.sh
+
+demo-rnaseq demo-similarity: setup-apps
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash deploy/$@.sh
 
 # Tests start hundreds of processes: none should compile our source again where Python was told to write no bytecode
 test: setup-test
@@ -59,14 +64,22 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fba,dev]'
 	touch $@
 
-# Assemblers, an aligner, a simulator and genomes
+# Assemblers, aligners, searches, a simulator, genomes with genes, and proteins
 setup-apps: $(VENV)/.installed
 	@dpkg -s $(APPS_APT) >/dev/null 2>&1 || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends $(APPS_APT) >/dev/null; }
 
-# PostgreSQL for the tests of the store, an SSH server and login shells for those of transports; util-linux has setpriv and setsid
-setup-test: setup-apps
+# PostgreSQL for the tests of the store, an SSH server and login shells for those of transports, a browser for those of
+# reports; util-linux has setpriv and setsid
+setup-test: setup-apps $(VENV)/rocrate/.installed
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends postgresql >/dev/null; }
 	@{ PATH=$$PATH:/usr/sbin; command -v sshd && command -v tcsh && command -v fish; } >/dev/null || bash deploy/testcluster/install.sh sshd
+	@command -v chromium >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends chromium >/dev/null; }
+
+# A validator of research objects, in an environment of its own: it wants an older rich than we have
+$(VENV)/rocrate/.installed: $(VENV)/.installed
+	[ -x $(VENV)/rocrate/bin/python ] || $(PYTHON) -m venv $(VENV)/rocrate
+	$(VENV)/rocrate/bin/python -m pip install --quiet --disable-pip-version-check roc-validator==0.13.0
+	touch $@
 
 setup-bench: setup-test
 	@command -v parallel >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends parallel >/dev/null; }

@@ -118,9 +118,9 @@ def complete(room: Embedded, request: AppRun, rows: Iterable[Mapping[str, Any]])
     complete.
     """
     began = time.perf_counter()
-    view = room.service.submit(room.user, request, rows)
+    view = room.mine.submit(request, rows)
     while not view.ended:
-        view = room.service.wait(room.user, view.id, view.tasks, 60)
+        view = room.mine.wait(view.id, view.tasks, 60)
     took = time.perf_counter() - began
     if view.counts != {TaskState.COMPLETE: view.tasks}:
         raise RuntimeError(f"not all tasks are complete: {view.counts}")

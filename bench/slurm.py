@@ -27,7 +27,7 @@ from packhorse.engine.embedded import Embedded
 from packhorse.logs import configure_logs
 from packhorse.sites.base import CommandResult
 from packhorse.sites.configure import site_from
-from packhorse.sites.environment import Composer, Purpose
+from packhorse.sites.environment import Composer
 from packhorse.sites.transports.local import LocalTransport
 from packhorse.store.allocations import live_allocations
 
@@ -48,9 +48,9 @@ class CountingTransport(LocalTransport):
         super().__init__(composer)
         self.programs: Counter[str] = Counter()
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
+    def run(self, argv: list[str], **how: Any) -> CommandResult:
         self.programs[next(word for word in argv if word != "env" and "=" not in word)] += 1
-        return super().run(argv, timeout_s=timeout_s, purpose=purpose)
+        return super().run(argv, **how)
 
 
 class Room:

@@ -16,7 +16,7 @@ CACHE=${PACKHORSE_IMAGE_CACHE:-/var/tmp/packhorse-images}
 CREATED=${SOURCE_DATE_EPOCH:-0} # seconds since the epoch, of every file
 #: Every image has a shell, and env.
 BASE="dash coreutils"
-#: Needed by the scripts that Debian's packages run when they are installed, and these do not run here.
+#: Needed by the scripts that Debian's packages run when they are installed, and these do not run here. A recipe that names one gets it.
 WITHOUT="debconf debianutils dpkg install-info perl-base readline-common tar ucf"
 [ -d "$RECIPE" ] || fail "there is no recipe $RECIPE; there are: $(cd "$REPOSITORY/apps" && echo */image)"
 case $CACHE$LAYOUT in *:*) fail "':' in a path would be taken for the separator of a tag" ;; esac
@@ -42,7 +42,7 @@ unpack_debian() { # packages and what they depend on, into a root file system wh
   resolve "$files.archives" --print-uris "$@" | cut -d' ' -f2 | sort >"$files.packages" # it leaves out what it has
   resolve "$CACHE/debian" --download-only "$@" >/dev/null
   while read -r package; do
-    case " $WITHOUT " in *" ${package%%_*} "*) continue ;; esac
+    case " $WITHOUT " in *" ${package%%_*} "*) listed "$RECIPE/debian.txt" | grep -x "${package%%_*}" >/dev/null || continue ;; esac
     dpkg-deb --fsys-tarfile "$CACHE/debian/$package" | tar -x -C "$files" --no-same-owner --keep-directory-symlink \
       --exclude='./usr/share/man' --exclude='./usr/share/info' --exclude='./usr/share/locale' --exclude='./usr/share/lintian'
   done <"$files.packages"

@@ -14,7 +14,7 @@ from packhorse.domain.plain import plain
 
 USUAL_WIDTH = 80
 _lock = threading.RLock()
-_shown: StatusLine | None = None
+_shown: StatusLines | None = None
 
 
 def is_terminal(stream: TextIO | None) -> bool:
@@ -58,6 +58,15 @@ def shown(value: object, stream: TextIO | None) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def prints_lines(stream: TextIO | None) -> bool:
+    """Whether ``stream`` can print the signs that boxes and lines are drawn with."""
+    try:
+        "│├○…".encode(getattr(stream, "encoding", None) or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def cells(text: str) -> int:
     """How many columns ``text``, which is plain, takes."""
     return len(text) if text.isascii() else _cell_len()(text)
@@ -82,44 +91,54 @@ def write_line(stream: TextIO, line: str) -> None:
             held.again()
 
 
-class StatusLine:
-    """One line at the bottom, written over as things go on.
+class StatusLines:
+    """Lines at the bottom, written over as things go on.
 
-    ``show`` needs text of one line that is narrower than the terminal.
+    ``show`` needs lines that are narrower than the terminal.
 
-    Spaces and a carriage return are all that it needs: so it works on every terminal and in a notebook, and nothing is
-    left to be restored when the program is killed.
+    For one line, spaces and a carriage return are all that it needs: so it works on every terminal and in a notebook.
+    For several the cursor goes up. Nothing is left to be restored when the program is killed.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._text = ""
+        self._lines: list[str] = []
 
-    def show(self, text: str) -> None:
-        """``text`` instead of what is there."""
+    def show(self, *lines: str) -> None:
+        """``lines`` instead of what is there."""
         global _shown
         with _lock:
-            rest = max(0, cells(self._text) - cells(text))
-            self._write("\r" + text + " " * rest + "\b" * rest)
-            self._text = text
+            if len(lines) == 1 >= len(self._lines):
+                rest = max(0, sum(map(cells, self._lines)) - cells(lines[0]))
+                self._write("\r" + lines[0] + " " * rest + "\b" * rest)
+            else:
+                self._write(self._cleared() + "\n".join(lines))
+            self._lines = list(lines)
             _shown = self
 
     def clear(self) -> None:
-        """Takes the line away, for others to write."""
-        if self._text:
-            self._write("\r" + " " * cells(self._text) + "\r")
+        """Takes the lines away, for others to write."""
+        self._write(self._cleared())
 
     def again(self) -> None:
-        """Shows it again."""
-        self._write(self._text)
+        """Shows them again."""
+        self._write("\n".join(self._lines))
 
     def end(self) -> None:
         """What is there stays; whatever comes then is below."""
         global _shown
         with _lock:
-            if self._text:
+            if self._lines:
                 self._write("\n")
-            self._text, _shown = "", None
+            self._lines, _shown = [], None
+
+    def _cleared(self) -> str:
+        """What takes away what is there."""
+        if len(self._lines) < 2:
+            return "".join("\r" + " " * cells(line) + "\r" for line in self._lines)
+        columns = max(1, width(self._stream))  # a window that was made narrower has folded lines
+        rows = sum(max(1, -(-cells(line) // columns)) for line in self._lines)
+        return f"\r\x1b[{rows - 1}A\x1b[J" if rows > 1 else "\r\x1b[J"
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

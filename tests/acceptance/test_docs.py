@@ -60,7 +60,9 @@ def as_script(text: str) -> str:
     return "\n".join(parts) + "\n"
 
 
-@pytest.mark.parametrize("page", ["docs/quickstart.md", "docs/apps.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/quickstart.md", "docs/apps.md", "docs/pipelines.md", "docs/report.md", "docs/reuse.md"]
+)
 def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
     file = REPOSITORY / page
     script = as_script(text_of(file) if pages_of(file) else file.read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 
 from packhorse.client import Client
-from packhorse.domain.errors import InvalidRequest, NotAuthenticated, NotFound
+from packhorse.domain.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound
 from packhorse.domain.states import TaskState
 from tests.fixtures.room import make_app, wait_for
 
@@ -120,6 +120,16 @@ def test_a_log_is_followed_by_server_sent_events_and_taken_up_again(
     assert len(ids) >= 2, "the first line came before the task ended"
     assert follow(**{"Last-Event-ID": ids[0]})[0] == "two\n"
     assert "".join(piece.decode() for piece in run.iter_logs(0, follow=True)) == "one\ntwo\n"
+
+
+def test_a_report_and_a_crate_come_over_http(client: Client, tmp_path: Path) -> None:
+    run = client.run(make_app(tmp_path / "app", command="[echo, '{i}']"), over=[{"i": 1}, {"i": 2}]).wait()
+    assert run.report(tmp_path / "run.html") == tmp_path / "run.html"
+    assert f"Run {run.id} of" in (tmp_path / "run.html").read_text()
+    folder = run.crate(tmp_path / "crate")
+    assert (folder / "ro-crate-preview.html").is_file() and (folder / "apps" / "t" / "app.yaml").is_file()
+    with pytest.raises(Conflict):
+        run.crate(folder)
 
 
 def test_a_cancel_over_http(client: Client, tmp_path: Path) -> None:

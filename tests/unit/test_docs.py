@@ -23,9 +23,9 @@ PAGES = sorted(
 INDEXES = ["apps", "images", "operators"]
 
 #: Pictures for which the field has a word: terminate, drain, idle, blocked, cause, unreachable, background job.
-PICTURES = re.compile(
-    r"\b(condemn|bury|buried|excuse|hungry|crumb|doomed|culprit|hostage|pulse|waiting room|errand)", re.IGNORECASE
-)
+_PICTURES = r"(condemn|bury|buried|excuse|hungry|crumb|doomed|culprit|hostage|pulse|waiting[ _]?room|errand)"
+PICTURES = re.compile(rf"\b{_PICTURES}", re.IGNORECASE)
+PICTURES_IN_NAMES = re.compile(_PICTURES, re.IGNORECASE)
 
 
 def words_of(page: Path) -> str:
@@ -54,6 +54,15 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_a_page_has_the_words_of_the_field(page: Path) -> None:
     assert not PICTURES.findall(re.sub(r"`[^`]*`", "", words_of(page)))
+
+
+def test_the_code_has_the_words_of_the_field() -> None:
+    found = []
+    for path in [*(REPOSITORY / "src").rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]:
+        text = re.sub(r'"[^"\n]*"|`[^`\n]*`', "", path.read_text(encoding="utf-8"))  # names on disk stay
+        if path != Path(__file__):
+            found += [f"{path.name}: {word}" for word in PICTURES_IN_NAMES.findall(text)]
+    assert not found
 
 
 @pytest.mark.parametrize("index", INDEXES)

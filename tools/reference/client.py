@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from packhorse.client import Client, RunHandle
+from packhorse.client import Client, Pipeline, RunHandle, Step
 from packhorse.domain import errors
 from tools.reference.markdown import WIDTH, one_line, page, prose, table
 
@@ -18,7 +18,7 @@ _INTRODUCTION = """
 
 def client_page() -> str:
     """A section for each class, with its public methods in the order of the source; and the errors."""
-    classes = [f"## {kind.__name__}\n\n{_class(kind)}" for kind in (Client, RunHandle)]
+    classes = [f"## {kind.__name__}\n\n{_class(kind)}" for kind in (Client, RunHandle, Pipeline, Step)]
     return page("Python client", prose(_INTRODUCTION), *classes, f"## Errors\n\n{_errors()}")
 
 
@@ -30,7 +30,7 @@ def public(kind: type) -> Iterator[tuple[str, Any]]:
 
 
 def _class(kind: type) -> str:
-    init = _call(kind.__name__, kind.__init__) if kind is Client else ""  # handles are made by the client
+    init = _call(kind.__name__, kind.__init__) if kind in (Client, Pipeline) else ""  # others are made by these
     parts = [prose(kind.__doc__), init]
     for name, member in public(kind):
         is_property = isinstance(member, property)

@@ -1,6 +1,7 @@
 """The zipapp's entry:
 
-`python3 agent.pyz SPOOL` supervises; `--slot` is one of its slots; `--background FOLDER` works in the background.
+`python3 agent.pyz SPOOL` supervises; `--slot` is one of its slots; `--background FOLDER` works in the background;
+`--journals SPOOLS` reads for the engine; `--take` gives tasks what earlier ones left.
 """
 
 import sys
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: "Optional[List[str]]" = None) -> None:
-    """Run as supervisor, as slot or for a background job, then exit. Each imports only what it needs, to start fast."""
+    """Run as what the arguments say, then exit. Each imports only what it needs, to start fast."""
     argv = sys.argv[1:] if arguments is None else arguments
     if argv == ["--slot"]:
         from .slot.main import main as run_slot
@@ -25,8 +26,17 @@ def main(arguments: "Optional[List[str]]" = None) -> None:
         from .background.unpack import main as run_unpack
 
         sys.exit(run_unpack(argv[1], argv[2]))
+    if argv == ["--take"]:
+        from .background.take import main as run_take
+
+        sys.exit(run_take())
+    if len(argv) == 2 and argv[0] == "--journals":
+        from .journals import main as run_journals
+
+        sys.exit(run_journals(argv[1]))
     if len(argv) != 1 or argv[0].startswith("-"):
-        sys.stderr.write("usage: python3 agent.pyz SPOOL | --background FOLDER | --unpack ARCHIVE FOLDER\n")
+        ways = "SPOOL | --background FOLDER | --unpack ARCHIVE FOLDER | --journals SPOOLS | --take"
+        sys.stderr.write("usage: python3 agent.pyz %s\n" % ways)
         sys.exit(2)
     from .supervisor.main import main as supervise
 

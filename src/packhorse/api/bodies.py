@@ -49,7 +49,10 @@ async def _read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
             size += len(chunk)
             if size > limit:
                 raise too_large
-            await run_in_threadpool(file.write, chunk)
+            if size <= _IN_MEMORY_BYTES:
+                file.write(chunk)
+            else:  # that may wait for the disk
+                await run_in_threadpool(file.write, chunk)
     except ClientDisconnect:
         file.close()
         raise InvalidRequest("The body ended early.") from None

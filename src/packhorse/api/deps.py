@@ -6,16 +6,18 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request
 
+from packhorse.api.auth import CurrentUser
 from packhorse.domain.numbers import Whole
-from packhorse.engine.requests.service import Service
+from packhorse.engine.requests.service import Service, UserService
 
 
-def _service(request: Request) -> Service:
+async def _as_user(request: Request, user: CurrentUser) -> UserService:  # async: it needs no thread
     service: Service = request.app.state.service
-    return service
+    return service.as_user(user)
 
 
-Services = Annotated[Service, Depends(_service)]
+#: What the user who asks may ask for.
+AsUser = Annotated[UserService, Depends(_as_user)]
 Cursor = Annotated[
     str | None, Query(json_schema_extra={"pattern": "^[0-9]{1,18}$"}, description="next_cursor of the page before")
 ]

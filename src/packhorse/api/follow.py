@@ -1,6 +1,6 @@
 """A task's log as server-sent events, while the task runs.
 
-Each event's id is ``ATTEMPT:OFFSET``, the place where the next byte will be; a client that sends it back as
+Each event's id is ``ATTEMPT:OFFSET``, the position where the next byte will be; a client that sends it back as
 ``Last-Event-ID`` misses and repeats nothing. Data is one JSON string: base64 of the bytes, or text with what is not
 UTF-8 replaced. The last event is ``end``.
 """
@@ -20,8 +20,8 @@ from packhorse.api.errors import error_document, log_failure
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.states import TERMINAL
 from packhorse.domain.text import dumps
-from packhorse.domain.views import LogPart, User
-from packhorse.engine.requests.service import Service
+from packhorse.domain.views import LogPart
+from packhorse.engine.requests.service import UserService
 
 Encoding = Literal["text", "base64"]
 
@@ -31,15 +31,15 @@ _PART_BYTES = 256 * 1024
 
 
 @dataclass(slots=True)
-class Place:
+class LogPosition:
     """Where in a task's output a follower is. Attempt None: not started yet."""
 
     attempt: int | None
     offset: int
 
     @classmethod
-    def parse(cls, text: str | None, attempt: int | None) -> Place:
-        """The place in a ``Last-Event-ID``: ``ATTEMPT:OFFSET``, or ``OFFSET`` alone."""
+    def parse(cls, text: str | None, attempt: int | None) -> LogPosition:
+        """The position in a ``Last-Event-ID``: ``ATTEMPT:OFFSET``, or ``OFFSET`` alone."""
         if not text:
             return cls(attempt, 0)
         before, _, offset = text.rpartition(":")
@@ -58,25 +58,23 @@ class Follower:
 
     def __init__(
         self,
-        service: Service,
-        user: User,
+        service: UserService,
         task_id: str,
         stream: str,
-        place: Place,
+        position: LogPosition,
         encoding: Encoding,
         stopping: Callable[[], bool],
     ) -> None:
         self._service = service
-        self._user = user
         self._task_id = task_id
         self._stream = stream
-        self._place = place
+        self._position = position
         self._encoding = encoding
         self._stopping = stopping
 
     def check(self) -> None:
         """Refuses before the answer begins what would be refused while following."""
-        self._service.log(self._user, self._task_id, self._stream, self._place.offset, 1, self._place.attempt)
+        self._service.log(self._task_id, self._stream, self._position.offset, self._position.attempt, limit=1)
 
     async def events(self) -> AsyncIterator[bytes]:
         """The events, until the attempt has ended and all of its output was sent.
@@ -98,10 +96,10 @@ class Follower:
                 return
             text = self._encoded(part) if part is not None else ""
             if text:
-                yield _event(None, self._place, text)
+                yield _event(None, self._position, text)
                 pause_s, silent_since = PAUSE_S[0], time.monotonic()
             if part is not None and part.ended:
-                yield _event("end", self._place, {"offset": self._place.offset})
+                yield _event("end", self._position, {"offset": self._position.offset})
                 return
             if time.monotonic() - silent_since >= HEARTBEAT_S:
                 yield b": still here\n\n"
@@ -112,21 +110,21 @@ class Follower:
 
     def _read(self) -> LogPart | None:
         """The next piece; None while the task has not started."""
-        if self._place.attempt is None:
-            task = self._service.task(self._user, self._task_id)
+        if self._position.attempt is None:
+            task = self._service.task(self._task_id)
             if not task.attempt and task.state not in TERMINAL:
                 return None
-            self._place.attempt = task.attempt or None
+            self._position.attempt = task.attempt or None
         return self._service.log(
-            self._user, self._task_id, self._stream, self._place.offset, _PART_BYTES, self._place.attempt
+            self._task_id, self._stream, self._position.offset, self._position.attempt, limit=_PART_BYTES
         )
 
     def _encoded(self, part: LogPart) -> str:
-        """What to send of ``part``, the place moved behind it."""
+        """What to send of ``part``, the position moved behind it."""
         data = part.data
         if self._encoding == "text" and not part.ended:
             data = data[: len(data) - _begun_character(data)]
-        self._place.offset = part.next_offset - (len(part.data) - len(data))
+        self._position.offset = part.next_offset - (len(part.data) - len(data))
         return data.decode("utf-8", "replace") if self._encoding == "text" else base64.b64encode(data).decode()
 
 
@@ -140,9 +138,9 @@ def _begun_character(data: bytes) -> int:
     return 0
 
 
-def _event(name: str | None, place: Place | None, data: object) -> bytes:
+def _event(name: str | None, position: LogPosition | None, data: object) -> bytes:
     lines = [f"event: {name}"] if name else []
-    if place is not None:
-        lines.append(f"id: {place}")
+    if position is not None:
+        lines.append(f"id: {position}")
     lines.append(f"data: {dumps(data)}")
     return ("\n".join(lines) + "\n\n").encode()

@@ -13,9 +13,8 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from packhorse.api.auth import CurrentUser
 from packhorse.api.bodies import MAX_RUNS, JsonBody, TableBody, parse_object, parse_run, parse_runs, read_rows
-from packhorse.api.deps import LARGE, Cursor, IdempotencyKey, Limit, Services
+from packhorse.api.deps import LARGE, AsUser, Cursor, IdempotencyKey, Limit
 from packhorse.api.errors import ErrorView, error_document
 from packhorse.api.results import as_csv, as_json_lines, begun
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError
@@ -25,8 +24,8 @@ from packhorse.domain.run import AppRun, SubmittedRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.tables import Table
 from packhorse.domain.text import holdable, shown_name
-from packhorse.domain.views import Page, RunView, TaskView, UsageView, User
-from packhorse.engine.requests.service import Service
+from packhorse.domain.views import Page, RunView, TaskView, UsageView
+from packhorse.engine.requests.service import UserService
 
 MAX_WAIT_S = 30.0
 _SLICE_S = 1.0  # a wait looks that often whether the client, or the server, has gone
@@ -43,7 +42,7 @@ router = APIRouter(tags=["runs"])
 
 
 class RunFile(BaseModel):
-    """An output of a run's gathering task."""
+    """An output of a task that gathers, or of a last one."""
 
     name: str
     filename: str
@@ -61,9 +60,7 @@ class RunFile(BaseModel):
         }
     },
 )
-def submit(
-    service: Services, user: CurrentUser, body: JsonBody, response: Response, key: IdempotencyKey = None
-) -> RunView:
+def submit(service: AsUser, body: JsonBody, response: Response, key: IdempotencyKey = None) -> RunView:
     """An app over a table (``app``, ``over``), steps with edges (``steps``), tasks with edges (``tasks``), or a TES
     task.
 
@@ -71,7 +68,7 @@ def submit(
     """
     with body:
         request = parse_run(body)
-    return _submit(service, user, request, key, response)
+    return _submit(service, request, key, response)
 
 
 class SubmittedRunView(BaseModel):
@@ -99,11 +96,11 @@ class SubmittedRunView(BaseModel):
         }
     },
 )
-def submit_many(service: Services, user: CurrentUser, body: JsonBody) -> list[SubmittedRunView]:
+def submit_many(service: AsUser, body: JsonBody) -> list[SubmittedRunView]:
     """Each is accepted or refused by itself, and answered at its position. The same client_key gives the same run."""
     with body:
         requests = parse_runs(body)
-    return [_submitted(answer) for answer in service.submit_many(user, requests)]
+    return [_submitted(answer) for answer in service.submit_many(requests)]
 
 
 def _submitted(answer: RunView | PackhorseError) -> SubmittedRunView:
@@ -127,8 +124,7 @@ def _submitted(answer: RunView | PackhorseError) -> SubmittedRunView:
     },
 )
 def submit_table(
-    service: Services,
-    user: CurrentUser,
+    service: AsUser,
     body: TableBody,
     request: Request,
     response: Response,
@@ -139,6 +135,7 @@ def submit_table(
     image: str | None = None,
     outputs: str | None = None,
     priority: int = 0,
+    reuse: Truth | None = None,
     params: Annotated[str, Query(description="JSON object: values common to all rows")] = "{}",
     tags: Annotated[str, Query(description="JSON object")] = "{}",
     resources: Annotated[str, Query(description="JSON object, laid over the app's own")] = "{}",
@@ -164,14 +161,15 @@ def submit_table(
             "image": image,
             "outputs": outputs,
             "priority": priority,
+            "reuse": reuse,
         }
         run = validated(AppRun, {**plain, **document}, "The run was not accepted.")
         rows = read_rows(request.headers.get("content-type", ""), body, request.headers.get("content-encoding", ""))
-        return _submit(service, user, run, key, response, rows)
+        return _submit(service, run, key, response, rows)
 
 
 def _submit(
-    service: Service, user: User, run: SubmittedRun, key: str | None, response: Response, rows: Table | None = None
+    service: UserService, run: SubmittedRun, key: str | None, response: Response, rows: Table | None = None
 ) -> RunView:
     if key is not None:
         if run.client_key not in (None, key):
@@ -179,7 +177,7 @@ def _submit(
                 "The header 'Idempotency-Key' and the field 'client_key' differ.", hint="Give one of them."
             )
         run = run.model_copy(update={"client_key": key})
-    view = service.submit(user, run, rows)
+    view = service.submit(run, rows)
     if rows is not None:
         view = view.model_copy(update={"notes": rows.notes})
     response.headers["Location"] = f"/api/v1/runs/{view.id}"
@@ -187,22 +185,21 @@ def _submit(
 
 
 @router.get("/runs", summary="List runs, newest first")
-def list_runs(service: Services, user: CurrentUser, cursor: Cursor = None, limit: Limit = 100) -> Page[RunView]:
+def list_runs(service: AsUser, cursor: Cursor = None, limit: Limit = 100) -> Page[RunView]:
     """Yours; an admin sees everybody's."""
-    return service.runs(user, cursor, limit)
+    return service.runs(cursor, limit)
 
 
 @router.get("/runs/{run_id}", summary="One run and how far it is")
-def get_run(service: Services, user: CurrentUser, run_id: str) -> RunView:
+def get_run(service: AsUser, run_id: str) -> RunView:
     """Counts of its tasks by state."""
-    return service.run(user, run_id)
+    return service.run(run_id)
 
 
 @router.get("/runs/{run_id}/wait", summary="Wait for progress")
 async def wait_for_run(
     request: Request,
-    service: Services,
-    user: CurrentUser,
+    service: AsUser,
     run_id: str,
     seen_done: Annotated[Whole, Query(ge=0, le=LARGE)] = 0,
     timeout_s: Annotated[Number, Query(ge=0, allow_inf_nan=False)] = MAX_WAIT_S,
@@ -217,8 +214,8 @@ async def wait_for_run(
             loop.call_soon_threadsafe(moved.set)
 
     give_up = loop.time() + min(timeout_s, MAX_WAIT_S)
-    with await run_in_threadpool(service.waiting, user, run_id, seen_done, tell):
-        view = await run_in_threadpool(service.run, user, run_id)
+    with await run_in_threadpool(service.waiting, run_id, seen_done, tell):
+        view = await run_in_threadpool(service.run, run_id)
         if view.ended or view.done > seen_done:
             return view
         while not moved.is_set() and (left_s := give_up - loop.time()) > 0:
@@ -226,20 +223,19 @@ async def wait_for_run(
                 break
             with anyio.move_on_after(min(left_s, _SLICE_S)):
                 await moved.wait()
-    return await run_in_threadpool(service.run, user, run_id)
+    return await run_in_threadpool(service.run, run_id)
 
 
 @router.get("/runs/{run_id}/tasks", summary="List the tasks of a run, in order")
 def list_tasks(
-    service: Services,
-    user: CurrentUser,
+    service: AsUser,
     run_id: str,
     state: Annotated[list[TaskState] | None, Query(description="may be repeated")] = None,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> Page[TaskView]:
     """Ask again with ``next_cursor`` until it is null."""
-    return service.tasks(user, run_id, state, cursor, limit)
+    return service.tasks(run_id, state, cursor, limit)
 
 
 @router.get(
@@ -250,19 +246,17 @@ def list_tasks(
         200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("application/x-ndjson", "text/csv")}}
     },
 )
-def results(
-    service: Services, user: CurrentUser, run_id: str, accept: Annotated[str, Header()] = ""
-) -> StreamingResponse:
+def results(service: AsUser, run_id: str, accept: Annotated[str, Header()] = "") -> StreamingResponse:
     """JSON lines, or a table with ``Accept: text/csv``."""
     if "text/csv" in accept:
-        return StreamingResponse(begun(as_csv(lambda: service.results(user, run_id))), media_type="text/csv")
-    return StreamingResponse(begun(as_json_lines(service.results(user, run_id))), media_type="application/x-ndjson")
+        return StreamingResponse(begun(as_csv(lambda: service.results(run_id))), media_type="text/csv")
+    return StreamingResponse(begun(as_json_lines(service.results(run_id))), media_type="application/x-ndjson")
 
 
-@router.get("/runs/{run_id}/files", summary="What the gathering task left")
-def run_files(service: Services, user: CurrentUser, run_id: str) -> list[RunFile]:
+@router.get("/runs/{run_id}/files", summary="What tasks that gather, and the last ones, left")
+def run_files(service: AsUser, run_id: str) -> list[RunFile]:
     """Empty before it is complete."""
-    files = service.gathered(user, run_id)
+    files = service.gathered(run_id)
     shown = {
         name: (shown_name(path.name)["path"], path.stat().st_size) for name, path in files.items() if path.is_file()
     }
@@ -271,13 +265,13 @@ def run_files(service: Services, user: CurrentUser, run_id: str) -> list[RunFile
 
 @router.get(
     "/runs/{run_id}/files/{name:path}",
-    summary="Download what the gathering task left",
+    summary="Download what such a task left",
     response_class=FileResponse,
     responses=DOWNLOAD,
 )
-def run_file(service: Services, user: CurrentUser, run_id: str, name: str) -> FileResponse:
+def run_file(service: AsUser, run_id: str, name: str) -> FileResponse:
     """By its name in the app's manifest."""
-    path = service.gathered(user, run_id).get(name)
+    path = service.gathered(run_id).get(name)
     if path is None:
         raise NotFound(
             f"Run {run_id} has no gathered file '{name[:100]}'.", hint=f"GET /api/v1/runs/{run_id}/files lists them."
@@ -286,21 +280,21 @@ def run_file(service: Services, user: CurrentUser, run_id: str, name: str) -> Fi
 
 
 @router.post("/runs/{run_id}/cancel", summary="Cancel a run")
-def cancel_run(service: Services, user: CurrentUser, run_id: str) -> RunView:
+def cancel_run(service: AsUser, run_id: str) -> RunView:
     """Every task of it that has not ended."""
-    return service.cancel_run(user, run_id)
+    return service.cancel_run(run_id)
 
 
 @router.post("/runs/{run_id}/retry", status_code=201, summary="Retry a run")
-def retry_run(service: Services, user: CurrentUser, run_id: str, key: IdempotencyKey = None) -> RunView:
+def retry_run(service: AsUser, run_id: str, key: IdempotencyKey = None) -> RunView:
     """A new run of what failed or was canceled."""
-    return service.retry(user, run_id, key)
+    return service.retry(run_id, key)
 
 
 @router.get("/runs/{run_id}/usage", summary="What a run used")
-def run_usage(service: Services, user: CurrentUser, run_id: str) -> UsageView:
+def run_usage(service: AsUser, run_id: str) -> UsageView:
     """Over all ended attempts, with its share of what its allocations paid."""
-    return service.usage(user, run_id)
+    return service.usage(run_id)
 
 
 def send_file(path: Path) -> FileResponse:

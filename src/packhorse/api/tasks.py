@@ -11,9 +11,8 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.types import Scope
 
-from packhorse.api.auth import CurrentUser
-from packhorse.api.deps import LARGE, Services
-from packhorse.api.follow import Encoding, Follower, Place
+from packhorse.api.deps import LARGE, AsUser
+from packhorse.api.follow import Encoding, Follower, LogPosition
 from packhorse.api.runs import DOWNLOAD, send_file
 from packhorse.domain.numbers import Whole
 from packhorse.domain.views import TaskDetail, TaskView
@@ -37,15 +36,14 @@ def _as_sent(scope: Scope, path: str) -> str:
 
 
 @router.get("", summary="All that is known of a task")
-def get_task(service: Services, user: CurrentUser, task_id: str) -> TaskDetail:
+def get_task(service: AsUser, task_id: str) -> TaskDetail:
     """With its GA4GH TES document, its attempts and its transitions."""
-    return service.task(user, task_id)
+    return service.task(task_id)
 
 
 @router.get("/logs/{stream}", summary="A piece of a task's log", response_class=Response, responses=DOWNLOAD)
 def get_log(
-    service: Services,
-    user: CurrentUser,
+    service: AsUser,
     task_id: str,
     stream: Stream,
     offset: Annotated[Whole, Query(ge=0, le=LARGE)] = 0,
@@ -53,7 +51,7 @@ def get_log(
     attempt: Attempt = None,
 ) -> Response:
     """Raw bytes. X-Next-Offset is where to go on, X-Log-Ended says whether anything can follow."""
-    part = service.log(user, task_id, stream, offset, limit, attempt)
+    part = service.log(task_id, stream, offset, attempt, limit=limit)
     headers = {
         "X-Next-Offset": str(part.next_offset),
         "X-Log-Ended": "true" if part.ended else "false",
@@ -70,8 +68,7 @@ def get_log(
 )
 def follow_log(
     request: Request,
-    service: Services,
-    user: CurrentUser,
+    service: AsUser,
     task_id: str,
     stream: Stream,
     encoding: Encoding = "text",
@@ -82,7 +79,7 @@ def follow_log(
     is the last one.
     """
     follower = Follower(
-        service, user, task_id, stream, Place.parse(last_event_id, attempt), encoding, request.app.state.stopping
+        service, task_id, stream, LogPosition.parse(last_event_id, attempt), encoding, request.app.state.stopping
     )
     follower.check()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -92,14 +89,14 @@ def follow_log(
 @router.get(
     "/files/{path:path}", summary="Download an output of a task", response_class=FileResponse, responses=DOWNLOAD
 )
-def get_output(request: Request, service: Services, user: CurrentUser, task_id: str, path: str) -> FileResponse:
+def get_output(request: Request, service: AsUser, task_id: str, path: str) -> FileResponse:
     """By its path in the task's work folder; percent-encoded it may have any bytes, as ``quoted`` says them where
     ``path`` cannot.
     """
-    return send_file(service.output_path(user, task_id, _as_sent(request.scope, path)))
+    return send_file(service.output_path(task_id, _as_sent(request.scope, path)))
 
 
 @router.post("/cancel", summary="Cancel a task")
-def cancel_task(service: Services, user: CurrentUser, task_id: str) -> TaskView:
+def cancel_task(service: AsUser, task_id: str) -> TaskView:
     """Final; a task that has ended stays as it is."""
-    return service.cancel_task(user, task_id)
+    return service.cancel_task(task_id)

@@ -46,6 +46,7 @@ class RunArguments:
     image: str | None = None
     outputs: str | None = None
     priority: int = 0
+    reuse: bool | None = None
 
 
 def request_of(arguments: RunArguments) -> SubmittedRun:
@@ -90,9 +91,10 @@ def _options(arguments: RunArguments) -> dict[str, Any]:
         "session": _session(arguments.session),
         "image": arguments.image,
         "outputs": arguments.outputs,
-        "priority": arguments.priority,
+        "priority": arguments.priority or None,
+        "reuse": arguments.reuse,
     }
-    return {name: value for name, value in options.items() if value not in (None, "", {}, 0)}
+    return {name: value for name, value in options.items() if value not in (None, "", {})}
 
 
 def _beside(document: Path, step: Any) -> Any:

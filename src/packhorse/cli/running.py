@@ -86,6 +86,7 @@ def summarise(handle: RunHandle) -> None:
             ("run", handle.id),
             ("tasks", _counts(handle.view.counts)),
             ("failures", f"{handle.view.failed:,}"),
+            ("reused", f"{usage.reused:,} of them took earlier results" if usage.reused else None),
             ("took", f"{duration(usage.elapsed_s)}{', ' + rate if rate else ''}"),
             ("CPU", f"{usage.cpu_s / 3600:.4f} CPU-hours used of {usage.core_s / 3600:.4f} core-hours granted"),
             ("memory", f"{size(usage.peak_memory)} at the most in one task"),
@@ -121,11 +122,18 @@ def summarise(handle: RunHandle) -> None:
 
 def print_steps(steps: list[StepView]) -> None:
     """A line for each step of a run."""
+    columns = ["step", "site", "tasks", "states", *(["waits for"] if any(step.waits_for for step in steps) else [])]
     rows = [
-        (step.name, step.site, "not known yet" if step.tasks is None else f"{step.tasks:,}", _counts(step.counts))
+        (
+            step.name,
+            step.site,
+            "not known yet" if step.tasks is None else f"{step.tasks:,}",
+            _counts(step.counts) + (f", without {step.without}" if step.without else ""),
+            *([step.waits_for or ""] if len(columns) > 4 else []),
+        )
         for step in steps
     ]
-    print_table(["step", "site", "tasks", "states"], rows)
+    print_table(columns, rows)
 
 
 def _rate(per_s: float) -> str:

@@ -17,7 +17,7 @@ from packhorse.cli.output import duration, moment, note, print_facts, print_json
 from packhorse.cli.streams import end_if_nobody_reads
 from packhorse.client import Client
 from packhorse.client.handle import flat_result, follow_log
-from packhorse.domain.errors import InvalidRequest, NotFound
+from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.plain import plain_lines
 from packhorse.domain.states import FAILED, TaskState
 from packhorse.domain.text import dumps
@@ -109,10 +109,15 @@ def explain(task_id: str, *, as_json: bool) -> None:
     with Client() as client:
         task = client.backend.task(task_id)
     reason = task.reason or _USUAL_REASONS.get(task.state, "")
+    history = [event for event in task.events if event.why and event.why != task.reason]
     if as_json:
-        print_json({"task": task.id, "state": task.state, "reason": reason})
-    else:
-        say(f"{task.state}: {reason}")
+        print_json({"task": task.id, "state": task.state, "reason": reason, "reuse": task.reuse, "history": history})
+        return
+    say(f"{task.state}: {reason}")
+    if task.reuse is not None and task.reuse.why != task.reason:
+        say(task.reuse.why)
+    for event in history:
+        say(f"{moment(event.at)} {event.to_state}: {event.why}")
 
 
 _USUAL_REASONS = {
@@ -132,6 +137,7 @@ def _show_task(task: TaskDetail) -> None:
             ("because", task.reason),
             ("parameters", _readable(task.params) if task.params else None),
             ("result", _readable(task.result) if task.result is not None else None),
+            ("outputs", ", ".join(file["path"] for file in task.reuse.files) if task.reuse else None),
             ("command", _readable(task.document["executors"][0]["command"])),
         ]
     )
@@ -233,59 +239,6 @@ def _write_rows(file: _Written, read_rows: Callable[[], Iterator[dict[str, Any]]
         writer.writerow(as_cells(flat_result(row)))
         number += 1
     return number
-
-
-def list_apps(*, as_json: bool) -> None:
-    """``packhorse apps``."""
-    with Client() as client:
-        apps = client.apps()
-    if as_json:
-        print_json(apps)
-    else:
-        print_table(["app", "version", "what"], [(app.name, app.version, app.title) for app in apps])
-
-
-def show_app(name: str, *, as_json: bool) -> None:
-    """``packhorse apps show``."""
-    with Client() as client:
-        app = next((app for app in client.apps() if app.name == name), None)
-    if app is None:
-        raise NotFound(f"There is no app '{name}'.", hint="'packhorse apps' lists them.")
-    if as_json:
-        print_json(app)
-        return
-    manifest = app.manifest
-    print_facts(
-        [
-            ("app", f"{app.name} {app.version}"),
-            ("what", app.title),
-            ("session", manifest.session),
-            ("", app.description),
-        ]
-    )
-    say()
-    rows = [
-        (parameter_name, p.type, "required" if p.required else p.default, ", ".join(p.choices or []), p.help)
-        for parameter_name, p in manifest.parameters.items()
-    ]
-    print_table(["parameter", "type", "default", "choices", "what"], rows)
-
-
-def check_app(path: str, *, as_json: bool) -> None:
-    """``packhorse apps check``."""
-    from packhorse.domain.images import refuse_image_beside
-    from packhorse.domain.manifest import read_manifest
-
-    file = Path(path) / "app.yaml" if Path(path).is_dir() else Path(path)
-    if not file.is_file():
-        raise NotFound(f"There is no app manifest at {file}.")
-    manifest = read_manifest(file)
-    if manifest.image is not None:
-        refuse_image_beside(manifest.image, str(file.parent), lambda name: (file.parent / name).exists())
-    if as_json:
-        print_json({"file": str(file), "name": manifest.name, "version": manifest.version})
-    else:
-        say(f"{file}: {manifest.name} {manifest.version} is fine.")
 
 
 def list_sites(*, as_json: bool) -> None:

@@ -2,5 +2,6 @@
 
 from packhorse.client.client import Client
 from packhorse.client.handle import RunHandle
+from packhorse.client.pipeline import Output, Pipeline, Step, Value
 
-__all__ = ["Client", "RunHandle"]
+__all__ = ["Client", "Output", "Pipeline", "RunHandle", "Step", "Value"]

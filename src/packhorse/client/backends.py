@@ -50,13 +50,15 @@ _SUBMIT_S = 900.0  # a million tasks are written in one transaction
 _AGAIN_S = (1.0, 4.0, 15.0)  # pauses before a submission whose answer was lost is made again
 _WAIT_S = 20.0  # of one long poll
 _DOCTOR_S = 200.0  # it may wait for a job
+_REPORT_S = 300.0  # a million tasks are looked at
 _PATIENCE_S = 30.0  # a server that says Retry-After is waited for so long
 _MAX_ANSWER = 256 << 20  # bytes
+_OUR_PAGE = b'content="Packhorse '
 _OWN_HINT = ("proxy", "cut", "certificate", "tls", "garbled")  # faults whose hint says more than ours
 
 
 class Backend(Protocol):
-    """What the client needs; see ``engine.requests.service.Service`` for what each method does."""
+    """What the client needs; see ``engine.requests.service.UserService`` for what each method does."""
 
     def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView: ...
     def submit_many(self, requests: Sequence[SubmittedRun]) -> list[RunView | PackhorseError]: ...
@@ -72,6 +74,8 @@ class Backend(Protocol):
     def results(self, run_id: str) -> Iterator[dict[str, Any]]: ...
     def gathered(self, run_id: str) -> dict[str, Path]: ...
     def usage(self, run_id: str) -> UsageView: ...
+    def report(self, run_id: str) -> bytes: ...
+    def crate(self, run_id: str, target: IO[bytes]) -> None: ...
     def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account: ...
     def apps(self) -> list[AppView]: ...
     def sites(self) -> list[SiteView]: ...
@@ -103,8 +107,10 @@ class HttpBackend:
         self._http = Http(headers={"Accept-Encoding": "gzip, deflate"}, check=only_at(self._url))
 
     def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView:
-        from packhorse.domain.run import AppRun
+        from packhorse.domain.run import AppRun, PipelineRun
 
+        if rows is not None and isinstance(request, PipelineRun):
+            request = request.model_copy(update={"over": list(rows)})
         if rows is None or not isinstance(request, AppRun):
             body = request.model_dump(mode="json", exclude_defaults=True)
             headers = {"Content-Type": "application/json"}
@@ -201,7 +207,7 @@ class HttpBackend:
                     yield json.loads(line)
 
     def gathered(self, run_id: str) -> dict[str, Path]:
-        """Downloads the outputs of the gathering task to below the home folder, which nobody else can write."""
+        """Downloads what ``gathered`` names to below the home folder, which nobody else can write."""
         from packhorse.domain.config import load_config
 
         folder = load_config().home_folder().absolute() / "downloads" / run_id
@@ -217,6 +223,19 @@ class HttpBackend:
 
     def usage(self, run_id: str) -> UsageView:
         return self._one(UsageView, "GET", f"/runs/{_part(run_id)}/usage")
+
+    def report(self, run_id: str) -> bytes:
+        page = self._request("GET", f"/runs/{_part(run_id)}/report", timeout_s=_REPORT_S)
+        if _OUR_PAGE not in page.content[:4096]:  # a proxy's own page is HTML as well
+            raise other_server(self._url, page)
+        return bytes(page.content)
+
+    def crate(self, run_id: str, target: IO[bytes]) -> None:
+        with self._streamed(f"/runs/{_part(run_id)}/crate") as response:
+            if response.headers.get("Content-Type") != "application/zip":
+                raise other_server(self._url, response)
+            for piece in response.iter_bytes():
+                target.write(piece)
 
     def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
         return self._one(Account, "GET", "/usage", params=_given(by=[one.value for one in by], since=since))

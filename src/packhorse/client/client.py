@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from packhorse.client.answers import server_url
 from packhorse.client.backends import Backend, HttpBackend
 from packhorse.client.handle import RunHandle
+from packhorse.client.pipeline import Pipeline
 from packhorse.client.tables import plain_values, rows_of
 from packhorse.domain.errors import InvalidRequest, PackhorseError
 from packhorse.domain.numbers import shown
@@ -70,10 +71,10 @@ def _mapping(name: str, given: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _run_or_refusal(run: SubmittedRun | Mapping[str, Any]) -> SubmittedRun | PackhorseError:
-    from packhorse.domain.run import AppRun, StepRun, TaskRun
+    from packhorse.domain.run import AppRun, PipelineRun, StepRun, TaskRun
     from packhorse.domain.submitted import run_of
 
-    if isinstance(run, AppRun | TaskRun | StepRun):
+    if isinstance(run, AppRun | TaskRun | StepRun | PipelineRun):
         return run
     try:
         return run_of(dict(run) if isinstance(run, Mapping) else run)
@@ -106,7 +107,7 @@ class Client:
 
     def run(
         self,
-        app: str | Path,
+        app: str | Path | Pipeline,
         over: str | Path | Iterable[Mapping[str, Any]] | None = None,
         *,
         params: Mapping[str, Any] | None = None,
@@ -119,33 +120,38 @@ class Client:
         image: str | None = None,
         outputs: str | None = None,
         priority: int = 0,
+        reuse: bool | None = None,
         client_key: str | None = None,
     ) -> RunHandle:
         """Submits one task per row of ``over`` (a file, a list of dicts, a DataFrame), or a single one, and returns at
         once.
 
-        ``app`` is a name, or the path of an app.yaml or of its folder. ``params`` are common to all rows. ``image`` is
-        used instead of the app's own ('none': the host's programs). Output files are delivered below the URL
-        ``outputs``. Of one's own runs, those of a higher ``priority`` (-100 to 100) are placed first. ``client_key``
-        makes the call idempotent. Raises the refusals of ``packhorse.domain.errors``.
+        ``app`` is a name, the path of an app.yaml or of its folder, or a Pipeline. ``params`` are common to all rows.
+        ``image`` is used instead of the app's own ('none': the host's programs). Output files are delivered below the
+        URL ``outputs``. Of one's own runs, those of a higher ``priority`` (-100 to 100) are placed first. ``reuse``
+        takes results of one's earlier tasks where nothing has changed (None: as the site says). ``client_key`` makes
+        the call idempotent. Raises the refusals of ``packhorse.domain.errors``.
         """
         from packhorse.domain.problems import validated
-        from packhorse.domain.run import AppRun
+        from packhorse.domain.run import AppRun, PipelineRun
 
         document: dict[str, Any] = {
-            "app": str(app),
             "params": plain_values(_mapping("params", params), "params"),
             "name": name,
             "tags": _mapping("tags", tags),
             "resources": plain_values(_mapping("resources", resources), "resources"),
             "retry": _mapping("retry", retry),
             "session": session or None,
-            "gather": gather,
             "image": image,
             "outputs": outputs,
             "priority": priority,
+            "reuse": reuse,
             "client_key": client_key,
         }
+        if isinstance(app, Pipeline):
+            document["pipeline"] = app.manifest()
+            return self.submit(validated(PipelineRun, document, _REFUSED, kind="argument"), rows_of(over))
+        document |= {"app": str(app), "gather": gather}
         return self.submit(validated(AppRun, document, _REFUSED, kind="argument"), rows_of(over))
 
     def run_tasks(
@@ -153,6 +159,7 @@ class Client:
         tasks: Mapping[str, Any] | Iterable[NamedTask | Mapping[str, Any]],
         *,
         name: str = "",
+        reuse: bool | None = None,
         client_key: str | None = None,
     ) -> RunHandle:
         """Submits TES tasks with edges, or one TES task by itself."""
@@ -160,15 +167,16 @@ class Client:
 
         if isinstance(tasks, str | bytes) or not isinstance(tasks, Iterable):
             raise InvalidRequest(f"'tasks' is no list of tasks: found {shown(tasks)}.")
-        said = {"name": name, "client_key": client_key}
+        said = {"name": name or None, "reuse": reuse, "client_key": client_key or None}
         document = tasks if isinstance(tasks, Mapping) else list(tasks)
-        return self.submit(task_run(document, {key: value for key, value in said.items() if value}))
+        return self.submit(task_run(document, {key: value for key, value in said.items() if value is not None}))
 
     def run_steps(
         self,
         steps: Mapping[str, Any] | Iterable[Mapping[str, Any]],
         *,
         name: str = "",
+        reuse: bool | None = None,
         client_key: str | None = None,
     ) -> RunHandle:
         """Submits steps with edges: a list of them, or ``{"steps": [...]}`` with what else is to be said of the run."""
@@ -177,8 +185,9 @@ class Client:
         if isinstance(steps, str | bytes) or not isinstance(steps, Iterable):
             raise InvalidRequest(f"'steps' is no list of steps: found {shown(steps)}.")
         own = dict(steps) if isinstance(steps, Mapping) else {"steps": list(steps)}
-        said = {"name": name, "client_key": client_key}
-        return self.submit(run_of({"steps": [], **own, **{key: value for key, value in said.items() if value}}))
+        said = {"name": name or None, "reuse": reuse, "client_key": client_key or None}
+        given = {key: value for key, value in said.items() if value is not None}
+        return self.submit(run_of({"steps": [], **own, **given}))
 
     def submit(self, request: SubmittedRun, rows: Iterable[Mapping[str, Any]] | None = None) -> RunHandle:
         """Submits what was made elsewhere; ``rows`` as ``packhorse.client.tables`` makes them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -77,7 +78,7 @@ class RunHandle:
             time.sleep(pause_s)
 
     def results(self) -> list[dict[str, Any]]:
-        """One dict per task, in order: index, task, name, state, params, result, files, reason."""
+        """One dict per task, in order: index, task, name, step, state, params, result, files, reason."""
         return list(self._backend.results(self.id))
 
     def iter_results(self) -> Iterator[dict[str, Any]]:
@@ -95,7 +96,7 @@ class RunHandle:
         return pd.DataFrame(self.table())
 
     def gathered(self) -> dict[str, Path]:
-        """The outputs of the gathering task, by name."""
+        """The outputs of tasks that gather, and of the last ones of several steps, by name."""
         return self._backend.gathered(self.id)
 
     def tasks(self, states: list[TaskState] | None = None) -> Iterator[TaskView]:
@@ -135,6 +136,22 @@ class RunHandle:
     def usage(self) -> UsageView:
         """What the run used, and what was paid for it."""
         return self._backend.usage(self.id)
+
+    def report(self, path: str | os.PathLike[str] | None = None) -> Path:
+        """Writes the run as one HTML page that needs nothing else, to ``path`` or RUN.html here. Returns where."""
+        target = Path(f"{self.id}.html" if path is None else path)
+        page = self._backend.report(self.id)
+        part = target.with_name(f".{target.name}.part")
+        part.write_bytes(page)
+        return part.replace(target)
+
+    def crate(self, folder: str | os.PathLike[str] | None = None) -> Path:
+        """Writes the run as an RO-Crate (Workflow Run Crate) to a new ``folder``, or RUN here. Returns where."""
+        from packhorse.client.crates import unpack_crate
+
+        target = Path(self.id if folder is None else folder)
+        unpack_crate(partial(self._backend.crate, self.id), target)
+        return target
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{number} {state}" for state, number in self.view.counts.items())

@@ -78,6 +78,7 @@ class Parameter(_Manifest):
     choices: list[str] | None = None
     minimum: Number | None = None
     maximum: Number | None = None
+    unique: Truth = Field(default=False, description="no two rows of a table have the same value")
 
     @property
     def required(self) -> bool:

@@ -210,6 +210,10 @@ class SiteConfig(_Section):
     """
     data_quota_gb: Number | None = Field(default=None, gt=0)
     """Room for data fetched by URL: what was not used for longest leaves. Without it, there is no limit."""
+    reuse: Truth = False
+    """Whether runs that do not say so themselves take results of earlier tasks of their user, where nothing has changed
+    (docs/reuse.md).
+    """
     linger_s: Number = Field(default=10.0, ge=0)
     """How many seconds an agent without work waits for more before it gives its node back."""
 

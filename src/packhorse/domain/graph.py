@@ -1,9 +1,22 @@
-"""Edges between the tasks of a run: who waits for whom, and cycles."""
+"""Edges between the tasks and steps of a run: who waits for whom, and cycles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+MAX_STEPS = 1000
+
+
+def _names(given: Any) -> Any:
+    return [given] if isinstance(given, str) else given
+
+
+Names = Annotated[list[str], BeforeValidator(_names)]
+"""One name, or a list of them."""
 
 
 def find_cycle(needs: Mapping[str, Sequence[str]]) -> list[str] | None:

@@ -65,6 +65,24 @@ def check_row(
     return values, problems
 
 
+class Unique:
+    """The values of parameters of which no two rows may have the same; ``common`` are given for all rows."""
+
+    def __init__(self, parameters: Mapping[str, Parameter], common: Mapping[str, Any] = {}) -> None:
+        self._common = common
+        self._rows: dict[str, dict[Any, int]] = {name: {} for name, one in parameters.items() if one.unique}
+
+    def problems(self, values: Mapping[str, Any], number: int, where: str) -> list[Problem]:
+        """What is wrong with the values of the row of this number, which is ``where``, seen with those before it."""
+        found: list[Problem] = []
+        for name, seen in self._rows.items():
+            value = values.get(name, self._common.get(name))
+            if value is not None and (first := seen.setdefault(value, number)) != number:
+                told = f"'{_short(str(value))}' is in row {first} already; no two rows may have the same."
+                found.append(Problem(f"{where}, parameter '{name}'", told))
+        return found
+
+
 def _required(name: str, parameter: Parameter, state: str) -> str:
     return f"parameter '{name}' is {state}; it is required, and of type {parameter.type}."
 

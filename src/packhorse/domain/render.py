@@ -24,7 +24,7 @@ def compile_parts(parts: list[Part]) -> Renderer:
     groups: list[tuple[bool, list[tuple[list[str], list[str]]]]] = []
     for part in parts:
         items = part if isinstance(part, list) else [part]
-        groups.append((isinstance(part, list), [_split(str(item)) for item in items]))
+        groups.append((isinstance(part, list), [taken_apart(str(item)) for item in items]))
 
     def render(values: Values) -> list[str]:
         argv: list[str] = []
@@ -57,7 +57,7 @@ def as_text(value: Any) -> str:
     return str(value)
 
 
-def _split(text: str) -> tuple[list[str], list[str]]:
+def taken_apart(text: str) -> tuple[list[str], list[str]]:
     """('a{x}b' → (['a', 'b'], ['x'])): literals around the names; ``{{`` and ``}}`` stand for braces."""
     literals, names, last = [""], [], 0
     for match in _PLACEHOLDER.finditer(text):
@@ -84,7 +84,7 @@ class OutputPath:
     @classmethod
     def of(cls, output: OutputDeclaration) -> OutputPath:
         """From its declaration, which has a ``path``."""
-        literals, names = _split(output.path or "")
+        literals, names = taken_apart(output.path or "")
         glob = is_pattern("\n".join(literals))
         return cls(literals if glob else [plain(literal) for literal in literals], names, output.optional, glob)
 

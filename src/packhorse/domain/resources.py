@@ -85,7 +85,7 @@ class Resources(BaseModel):
 
     def override(self, changes: dict[str, Any]) -> Resources:
         """These resources with ``changes`` laid over them, validated."""
-        return Resources.model_validate({**self.model_dump(), **changes})
+        return Resources.model_validate({**self.model_dump(), **changes}) if changes else self
 
 
 TES_FIELDS = ("cpu_cores", "ram_gb", "disk_gb", "preemptible")

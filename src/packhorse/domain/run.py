@@ -1,4 +1,4 @@
-"""A Run: what a user submits. One app over a table of inputs, or tasks with edges."""
+"""A Run: what a user submits. One app or pipeline over a table of inputs, or steps or tasks with edges."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from packhorse.domain.app import Session
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
-from packhorse.domain.graph import find_cycle
+from packhorse.domain.graph import MAX_STEPS, Names, find_cycle
 from packhorse.domain.numbers import Truth, Whole
 from packhorse.domain.outputpath import is_pattern, same_output
+from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.task import Task
 from packhorse.domain.taskpaths import path_problems
 from packhorse.domain.text import value_problem
 
 MAX_TASKS = 1_000_000
 MAX_TASK_BYTES = 256 * 1024
-MAX_STEPS = 1000
 TASK_URL = "task://"
 TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 MAX_NAME = 200
-_OTHERS = frozenset({"params", "over", "tasks", "steps"})
+_OTHERS = frozenset({"params", "over", "tasks", "steps", "pipeline"})
 
 
 class RunOptions(BaseModel):
@@ -48,6 +48,10 @@ class RunOptions(BaseModel):
     """Instead of the app's own; ``none`` is the host's own programs."""
     priority: Whole = Field(default=0, ge=-100, le=100)
     """Among one's own runs: tasks of a higher one are placed first. Other users are not concerned."""
+    reuse: Truth | None = None
+    """Whether results of earlier tasks of the same user are taken where nothing has changed (docs/reuse.md); None: as
+    the site's configuration says.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -106,8 +110,9 @@ class TaskRun(RunOptions):
 class RunStep(BaseModel):
     """A step of a run: one app, and how its tasks come to be.
 
-    One task, unless ``over`` is a table, ``each`` another step (a task for each of its tasks) or ``items`` one (a task
-    for each item of the list that its only task leaves as its result).
+    One task, unless ``over`` is a table, ``each`` another step, or several (a task for each task of theirs), or
+    ``items`` one (a task for each item of the list that its only task leaves as its result). With ``each``, ``over``
+    has a row for each of these tasks.
     """
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
@@ -117,7 +122,8 @@ class RunStep(BaseModel):
     params: dict[str, Any] = {}
     """The same for every task."""
     over: list[dict[str, Any]] | None = None
-    each: str | None = None
+    each: Names = []
+    """Steps that have as many tasks as each other."""
     items: str | None = None
     item: str = ""
     """With ``items``: the parameter that an item is. Empty: items are objects of values."""
@@ -135,13 +141,13 @@ class RunStep(BaseModel):
     @property
     def kind(self) -> str:
         """How its tasks come to be."""
-        return "over" if self.over is not None else "each" if self.each else "items" if self.items else "once"
+        return "each" if self.each else "items" if self.items else "over" if self.over is not None else "once"
 
     @property
     def needs(self) -> list[str]:
         """Names of the steps that it waits for, each once."""
         sources = [source.partition(".")[0] for source in self.inputs.values()]
-        return list(dict.fromkeys([*(name for name in (self.each, self.items) if name), *self.gather, *sources]))
+        return list(dict.fromkeys([*self.each, *([self.items] if self.items else []), *self.gather, *sources]))
 
 
 class StepRun(RunOptions):
@@ -150,15 +156,27 @@ class StepRun(RunOptions):
     steps: list[RunStep] = Field(min_length=1, max_length=MAX_STEPS)
 
 
-SubmittedRun = AppRun | TaskRun | StepRun
+class PipelineRun(RunOptions):
+    """A pipeline that comes with the request, over a table."""
+
+    pipeline: PipelineManifest
+    params: dict[str, Any] = {}
+    """The same for every row; a row's own value wins."""
+    over: list[dict[str, Any]] | None = None
+    """The rows that steps are ``over``; None is one row without values."""
+
+
+SubmittedRun = AppRun | TaskRun | StepRun | PipelineRun
 
 
 class RunRequest(RootModel[Any]):
-    """What the front doors take: an app over a table, tasks with edges, steps with edges, or a TES task by itself."""
+    """What the front doors take: an app over a table, tasks with edges, steps with edges, a pipeline over a table, or a
+    TES task by itself.
+    """
 
     model_config = ConfigDict(defer_build=True)
 
-    root: AppRun | TaskRun | StepRun | Task
+    root: AppRun | TaskRun | StepRun | PipelineRun | Task
 
 
 def check_steps(steps: Sequence[RunStep]) -> list[Problem]:
@@ -169,8 +187,8 @@ def check_steps(steps: Sequence[RunStep]) -> list[Problem]:
         where = f"step '{step.name}'"
         if step.name in names[:number]:
             problems.append(Problem(where, "is there twice.", "Give each step of a run its own name."))
-        if sum(value is not None for value in (step.over, step.each, step.items)) > 1:
-            problems.append(Problem(where, "has more than one of 'over', 'each' and 'items'.", "Give one of them."))
+        if step.items is not None and (step.over is not None or step.each):
+            problems.append(Problem(where, "has 'items' beside 'over' or 'each'.", "Give one of them."))
         if step.item and not step.items:
             problems.append(Problem(where, "has 'item', which goes with 'items'."))
         if (step.results or step.accept_failures) and not step.gather:

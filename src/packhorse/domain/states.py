@@ -18,7 +18,7 @@ class TaskState(StrEnum):
     RUNNING = "RUNNING"
     """An agent started it."""
     COMPLETE = "COMPLETE"
-    """Every executor ended with exit code 0 and all declared outputs exist."""
+    """Every executor ended with exit code 0 and all declared outputs exist: its own, or of an earlier task like it."""
     EXECUTOR_ERROR = "EXECUTOR_ERROR"
     """The task itself failed: exit code, memory limit, walltime."""
     SYSTEM_ERROR = "SYSTEM_ERROR"
@@ -34,7 +34,8 @@ class TaskState(StrEnum):
 S = TaskState
 
 TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
-    S.QUEUED: frozenset({S.INITIALIZING, S.CANCELED, S.SYSTEM_ERROR}),
+    # to COMPLETE: the result of an earlier task was taken
+    S.QUEUED: frozenset({S.INITIALIZING, S.COMPLETE, S.CANCELED, S.SYSTEM_ERROR}),
     # back to QUEUED: given back unstarted, or the attempt is retried
     S.INITIALIZING: frozenset({S.RUNNING, S.QUEUED, S.CANCELING, S.SYSTEM_ERROR}),
     S.RUNNING: frozenset({S.COMPLETE, S.EXECUTOR_ERROR, S.SYSTEM_ERROR, S.PREEMPTED, S.QUEUED, S.CANCELING}),

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from packhorse.domain.errors import InvalidRequest, Problem
 from packhorse.domain.problems import problems_of, validated
-from packhorse.domain.run import MAX_NAME, TASK_NAME, AppRun, NamedTask, StepRun, TaskRun
+from packhorse.domain.run import MAX_NAME, TASK_NAME, AppRun, NamedTask, PipelineRun, StepRun, SubmittedRun, TaskRun
 
 MAX_PROBLEMS = 100
 _SHAPES = (
@@ -28,18 +28,20 @@ def is_tes_task(document: Any) -> bool:
     )
 
 
-def run_of(document: Any, name: str = "The run") -> AppRun | TaskRun | StepRun:
-    """The run that a document asks for: with ``steps`` a StepRun; with ``tasks``, or of a TES task by itself, a
-    TaskRun; else an AppRun.
+def run_of(document: Any, name: str = "The run") -> SubmittedRun:
+    """The run that a document asks for: with ``steps`` a StepRun, with ``pipeline`` a PipelineRun; with ``tasks``, or
+    of a TES task by itself, a TaskRun; else an AppRun.
 
     Raises InvalidRequest with all that is wrong.
     """
     if not isinstance(document, dict):
         raise InvalidRequest(
-            f"{name} is not a run: expected an object with 'app', with 'tasks', with 'steps', or a TES task."
+            f"{name} is not a run: expected an object with 'app', 'pipeline', 'steps' or 'tasks', or a TES task."
         )
     if "steps" in document:
         return validated(StepRun, document, f"{name} was not accepted.")
+    if "pipeline" in document:
+        return validated(PipelineRun, document, f"{name} was not accepted.")
     if "tasks" in document or is_tes_task(document):
         return task_run(document)
     return validated(AppRun, document, f"{name} was not accepted.")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from packhorse.domain.app import AppManifest
+from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.states import FAILED, TERMINAL, TaskState
 from packhorse.domain.text import holdable
 
@@ -48,6 +49,22 @@ class StepView(_View):
     tasks: int | None
     counts: dict[TaskState, int]
     """Tasks by state."""
+    waits_for: str | None = None
+    """What tasks of it wait for that could not start now, such as: 3 tasks of 'align'."""
+    without: str | None = None
+    """What it gathered without, since these did not complete, such as: 2 tasks of 'align'."""
+
+    @property
+    def done(self) -> int:
+        return sum(number for state, number in self.counts.items() if state in TERMINAL)
+
+    @property
+    def failed(self) -> int:
+        return sum(number for state, number in self.counts.items() if state in FAILED)
+
+    @property
+    def ended(self) -> bool:
+        return self.tasks is not None and self.done == self.tasks
 
 
 class RunView(_View):
@@ -165,6 +182,20 @@ class DataView(_View):
     path: str | None
 
 
+class ReuseView(_View):
+    """Whether a task took the result of an earlier one, and why."""
+
+    why: str
+    taken_from: str | None = None
+    """The task that was executed for it."""
+    files: list[dict[str, Any]] = []
+    """The outputs that it took."""
+    nearest: str | None = None
+    """The earlier task that is most like it, where none has its key."""
+    differs: list[str] = []
+    """What differs from that one."""
+
+
 class TaskDetail(TaskView):
     """All that is known of a task: its TES document as rendered, its attempts and its transitions."""
 
@@ -172,6 +203,8 @@ class TaskDetail(TaskView):
     attempts: list[AttemptView]
     events: list[EventView]
     data: list[DataView] = []
+    reuse: ReuseView | None = None
+    """None where its run asked for no results of earlier ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +226,8 @@ class UsageView(_View):
     tasks: int
     attempts: int
     """Ended ones."""
+    reused: int = 0
+    """Tasks that took the result of an earlier one."""
     core_s: float
     """Granted: cores on all nodes, times wall time."""
     paid_core_s: float
@@ -269,7 +304,7 @@ class AppView(_View):
     version: str
     title: str
     description: str
-    manifest: AppManifest
+    manifest: AppManifest | PipelineManifest
 
 
 class QueueView(_View):

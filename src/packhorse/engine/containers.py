@@ -77,10 +77,6 @@ class Containers:
         """``container`` for the image that is called ``reference``."""
         return container(self.site, self.images[reference], env, resources, folders, **how)
 
-    def bring(self, path: str, session: Session, *, copies: bool = False) -> str:
-        """Where an input file is at the site, such that a container sees it. Raises InputNotBrought."""
-        return self.site.bring_input(path, copies=copies or must_copy(self.site, session, path))
-
 
 def why_no_container(
     site: Site,

@@ -70,6 +70,8 @@ class Embedded:
         self.service = Service(
             self.database, self.sites, catalog, files, self._wake, self._notifier, self.home / "downloads"
         )
+        self.mine = self.service.as_user(self.user)
+        """What this process's own user may ask for."""
 
     @contextmanager
     def run_engine(self) -> Iterator[Engine]:

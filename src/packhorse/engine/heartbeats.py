@@ -5,13 +5,10 @@ One that does not is asked after at the batch scheduler, sooner than it would be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from packhorse.domain.states import AllocationState
 from packhorse.engine.clock import Clock
-from packhorse.sites.site import Site
 
 _LOOK_S = 0.5  # between two looks, or more where there are many agents to look at
 _LOOK_EACH_S = 0.01
@@ -33,49 +30,35 @@ class _Beat:
 
 
 class Heartbeats:
-    """Reads the beats (docs/spool.md) of one site's agents.
+    """Judges the beats (docs/spool.md) of one site's agents, which are read together with the journals.
 
     Times are of the monotonic clock here: no node's clock is trusted.
     """
 
-    def __init__(self, site: Site, clock: Clock) -> None:
-        self._site = site
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._beats: dict[str, _Beat] = {}
+        self._beats: dict[tuple[str, str], _Beat] = {}
         self._look_at = 0.0
         self._silent = False
 
-    def any_silent(self, allocations: Sequence[Any]) -> bool:
-        """Whether an agent of these has been silent for longer than it should, and not for so long that it is no
-        news.
-        """
+    def is_due(self) -> bool:
+        """Whether the beats are to be read again."""
+        return self._clock.monotonic() >= self._look_at
+
+    def take(self, values: Mapping[tuple[str, str], bytes]) -> None:
+        """The beats of all agents of running allocations, by allocation and agent; one that is missing is forgotten."""
         now = self._clock.monotonic()
-        if now >= self._look_at:
-            seen: dict[str, _Beat] = {}
-            for allocation in allocations:
-                if allocation.state == AllocationState.RUNNING:
-                    seen |= self._read(allocation.id, now)
-            self._beats = seen
-            self._silent = any(beat.is_late(now) for beat in seen.values())
-            self._look_at = now + max(_LOOK_S, _LOOK_EACH_S * len(seen))
+        self._beats = {agent: self._next(self._beats.get(agent), value, now) for agent, value in values.items()}
+        self._silent = any(beat.is_late(now) for beat in self._beats.values())
+        self._look_at = now + max(_LOOK_S, _LOOK_EACH_S * len(self._beats))
+
+    def any_silent(self) -> bool:
+        """Whether an agent was silent for longer than it should, and not for so long that it is no news."""
         return self._silent
 
-    def _read(self, allocation_id: str, now: float) -> dict[str, _Beat]:
-        folder = f"{self._site.spool(allocation_id)}/journal"
-        found: dict[str, _Beat] = {}
-        for name in self._site.transport.names(folder):
-            if not name.endswith(".beat"):
-                continue
-            path = f"{folder}/{name}"
-            try:
-                value = self._site.transport.read(path, 0, 32)
-            except FileNotFoundError:
-                continue
-            before = self._beats.get(path)
-            if before is None:
-                found[path] = _Beat(value, now)
-            elif value in (before.value, b""):  # empty: it is being written
-                found[path] = before
-            else:
-                found[path] = _Beat(value, now, now - before.since)
-        return found
+    def _next(self, before: _Beat | None, value: bytes, now: float) -> _Beat:
+        if before is None:
+            return _Beat(value, now)
+        if value in (before.value, b""):  # empty: it is being written
+            return before
+        return _Beat(value, now, now - before.since)

@@ -16,6 +16,7 @@ TROUBLE_S = (0.2, 5.0)  # back-off while the database or a site is away
 _REST = (
     3  # times as long as a tick took, at most: one that costs more finds more to do at once, and leaves tasks the cores
 )
+_REST_OF_WOKEN = 2  # the same, where somebody wakes us: hundreds submit in a second, and need the processor for that
 _LONGEST_REST_S = 0.1
 _IDLE_S = 0.5  # when nothing moves; a submission in this process wakes us at once
 # what moves all the time is looked at less and less often, too: a tick costs much the same however much it finds
@@ -90,9 +91,10 @@ class Loop:
             began = self._clock.monotonic()
             moved = self.tick(began)
             self._trouble.succeeded()
+            ended = self._clock.monotonic()
             in_a_row = in_a_row + 1 if moved else 0
             if moved:
-                rest_s = min(in_a_row, _REST) * (self._clock.monotonic() - began)
+                rest_s = min(in_a_row, _REST) * (ended - began)
                 woken = self._pause(max(moving_s, min(rest_s, _LONGEST_REST_S)))
                 idle_s, moving_s = TICK_S[0], min(TICK_S[1], moving_s * _SLOWER)
             else:
@@ -101,6 +103,8 @@ class Loop:
             if woken:
                 moving_s = idle_s = TICK_S[0]
                 in_a_row = 0
+                rest_s = min(_REST_OF_WOKEN * (ended - began), _LONGEST_REST_S)
+                ending.wait(max(0.0, rest_s - (self._clock.monotonic() - ended)))
 
     def _pause(self, seconds: float) -> bool:
         """Waits; True when woken."""

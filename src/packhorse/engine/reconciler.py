@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -16,11 +17,13 @@ import structlog
 from packhorse.domain.backoff import BackOff
 from packhorse.domain.config import DataConfig, ImagesConfig
 from packhorse.domain.errors import Conflict, Unavailable
+from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import Clock, SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
 from packhorse.engine.notifier import Notifier
+from packhorse.engine.reuse.reuseloop import ReuseLoop
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.unfinished import remove_unfinished
 from packhorse.sites.site import Site
@@ -60,19 +63,19 @@ class Engine:
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
         self._loops: list[Loop] = []
         for site in sites:
-            work = SiteLoop(site, database, self._lease, clock, notifier, self._look, weights)
+            folders = AppFolders()
+            shared = (site, database, self._lease, clock, notifier, self._look)
+            work = SiteLoop(*shared, weights or {}, folders)
+            reuse = ReuseLoop(*shared, work.wake)
+            work.after_end = reuse.wake_if_busy
+            given = partial(_wake_all, work.wake, reuse.wake_if_busy)
             options = data or DataConfig()
-            self._loops += [
-                work,
-                DataLoop(site, database, self._lease, clock, notifier, self._look, options, own / site.name, work.wake),
-            ]
+            self._loops += [work, reuse, DataLoop(*shared, options, own / site.name, given, folders)]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
                 config = images or ImagesConfig()
-                self._loops.append(
-                    ImageLoop(site, database, self._lease, clock, notifier, self._look, config, work.wake)
-                )
+                self._loops.append(ImageLoop(*shared, config, given))
         self.leading = threading.Event()
 
     def wake(self) -> None:
@@ -162,3 +165,8 @@ class Engine:
         self._look.wait(seconds)
         if not self._stop.is_set():
             self._look.clear()
+
+
+def _wake_all(*wake: Callable[[], None]) -> None:
+    for one in wake:
+        one()

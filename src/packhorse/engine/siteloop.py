@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
 
 from packhorse.domain.states import AllocationState
+from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
+from packhorse.engine.collecting.reading import JournalReader
 from packhorse.engine.heartbeats import Heartbeats
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.placing.blocks import Blocks
 from packhorse.engine.placing.dispatch import Dispatcher
+from packhorse.engine.placing.needs import Needs
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.watch import Watcher
 from packhorse.estimate.durations import Durations
@@ -24,7 +27,7 @@ from packhorse.sites.schedulers.pace import Pace
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
 from packhorse.store.demands import recount
-from packhorse.store.images import settle_holds
+from packhorse.store.holds import settle_holds
 
 # between two looks at a store that this process has not written to: other processes write to it, and back-offs end
 _LOOK_S = 0.5
@@ -43,7 +46,8 @@ class SiteLoop(Loop):
         clock: Clock,
         notifier: Notifier,
         tell: threading.Event,
-        weights: Mapping[str, float] | None = None,
+        weights: Mapping[str, float],
+        folders: AppFolders,
     ) -> None:
         super().__init__(site.name, clock, tell)
         self._site = site
@@ -51,20 +55,23 @@ class SiteLoop(Loop):
         self._notifier = notifier
         steps, durations = Steps(), Durations()
         collector = Collector(site, steps, durations)
+        needs = Needs(site.name, folders)
         self._blocks = Blocks(site, database, lease, steps, collector, clock)
-        self._dispatcher = Dispatcher(site, database, lease, steps, durations, self._blocks, clock, weights or {})
-        self._watcher = Watcher(site, database, lease, collector, clock)
-        self._heartbeats = Heartbeats(site, clock)
+        self._dispatcher = Dispatcher(site, database, lease, steps, durations, self._blocks, clock, weights, needs)
+        self._reader = JournalReader(site, database, lease, collector, clock)
+        self._watcher = Watcher(site, database, lease, collector, self._reader, clock)
+        self._heartbeats = Heartbeats(clock)
         self._pace = Pace(*site.poll_s)
         self._database = database
         self._allocations: Sequence[Any] = ()
         self._seen_writes = -1
         self._look_at = 0.0
         self._goes_on = False  # what the last step did may let the next one do more
+        self.after_end: Callable[[], None] = lambda: None  # called when journals have told something
 
     def recover(self) -> None:
         """Blocks that were planned and not written; steps that an older engine did not understand; counts."""
-        self._watcher.forget()
+        self._reader.forget()
         with self._lease.write() as connection:
             settle_holds(connection, self._site.name)
             off = recount(connection, self._site.name)
@@ -79,13 +86,12 @@ class SiteLoop(Loop):
         changed = self._goes_on or writes != self._seen_writes or monotonic >= self._look_at
         if changed:
             self._allocations = self._watcher.live()
-        collected = False
-        for allocation in self._allocations:
-            collected |= bool(self._watcher.collect(allocation))
-        if not (changed or collected or self._heartbeats.any_silent(self._allocations)):
+        collected = self._reader.look(self._allocations, self._heartbeats)
+        if not (changed or collected or self._heartbeats.any_silent()):
             return False
         if collected:
             self._allocations = self._watcher.live()
+            self.after_end()
         self._goes_on = True  # unless the step ends well, and finds that all is as it should be
         moved = self._take_step(monotonic, self._allocations) or collected
         self._seen_writes, self._look_at = writes, monotonic + _LOOK_S
@@ -100,7 +106,7 @@ class SiteLoop(Loop):
         plan = self._dispatcher.plan()
         self._dispatcher.carry_out(plan)
         closing = any(row.state == AllocationState.CLOSING for row in allocations)
-        if plan.unsubmitted or closing or self._heartbeats.any_silent(allocations):
+        if plan.unsubmitted or closing or self._heartbeats.any_silent():
             self._pace.hurry()
         if not plan.has_demand and any(row.started_at is None for row in allocations):
             if watcher.reclaim():
@@ -112,7 +118,7 @@ class SiteLoop(Loop):
             self._pace.asked(monotonic, changed=changed)
             moved |= changed
         moved |= bool(plan.blocks)
-        self._goes_on = moved or bool(plan.unsubmitted)
+        self._goes_on = moved or bool(plan.unsubmitted) or plan.goes_on
         return moved
 
     def leave(self) -> None:

@@ -1,5 +1,5 @@
-"""Watches what a site has of ours: reads journals, asks the scheduler, carries cancels there, and closes allocations
-that are over.
+"""Watches what a site has of ours: asks the scheduler, carries cancels there, and closes allocations that are
+over.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from packhorse.domain.states import AllocationState
 from packhorse.domain.text import kept_json
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
+from packhorse.engine.collecting.reading import JournalReader
 from packhorse.engine.collecting.verdict import Failure, node_lost
 from packhorse.engine.lease import Lease
 from packhorse.sites.base import JobState, JobStatus, Shape
 from packhorse.sites.site import BLOCK, Site
 from packhorse.store import allocations as stored
 from packhorse.store.database import Database
-from packhorse.store.tasks import canceling_tasks, tasks_at_site
+from packhorse.store.tasks import canceling_tasks, tasks_at_site, without_tasks
 
 _CANCELS_AT_ONCE = 20_000
 _UNKNOWN_S = 600.0
@@ -34,48 +35,24 @@ _log = structlog.get_logger("packhorse.watch")
 class Watcher:
     """Keeps the store true to what happens at one site."""
 
-    def __init__(self, site: Site, database: Database, lease: Lease, collector: Collector, clock: Clock) -> None:
+    def __init__(
+        self, site: Site, database: Database, lease: Lease, collector: Collector, reader: JournalReader, clock: Clock
+    ) -> None:
         self._site = site
         self._database = database
         self._lease = lease
         self._collector = collector
+        self._reader = reader
         self._clock = clock
         self._told: set[tuple[int, int]] = set()
         self._unknown_since: dict[
             int, tuple[float, int]
         ] = {}  # by allocation: since when (monotonic), and how far its journals were then
-        self._read_to: dict[
-            int, dict[str, int]
-        ] = {}  # by allocation and agent: how far we know its journals to be applied
 
     def live(self) -> Sequence[Any]:
         """The site's allocations that are not over."""
         with self._database.read() as connection:
             return stored.live_allocations(connection, self._site.name)
-
-    def collect(self, allocation: Any) -> int:
-        """Applies what the journals of one allocation have to say; returns how many bytes that was.
-
-        Only who leads applies journals, so that how far they are need not be asked of the store each time.
-        """
-        read_to = self._read_to.pop(allocation.seq, None)  # it comes back unless something fails on the way
-        if read_to is None:
-            with self._database.read() as connection:
-                read_to = {
-                    agent: journal.offset for agent, journal in stored.journals_of(connection, allocation.seq).items()
-                }
-        done = 0
-        for agent, data in self._collector.fetch(allocation.id, read_to).items():
-            with self._lease.write() as connection:
-                length = self._collector.apply(connection, allocation, agent, data, self._clock.now())
-            read_to[agent] = read_to.get(agent, 0) + length
-            done += length
-        self._read_to[allocation.seq] = read_to
-        return done
-
-    def forget(self) -> None:
-        """Another engine may have led meanwhile: how far journals are applied is asked of the store again."""
-        self._read_to.clear()
 
     def poll(self, allocations: Sequence[Any]) -> bool:
         """Asks the scheduler about all in one query, notes what it says, and closes those that are over; whether
@@ -84,6 +61,7 @@ class Watcher:
         submitted = {row.job_id: row for row in allocations if row.state != AllocationState.SUBMITTING}
         statuses = self._site.scheduler.poll(self._site.transport, [job_id for job_id in submitted if job_id])
         changed = False
+        ended: list[tuple[Any, JobStatus]] = []
         for job_id, allocation in submitted.items():
             status = statuses[job_id] if job_id else JobStatus(JobState.ENDED, "rejected", allocation.reason or "")
             if status.state is JobState.UNKNOWN:
@@ -91,26 +69,33 @@ class Watcher:
             else:
                 self._unknown_since.pop(allocation.seq, None)
             if status.state is JobState.ENDED:
-                while self.collect(allocation):
-                    pass
+                ended.append((allocation, status))
+            else:
+                changed |= self._note(allocation, status.reason)
+        unread = self._reader.drain([allocation for allocation, _ in ended])
+        for allocation, status in ended:
+            if allocation.id in unread:  # what stands there has happened: its tasks are neither lost nor run again
+                changed |= self._note(allocation, f"It has ended, but {unread[allocation.id]}")
+            else:
                 self._close(allocation, status)
-                changed = True
-            elif status.reason != (allocation.reason or ""):
-                self._note(allocation.seq, status)
                 changed = True
         return changed
 
-    def _note(self, allocation_seq: int, status: JobStatus) -> None:
-        """Keeps the scheduler's words, which the allocation's waiting tasks show as their reason."""
+    def _note(self, allocation: Any, reason: str) -> bool:
+        """Keeps the scheduler's words, which the allocation's waiting tasks show as their reason; whether they are
+        new.
+        """
+        if reason == (allocation.reason or ""):
+            return False
         with self._lease.write() as connection:
-            stored.update_allocation(connection, allocation_seq, reason=status.reason)
+            stored.update_allocation(connection, allocation.seq, reason=reason)
+        return True
 
     def _patience(self, allocation: Any, status: JobStatus) -> JobStatus:
         """A job that the scheduler does not know is not taken for ended, unless that lasts long and its journals are
         silent.
         """
-        with self._database.read() as connection:
-            read = sum(journal.offset for journal in stored.journals_of(connection, allocation.seq).values())
+        read = self._reader.bytes_of(allocation.seq)
         now = self._clock.monotonic()
         since, seen = self._unknown_since.setdefault(allocation.seq, (now, read))
         if read != seen:
@@ -129,36 +114,31 @@ class Watcher:
         """
         with self._database.read() as connection:
             live = stored.live_allocations(connection, self._site.name)
-            waiting = [row for row in live if row.started_at is None]
-            has_idle = any(
-                row.started_at is not None and not stored.blocks_of(connection, row.seq, ["planned", "written"])
-                for row in live
-            )
-            blocks = {
-                row: [block.number for block in stored.blocks_of(connection, row.seq, ["written"])]
-                for row in waiting
-                if has_idle
-            }
+            busy = stored.unclaimed_core_s(connection, [row.seq for row in live])
+            if all(row.seq in busy for row in live if row.started_at is not None):
+                return 0
+            waiting = {row.seq: row for row in live if row.started_at is None}
+            written = stored.written_blocks(connection, waiting)
         number = 0
-        for row, numbers in blocks.items():
+        for seq, numbers in written.items():
+            row = waiting[seq]
             if not Shape(**json.loads(row.shape)).for_one_task:
                 revoked = [block for block in numbers if self._revoke(self._site.spool(row.id), block)]
                 if revoked:
-                    self._give_back(row.seq, revoked)
+                    self._give_back(seq, revoked)
                 number += len(revoked)
         return number
 
     def retire(self) -> int:
         """Withdraws the jobs that have not started and that no task is left for; returns how many."""
         with self._database.read() as connection:
-            unused = [
+            waiting = [
                 row
                 for row in stored.live_allocations(connection, self._site.name)
-                if row.started_at is None
-                and row.job_id
-                and row.state != AllocationState.CLOSING
-                and not tasks_at_site(connection, row.seq)
+                if row.started_at is None and row.job_id and row.state != AllocationState.CLOSING
             ]
+            idle = without_tasks(connection, [row.seq for row in waiting])
+        unused = [row for row in waiting if row.seq in idle]
         if unused:
             self._set_closing(unused)
             self._site.scheduler.cancel(self._site.transport, [row.job_id for row in unused])
@@ -196,11 +176,9 @@ class Watcher:
     def let_agents_stop(self) -> None:
         """Tells agents that have nothing to do not to wait for more work."""
         with self._database.read() as connection:
-            idle = [
-                row
-                for row in stored.live_allocations(connection, self._site.name)
-                if not tasks_at_site(connection, row.seq)
-            ]
+            live = stored.live_allocations(connection, self._site.name)
+            without = without_tasks(connection, [row.seq for row in live])
+        idle = [row for row in live if row.seq in without]
         self._set_closing([row for row in idle if row.state != AllocationState.SUBMITTING])
         for allocation in idle:
             self._control(self._site.spool(allocation.id), '{"close": true}')
@@ -252,7 +230,7 @@ class Watcher:
             over = {"state": AllocationState.ENDED, "started_at": started, "ended_at": ended, "reason": says}
             stored.update_allocation(connection, allocation.seq, **over)
         self._unknown_since.pop(allocation.seq, None)
-        self._read_to.pop(allocation.seq, None)
+        self._reader.forget_allocation(allocation.seq)
         self._collector.forget(allocation.seq)
         _log.info("ended", allocation=allocation.id, scheduler=says, lost=len(lost), given_back=len(unstarted))
         for folder in ("bundle", "claimed", "revoked", "templates", "work"):

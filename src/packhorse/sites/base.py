@@ -51,8 +51,13 @@ class Transport(Protocol):
     is_local: bool
     """Whether the site has the files of this machine, under the same names."""
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
-        """Runs a command, never through a shell, in an environment that is composed for its purpose."""
+    def run(
+        self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND, stdin: bytes = b""
+    ) -> CommandResult:
+        """Runs a command, never through a shell, in an environment that is composed for its purpose.
+
+        ``stdin`` is all that it reads there: arguments have an end at 128 KB.
+        """
         ...
 
     def make_folder(self, path: str, *, private: bool = False) -> None:

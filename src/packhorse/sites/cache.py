@@ -29,7 +29,12 @@ def archive_stem(name: str) -> str | None:
     return None if suffix is None else name[: -len(suffix)] or "data"
 
 
-def keep(site: Site, part: Path | str, sha256: str, name: str) -> str:
+def has(site: Site, sha256: str) -> bool:
+    """Whether a file with this content is in the cache, under whatever name."""
+    return any(not name.endswith(".tmp") for name in site.transport.names(content_folder(site, sha256)))
+
+
+def keep(site: Site, part: Path | str, sha256: str, name: str, *, executable: bool = False) -> str:
     """Takes a file into the cache, and returns its path there. One that is there under another name is linked.
 
     ``part`` is a file of this machine, or, as text, of the site, which is moved. Raises SiteUnreachable, OSError.
@@ -44,7 +49,7 @@ def keep(site: Site, part: Path | str, sha256: str, name: str) -> str:
         return target
     site.transport.make_folder(folder)
     if isinstance(part, str) or site.transport.is_local:
-        _run(site, ["chmod", "444", "--", str(part)])
+        _run(site, ["chmod", "555" if executable else "444", "--", str(part)])
         site.transport.rename(str(part), target)
     else:
         site.transport.put(part, target)

@@ -7,14 +7,12 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from packhorse.domain.apparchive import unpack_app
 from packhorse.domain.errors import Conflict
 from packhorse.domain.ourselves import make_private_folder
 from packhorse.domain.render import compile_parts
@@ -38,10 +36,6 @@ _GRACE_S = 30.0  # an agent drains that long before its walltime ends
 _SIGNAL_GRACE_S = 4.0  # and that long when its job is being ended: batch systems follow with SIGKILL, some after 5 s
 
 _BEATS_PER_S = 16  # of all agents of an allocation together: each is a write to the shared filesystem
-
-
-class InputNotBrought(Exception):
-    """A task's input cannot be copied to its site; the message says why. Trying the others is not pointless."""
 
 
 @dataclass
@@ -75,6 +69,8 @@ class Site:
     """Where prepared images are kept; None is below ``root``."""
     image_tmp: str | None = None
     image_quota_bytes: int | None = None
+    reuse: bool = False
+    """Whether runs that do not say so themselves take results of earlier tasks."""
     image_patience_s: float = 3600.0
     architecture: str = "amd64"
     gateway: str | None = None
@@ -88,7 +84,6 @@ class Site:
     shares_our_files: bool = False
     """Its nodes see the files of the machine where the engine runs, under the same names."""
     _identity: tuple[int, int] | None = field(default=None, repr=False)
-    _brought: dict[tuple[str, int, int], str] = field(default_factory=dict, repr=False)
     _limits: tuple[float, tuple[Limits, ...]] | None = field(default=None, repr=False)
 
     @property
@@ -128,7 +123,11 @@ class Site:
 
     def output_folder(self, run_id: str, index: int) -> str:
         """Where the outputs of a task are kept."""
-        return f"{self.root}/runs/{run_id}/{index}"
+        return f"{self.run_folder(run_id)}/{index}"
+
+    def run_folder(self, run_id: str) -> str:
+        """Where the outputs of all of a run's tasks are kept."""
+        return f"{self.root}/runs/{run_id}"
 
     def limits(self) -> tuple[Limits, ...]:
         """What an allocation can have, as discovered in the last minutes.
@@ -189,66 +188,6 @@ class Site:
             f"{spool}/job.sh", batch_script(allocation_id, spool, command, forwards_sigterm=forwards).encode()
         )
 
-    def bring_app(self, name: str, digest: str, archive: Callable[[], bytes]) -> str:
-        """Where the folder of an app is at this site; brings it there unless it is.
-
-        Raises InputNotBrought where the archive is not what the digest says.
-        """
-        target = f"{self.root}/apps/{name}-{digest[:16]}"
-        if self.transport.exists(target):
-            return target
-        try:
-            files = unpack_app(archive(), digest)
-        except ValueError as error:
-            # the same content would be taken from the store again
-            hint = "Change the app, say its version, and submit it again."
-            raise InputNotBrought(f"The app '{name}' is damaged in the store: {error}. {hint}") from None
-        temporary = f"{self.root}/apps/.{name}-{digest[:16]}.{os.getpid()}"
-        self.transport.make_folder(temporary)
-        with tempfile.TemporaryDirectory() as folder:
-            here = Path(folder) / "file"
-            for file in files:
-                here.write_bytes(file.content)
-                here.chmod(0o755 if file.executable else 0o644)
-                self.transport.make_folder(str(PurePosixPath(temporary, file.path).parent))
-                self.transport.put(here, f"{temporary}/{file.path}")
-        # whatever our umask: a container may run as another user
-        self.transport.run(["chmod", "-R", "a+rX,go-w", "--", temporary])
-        try:
-            self.transport.rename(temporary, target)
-        except OSError:  # somebody else was quicker
-            self.transport.remove(temporary)
-        return target
-
-    def bring_input(self, path: str, *, copies: bool = False) -> str:
-        """Where an input file of this machine is at this site; copies it there once for each content.
-
-        Raises InputNotBrought.
-
-        Where the site has our files they are used as they are, unless it ``copies``.
-        """
-        if self.transport.is_local and not copies:
-            return path
-        try:
-            source = Path(path).resolve(strict=True)
-            known = (path, source.stat().st_mtime_ns, source.stat().st_size)
-            if known not in self._brought:
-                if not source.is_file():
-                    raise InputNotBrought(f"'{path}' is no file, and only files are copied to '{self.name}'.")
-                with source.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                folder = f"{self.root}/inputs/{digest[:32]}"
-                target = f"{folder}/{Path(path).name}"
-                if not self.transport.exists(target):
-                    self.transport.make_folder(folder)
-                    self.transport.put(source, target)
-                self._brought[known] = target
-        except FileNotFoundError:
-            raise InputNotBrought(f"The file '{path}' is no longer there.") from None
-        except PermissionError:
-            raise InputNotBrought(f"The file '{path}' cannot be read.") from None
-        return self._brought[known]
-
     def fetch_output(self, path: str, downloads: Path, *, folders: bool = False) -> Path:
         """A file of this site, or one of its ``folders``, on this machine: itself, or a copy below ``downloads``.
 
@@ -297,9 +236,14 @@ class Site:
             "environment": self.composer.for_agents(),
         }
 
+    @property
+    def agent_path(self) -> str:
+        """Where the agent's file is at the site, once it was brought."""
+        return f"{self.root}/agents/{agent_name()}"
+
     def bring_agent(self) -> str:
         """The path of the agent at the site; copies it there."""
-        path = f"{self.root}/agents/{agent_name()}"
+        path = self.agent_path
         if not self.transport.exists(path):
             self.transport.make_folder(f"{self.root}/agents")
             self.transport.write(path, agent_file()[1])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from packhorse.domain.backoff import wait_after
+from packhorse.domain.outputurl import as_text, file_target
 from packhorse.domain.states import DataState
 
 MAX_BACKOFF_S = 600.0
@@ -146,16 +147,31 @@ def _after_failure(fetch: Fetch, failed_as: Failed, now: float) -> Fetch:
     return replace(failed, state=DataState.QUEUED, not_before=now + delay_s, error=message)
 
 
+def subject(url: str) -> str:
+    """What a user is told that data is, within a sentence."""
+    scheme, _, rest = url.partition(":")
+    match scheme:
+        case "app":
+            return f"the folder of the app '{rest}'"
+        case "file":
+            return f"the file '{as_text(file_target(url))}'"
+        case "results":
+            return "the table of the results that it reads"
+        case _:
+            return url
+
+
 def waits_for(url: str, state: str, bytes_done: int, size: int | None, error: str | None) -> str:
-    """What a task that waits for a URL is told."""
+    """What a task that waits for data is told."""
+    what = subject(url)
     if error is not None:
-        return f"Waits for {url}, which did not come yet: {error}"
+        return f"Waits for {what}, which did not come yet: {error}"
     if state == DataState.VERIFYING:
-        return f"Waits for {url}: it is being checked."
+        return f"Waits for {what}: it is being checked."
     if state == DataState.QUEUED:
-        return f"Waits for {url}: it is to be fetched."
+        return f"Waits for {what}: it is to be {'fetched' if what == url else 'brought'}."
     of = f"{_megabytes(bytes_done)} of {_megabytes(size)}" if size is not None else _megabytes(bytes_done)
-    return f"Waits for {url}: {of} MB."
+    return f"Waits for {what}: {of} MB."
 
 
 def _megabytes(number: int) -> str:

@@ -3,12 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from packhorse.domain.states import AllocationState
-from packhorse.store.schema import allocations, blocks, journals
+from packhorse.store.chunks import chunks
+from packhorse.store.schema import UNCLAIMED, allocations, blocks, journals
+
+_MOST_LIVE = 10_000
+_BLOCKS_AT_ONCE = 10_000
+_JOURNALS_AT_ONCE = 5000
+_UNCLAIMED = sa.text(UNCLAIMED)
+
+_A, _B, _J = allocations.c, blocks.c, journals.c
+_LIVE = (
+    sa.select(allocations)
+    .where(_A.site == sa.bindparam("site"), sa.text("state <> 'ENDED'"))  # as its index says it
+    .order_by(_A.seq)
+    .limit(_MOST_LIVE)
+)
+_INSERT_BLOCK = sa.insert(blocks)
+_OF_NUMBERS = sa.and_(
+    _B.allocation_seq == sa.bindparam("allocation"), _B.number.in_(sa.bindparam("numbers", expanding=True))
+)
+_SET_STATE = sa.update(blocks).where(_OF_NUMBERS).values(state=sa.bindparam("to_state"))
+_SET_WRITTEN = _SET_STATE.where(_B.state == "planned")
+_IN_STATES = (
+    sa.select(blocks)
+    .where(_B.allocation_seq == sa.bindparam("allocation"), _B.state.in_(sa.bindparam("states", expanding=True)))
+    .order_by(_B.number)
+)
+_LAST_BLOCK = sa.select(sa.func.max(_B.number)).where(_B.allocation_seq == sa.bindparam("allocation"))
+_JOURNALS = sa.select(journals).where(_J.allocation_seq == sa.bindparam("allocation"))
+_ADVANCE = (
+    sa.update(journals)
+    .where(_J.id == sa.bindparam("of"))
+    .values(
+        offset=sa.bindparam("to_offset"),
+        bad_lines=_J.bad_lines + sa.bindparam("more_bad"),
+        node=sa.func.coalesce(sa.bindparam("to_node", type_=_J.node.type), _J.node),
+    )
+)
 
 
 def insert_allocation(connection: sa.Connection, allocation_id: str, site: str, shape: str, at: float) -> int:
@@ -26,9 +62,8 @@ def update_allocation(connection: sa.Connection, seq: int, **values: Any) -> Non
 
 
 def live_allocations(connection: sa.Connection, site: str) -> Sequence[Any]:
-    """The allocations of a site that are not over, oldest first."""
-    live = sa.and_(allocations.c.site == site, allocations.c.state != AllocationState.ENDED)
-    return connection.execute(sa.select(allocations).where(live).order_by(allocations.c.seq)).all()
+    """The allocations of a site that are not over, oldest first; no more than any batch scheduler takes of a user."""
+    return connection.execute(_LIVE, {"site": site}).all()
 
 
 def get_allocation(connection: sa.Connection, seq: int) -> Any | None:
@@ -36,18 +71,19 @@ def get_allocation(connection: sa.Connection, seq: int) -> Any | None:
     return connection.execute(sa.select(allocations).where(allocations.c.seq == seq)).one_or_none()
 
 
-def insert_block(
-    connection: sa.Connection, allocation_seq: int, number: int, tasks: int, predicted_core_s: float
-) -> None:
-    """Remembers a block before it is written to the spool."""
-    values = {
-        "allocation_seq": allocation_seq,
-        "number": number,
-        "state": "planned",
-        "tasks": tasks,
-        "predicted_core_s": predicted_core_s,
-    }
-    connection.execute(sa.insert(blocks).values(values))
+class NewBlock(NamedTuple):
+    """A block of so many tasks."""
+
+    allocation_seq: int
+    number: int
+    tasks: int
+    predicted_core_s: float
+
+
+def insert_blocks(connection: sa.Connection, new: Sequence[NewBlock]) -> None:
+    """Remembers blocks before they are written to the spool."""
+    if new:
+        connection.execute(_INSERT_BLOCK, [{**one._asdict(), "state": "planned"} for one in new])
 
 
 def set_block_states(connection: sa.Connection, allocation_seq: int, numbers: Collection[int], state: str) -> None:
@@ -57,30 +93,66 @@ def set_block_states(connection: sa.Connection, allocation_seq: int, numbers: Co
     it would count as work that its allocation still has.
     """
     if numbers:
-        which = sa.and_(blocks.c.allocation_seq == allocation_seq, blocks.c.number.in_(numbers))
-        if state == "written":
-            which = sa.and_(which, blocks.c.state == "planned")
-        connection.execute(sa.update(blocks).where(which).values(state=state))
+        statement = _SET_WRITTEN if state == "written" else _SET_STATE
+        connection.execute(statement, {"allocation": allocation_seq, "numbers": list(numbers), "to_state": state})
 
 
 def blocks_of(connection: sa.Connection, allocation_seq: int, states: Collection[str]) -> Sequence[Any]:
     """The blocks of an allocation in these states, in order."""
-    which = sa.and_(blocks.c.allocation_seq == allocation_seq, blocks.c.state.in_(states))
-    return connection.execute(sa.select(blocks).where(which).order_by(blocks.c.number)).all()
+    return connection.execute(_IN_STATES, {"allocation": allocation_seq, "states": list(states)}).all()
+
+
+def unclaimed_core_s(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, float]:
+    """Predicted core-seconds of the blocks that no agent has claimed, by allocation; those without any are left out."""
+    work = sa.func.sum(blocks.c.predicted_core_s)
+    query = sa.select(blocks.c.allocation_seq, work).where(_UNCLAIMED).group_by(blocks.c.allocation_seq)
+    return {
+        seq: float(core_s)
+        for some in chunks(allocation_seqs)
+        for seq, core_s in connection.execute(query.where(blocks.c.allocation_seq.in_(some)))
+    }
+
+
+def written_blocks(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, list[int]]:
+    """The numbers of the blocks that are at the site and that no agent has claimed, by allocation."""
+    found: dict[int, list[int]] = {}
+    columns = (blocks.c.allocation_seq, blocks.c.number)
+    for some in chunks(allocation_seqs):
+        written = sa.and_(_UNCLAIMED, blocks.c.state == "written", blocks.c.allocation_seq.in_(some))
+        query = sa.select(*columns).where(written).order_by(*columns).limit(_BLOCKS_AT_ONCE)
+        for seq, number in connection.execute(query):
+            found.setdefault(seq, []).append(number)
+    return found
 
 
 def next_block_number(connection: sa.Connection, allocation_seq: int) -> int:
     """One more than the highest so far."""
-    highest = connection.execute(
-        sa.select(sa.func.max(blocks.c.number)).where(blocks.c.allocation_seq == allocation_seq)
-    ).scalar()
+    highest = connection.execute(_LAST_BLOCK, {"allocation": allocation_seq}).scalar()
     return 1 if highest is None else int(highest) + 1
 
 
 def journals_of(connection: sa.Connection, allocation_seq: int) -> dict[str, Any]:
     """The journals seen so far, by agent."""
-    rows = connection.execute(sa.select(journals).where(journals.c.allocation_seq == allocation_seq))
-    return {row.agent: row for row in rows}
+    return {row.agent: row for row in connection.execute(_JOURNALS, {"allocation": allocation_seq})}
+
+
+def journal_of(connection: sa.Connection, allocation_seq: int, agent: str) -> Any | None:
+    """One agent's journal, if it was seen."""
+    which = sa.and_(journals.c.allocation_seq == allocation_seq, journals.c.agent == agent)
+    return connection.execute(sa.select(journals).where(which)).one_or_none()
+
+
+def journal_offsets(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, dict[str, int]]:
+    """How far the journals of allocations are applied (bytes), by allocation and agent."""
+    offsets: dict[int, dict[str, int]] = {seq: {} for seq in allocation_seqs}
+    columns = (journals.c.id, journals.c.allocation_seq, journals.c.agent, journals.c.offset)
+    for some in chunks(allocation_seqs):
+        page, last = sa.select(*columns).where(journals.c.allocation_seq.in_(some)).order_by(journals.c.id), 0
+        while rows := connection.execute(page.where(journals.c.id > last).limit(_JOURNALS_AT_ONCE)).all():
+            for row in rows:
+                offsets[row.allocation_seq][row.agent] = row.offset
+            last = rows[-1].id
+    return offsets
 
 
 def insert_journal(connection: sa.Connection, allocation_seq: int, agent: str) -> int:
@@ -93,10 +165,8 @@ def advance_journal(connection: sa.Connection, journal_id: int, offset: int, bad
     """Remembers that everything before ``offset`` (bytes) has been applied; belongs in the transaction that applied
     it.
     """
-    values: dict[str, Any] = {"offset": offset, "bad_lines": journals.c.bad_lines + bad_lines}
-    if node is not None:
-        values["node"] = node
-    connection.execute(sa.update(journals).where(journals.c.id == journal_id).values(values))
+    values = {"of": journal_id, "to_offset": offset, "more_bad": bad_lines, "to_node": node}
+    connection.execute(_ADVANCE, values)
 
 
 def add_busy(connection: sa.Connection, seq: int, core_s: float) -> None:

@@ -1,24 +1,32 @@
-"""Data that tasks wait for: by URL and site, who waits, what came of it, and what is in a site's cache."""
+"""Data that tasks and steps wait for: by URL and site, who waits, what came of it, and what is in a site's cache.
+
+What all tasks of a step need is in ``store.stepdata``.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.domain.states import ACTIVE, DataState, TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import add_ready, count_ready
-from packhorse.store.schema import cached, data, data_edges, tasks
+from packhorse.store.schema import cached, data, data_edges, runs, step_data, steps, tasks
+from packhorse.store.upserts import insert_missing, insert_or_set
 
+_LOOK_AGAIN_S = 86400.0
 _OVER = (DataState.READY, DataState.FAILED)
 
 
 class DataKey(NamedTuple):
-    """What a task needs of the world: the content of a URL now, or, with ``version``, the reference data of that
+    """What a task needs at its site: the content of a URL now, or, with ``version``, the reference data of that
     version.
+
+    Of this machine: the folder of an app (``app:NAME``; its digest is the version), the table that the tasks of a step
+    read (``results:RUN/STEP``), or a file (``file://PATH``; the version says how it was when it was asked for).
     """
 
     url: str
@@ -33,16 +41,37 @@ class Link(NamedTuple):
     path: str | None
 
 
+def _awaited(data_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    who = data_edges.join(tasks, tasks.c.id == data_edges.c.task_id)
+    waits = sa.and_(data_edges.c.data_id == data_id, data_edges.c.sha256.is_(None), tasks.c.state == TaskState.QUEUED)
+    needing = step_data.join(steps, steps.c.seq == step_data.c.step_seq).join(runs, runs.c.seq == steps.c.run_seq)
+    of_step = sa.and_(step_data.c.data_id == data_id, step_data.c.path.is_(None), runs.c.ended_at.is_(None))
+    return sa.or_(
+        sa.exists(sa.select(1).select_from(who).where(waits)),
+        sa.exists(sa.select(1).select_from(needing).where(of_step)),
+    )
+
+
+_IS_OPEN = sa.and_(data.c.site == sa.bindparam("site"), sa.text("data.state NOT IN ('READY', 'FAILED')"))
+_ANY_OPEN = sa.select(data.c.id).where(_IS_OPEN).limit(1)
+
+
+_GIVEN = (
+    sa.select(data_edges.c.task_id, data_edges.c.path, data.c.url, data.c.version)
+    .join(data, data.c.id == data_edges.c.data_id)
+    .where(data_edges.c.path.is_not(None), data_edges.c.task_id.in_(sa.bindparam("ids", expanding=True)))
+)
+
+
 def link_data(connection: sa.Connection, site: str, keys: Collection[DataKey]) -> dict[DataKey, Link]:
     """The rows of ``keys`` at a site, made where there are none, locked.
 
     What is over is queued again, to be looked at by the engine.
 
-    Reference data that is there already is taken as it is: a version does not change.
+    Reference data that is there already is taken as it is: a version does not change. A file is looked at again after a
+    day: some sites remove what is old.
     """
-    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(
-        data
-    ).on_conflict_do_nothing()
+    statement = insert_missing(connection, data)
     new = {"state": DataState.QUEUED, "tries": 0, "wrong": 0, "not_before": 0.0, "bytes_done": 0, "best_bytes": 0}
     links: dict[DataKey, Link] = {}
     ordered = sorted(keys)
@@ -54,7 +83,10 @@ def link_data(connection: sa.Connection, site: str, keys: Collection[DataKey]) -
             key = DataKey(row.url, row.version)
             if key not in keys:
                 continue
-            there = row.state == DataState.READY and bool(row.version) and _is_cached(connection, site, row.sha256)
+            is_known = row.state == DataState.READY and bool(row.version)
+            if kind_of(row.url) == "file":
+                is_known = is_known and (row.fetched_at or 0.0) > time.time() - _LOOK_AGAIN_S
+            there = is_known and _is_cached(connection, site, row.sha256)
             links[key] = Link(row.id, row.sha256, row.path) if there else Link(row.id, None, None)
             if row.state in _OVER and not there:
                 connection.execute(sa.update(data).where(data.c.id == row.id).values({**new, "error": None}))
@@ -72,14 +104,38 @@ def add_data_edges(connection: sa.Connection, rows: Sequence[dict[str, Any]]) ->
         connection.execute(sa.insert(data_edges), rows)
 
 
-def open_data(connection: sa.Connection, site: str) -> Sequence[Any]:
-    """The rows of a site that are neither there nor given up, oldest first, and whether anybody waits for each
-    (``is_wanted``).
+#: What has places of its own among what is under way, so that none waits for what may be large.
+KINDS: Mapping[str, sa.ColumnElement[bool]] = {
+    "program": sa.or_(data.c.url.like("app:%"), data.c.url.like("results:%")),
+    "file": data.c.url.like("file:%"),
+    "url": sa.and_(data.c.url.like("%://%"), data.c.url.not_like("file:%")),
+}
+
+
+def kind_of(url: str) -> str:
+    """Which of ``KINDS`` it is."""
+    scheme = url.partition(":")[0]
+    return "program" if scheme in ("app", "results") else "file" if scheme == "file" else "url"
+
+
+def open_data(
+    connection: sa.Connection, site: str, under_way: Collection[int], room: Mapping[str, int], now: float, latest: float
+) -> Sequence[Any]:
+    """The rows of a site that are ``under_way``, and, oldest first, as many of each kind as there is ``room`` for that
+    are to be brought now; and whether anybody waits for each (``is_wanted``).
+
+    A back-off that ends after ``latest`` was set by a clock that has jumped since: it is over.
     """
+    if connection.execute(_ANY_OPEN, {"site": site}).first() is None:
+        return []
     still_open = sa.and_(data.c.site == site, sa.text("data.state NOT IN ('READY', 'FAILED')"))
-    return connection.execute(
-        sa.select(data, _awaited(data.c.id).label("is_wanted")).where(still_open).order_by(data.c.id)
-    ).all()
+    query = sa.select(data, _awaited(data.c.id).label("is_wanted")).where(still_open).order_by(data.c.id)
+    found = list(connection.execute(query.where(data.c.id.in_(under_way))).all()) if under_way else []
+    due = sa.and_(sa.or_(data.c.not_before <= now, data.c.not_before > latest), data.c.id.not_in(under_way))
+    for kind, number in room.items():
+        if number > 0:
+            found += connection.execute(query.where(due, KINDS[kind]).limit(number)).all()
+    return found
 
 
 def lock_data(connection: sa.Connection, data_id: int) -> Any:
@@ -105,7 +161,7 @@ def give_data(connection: sa.Connection, data_id: int, sha256: str, path: str) -
 
 
 def is_awaited(connection: sa.Connection, data_id: int) -> bool:
-    """Whether a queued task waits for a row; of one that is locked, nobody can have come since."""
+    """Whether anybody waits for a row; of one that is locked, nobody can have come since."""
     return bool(connection.execute(sa.select(_awaited(sa.literal(data_id)))).scalar_one())
 
 
@@ -122,10 +178,8 @@ def waiting_tasks(connection: sa.Connection, data_id: int) -> Sequence[int]:
 def given_data(connection: sa.Connection, ids: Collection[int]) -> dict[int, dict[DataKey, str]]:
     """Where the data of tasks is at their site, by task."""
     found: dict[int, dict[DataKey, str]] = {}
-    columns = (data_edges.c.task_id, data_edges.c.path, data.c.url, data.c.version)
-    query = sa.select(*columns).join(data, data.c.id == data_edges.c.data_id).where(data_edges.c.path.is_not(None))
     for some in chunks(ids):
-        for row in connection.execute(query.where(data_edges.c.task_id.in_(some))):
+        for row in connection.execute(_GIVEN, {"ids": some}):
             found.setdefault(row.task_id, {})[DataKey(row.url, row.version)] = row.path
     return found
 
@@ -153,10 +207,8 @@ def data_of_task(connection: sa.Connection, task: int) -> Sequence[Any]:
 
 def remember_cached(connection: sa.Connection, site: str, sha256: str, size: int, at: float) -> None:
     """Content is in the cache of a site, and was used just now."""
-    statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(cached)
-    statement = statement.values(site=site, sha256=sha256, size=size, last_used_at=at)
-    used = {"last_used_at": at}
-    connection.execute(statement.on_conflict_do_update(index_elements=[cached.c.site, cached.c.sha256], set_=used))
+    row = {"site": site, "sha256": sha256, "size": size, "last_used_at": at}
+    connection.execute(insert_or_set(connection, cached, "last_used_at"), row)
 
 
 def cached_bytes(connection: sa.Connection, site: str) -> int:
@@ -195,15 +247,14 @@ def _content(site: str, sha256: str) -> sa.Select[Any]:
     return sa.select(cached).where(cached.c.site == site, cached.c.sha256 == sha256)
 
 
-def _awaited(data_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    who = data_edges.join(tasks, tasks.c.id == data_edges.c.task_id)
-    waits = sa.and_(data_edges.c.data_id == data_id, data_edges.c.sha256.is_(None), tasks.c.state == TaskState.QUEUED)
-    return sa.exists(sa.select(1).select_from(who).where(waits))
-
-
 def _in_use(sha256: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     users = data_edges.join(tasks, tasks.c.id == data_edges.c.task_id)
-    return sa.exists(sa.select(1).select_from(users).where(data_edges.c.sha256 == sha256, tasks.c.state.in_(ACTIVE)))
+    needing = step_data.join(steps, steps.c.seq == step_data.c.step_seq).join(runs, runs.c.seq == steps.c.run_seq)
+    of_step = sa.and_(step_data.c.sha256 == sha256, runs.c.ended_at.is_(None))
+    return sa.or_(
+        sa.exists(sa.select(1).select_from(users).where(data_edges.c.sha256 == sha256, tasks.c.state.in_(ACTIVE))),
+        sa.exists(sa.select(1).select_from(needing).where(of_step)),
+    )
 
 
 def edges_for(

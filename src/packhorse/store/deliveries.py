@@ -44,16 +44,26 @@ def add_deliveries(connection: sa.Connection, site: str, outputs: Sequence[dict[
         connection.execute(sa.insert(deliveries), [{**_FRESH, "site": site, **output} for output in outputs])
 
 
+_STILL_OPEN = (
+    sa.select(deliveries, tasks.c.state.label("task_state"))
+    .select_from(deliveries.join(tasks, tasks.c.id == deliveries.c.task_id))
+    .where(deliveries.c.site == sa.bindparam("site"), _OPEN)
+)
+_UNDER_WAY = _STILL_OPEN.where(deliveries.c.id.in_(sa.bindparam("under_way", expanding=True)))
+_DUE_NEXT = (
+    _STILL_OPEN.where(deliveries.c.id.not_in(sa.bindparam("under_way", expanding=True)))
+    .order_by(deliveries.c.not_before, deliveries.c.id)
+    .limit(sa.bindparam("number", type_=sa.Integer))
+)
+
+
 def open_deliveries(connection: sa.Connection, site: str, limit: int, under_way: Collection[int] = ()) -> Sequence[Any]:
     """What is still to be delivered from a site, with its task's state (``task_state``): those ``under_way``, then
     those due next.
     """
-    joined = deliveries.join(tasks, tasks.c.id == deliveries.c.task_id)
-    query = sa.select(deliveries, tasks.c.state.label("task_state")).select_from(joined)
-    mine = sa.and_(deliveries.c.site == site, _OPEN)
-    known = connection.execute(query.where(mine, deliveries.c.id.in_(under_way))).all() if under_way else []
-    others = query.where(mine, deliveries.c.id.not_in(under_way)).order_by(deliveries.c.not_before, deliveries.c.id)
-    return [*known, *connection.execute(others.limit(limit)).all()]
+    asked = {"site": site, "under_way": list(under_way)}
+    known = connection.execute(_UNDER_WAY, asked).all() if under_way else []
+    return [*known, *connection.execute(_DUE_NEXT, {**asked, "number": limit})]
 
 
 def lock_delivery(connection: sa.Connection, delivery: int) -> Any:

@@ -10,19 +10,84 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.store.chunks import chunks
-from packhorse.store.schema import BACKS_OFF, READY, demands, runs, step_demands, steps, tasks
+from packhorse.store.schema import BACKS_OFF, CAN_GIVE, READY, demands, runs, step_demands, steps, tasks
+from packhorse.store.upserts import insert_missing
 
 #: How many tasks of a step became ready for a demand (minus: are no longer).
 Delta = Counter[tuple[int, int]]
 
 _STEPS_AT_ONCE = 500
-_CAN_GIVE = "ready > 0 AND held = 0"  # as the index of step_demands says it
+_KEYS_AT_ONCE = 500
+_D, _P, _T = demands.c, step_demands.c, tasks.c
+
+# statements are made once: making one takes longer than executing it
+_BY_KEY = sa.select(_D.user, _D.key, _D.seq).where(
+    _D.site == sa.bindparam("site"),
+    _D.user.in_(sa.bindparam("users", expanding=True)),
+    _D.key.in_(sa.bindparam("keys", expanding=True)),
+)
+_BY_SEQ = sa.select(demands).where(_D.seq.in_(sa.bindparam("seqs", expanding=True)))
+_ADD_TO_DEMAND = sa.update(demands).where(_D.seq == sa.bindparam("of")).values(ready=_D.ready + sa.bindparam("more"))
+_ADD_TO_PAIR = (
+    sa.update(step_demands)
+    .where(_P.step_seq == sa.bindparam("of_step"), _P.demand_seq == sa.bindparam("of_demand"))
+    .values(ready=_P.ready + sa.bindparam("more"))
+)
+_PAIRS_OF_STEPS = (
+    sa.select(_P.step_seq, _P.demand_seq, _P.held)
+    .where(_P.step_seq.in_(sa.bindparam("steps", expanding=True)))
+    .order_by(_P.step_seq, _P.demand_seq)
+    .with_for_update()
+)
+_ABOUT_STEPS = (
+    sa.select(steps.c.seq, steps.c.held, runs.c.priority)
+    .join(runs, runs.c.seq == steps.c.run_seq)
+    .where(steps.c.seq.in_(sa.bindparam("steps", expanding=True)))
+    .order_by(steps.c.seq)
+    .with_for_update(of=steps)
+)
+_READY_BY_ID = (
+    sa.select(_T.step_seq, _T.demand_seq, sa.func.count())
+    .where(sa.text(READY), _T.id.in_(sa.bindparam("ids", expanding=True)))
+    .group_by(_T.step_seq, _T.demand_seq)
+)
+
+
+def _first_of(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """What ``column`` is for the step whose tasks are the first of a demand."""
+    ours = sa.select(column).where(_P.demand_seq == _D.seq, sa.text(CAN_GIVE))
+    return ours.order_by(_P.rank, _P.step_seq).limit(1).scalar_subquery()
+
+
+_WAITING = (
+    sa.select(demands, _first_of(_P.step_seq).label("step_seq"), _first_of(_P.rank).label("rank"))
+    .where(_D.site == sa.bindparam("site"), sa.text("demands.ready > 0"))
+    .order_by(_D.seq)
+)
+_STEPS_IN_ORDER = (
+    sa.select(_P.step_seq, _P.ready)
+    .where(_P.demand_seq == sa.bindparam("demand"), sa.text(CAN_GIVE))
+    .order_by(_P.rank, _P.step_seq)
+    .limit(sa.bindparam("number", type_=sa.Integer))
+)
+# through the index of ready tasks, which SQLite uses only where the query repeats its condition in literals
+_READY_OF = (
+    sa.select(_T.id, _T.step_seq, _T.demand_seq, _T.params, (_T.attempt + 1).label("attempt"), _T.overrides)
+    .where(
+        sa.text(READY),
+        _T.step_seq.in_(sa.bindparam("steps", expanding=True)),
+        _T.demand_seq == sa.bindparam("demand"),
+    )
+    .order_by(_T.step_seq, _T.id)
+    .limit(sa.bindparam("number", type_=sa.Integer))
+    .with_for_update()
+)
+_NEXT_BACK_OFF = sa.select(_T.not_before).where(sa.text(BACKS_OFF)).order_by(_T.not_before).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +104,40 @@ class DemandKey:
         return hashlib.sha256("\0".join((self.label, self.image or "", self.resources)).encode()).hexdigest()
 
 
-def demand_seqs(connection: sa.Connection, site: str, user: str, keys: Collection[DemandKey]) -> dict[DemandKey, int]:
-    """The rows of ``keys`` of a user at a site, made where there are none."""
-    found: dict[DemandKey, int] = {}
-    by_digest = {key.digest: key for key in keys}
-    mine = sa.and_(demands.c.site == site, demands.c.user == user)
-    for some in chunks(by_digest):
-        query = sa.select(demands.c.seq, demands.c.key).where(mine, demands.c.key.in_(some))
-        known = {row.key: row.seq for row in connection.execute(query)}
-        new = [digest for digest in some if digest not in known]
-        if new:
-            insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(demands)
-            rows = [_row(site, user, digest, by_digest[digest]) for digest in new]
-            connection.execute(insert.on_conflict_do_nothing(), rows)
-            known |= {row.key: row.seq for row in connection.execute(query)}
-        found |= {by_digest[digest]: known[digest] for digest in some}
+#: A user, and what tasks of theirs ask for.
+Owned = tuple[str, DemandKey]
+
+
+class NewReady(NamedTuple):
+    """The ready tasks of a step that is new, for one demand."""
+
+    step: int
+    demand: int
+    priority: int
+    ready: int
+    held: bool
+
+
+def demand_seqs(connection: sa.Connection, site: str, keys: Collection[Owned]) -> dict[Owned, int]:
+    """The rows of ``keys`` at a site, made where there are none."""
+    found: dict[Owned, int] = {}
+    by_digest = {(user, key.digest): (user, key) for user, key in keys}
+    ordered = sorted(by_digest)
+    for start in range(0, len(ordered), _KEYS_AT_ONCE):
+        some = ordered[start : start + _KEYS_AT_ONCE]
+        known = _known(connection, site, some)
+        if new := [mine for mine in some if mine not in known]:
+            rows = [_row(site, *mine, by_digest[mine][1]) for mine in new]
+            connection.execute(insert_missing(connection, demands), rows)
+            known = _known(connection, site, some)
+        found |= {by_digest[mine]: known[mine] for mine in some}
     return found
+
+
+def _known(connection: sa.Connection, site: str, some: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """The rows of some (user, digest) and of others."""
+    asked = {"site": site, "users": sorted({user for user, _ in some}), "keys": sorted({key for _, key in some})}
+    return {(row.user, row.key): row.seq for row in connection.execute(_BY_KEY, asked)}
 
 
 def _row(site: str, user: str, digest: str, key: DemandKey) -> dict[str, Any]:
@@ -66,50 +149,79 @@ def demands_of(connection: sa.Connection, seqs: Collection[int]) -> dict[int, An
     """The rows of demands, by ``seq``."""
     found: dict[int, Any] = {}
     for some in chunks(seqs):
-        found |= {row.seq: row for row in connection.execute(sa.select(demands).where(demands.c.seq.in_(some)))}
+        found |= {row.seq: row for row in connection.execute(_BY_SEQ, {"seqs": some})}
     return found
 
 
 def add_ready(connection: sa.Connection, delta: Mapping[tuple[int, int], int]) -> None:
     """Counts tasks that became ready, or are no longer, by (step, demand)."""
+    add_ready_to_demands(connection, add_ready_to_steps(connection, delta))
+
+
+def add_ready_to_steps(connection: sa.Connection, delta: Mapping[tuple[int, int], int]) -> Counter[int]:
+    """The first half of ``add_ready``; what it returns is given to ``add_ready_to_demands`` at the end of the
+    transaction.
+
+    The rows of demands are what most transactions share. Each locks them last, in order, and all at once: then no two
+    wait for each other.
+    """
     changes = {pair: more for pair, more in sorted(delta.items()) if more}
+    by_demand: Counter[int] = Counter()
     if not changes:
-        return
+        return by_demand
     held = _held(connection, {step for step, _ in changes})
     new = [pair for pair in changes if pair not in held]
     if new:  # the first tasks of their steps that ask for this
         _insert_pairs(connection, new)
         held = _held(connection, {step for step, _ in changes})
-    pair = sa.and_(
-        step_demands.c.step_seq == sa.bindparam("of_step"), step_demands.c.demand_seq == sa.bindparam("of_demand")
-    )
-    update = sa.update(step_demands).where(pair).values(ready=step_demands.c.ready + sa.bindparam("more"))
     values = [{"of_step": step, "of_demand": demand, "more": more} for (step, demand), more in changes.items()]
-    connection.execute(update, values)
-    by_demand: Counter[int] = Counter()
+    connection.execute(_ADD_TO_PAIR, values)
     for (step, demand), more in changes.items():
         if not held[step, demand]:
             by_demand[demand] += more
-    _count(connection, by_demand)
+    return by_demand
+
+
+def add_ready_to_demands(connection: sa.Connection, by_demand: Mapping[int, int]) -> None:
+    """The other half of ``add_ready``."""
+    values = [{"of": demand, "more": more} for demand, more in sorted(by_demand.items()) if more]
+    if values:
+        connection.execute(_ADD_TO_DEMAND, values)
+
+
+def add_ready_of_new(connection: sa.Connection, new: Sequence[NewReady]) -> None:
+    """Counts the ready tasks of steps that this transaction has made: nobody else knows these steps yet."""
+    if new:
+        rows = [
+            {
+                "step_seq": one.step,
+                "demand_seq": one.demand,
+                "rank": -one.priority,
+                "ready": one.ready,
+                "held": one.held,
+            }
+            for one in new
+        ]
+        connection.execute(sa.insert(step_demands), rows)
+        by_demand: Counter[int] = Counter()
+        for one in new:
+            by_demand[one.demand] += 0 if one.held else one.ready
+        add_ready_to_demands(connection, by_demand)
 
 
 def _held(connection: sa.Connection, of_steps: Collection[int]) -> dict[tuple[int, int], int]:
     """Whether steps are held, by (step, demand); locked, since who holds a step counts what was ready."""
     found: dict[tuple[int, int], int] = {}
     for some in chunks(of_steps):
-        columns = (step_demands.c.step_seq, step_demands.c.demand_seq, step_demands.c.held)
-        query = sa.select(*columns).where(step_demands.c.step_seq.in_(some))
-        ordered = query.order_by(step_demands.c.step_seq, step_demands.c.demand_seq).with_for_update()
-        found |= {(row.step_seq, row.demand_seq): row.held for row in connection.execute(ordered)}
+        for row in connection.execute(_PAIRS_OF_STEPS, {"steps": some}):
+            found[row.step_seq, row.demand_seq] = row.held
     return found
 
 
 def _insert_pairs(connection: sa.Connection, pairs: Collection[tuple[int, int]]) -> None:
     about: dict[int, Any] = {}
     for some in chunks({step for step, _ in pairs}):
-        query = sa.select(steps.c.seq, steps.c.held, runs.c.priority).join(runs, runs.c.seq == steps.c.run_seq)
-        locked = query.where(steps.c.seq.in_(some)).order_by(steps.c.seq).with_for_update(of=steps)
-        about |= {row.seq: row for row in connection.execute(locked)}
+        about |= {row.seq: row for row in connection.execute(_ABOUT_STEPS, {"steps": some})}
     rows = [
         {
             "step_seq": step,
@@ -120,15 +232,7 @@ def _insert_pairs(connection: sa.Connection, pairs: Collection[tuple[int, int]])
         }
         for step, demand in pairs
     ]
-    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(step_demands)
-    connection.execute(insert.on_conflict_do_nothing(), rows)
-
-
-def _count(connection: sa.Connection, by_demand: Mapping[int, int]) -> None:
-    values = [{"of": demand, "more": more} for demand, more in sorted(by_demand.items()) if more]
-    if values:
-        update = sa.update(demands).where(demands.c.seq == sa.bindparam("of"))
-        connection.execute(update.values(ready=demands.c.ready + sa.bindparam("more")), values)
+    connection.execute(insert_missing(connection, step_demands), rows)
 
 
 def count_ready(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Delta:
@@ -142,7 +246,8 @@ def count_made_ready(connection: sa.Connection, ids: Iterable[int]) -> None:
     """Tasks that waited for something, and of which some may have got the last of it just now."""
     delta: Delta = Counter()
     for some in chunks(set(ids)):
-        delta.update(count_ready(connection, tasks.c.id.in_(some)))
+        for step, demand, number in connection.execute(_READY_BY_ID, {"ids": some}):
+            delta[step, demand] += number
     add_ready(connection, delta)
 
 
@@ -171,22 +276,13 @@ def recount(connection: sa.Connection, site: str) -> int:
     by_demand: Counter[int] = Counter()
     for (step, demand), number in told.items():
         by_demand[demand] += -number if not step else number if (step, demand) not in held else 0
-    _count(connection, by_demand)
+    add_ready_to_demands(connection, by_demand)
     return len(off) + sum(1 for more in by_demand.values() if more)
 
 
 def waiting_demands(connection: sa.Connection, site: str) -> Sequence[Any]:
     """The demands of a site that have ready tasks, with the ``rank`` and ``step_seq`` of the step that is first."""
-    ours = sa.and_(step_demands.c.demand_seq == demands.c.seq, sa.text("step_demands.ready > 0 AND held = 0"))
-    first = sa.select(step_demands.c.step_seq).where(ours).order_by(step_demands.c.rank, step_demands.c.step_seq)
-    rank = sa.select(step_demands.c.rank).where(ours).order_by(step_demands.c.rank, step_demands.c.step_seq)
-    query = sa.select(
-        demands,
-        first.limit(1).scalar_subquery().label("step_seq"),
-        rank.limit(1).scalar_subquery().label("rank"),
-    )
-    waiting = sa.and_(demands.c.site == site, sa.text("demands.ready > 0"))
-    return connection.execute(query.where(waiting).order_by(demands.c.seq)).all()
+    return connection.execute(_WAITING, {"site": site}).all()
 
 
 def take_ready(connection: sa.Connection, demand_seq: int, limit: int) -> Sequence[Any]:
@@ -196,33 +292,23 @@ def take_ready(connection: sa.Connection, demand_seq: int, limit: int) -> Sequen
     """
     found: list[Any] = []
     whole, last = _first_steps(connection, demand_seq, limit)
-    for some in chunks(whole):
-        found += connection.execute(_ready_of(demand_seq, tasks.c.step_seq.in_(some)).limit(limit)).all()
-    if last is not None and len(found) < limit:
-        found += connection.execute(_ready_of(demand_seq, tasks.c.step_seq == last).limit(limit - len(found))).all()
+    asked = [*chunks(whole), *([] if last is None else [[last]])]
+    for some in asked:
+        if (number := limit - len(found)) > 0:
+            found += connection.execute(_READY_OF, {"steps": some, "demand": demand_seq, "number": number})
     return found
 
 
 def _first_steps(connection: sa.Connection, demand_seq: int, limit: int) -> tuple[list[int], int | None]:
     """The steps of which all ready tasks are taken when ``limit`` are, and the one of which only some are."""
-    ours = sa.and_(step_demands.c.demand_seq == demand_seq, sa.text(_CAN_GIVE))
-    query = sa.select(step_demands.c.step_seq, step_demands.c.ready).where(ours)
-    ordered = query.order_by(step_demands.c.rank, step_demands.c.step_seq).limit(min(limit, _STEPS_AT_ONCE))
     whole: list[int] = []
-    for row in connection.execute(ordered).all():
+    asked = {"demand": demand_seq, "number": min(limit, _STEPS_AT_ONCE)}
+    for row in connection.execute(_STEPS_IN_ORDER, asked).all():
         if row.ready >= limit:
             return whole, row.step_seq
         whole.append(row.step_seq)
         limit -= row.ready
     return whole, None
-
-
-def _ready_of(demand_seq: int, of_steps: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Through the index of ready tasks, which SQLite uses only where the query repeats its condition in literals."""
-    c = tasks.c
-    columns = (c.id, c.step_seq, c.demand_seq, c.params, (c.attempt + 1).label("attempt"), c.overrides)
-    ready = sa.and_(sa.text(READY), of_steps, c.demand_seq == demand_seq)
-    return sa.select(*columns).where(ready).order_by(c.step_seq, c.id).with_for_update()
 
 
 def hold_steps(connection: sa.Connection, seqs: Collection[int], *, held: bool) -> None:
@@ -236,7 +322,7 @@ def hold_steps(connection: sa.Connection, seqs: Collection[int], *, held: bool) 
         for row in connection.execute(ordered):
             by_demand[row.demand_seq] += -row.ready if held else row.ready
         connection.execute(sa.update(step_demands).where(changing).values(held=int(held)))
-        _count(connection, by_demand)
+        add_ready_to_demands(connection, by_demand)
 
 
 def end_back_offs(connection: sa.Connection, now: float, latest: float, limit: int) -> int:
@@ -255,48 +341,4 @@ def end_back_offs(connection: sa.Connection, now: float, latest: float, limit: i
 
 def next_back_off(connection: sa.Connection) -> float | None:
     """When the first back-off ends; None where none is under way."""
-    return connection.execute(
-        sa.select(tasks.c.not_before).where(sa.text(BACKS_OFF)).order_by(tasks.c.not_before).limit(1)
-    ).scalar()
-
-
-@dataclass(frozen=True, slots=True)
-class PlaceInLine:
-    """How many ready tasks of its user that are like it are before a task, of how many; how many ``others`` that user
-    has ready at its site; and how many users have some there.
-    """
-
-    before: int
-    of: int
-    others: int
-    users: int
-
-
-def place_in_line(connection: sa.Connection, task: Any) -> PlaceInLine | None:
-    """Of a task's row (store.tasks.get_task); None when it is not ready, or its step is held."""
-    query = sa.select(step_demands, demands.c.site, demands.c.user, demands.c.ready.label("all_ready"))
-    mine = connection.execute(
-        query.join(demands, demands.c.seq == step_demands.c.demand_seq).where(
-            step_demands.c.step_seq == task.step_seq, step_demands.c.demand_seq == task.demand_seq
-        )
-    ).one_or_none()
-    if mine is None or mine.held or task.state != "QUEUED" or task.waiting_on or task.not_before:
-        return None
-    earlier = sa.or_(
-        step_demands.c.rank < mine.rank,
-        sa.and_(step_demands.c.rank == mine.rank, step_demands.c.step_seq < task.step_seq),
-    )
-    ours = sa.and_(step_demands.c.demand_seq == task.demand_seq, sa.text(_CAN_GIVE), earlier)
-    before = _sum(connection, step_demands.c.ready, ours)
-    of_step = sa.and_(
-        sa.text(READY), tasks.c.step_seq == task.step_seq, tasks.c.demand_seq == task.demand_seq, tasks.c.id < task.id
-    )
-    before += connection.execute(sa.select(sa.func.count()).select_from(tasks).where(of_step)).scalar_one()
-    here = sa.and_(demands.c.site == mine.site, sa.text("demands.ready > 0"))
-    others = _sum(connection, demands.c.ready, sa.and_(here, demands.c.user == mine.user)) - mine.all_ready
-    users = connection.execute(sa.select(sa.func.count(sa.distinct(demands.c.user))).where(here)).scalar_one()
-    return PlaceInLine(before, mine.all_ready, others, users)
-
-
-def _sum(connection: sa.Connection, column: sa.Column[int], which: sa.ColumnElement[bool]) -> int:
-    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.sum(column), 0)).where(which)).scalar_one())
+    return connection.execute(_NEXT_BACK_OFF).scalar()

@@ -8,8 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packhorse.store.chunks import chunks
-from packhorse.store.demands import hold_steps
-from packhorse.store.schema import images, run_images, runs, steps
+from packhorse.store.schema import images, run_images, runs
 
 READY = "READY"
 _OPEN = sa.and_(runs.c.ended_at.is_(None), runs.c.visible)
@@ -121,25 +120,13 @@ def failed_wants(connection: sa.Connection, site: str) -> Sequence[Any]:
     return connection.execute(query.order_by(run_images.c.run_seq)).all()
 
 
-def settle_holds(connection: sa.Connection, site: str) -> int:
-    """Holds the steps of open runs that want an image which is not ready at their site, and lets the others go.
-
-    Returns how many steps changed. Whoever changes what images are says this afterwards, in the same transaction.
+def runs_without_images(site: str) -> sa.Select[Any]:
+    """The open runs that want an image which is not ready at their site, and may be: one that a run will never get
+    holds nobody. The tasks that run in it fail, and the others go on.
     """
     query = sa.select(run_images.c.run_seq).select_from(_WANTS.join(images, _AT_SITE, isouter=True))
-    missing = sa.and_(_OPEN, run_images.c.site == site, sa.or_(images.c.state.is_(None), images.c.state != READY))
-    waiting = set(connection.execute(query.where(missing)).scalars())
-    held_steps = sa.select(steps.c.seq, steps.c.run_seq).join(runs, runs.c.seq == steps.c.run_seq)
-    held_steps = held_steps.where(steps.c.site == site, sa.text("held"), runs.c.visible)
-    free = [row.seq for row in connection.execute(held_steps) if row.run_seq not in waiting]
-    hold_steps(connection, free, held=False)
-    changed = len(free)
-    for some in chunks(waiting):
-        going = sa.select(steps.c.seq).where(steps.c.run_seq.in_(some), steps.c.site == site, sa.not_(steps.c.held))
-        seqs = connection.execute(going).scalars().all()
-        hold_steps(connection, seqs, held=True)
-        changed += len(seqs)
-    return changed
+    not_ready = sa.or_(images.c.state.is_(None), images.c.state != READY)
+    return query.where(_OPEN, run_images.c.site == site, sa.not_(run_images.c.failed), not_ready)
 
 
 def wants_of(connection: sa.Connection, run_seqs: Collection[int]) -> dict[int, list[Any]]:

@@ -22,6 +22,11 @@ TTL_S = 15.0
 BEAT_S = 4.0
 
 
+_OURS = sa.and_(leases.c.name == sa.bindparam("of"), leases.c.epoch == sa.bindparam("ours"))
+_BEAT = sa.update(leases).where(_OURS).values(beat=leases.c.beat + 1)
+_HELD = sa.select(leases.c.epoch).where(_OURS).with_for_update(read=True)
+
+
 class LeaseView(NamedTuple):
     """What the lease says now."""
 
@@ -74,11 +79,8 @@ def assert_held(connection: sa.Connection, name: str, epoch: int, *, beat: bool 
 
     ``beat`` shows that we live.
     """
-    held = sa.and_(leases.c.name == name, leases.c.epoch == epoch)
-    if beat:
-        still = connection.execute(sa.update(leases).where(held).values(beat=leases.c.beat + 1)).rowcount
-    else:
-        still = len(connection.execute(sa.select(leases.c.epoch).where(held).with_for_update(read=True)).all())
+    ours = {"of": name, "ours": epoch}
+    still = connection.execute(_BEAT, ours).rowcount if beat else len(connection.execute(_HELD, ours).all())
     if not still:
         raise superseded(name)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.states import TERMINAL, TaskState, may_move
 from packhorse.store.chunks import chunks
-from packhorse.store.demands import Delta, add_ready
+from packhorse.store.demands import Delta, add_ready, add_ready_to_steps
 from packhorse.store.runs import close_runs
 from packhorse.store.schema import TASKS_PER_RUN, events, in_run, runs, tasks
 from packhorse.store.settling import Grow, InVain, settle_edges
@@ -51,16 +52,55 @@ class Current(NamedTuple):
     started_at: float | None
 
 
+class PlacedBlock(NamedTuple):
+    """Tasks that go into one block. ``rows`` are ready ones, locked in this transaction
+    (``store.demands.take_ready``).
+    """
+
+    allocation_seq: int
+    number: int
+    rows: Sequence[Any]
+    why: str
+
+
+_T = tasks.c
+_LOCK = (
+    sa.select(
+        _T.id, _T.state, _T.attempt, _T.allocation_seq, _T.step_seq, _T.demand_seq, _T.waiting_on, _T.not_before,
+        _T.overrides, _T.started_at,
+    )
+    .where(_T.id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(_T.id)
+    .with_for_update()
+)  # fmt: skip
+_PLACED: Any = {
+    "state": S.INITIALIZING,
+    "reason": None,
+    "allocation_seq": sa.bindparam("allocation"),
+    "block": sa.bindparam("number"),
+}
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_PLACE = sa.update(tasks).where(_T.id == sa.bindparam("of")).values(attempt=sa.bindparam("next"), **_PLACED)
+_PLACE_ALL = sa.update(tasks).where(_T.id.in_(_IDS)).values(attempt=_T.attempt + 1, **_PLACED)
+_PLACEMENT = (
+    _T.id,
+    sa.bindparam("now", type_=sa.Float),
+    _T.attempt,
+    sa.literal(S.QUEUED.value),
+    sa.literal(S.INITIALIZING.value),
+    sa.bindparam("why", type_=events.c.why.type),
+)
+_EVENT = ("task_id", "at", "attempt", "from_state", "to_state", "why")
+_TELL_ALL = sa.insert(events).from_select(_EVENT, sa.select(*_PLACEMENT).where(_T.id.in_(_IDS)).order_by(_T.id))
+_LARGE_BLOCK = 20  # tasks, from which on statements of a block's own cost less
+_INSERT_EVENT = sa.insert(events)
+
+
 def lock_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, Current]:
     """The rows of ``ids``, locked in order of id so that two writers cannot deadlock."""
     found: dict[int, Current] = {}
-    c = tasks.c
-    columns = sa.select(
-        c.id, c.state, c.attempt, c.allocation_seq, c.step_seq, c.demand_seq, c.waiting_on, c.not_before, c.overrides,
-        c.started_at,
-    )  # fmt: skip
     for some in chunks(ids):
-        for task, state, *rest in connection.execute(columns.where(c.id.in_(some)).order_by(c.id).with_for_update()):
+        for task, state, *rest in connection.execute(_LOCK, {"ids": some}):
             found[task] = Current(TaskState(state), *rest)
     return found
 
@@ -124,7 +164,7 @@ def _apply(
             ended[move.task_id] = move.target
     _update_tasks(connection, updates)
     if rows:
-        connection.execute(sa.insert(events), rows)
+        connection.execute(_INSERT_EVENT, rows)
     add_counts(connection, counts)
     add_ready(connection, _ready_changes(updates, current))
     return applied, ended
@@ -143,26 +183,45 @@ def _ready_changes(updates: Mapping[int, Mapping[str, Any]], current: Mapping[in
     return delta
 
 
-def place_tasks(
-    connection: sa.Connection, rows: Sequence[Any], allocation_seq: int, block: int, at: float, why: str
-) -> None:
-    """QUEUED → INITIALIZING for a whole block, in a few statements however many tasks.
+def place_tasks(connection: sa.Connection, placed: Sequence[PlacedBlock], at: float) -> Counter[int]:
+    """QUEUED → INITIALIZING for whole blocks, in a few statements however many tasks and blocks.
 
-    ``rows`` are ready ones, locked in this transaction (``store.demands.take_ready``).
+    What it returns is given to ``store.demands.add_ready_to_demands`` at the end of the transaction.
     """
     counts: Counter[tuple[int, int, TaskState]] = Counter()
     ready: Delta = Counter()
-    for row in rows:
-        run_seq = row.id // TASKS_PER_RUN
-        counts[run_seq, row.step_seq, S.QUEUED] -= 1
-        counts[run_seq, row.step_seq, S.INITIALIZING] += 1
-        ready[row.step_seq, row.demand_seq] -= 1
-    for some in chunks([row.id for row in rows]):
-        values = {"state": S.INITIALIZING, "allocation_seq": allocation_seq, "block": block, "reason": None}
-        connection.execute(sa.update(tasks).where(tasks.c.id.in_(some)).values(attempt=tasks.c.attempt + 1, **values))
-        _record_events(connection, tasks.c.id.in_(some), at, S.QUEUED, S.INITIALIZING, why)
+    for block in placed:
+        for row in block.rows:
+            run_seq = row.id // TASKS_PER_RUN
+            counts[run_seq, row.step_seq, S.QUEUED] -= 1
+            counts[run_seq, row.step_seq, S.INITIALIZING] += 1
+            ready[row.step_seq, row.demand_seq] -= 1
+        if len(block.rows) >= _LARGE_BLOCK:
+            _place_block(connection, block, at)
+    _place_each(connection, [block for block in placed if len(block.rows) < _LARGE_BLOCK], at)
     add_counts(connection, counts)
-    add_ready(connection, ready)
+    return add_ready_to_steps(connection, ready)
+
+
+def _place_block(connection: sa.Connection, block: PlacedBlock, at: float) -> None:
+    """All tasks of one block by one statement, and their events by another."""
+    where = {"allocation": block.allocation_seq, "number": block.number}
+    for some in chunks([row.id for row in block.rows]):
+        connection.execute(_PLACE_ALL, {"ids": some, **where})
+        connection.execute(_TELL_ALL, {"ids": some, "now": at, "why": block.why})
+
+
+def _place_each(connection: sa.Connection, small: Sequence[PlacedBlock], at: float) -> None:
+    """The tasks of many small blocks together, row by row."""
+    updates: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
+    for allocation_seq, number, rows, why in small:
+        moved = {"at": at, "from_state": S.QUEUED, "to_state": S.INITIALIZING, "why": why}
+        updates += [{"of": row.id, "next": row.attempt, "allocation": allocation_seq, "number": number} for row in rows]
+        told += [{"task_id": row.id, "attempt": row.attempt, **moved} for row in rows]
+    if updates:
+        connection.execute(_PLACE, updates)
+        connection.execute(_INSERT_EVENT, told)
 
 
 def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) -> int:
@@ -198,9 +257,7 @@ def _record_events(
     """The same transition of all tasks that match ``those``."""
     told = (sa.literal(before.value), sa.literal(after.value), sa.literal(why))
     query = sa.select(tasks.c.id, sa.literal(at, sa.Float), tasks.c.attempt, *told).where(those).order_by(tasks.c.id)
-    connection.execute(
-        sa.insert(events).from_select(["task_id", "at", "attempt", "from_state", "to_state", "why"], query)
-    )
+    connection.execute(sa.insert(events).from_select(_EVENT, query))
 
 
 def _update_tasks(connection: sa.Connection, updates: dict[int, dict[str, Any]]) -> None:
@@ -211,8 +268,17 @@ def _update_tasks(connection: sa.Connection, updates: dict[int, dict[str, Any]])
             {"of": task, **{f"to_{column}": value for column, value in update.items()}}
         )
     for columns, values in by_columns.items():
-        statement = sa.update(tasks).where(tasks.c.id == sa.bindparam("of"))
-        connection.execute(statement.values({column: sa.bindparam(f"to_{column}") for column in columns}), values)
+        connection.execute(_update_of(columns), values)
+
+
+@cache
+def _update_of(columns: tuple[str, ...]) -> sa.Update:
+    """Sets these columns of a task."""
+    return (
+        sa.update(tasks)
+        .where(_T.id == sa.bindparam("of"))
+        .values({name: sa.bindparam(f"to_{name}") for name in columns})
+    )
 
 
 def _ends_in_vain(connection: sa.Connection, in_vain: InVain, at: float) -> list[Move]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate
 from typing import Any
 
 import sqlalchemy as sa
 
 from packhorse.domain.errors import Unavailable
 from packhorse.domain.states import ACTIVE, TERMINAL, TaskState
-from packhorse.store.data import DataKey, Link, add_data_edges, edges_for, link_data
-from packhorse.store.demands import Delta, DemandKey, add_ready, demand_seqs, hold_steps
+from packhorse.store.chunks import chunks
+from packhorse.store.demands import NewReady, add_ready_of_new, hold_steps
+from packhorse.store.newtasks import INSERT_CHUNK, NewTask, Piece, add_pieces, insert_pieces
 from packhorse.store.schema import (
     TASKS_PER_RUN,
     UNFINISHED,
@@ -22,6 +22,7 @@ from packhorse.store.schema import (
     edges,
     events,
     in_run,
+    lookups,
     runs,
     step_counts,
     step_demands,
@@ -29,35 +30,27 @@ from packhorse.store.schema import (
     steps,
     tasks,
 )
-from packhorse.store.steps import StepEdge, add_counts
+from packhorse.store.steps import StepEdge, add_counts_of_new
 
-INSERT_CHUNK = 5000
+#: A user and a client key of theirs.
+UserKey = tuple[str, str]
+
 _GIVEN_UP = 0.0  # when a run was last written that is being removed
 _AGAIN = "Nothing of it was accepted; submit it again."
 
 
 @dataclass(frozen=True, slots=True)
-class NewTask:
-    """One task to insert. ``params`` is JSON text; ``waiting_on`` the number of upstream tasks and steps that have not
-    ended yet; ``data`` is what else it waits for.
-    """
-
-    params: str
-    demand: DemandKey
-    name: str | None = None
-    waiting_on: int = 0
-    data: tuple[DataKey, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class NewStep:
-    """One step to insert; ``tasks`` None: its list is not known yet. ``held``: its images are not there."""
+    """One step to insert; ``tasks`` None: its list is not known yet. ``held``: its images are not there. ``reuse``: its
+    tasks are looked up before they start.
+    """
 
     name: str
     site: str
     spec: str
     tasks: int | None
     held: bool = False
+    reuse: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,51 +78,113 @@ class Begun:
     visible: bool
 
 
-def find_by_client_key(connection: sa.Connection, user: str, client_key: str) -> Any | None:
-    """The run that this user submitted under this key."""
-    mine = (runs.c.user == user, runs.c.client_key == client_key)
-    return connection.execute(sa.select(runs).where(*mine)).one_or_none()
+_BY_CLIENT_KEY = sa.select(runs).where(
+    runs.c.user.in_(sa.bindparam("users", expanding=True)), runs.c.client_key.in_(sa.bindparam("keys", expanding=True))
+)
+_SEQS_OF_RUNS = sa.select(runs.c.id, runs.c.seq).where(runs.c.id.in_(sa.bindparam("ids", expanding=True)))
+_SEQS_OF_STEPS = (
+    sa.select(steps.c.run_seq, steps.c.seq)
+    .where(steps.c.run_seq.in_(sa.bindparam("runs", expanding=True)))
+    .order_by(steps.c.run_seq, steps.c.number)
+)
+_OF_SEQS: sa.BindParameter[Any] = sa.bindparam("seqs", expanding=True)
+_STILL_OPEN = sa.select(step_counts.c.run_seq).where(
+    step_counts.c.run_seq.in_(_OF_SEQS), step_counts.c.state.in_(ACTIVE), step_counts.c.tasks > 0
+)
+_END = sa.update(runs).where(runs.c.seq.in_(_OF_SEQS), runs.c.ended_at.is_(None)).values(ended_at=sa.bindparam("at"))
+_INSERT_RUN, _INSERT_STEP = sa.insert(runs), sa.insert(steps)
+
+
+def find_by_client_keys(connection: sa.Connection, keys: Collection[UserKey]) -> dict[UserKey, Any]:
+    """The runs that users submitted under their keys."""
+    if not keys:
+        return {}
+    asked = {"users": sorted({user for user, _ in keys}), "keys": sorted({key for _, key in keys})}
+    return {(row.user, row.client_key): row for row in connection.execute(_BY_CLIENT_KEY, asked)}
 
 
 def insert_run(connection: sa.Connection, run: NewRun, new_tasks: Sequence[Iterable[NewTask]]) -> int:
-    """Inserts a run with the tasks of each of its steps in this transaction, and returns its ``seq``.
+    """``insert_runs`` for one."""
+    return insert_runs(connection, [(run, new_tasks)])[0]
+
+
+def insert_runs(connection: sa.Connection, new: Sequence[tuple[NewRun, Sequence[Iterable[NewTask]]]]) -> Sequence[int]:
+    """Inserts runs with the tasks of each of their steps in this transaction, in as many statements as for one; returns
+    their ``seq``.
 
     One that is too large for a transaction takes ``begin_run``, ``add_tasks`` and ``publish_run``, one each.
     """
-    begun = begin_run(connection, run, visible=True)
-    for number, of_step in enumerate(new_tasks):
-        done = 0
-        for some in batches(of_step):
-            add_tasks(connection, begun, number, some, done)
-            done += len(some)
-    if not any(step.tasks for step in run.steps):  # all of its lists are empty
-        close_runs(connection, [begun.seq], run.values["created_at"])
-    return begun.seq
+    all_begun = _begin_runs(connection, [run for run, _ in new], visible=True)
+    pieces = [
+        _piece(begun, number, list(of_step), 0)
+        for begun, (_, of_steps) in zip(all_begun, new, strict=True)
+        for number, of_step in enumerate(of_steps)
+    ]
+    ready = insert_pieces(connection, pieces)
+    about = {
+        seq: (begun.run.values["priority"], step.held)
+        for begun in all_begun
+        for seq, step in zip(begun.steps, begun.run.steps, strict=True)
+    }
+    counts = [(piece.run_seq, piece.step_seq, len(piece.tasks)) for piece in pieces if piece.tasks]
+    add_counts_of_new(connection, TaskState.QUEUED, counts)
+    add_ready_of_new(
+        connection,
+        [NewReady(step, demand, about[step][0], number, about[step][1]) for (step, demand), number in ready.items()],
+    )
+    for begun in all_begun:
+        if not any(step.tasks for step in begun.run.steps):  # all of its lists are empty
+            close_runs(connection, [begun.seq], begun.run.values["created_at"])
+    return [begun.seq for begun in all_begun]
 
 
-def begin_run(connection: sa.Connection, run: NewRun, *, visible: bool = False) -> Begun:
+def begin_run(connection: sa.Connection, run: NewRun) -> Begun:
     """Inserts a run with its steps and edges. Until it is visible, nobody is shown it, and its steps are held."""
-    values = {**run.values, "visible": visible}
-    seq = int(connection.execute(sa.insert(runs).values(values).returning(runs.c.seq)).scalar_one())
-    seqs: list[int] = []
-    firsts: list[int] = []
-    first = 0
-    for number, step in enumerate(run.steps):
-        row = {"run_seq": seq, "number": number, "name": step.name, "site": step.site, "spec": step.spec}
-        row |= {"first": first, "tasks": step.tasks, "held": step.held or not visible}
-        seqs.append(int(connection.execute(sa.insert(steps).values(row).returning(steps.c.seq)).scalar_one()))
-        firsts.append(first)
-        first += step.tasks or 0
-    if run.step_edges:
-        connection.execute(sa.insert(step_edges), [_edge_row(edge, seqs, run.steps) for edge in run.step_edges])
-    if run.task_edges:
-        start = seq * TASKS_PER_RUN
-        rows = [
-            {"upstream": start + up if up >= 0 else -up - 1, "downstream": start + down, "accept_failure": accept}
-            for up, down, accept in run.task_edges
-        ]
-        connection.execute(sa.insert(edges), rows)
-    return Begun(run, seq, seqs, firsts, visible)
+    return _begin_runs(connection, [run], visible=False)[0]
+
+
+def _begin_runs(connection: sa.Connection, new: Sequence[NewRun], *, visible: bool) -> list[Begun]:
+    connection.execute(_INSERT_RUN, [{**run.values, "visible": visible} for run in new])
+    seqs: dict[str, int] = {}
+    for some in chunks([run.values["id"] for run in new]):
+        seqs |= {row.id: row.seq for row in connection.execute(_SEQS_OF_RUNS, {"ids": some})}
+    firsts = [list(accumulate((step.tasks or 0 for step in run.steps), initial=0)) for run in new]
+    rows = []
+    for run, first in zip(new, firsts, strict=True):
+        run_seq = seqs[run.values["id"]]
+        for number, step in enumerate(run.steps):
+            row = {"run_seq": run_seq, "number": number, "name": step.name, "site": step.site, "spec": step.spec}
+            row |= {"first": first[number], "tasks": step.tasks, "held": step.held or not visible}
+            rows.append({**row, "reuse": step.reuse})
+    connection.execute(_INSERT_STEP, rows)
+    of_runs: dict[int, list[int]] = {seq: [] for seq in seqs.values()}
+    for some in chunks(of_runs):
+        for run_seq, seq in connection.execute(_SEQS_OF_STEPS, {"runs": some}):
+            of_runs[run_seq].append(seq)
+    found = []
+    for run, first in zip(new, firsts, strict=True):
+        run_seq = seqs[run.values["id"]]
+        found.append(Begun(run, run_seq, of_runs[run_seq], first[:-1], visible))
+    _insert_edges(connection, found)
+    return found
+
+
+def _insert_edges(connection: sa.Connection, new: Sequence[Begun]) -> None:
+    """Edges between the steps of runs, and between their tasks."""
+    between_steps = [_edge_row(edge, begun.steps, begun.run.steps) for begun in new for edge in begun.run.step_edges]
+    if between_steps:
+        connection.execute(sa.insert(step_edges), between_steps)
+    between_tasks = [
+        {
+            "upstream": begun.seq * TASKS_PER_RUN + up if up >= 0 else -up - 1,
+            "downstream": begun.seq * TASKS_PER_RUN + down,
+            "accept_failure": accept,
+        }
+        for begun in new
+        for up, down, accept in begun.run.task_edges
+    ]
+    if between_tasks:
+        connection.execute(sa.insert(edges), between_tasks)
 
 
 def _edge_row(edge: StepEdge, seqs: Sequence[int], new_steps: Sequence[NewStep]) -> dict[str, Any]:
@@ -152,60 +207,16 @@ def add_tasks(connection: sa.Connection, begun: Begun, number: int, some: Sequen
 
     Raises Unavailable where the run was given up meanwhile: nothing of it had been written for too long.
     """
-    step, values = begun.run.steps[number], begun.run.values
     if not begun.visible:
         _update_unfinished(connection, begun, created_at=time.time())
-    first = begun.firsts[number] + done
-    insert_tasks(
-        connection, begun.seq, begun.steps[number], first, some, values["user"], step.site, values["created_at"]
-    )
+    add_pieces(connection, [_piece(begun, number, some, done)])
 
 
-def insert_tasks(
-    connection: sa.Connection,
-    run_seq: int,
-    step_seq: int,
-    first: int,
-    some: Sequence[NewTask],
-    user: str,
-    site: str,
-    at: float,
-) -> None:
-    """Inserts tasks of a step from index ``first`` of the run on; their data goes to ``site``."""
-    links: dict[DataKey, Link] = {}
-    if needed := {key for task in some for key in task.data}:
-        links = link_data(connection, site, needed)
-    seqs = demand_seqs(connection, site, user, {task.demand for task in some})
-    begin = run_seq * TASKS_PER_RUN + first
-    rows = []
-    ready: Delta = Counter()
-    for index, task in enumerate(some, start=begin):
-        waiting_on = task.waiting_on
-        if task.data:
-            waiting_on += sum(links[key].sha256 is None for key in set(task.data))
-        demand = seqs[task.demand]
-        rows.append(
-            {
-                "id": index,
-                "step_seq": step_seq,
-                "demand_seq": demand,
-                "name": task.name,
-                "params": task.params,
-                "state": TaskState.QUEUED,
-                "attempt": 0,
-                "not_before": 0.0,
-                "waiting_on": waiting_on,
-            }
-        )
-        if not waiting_on:
-            ready[step_seq, demand] += 1
-    connection.execute(sa.insert(tasks), rows)
-    if links:
-        add_data_edges(connection, edges_for(begin, ((index, task.data) for index, task in enumerate(some)), links))
-    told = {"at": at, "attempt": 0, "to_state": TaskState.QUEUED}
-    connection.execute(sa.insert(events), [{"task_id": row["id"], **told} for row in rows])
-    add_counts(connection, {(run_seq, step_seq, TaskState.QUEUED): len(rows)})
-    add_ready(connection, ready)
+def _piece(begun: Begun, number: int, some: Sequence[NewTask], done: int) -> Piece:
+    """Tasks of the step of this ``number``, which has ``done`` already."""
+    values, step = begun.run.values, begun.run.steps[number]
+    first, at = begun.firsts[number] + done, values["created_at"]
+    return Piece(begun.seq, begun.steps[number], first, some, values["user"], step.site, at, step.reuse)
 
 
 def publish_run(connection: sa.Connection, begun: Begun) -> None:
@@ -225,13 +236,10 @@ def _update_unfinished(connection: sa.Connection, begun: Begun, **values: Any) -
 
 def close_runs(connection: sa.Connection, seqs: Collection[int], at: float) -> None:
     """Ends those of the runs that have no active task left."""
-    c = step_counts.c
-    active = sa.select(c.run_seq).where(c.run_seq.in_(seqs), c.state.in_(ACTIVE), c.tasks > 0)
-    still_open = set(connection.execute(active).scalars())
+    still_open = set(connection.execute(_STILL_OPEN, {"seqs": list(seqs)}).scalars())
     done = [seq for seq in seqs if seq not in still_open]
     if done:
-        over = sa.update(runs).where(runs.c.seq.in_(done), runs.c.ended_at.is_(None))
-        connection.execute(over.values(ended_at=at))
+        connection.execute(_END, {"seqs": done, "at": at})
 
 
 def unfinished_runs(connection: sa.Connection, before: float, limit: int = 100) -> Sequence[int]:
@@ -252,7 +260,7 @@ def remove_run(connection: sa.Connection, seq: int, limit: int = INSERT_CHUNK) -
     first, end = seq * TASKS_PER_RUN, (seq + 1) * TASKS_PER_RUN
     beyond = sa.select(tasks.c.id).where(in_run(seq)).order_by(tasks.c.id).offset(limit).limit(1)
     rest = connection.execute(beyond).scalar()
-    for column in (events.c.task_id, data_edges.c.task_id, edges.c.downstream, tasks.c.id):
+    for column in (events.c.task_id, data_edges.c.task_id, edges.c.downstream, lookups.c.task_id, tasks.c.id):
         some = column.between(first, (end if rest is None else rest) - 1)
         connection.execute(sa.delete(column.table).where(some))
     if rest is not None:
@@ -264,13 +272,6 @@ def remove_run(connection: sa.Connection, seq: int, limit: int = INSERT_CHUNK) -
     connection.execute(sa.delete(steps).where(steps.c.run_seq == seq))
     connection.execute(sa.delete(runs).where(runs.c.seq == seq))
     return False
-
-
-def batches(new_tasks: Iterable[NewTask]) -> Iterator[Sequence[NewTask]]:
-    """Pieces of what is inserted."""
-    remaining = iter(new_tasks)
-    while some := list(islice(remaining, INSERT_CHUNK)):
-        yield some
 
 
 def get_run(connection: sa.Connection, run_id: str) -> Any | None:
@@ -316,16 +317,25 @@ class RunProgress:
     ended: bool
 
 
+_PROGRESS = (
+    sa.select(
+        runs.c.seq,
+        sa.func.sum(sa.case((step_counts.c.state.in_(TERMINAL), step_counts.c.tasks), else_=0)).label("done"),
+        runs.c.ended_at,
+    )
+    .join(step_counts, step_counts.c.run_seq == runs.c.seq)
+    .where(runs.c.seq.in_(_OF_SEQS))
+    .group_by(runs.c.seq, runs.c.ended_at)
+)
+
+
 def progress_of(connection: sa.Connection, run_seqs: Collection[int]) -> dict[int, RunProgress]:
     """Of each run of ``run_seqs``."""
-    done = sa.func.sum(sa.case((step_counts.c.state.in_(TERMINAL), step_counts.c.tasks), else_=0))
-    query = (
-        sa.select(runs.c.seq, done.label("done"), runs.c.ended_at)
-        .join(step_counts, step_counts.c.run_seq == runs.c.seq)
-        .where(runs.c.seq.in_(run_seqs))
-        .group_by(runs.c.seq, runs.c.ended_at)
-    )
-    return {row.seq: RunProgress(row.done, row.ended_at is not None) for row in connection.execute(query)}
+    found: dict[int, RunProgress] = {}
+    for some in chunks(run_seqs):
+        for row in connection.execute(_PROGRESS, {"seqs": some}):
+            found[row.seq] = RunProgress(row.done, row.ended_at is not None)
+    return found
 
 
 def open_runs_by_site(connection: sa.Connection) -> dict[str, int]:

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.store.schema import allocations, runs, shares
+from packhorse.store.upserts import insert_or_add
 
 _ROWS_AT_ONCE = 1000
 
@@ -37,15 +37,10 @@ def add_shares(connection: sa.Connection, allocation_seq: int, more: Mapping[int
     attempts.
     """
     if more:
-        statement = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(shares)
-        sums = {name: shares.c[name] + statement.excluded[name] for name in _SUMS}
-        statement = statement.on_conflict_do_update(
-            index_elements=[shares.c.allocation_seq, shares.c.run_seq], set_=sums
-        )
         rows = [
             {"allocation_seq": allocation_seq, "run_seq": run, **asdict(share)} for run, share in sorted(more.items())
         ]
-        connection.execute(statement, rows)
+        connection.execute(insert_or_add(connection, shares, *_SUMS), rows)
 
 
 def iter_shares(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from packhorse.domain.states import TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.schema import apps, runs, step_counts, step_edges, steps
+from packhorse.store.upserts import insert_missing, insert_or_add
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,21 @@ _COLUMNS = (
 )
 
 
+_SEQS: sa.BindParameter[Any] = sa.bindparam("seqs", expanding=True)
+_BY_SEQ = sa.select(*_COLUMNS).join(runs, runs.c.seq == steps.c.run_seq).where(steps.c.seq.in_(_SEQS))
+_EDGES_OUT = (
+    sa.select(step_edges)
+    .where(step_edges.c.upstream.in_(_SEQS))
+    .order_by(step_edges.c.upstream, step_edges.c.downstream)
+)
+_INSERT_COUNT = sa.insert(step_counts)
+
+
 def load_steps(connection: sa.Connection, seqs: Collection[int]) -> dict[int, Any]:
     """Steps with their run's id, user and priority, by ``seq``."""
     found: dict[int, Any] = {}
-    query = sa.select(*_COLUMNS).join(runs, runs.c.seq == steps.c.run_seq)
     for some in chunks(seqs):
-        found |= {row.seq: row for row in connection.execute(query.where(steps.c.seq.in_(some)))}
+        found |= {row.seq: row for row in connection.execute(_BY_SEQ, {"seqs": some})}
     return found
 
 
@@ -53,8 +62,7 @@ def edges_out_of(connection: sa.Connection, seqs: Collection[int]) -> Sequence[A
     """The edges that begin at steps."""
     found: list[Any] = []
     for some in chunks(seqs):
-        query = sa.select(step_edges).where(step_edges.c.upstream.in_(some))
-        found += connection.execute(query.order_by(step_edges.c.upstream, step_edges.c.downstream)).all()
+        found += connection.execute(_EDGES_OUT, {"seqs": some})
     return found
 
 
@@ -87,17 +95,20 @@ def add_counts(connection: sa.Connection, delta: Mapping[tuple[int, int, TaskSta
         if more
     ]
     if rows:
-        insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(step_counts)
-        key = [step_counts.c.run_seq, step_counts.c.step_seq, step_counts.c.state]
-        more = step_counts.c.tasks + insert.excluded.tasks
-        connection.execute(insert.on_conflict_do_update(index_elements=key, set_={"tasks": more}), rows)
+        connection.execute(insert_or_add(connection, step_counts, "tasks"), rows)
+
+
+def add_counts_of_new(connection: sa.Connection, state: TaskState, new: Sequence[tuple[int, int, int]]) -> None:
+    """(run, step, tasks) of steps that this transaction has made, all of whose tasks are in one state."""
+    if new:
+        rows = [{"run_seq": run, "step_seq": step, "state": state, "tasks": number} for run, step, number in new]
+        connection.execute(_INSERT_COUNT, rows)
 
 
 def keep_app(connection: sa.Connection, digest: str, name: str, manifest: str, archive: bytes, at: float) -> None:
     """Remembers an app, unless it is known."""
-    insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(apps)
-    values = {"digest": digest, "name": name, "manifest": manifest, "archive": archive, "created_at": at}
-    connection.execute(insert.values(values).on_conflict_do_nothing())
+    row = {"digest": digest, "name": name, "manifest": manifest, "archive": archive, "created_at": at}
+    connection.execute(insert_missing(connection, apps), row)
 
 
 def known_apps(connection: sa.Connection, digests: Collection[str]) -> set[str]:

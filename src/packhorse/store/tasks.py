@@ -7,10 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packhorse.domain.states import AT_SITE, TaskState
+from packhorse.domain.states import TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.database import Database
 from packhorse.store.schema import (
+    HAS_ALLOCATION,
     TASKS_PER_RUN,
     allocations,
     attempts,
@@ -19,8 +20,11 @@ from packhorse.store.schema import (
     in_run,
     journals,
     log_chunks,
+    lookups,
     tasks,
 )
+
+_HAS_ALLOCATION = sa.text(HAS_ALLOCATION)
 
 
 def get_task(connection: sa.Connection, task: int) -> Any | None:
@@ -59,8 +63,18 @@ def tasks_at_site(connection: sa.Connection, allocation_seq: int) -> Sequence[An
     """(id, state, attempt, block) of the tasks that an allocation has."""
     columns = (tasks.c.id, tasks.c.state, tasks.c.attempt, tasks.c.block)
     return connection.execute(
-        sa.select(*columns).where(tasks.c.allocation_seq == allocation_seq, tasks.c.state.in_(AT_SITE))
+        sa.select(*columns).where(tasks.c.allocation_seq == allocation_seq, _HAS_ALLOCATION)
     ).all()
+
+
+def without_tasks(connection: sa.Connection, allocation_seqs: Collection[int]) -> set[int]:
+    """The allocations that have no task."""
+    idle: set[int] = set()
+    for some in chunks(allocation_seqs):
+        mine = sa.select(tasks.c.id).where(tasks.c.allocation_seq == allocations.c.seq, _HAS_ALLOCATION)
+        query = sa.select(allocations.c.seq).where(allocations.c.seq.in_(some), ~mine.exists())
+        idle.update(connection.execute(query).scalars())
+    return idle
 
 
 def attempts_of(connection: sa.Connection, task: int) -> Sequence[Any]:
@@ -128,16 +142,24 @@ def tasks_of_block(connection: sa.Connection, allocation_seq: int, block: int) -
     columns = (
         tasks.c.id, tasks.c.step_seq, tasks.c.demand_seq, tasks.c.params, tasks.c.attempt, tasks.c.overrides,
     )  # fmt: skip
-    mine = sa.and_(tasks.c.allocation_seq == allocation_seq, tasks.c.block == block, tasks.c.state.in_(AT_SITE))
+    mine = sa.and_(tasks.c.allocation_seq == allocation_seq, tasks.c.block == block, _HAS_ALLOCATION)
     return connection.execute(sa.select(*columns).where(mine).order_by(tasks.c.id)).all()
 
 
 _LAST = sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt)
-_WITH_FILES = sa.select(tasks, attempts.c.files).join(attempts, _LAST, isouter=True).order_by(tasks.c.id)
+_FILES = sa.func.coalesce(attempts.c.files, lookups.c.files).label("files")
+_WITH_FILES = (
+    sa.select(tasks, _FILES)
+    .join(attempts, _LAST, isouter=True)
+    .join(lookups, lookups.c.task_id == tasks.c.id, isouter=True)
+    .order_by(tasks.c.id)
+)
 
 
 def tasks_with_files(connection: sa.Connection, ids: Collection[int]) -> Iterator[Any]:
-    """Tasks with the outputs that their last attempt left, in order of id, a thousand at a time."""
+    """Tasks with the outputs that their last attempt left, or that were taken from another, in order of id, a thousand
+    at a time.
+    """
     for some in chunks(ids):
         yield from connection.execute(_WITH_FILES.where(tasks.c.id.in_(some)))
 
@@ -150,12 +172,17 @@ def page_with_files(
     return connection.execute(query if states is None else query.where(tasks.c.state.in_(states))).all()
 
 
+_CANCELING = (
+    sa.select(tasks.c.id, tasks.c.attempt, tasks.c.allocation_seq, tasks.c.block)
+    .where(tasks.c.state == "CANCELING")
+    .order_by(tasks.c.id)
+    .limit(sa.bindparam("number", type_=sa.Integer))
+)
+
+
 def canceling_tasks(connection: sa.Connection, limit: int) -> Sequence[Any]:
     """(id, attempt, allocation_seq, block) of the tasks whose cancel is under way."""
-    columns = (tasks.c.id, tasks.c.attempt, tasks.c.allocation_seq, tasks.c.block)
-    return connection.execute(
-        sa.select(*columns).where(tasks.c.state == "CANCELING").order_by(tasks.c.id).limit(limit)
-    ).all()
+    return connection.execute(_CANCELING, {"number": limit}).all()
 
 
 def edges_into(connection: sa.Connection, ids: Collection[int]) -> Iterator[tuple[int, int, bool]]:
@@ -172,13 +199,16 @@ def ids_in_states(connection: sa.Connection, run_seq: int, states: Collection[st
     return connection.execute(query).scalars().all()
 
 
+_INSERT_ATTEMPT, _INSERT_CHUNK_OF_LOG = sa.insert(attempts), sa.insert(log_chunks)
+
+
 def add_attempts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Remembers attempts that ended; each row has every column of the table."""
     if rows:
-        connection.execute(sa.insert(attempts), rows)
+        connection.execute(_INSERT_ATTEMPT, rows)
 
 
 def add_log_chunks(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Remembers where tasks' output lies."""
     if rows:
-        connection.execute(sa.insert(log_chunks), rows)
+        connection.execute(_INSERT_CHUNK_OF_LOG, rows)

@@ -4,69 +4,107 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 
 from packhorse.store.database import Database
 
-T = TypeVar("T")
-_AT_ONCE = 200  # writes in one transaction: others wait for no more
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+_AT_ONCE = 500  # writes in one transaction, unless they are large: others wait for no more
+_SIZE_AT_ONCE = 2000
 
 
-class _Write(Generic[T]):
-    """One write: its work, and what came of it once ``done``."""
+class _Write(Generic[Item, Answer]):
+    """One write, and what came of it: ``answer`` once it is durable, or ``error``."""
 
-    def __init__(self, work: Callable[[sa.Connection], T]) -> None:
-        self.work = work
+    def __init__(self, item: Item) -> None:
+        self.item = item
         self.done = False
-        self.value: T | None = None
+        self.answer: Answer | None = None
         self.error: BaseException | None = None
 
+    def take(self, answer: Answer | Exception) -> None:
+        """What was said of it, before it is durable."""
+        if isinstance(answer, Exception):
+            self.error = answer
+        else:
+            self.answer = answer
 
-class Together:
-    """Whoever comes while another writes waits, and then writes for all who wait by then."""
 
-    def __init__(self, database: Database) -> None:
+class Together(Generic[Item, Answer]):
+    """Whoever comes while another writes waits, and then writes for all who wait by then.
+
+    ``write`` writes several items, and returns an answer or a refusal for each, at its position. It must be quick, and
+    may run in another caller's thread. Where it raises, all that it wrote is undone, and each item is written alone:
+    then it raises for that one only. ``size`` of an item is the number of rows, about.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        write: Callable[[sa.Connection, Sequence[Item]], Sequence[Answer | Exception]],
+        size: Callable[[Item], int] = lambda _: 1,
+    ) -> None:
         self._database = database
+        self._work = write
+        self._size = size
         self._turn = threading.Lock()
-        self._waiting: deque[_Write[Any]] = deque()
+        self._waiting: deque[_Write[Item, Answer]] = deque()
 
-    def write(self, work: Callable[[sa.Connection], T]) -> T:
-        """What ``work`` returns, once it is durable. What it raises undoes its own statements only.
+    def write(self, item: Item) -> Answer:
+        """The answer, once it is durable. What is raised for it undoes its own statements only."""
+        answer = self.write_many([item])[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
-        It must be quick, and may run in another caller's thread.
-        """
-        mine = _Write(work)
-        self._waiting.append(mine)
+    def write_many(self, items: Sequence[Item]) -> list[Answer | BaseException]:
+        """By position: the answer, once it is durable, or what was raised."""
+        mine: list[_Write[Item, Answer]] = [_Write(item) for item in items]
+        self._waiting.extend(mine)
         with self._turn:
-            while not mine.done:
-                self._write([self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))])
-        if mine.error is not None:
-            raise mine.error
-        return mine.value  # type: ignore[return-value]  # it was done
+            while not all(one.done for one in mine):
+                self._write(self._next())
+        return [one.answer if one.error is None else one.error for one in mine]  # type: ignore[misc]  # it was done
 
-    def _write(self, some: list[_Write[Any]]) -> None:
+    def _next(self) -> list[_Write[Item, Answer]]:
+        """Those that are written in one transaction."""
+        some: list[_Write[Item, Answer]] = []
+        size = 0
+        while self._waiting and len(some) < _AT_ONCE:
+            size += self._size(self._waiting[0].item)
+            if some and size > _SIZE_AT_ONCE:
+                break
+            some.append(self._waiting.popleft())
+        return some
+
+    def _write(self, some: Sequence[_Write[Item, Answer]]) -> None:
         try:
             with self._database.write() as connection:
-                for one in some:
-                    self._do(connection, one, alone=len(some) == 1)
+                if not self._do(connection, some):
+                    for one in some:
+                        self._do(connection, [one])
         except BaseException as error:  # none of them is durable
             for one in some:
                 one.error = one.error or error
-        for one in some:
-            one.done = True
+        finally:
+            for one in some:
+                one.done = True
 
-    @staticmethod
-    def _do(connection: sa.Connection, one: _Write[Any], *, alone: bool) -> None:
-        if alone:
-            one.value = one.work(connection)
-            return
+    def _do(self, connection: sa.Connection, some: Sequence[_Write[Item, Answer]]) -> bool:
+        """Whether it is known what came of each."""
         try:
             with connection.begin_nested():
-                one.value = one.work(connection)
+                answers = self._work(connection, [one.item for one in some])
         except (sa.exc.OperationalError, sa.exc.InterfaceError):  # of the database itself: nobody's can go on
             raise
         except Exception as error:
-            one.error = error
+            if len(some) > 1:
+                return False
+            answers = [error]
+        for one, answer in zip(some, answers, strict=True):
+            one.take(answer)
+        return True

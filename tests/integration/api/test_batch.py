@@ -18,7 +18,7 @@ from packhorse.api.auth import Tokens
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.requests import submitting
 from packhorse.store.demands import recount
-from packhorse.store.runs import INSERT_CHUNK
+from packhorse.store.newtasks import INSERT_CHUNK
 from packhorse.store.schema import runs, tasks
 
 APP = "packhorse: 1\nname: t\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n"

@@ -61,7 +61,7 @@ def described(embedded: Embedded, home: Path) -> tuple[Any, dict[str, str], dict
     folder = home / "t"
     folder.mkdir(parents=True)
     (folder / "app.yaml").write_text(APP)
-    run = embedded.service.submit(embedded.user, AppRun(app=str(folder), over=[{"i": 1}, {"text": "é"}]))
+    run = embedded.mine.submit(AppRun(app=str(folder), over=[{"i": 1}, {"text": "é"}]))
     tokens = Tokens(embedded.database)
     api = create_app(embedded.service, tokens, stopping=lambda: True)
     headers = {"Authorization": f"Bearer {tokens.add('root', admin=True)}"}

@@ -43,23 +43,23 @@ def summing_app(folder: Path, more: str = "", argument: str = "{file}") -> str:
 def submit(room: Embedded, app: str, *urls: str, **options: Any) -> RunView:
     """A run with a task for each URL; without any, one task without a file."""
     rows = [{"file": url} for url in urls] or [{}]
-    return room.service.submit(room.user, AppRun(app=app, over=rows, **options))
+    return room.mine.submit(AppRun(app=app, over=rows, **options))
 
 
 def end_of(room: Embedded, run: RunView, timeout_s: float = 40) -> RunView:
     """The run when it has ended."""
-    wait_for(lambda: room.service.run(room.user, run.id).ended, timeout_s, "the run's end")
-    return room.service.run(room.user, run.id)
+    wait_for(lambda: room.mine.run(run.id).ended, timeout_s, "the run's end")
+    return room.mine.run(run.id)
 
 
 def results(room: Embedded, run: RunView) -> list[str]:
     """What its tasks printed, as 'sha256 name'."""
-    return [" ".join(str(row["result"]).split()) for row in room.service.results(room.user, run.id)]
+    return [" ".join(str(row["result"]).split()) for row in room.mine.results(run.id)]
 
 
 def first_task(room: Embedded, run: RunView) -> TaskDetail:
     """The run's first task."""
-    return room.service.task(room.user, f"{run.id}.0")
+    return room.mine.task(f"{run.id}.0")
 
 
 def sha(data: bytes) -> str:

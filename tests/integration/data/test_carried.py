@@ -62,9 +62,7 @@ def room(request: pytest.FixtureRequest, home: Path, s3: S3Server, shock_config:
 
 
 def submit(room: Embedded, script: str, *outputs: dict[str, Any]) -> RunView:
-    return room.service.submit(
-        room.user, task_run({"executors": [{"command": ["/bin/sh", "-c", script]}], "outputs": list(outputs)})
-    )
+    return room.mine.submit(task_run({"executors": [{"command": ["/bin/sh", "-c", script]}], "outputs": list(outputs)}))
 
 
 def content(folder: Path) -> dict[bytes, bytes]:
@@ -101,7 +99,7 @@ def test_outputs_in_each_other_and_under_two_names_are_delivered_once(room: Embe
     (app / "app.yaml").write_text(
         f"packhorse: 1\nname: n\nversion: '1'\ncommand: [/bin/sh, -c, '{script}']\noutputs: {outputs}\n"
     )
-    run = end_of(room, room.service.submit(room.user, AppRun(app=str(app), outputs=f"file://{tmp_path}/o")))
+    run = end_of(room, room.mine.submit(AppRun(app=str(app), outputs=f"file://{tmp_path}/o")))
     assert run.counts == {TaskState.COMPLETE: 1}, first_task(room, run).reason
     assert content(tmp_path / "o" / run.id / "0") == {b"out/d/f": b"f\n", b"out/g": b"g\n"}
     assert sorted(str(file["path"]) for file in first_task(room, run).attempts[0].files) == ["out/d/f", "out/g"]
@@ -159,7 +157,7 @@ def test_wildcards_of_an_app_below_a_prefix(room: Embedded, tmp_path: Path) -> N
         f" {{}}\noutputs:\n{outputs}"
     )
     request = AppRun(app=str(app), over=[{"s": "A"}, {"s": "a*"}], outputs=f"file://{tmp_path}/o")
-    run = end_of(room, room.service.submit(room.user, request))
+    run = end_of(room, room.mine.submit(request))
     assert run.counts == {TaskState.COMPLETE: 2}, first_task(room, run).reason
     assert set(content(tmp_path / "o" / run.id)) == {
         b"0/d/A-1.txt",
@@ -189,8 +187,8 @@ def test_over_ssh(home: Path, noisy_sshd: SshServer, tmp_path: Path) -> None:
             f"packhorse: 1\nname: g\nversion: '1'\ncommand: ['true']\n{gathers}    none: {{path: none, optional:"
             " true}\n"
         )
-        run = end_of(room, room.service.submit(room.user, AppRun(app=str(app))))
-        found = room.service.gathered(room.user, run.id)
+        run = end_of(room, room.mine.submit(AppRun(app=str(app))))
+        found = room.mine.gathered(run.id)
         assert sorted(found) == ["all", "parts/caf\udce9.txt", "parts/é.txt"] and content(found["all"]) == CONTENT
         assert found["parts/é.txt"].read_bytes() == b"u\n"
     site.transport.close()

@@ -38,7 +38,7 @@ def room(home: Path, config: DataConfig) -> Iterator[Embedded]:
 
 def submit_task(room: Embedded, script: str, *outputs: dict[str, Any]) -> RunView:
     task = {"executors": [{"command": ["/bin/sh", "-c", script]}], "outputs": list(outputs)}
-    return room.service.submit(room.user, TaskRun(tasks=[NamedTask.model_validate({"name": "t", "task": task})]))
+    return room.mine.submit(TaskRun(tasks=[NamedTask.model_validate({"name": "t", "task": task})]))
 
 
 def writing_app(folder: Path) -> str:
@@ -56,14 +56,14 @@ def test_outputs_of_an_app_lie_below_a_prefix_with_their_checksums(
 ) -> None:
     bucket = s3.bucket("results")
     request = AppRun(app=writing_app(tmp_path), over=[{"i": 0}, {"i": 1}], outputs=f"s3://{bucket}/my/prefix/")
-    run = end_of(room, room.service.submit(room.user, request))
+    run = end_of(room, room.mine.submit(request))
     assert run.counts == {TaskState.COMPLETE: 2}
     keys = [item["Key"] for item in s3.client.list_objects_v2(Bucket=bucket)["Contents"]]
     there = {key: s3.client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
     assert there == {
         f"my/prefix/{run.id}/{index}/{path}": f"{index}\n".encode() for index in (0, 1) for path in ("o.txt", "d/e f")
     }
-    task = room.service.task(room.user, f"{run.id}.1")
+    task = room.mine.task(f"{run.id}.1")
     assert sorted(task.attempts[0].files, key=lambda file: str(file["path"])) == [
         {"path": path, "size": 2, "sha256": sha(b"1\n"), "url": f"s3://{bucket}/my/prefix/{run.id}/1/{name}"}
         for path, name in (("d/e f", "d/e%20f"), ("o.txt", "o.txt"))
@@ -128,7 +128,7 @@ def test_a_cancel_while_outputs_are_on_their_way(room: Embedded, tmp_path: Path)
     blocked.write_text("a file where a folder is to be")
     run = submit_task(room, "echo x > o", {"path": "o", "url": f"file://{blocked}/o"})
     wait_for(lambda: "did not get to file://" in (first_task(room, run).reason or ""), 30, "a reason that says so")
-    room.service.cancel_run(room.user, run.id)
+    room.mine.cancel_run(run.id)
     assert end_of(room, run).counts == {TaskState.CANCELED: 1}
     assert first_task(room, run).reason == "It had finished when the cancel arrived; its outputs are not delivered."
 
@@ -150,9 +150,9 @@ def test_where_outputs_cannot_go_is_refused(home: Path, tmp_path: Path) -> None:
     ]
     for user, name, url, says in cases:
         with pytest.raises(InvalidRequest) as refused:
-            room.service.submit(user, AppRun(app=name, over=[{"i": 1}], outputs=url))
+            room.service.as_user(user).submit(AppRun(app=name, over=[{"i": 1}], outputs=url))
         assert says in str(refused.value), json.dumps([url, str(refused.value)])
-    room.service.submit(somebody, AppRun(app="write", over=[{"i": 1}], outputs="s3://ours/x/y"))
+    room.service.as_user(somebody).submit(AppRun(app="write", over=[{"i": 1}], outputs="s3://ours/x/y"))
     room.close()
 
 
@@ -174,7 +174,7 @@ def test_an_engine_that_dies_on_the_way_loses_and_repeats_nothing(
     (app / "app.yaml").write_text(text)
     room = Embedded(home)
     request = AppRun(app=str(app), over=[{"f": web.url("/x")}], outputs=f"file://{tmp_path}/out")
-    run = room.service.submit(room.user, request)
+    run = room.mine.submit(request)
     with EngineProcess(home, crash_at=step) as engine:
         assert engine.wait() < 0
     with EngineProcess(home):

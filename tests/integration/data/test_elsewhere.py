@@ -88,7 +88,7 @@ def test_a_site_tells_how_far_it_is_and_an_unwanted_fetch_ends(
     wait_for(
         lambda: re.search(r": (0\.9|1)[0-9]* of 2 MB", first_task(room, run).reason or ""), 30, "a reason with progress"
     )
-    room.service.cancel_run(room.user, run.id)
+    room.mine.cancel_run(run.id)
     wait_for(lambda: not list(Path(site.root).glob("errands/*")), 10, "the end of the background job")
     web.gate.set()
 
@@ -100,7 +100,7 @@ def test_outputs_are_delivered_from_there(room: Embedded, tmp_path: Path) -> Non
         {"path": "d", "url": f"file://{tmp_path}/out/d", "type": "DIRECTORY"},
     ]
     task = {"executors": [{"command": ["/bin/sh", "-c", script]}], "outputs": outputs}
-    run = room.service.submit(room.user, TaskRun(tasks=[NamedTask.model_validate({"name": "t", "task": task})]))
+    run = room.mine.submit(TaskRun(tasks=[NamedTask.model_validate({"name": "t", "task": task})]))
     assert end_of(room, run).counts == {TaskState.COMPLETE: 1}, first_task(room, run).reason
     there = {
         str(path.relative_to(tmp_path / "out")): path.read_bytes()

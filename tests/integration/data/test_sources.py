@@ -106,7 +106,7 @@ def test_credentials_are_in_no_file_row_or_log(
     with running(home, data=config) as room:
         run = end_of(room, submit(room, app, *urls))
         assert run.counts == {TaskState.COMPLETE: 2, TaskState.SYSTEM_ERROR: 2}
-        shown = [room.service.task(room.user, f"{run.id}.{index}").model_dump_json() for index in range(4)]
+        shown = [room.mine.task(f"{run.id}.{index}").model_dump_json() for index in range(4)]
     output = capfd.readouterr()
     files = [path for path in home.rglob("*") if path.is_file()]
     assert any(path.name == "packhorse.db" for path in files)
@@ -170,7 +170,7 @@ def test_users_name_the_urls_only_that_the_server_allows(home: Path, web: WebSer
         room = Embedded(home, app_folders=[folder], data=DataConfig(urls=allowed))
         request = AppRun(app="sum", over=[{"file": web.url("/open/x")}, {"file": web.url("/opener")}])
         with pytest.raises(InvalidRequest) as refused:
-            room.service.submit(user, request)
+            room.service.as_user(user).submit(request)
         assert f"row 2, parameter 'file': the URL '{web.url('/opener')}' is not one that this server fetches" in str(
             refused.value
         )

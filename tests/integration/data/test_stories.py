@@ -13,14 +13,15 @@ import sqlalchemy as sa
 from packhorse.domain.config import DataConfig
 from packhorse.domain.run import NamedTask, TaskRun
 from packhorse.domain.states import TaskState
+from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.lease import Lease
 from packhorse.engine.notifier import Notifier
 from packhorse.staging.data import Unwanted
-from packhorse.store.data import open_data
 from tests.fixtures.room import EngineProcess, wait_for
+from tests.fixtures.stores import all_open_data
 from tests.fixtures.webserver import WebServer
 
 from .rooms import DATA, OTHER, end_of, first_task, results, running, sha, submit, summing_app
@@ -76,11 +77,9 @@ def test_two_urls_with_the_same_content_share_it_under_their_own_names(
 def test_a_task_takes_an_input_by_url(room: Embedded, web: WebServer) -> None:
     web.files["/greeting"] = b"hello"
     task = {"executors": [{"command": ["cat", "in/put"]}], "inputs": [{"path": "in/put", "url": web.url("/greeting")}]}
-    run = end_of(
-        room, room.service.submit(room.user, TaskRun(tasks=[NamedTask.model_validate({"name": "a", "task": task})]))
-    )
+    run = end_of(room, room.mine.submit(TaskRun(tasks=[NamedTask.model_validate({"name": "a", "task": task})])))
     assert run.counts == {TaskState.COMPLETE: 1}
-    assert room.service.log(room.user, f"{run.id}.0", "stdout").data == b"hello"
+    assert room.mine.log(f"{run.id}.0", "stdout").data == b"hello"
 
 
 def test_an_engine_that_is_killed_in_the_middle_is_gone_on_from(home: Path, web: WebServer, app: str) -> None:
@@ -127,7 +126,7 @@ def test_what_is_not_there_fails_at_once_and_for_those_who_wait_alone(room: Embe
         == f"{web.url('/gone')} could not be brought to 'local': {web.host} says 404: there is no such file."
     )
     web.files["/gone"] = OTHER
-    again = end_of(room, room.service.retry(room.user, run.id))
+    again = end_of(room, room.mine.retry(run.id))
     assert (again.counts, set(results(room, again))) == ({TaskState.COMPLETE: 2}, {f"{sha(OTHER)} gone"})
 
 
@@ -167,9 +166,9 @@ def test_a_canceled_run_ends_its_fetch(room: Embedded, web: WebServer, app: str)
     web.gate.clear()
     run = submit(room, app, web.url("/x"))
     wait_for(lambda: web.asked["GET /x"], 20, "the fetch")
-    room.service.cancel_run(room.user, run.id)
+    room.mine.cancel_run(run.id)
     web.gate.set()
-    assert room.service.run(room.user, run.id).counts == {TaskState.CANCELED: 1}
+    assert room.mine.run(run.id).counts == {TaskState.CANCELED: 1}
     assert end_of(room, submit(room, app, web.url("/x"))).counts == {TaskState.COMPLETE: 1}
 
 
@@ -177,9 +176,8 @@ def loop_of(room: Embedded) -> DataLoop:
     lease = Lease(room.database)
     assert lease.try_take()
     folder, tell = room.home / "f", threading.Event()
-    return DataLoop(
-        room.sites[0], room.database, lease, SystemClock(), Notifier(), tell, DataConfig(), folder, lambda: None
-    )
+    shared = (room.sites[0], room.database, lease, SystemClock(), Notifier(), tell)
+    return DataLoop(*shared, DataConfig(), folder, lambda: None, AppFolders())
 
 
 def test_a_store_that_is_as_it_was_is_not_asked(home: Path, web: WebServer, app: str) -> None:
@@ -206,16 +204,16 @@ def test_who_comes_while_an_unwanted_fetch_ends_is_served(home: Path, web: WebSe
     room = Embedded(home)
     web.files["/x"] = DATA
     first = submit(room, app, web.url("/x"))
-    room.service.cancel_run(room.user, first.id)
+    room.mine.cancel_run(first.id)
     loop = loop_of(room)
     second = submit(room, app, web.url("/x"))
     loop._save(1, Unwanted())
     with room.database.read() as connection:
-        assert [row.state for row in open_data(connection, "local")] == ["QUEUED"]
-    room.service.cancel_run(room.user, second.id)
+        assert [row.state for row in all_open_data(connection, "local")] == ["QUEUED"]
+    room.mine.cancel_run(second.id)
     loop._save(1, Unwanted())
     with room.database.read() as connection:
-        assert open_data(connection, "local") == []
+        assert all_open_data(connection, "local") == []
     room.close()
 
 

@@ -38,9 +38,9 @@ RESULT = "packhorse: 1\nname: r\nversion: '1'\ncommand: [printf, '%s', '{text}']
 
 def run(room: Embedded, **asked: Any) -> str:
     rows = asked.pop("rows", None)
-    run_id = room.service.submit(room.user, AppRun(**asked), rows).id
+    run_id = room.mine.submit(AppRun(**asked), rows).id
     with room.run_engine():
-        wait_for(lambda: room.service.run(room.user, run_id).ended, what="the end of the run")
+        wait_for(lambda: room.mine.run(run_id).ended, what="the end of the run")
     return run_id
 
 
@@ -64,11 +64,11 @@ def test_a_latin_1_name_is_carried_from_a_table_to_a_download(embedded: Embedded
     lines.write_bytes(b'{"file": "' + os.fsencode(path) + b'"}\n')
     assert list(read_table(table)) == list(read_table(lines)) == [{"file": path}]
     run_id = run(embedded, app=str(app), rows=read_table(table))
-    (row,) = embedded.service.results(embedded.user, run_id)
+    (row,) = embedded.mine.results(run_id)
     assert (row["state"], row["result"], row["reason"]) == ("COMPLETE", "hello, of the app", None)
     assert row["params"] == {"file": f"{data}/{SHOWN}"}
     assert os.listdir(os.fsencode(home / "site" / "runs" / run_id / "0" / "out")) == [NAME]
-    gathered = embedded.service.gathered(embedded.user, run_id)["all"].read_bytes()
+    gathered = embedded.mine.gathered(run_id)["all"].read_bytes()
     assert json.loads(gathered.decode("ascii"))["params"] == row["params"]
     tokens = Tokens(embedded.database)
     http = TestClient(
@@ -101,7 +101,7 @@ def test_odd_results_fail_their_tasks_and_leave_the_others(embedded: Embedded, t
         "[" * 20_000,
     ]
     run_id = run(embedded, app=str(tmp_path / "r"), over=[{"text": text} for text in printed])
-    rows = list(embedded.service.results(embedded.user, run_id))
+    rows = list(embedded.mine.results(run_id))
     assert [row["result"] for row in rows] == [None, None, None, "plain", None, None, {"é": "😀"}, None]
     assert [row["state"] for row in rows] == ["COMPLETE" if row["result"] else "EXECUTOR_ERROR" for row in rows]
     reasons = [row["reason"] or "" for row in rows]
@@ -128,4 +128,4 @@ def test_a_text_that_is_no_utf_8_is_refused_with_its_row(embedded: Embedded, tmp
     table = tmp_path / "t.csv"
     table.write_bytes(b"text\nfine\ncaf\xe9\n")
     with pytest.raises(InvalidRequest, match="row 2, parameter 'text': is not UTF-8 text"):
-        embedded.service.submit(embedded.user, AppRun(app=str(tmp_path / "r")), read_table(table))
+        embedded.mine.submit(AppRun(app=str(tmp_path / "r")), read_table(table))

@@ -32,8 +32,8 @@ def room(home: Path) -> Iterator[Embedded]:
 
 
 def end_of(room: Embedded, run: RunView) -> RunView:
-    wait_for(lambda: room.service.run(room.user, run.id).ended, 40, "the run's end")
-    return room.service.run(room.user, run.id)
+    wait_for(lambda: room.mine.run(run.id).ended, 40, "the run's end")
+    return room.mine.run(run.id)
 
 
 def app_of(folder: Path, script: str, outputs: str, more: str = "") -> str:
@@ -50,7 +50,7 @@ def packhorse(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def files(room: Embedded, run: RunView, index: int) -> list[str]:
-    return [str(file["path"]) for file in room.service.task(room.user, f"{run.id}.{index}").attempts[0].files]
+    return [str(file["path"]) for file in room.mine.task(f"{run.id}.{index}").attempts[0].files]
 
 
 @pytest.mark.parametrize("session", ["none", "shell"])
@@ -59,12 +59,12 @@ def test_every_row_has_its_own_paths(room: Embedded, tmp_path: Path, session: st
     outputs = "  named: {path: '{s}.txt'}\n  whole: {path: '{task}/{{x}}'}\n  n: {path: 'n{n}'}\n"
     app = app_of(tmp_path, script, outputs, f"session: {session}\n")
     values = ["A", "a*b", "deep/er", "é ü", "{s}", "..."]
-    run = end_of(room, room.service.submit(room.user, AppRun(app=app), [{"s": value} for value in values]))
-    assert run.counts == {TaskState.COMPLETE: len(values)}, room.service.task(room.user, f"{run.id}.0").reason
+    run = end_of(room, room.mine.submit(AppRun(app=app), [{"s": value} for value in values]))
+    assert run.counts == {TaskState.COMPLETE: len(values)}, room.mine.task(f"{run.id}.0").reason
     for index, value in enumerate(values):
         assert files(room, run, index) == [f"{value}.txt", f"{run.id}.{index}/{{x}}", "n"]
-        assert room.service.output_path(room.user, f"{run.id}.{index}", f"{value}.txt").read_text() == f"{value}\n"
-        document = room.service.task(room.user, f"{run.id}.{index}").document
+        assert room.mine.output_path(f"{run.id}.{index}", f"{value}.txt").read_text() == f"{value}\n"
+        document = room.mine.task(f"{run.id}.{index}").document
         assert [output["path"] for output in document["outputs"]] == files(room, run, index)
         assert [output["path"] for output in document["logs"][0]["outputs"]] == files(room, run, index)
 
@@ -82,14 +82,14 @@ def test_wildcards_match_what_is_there_and_one_that_matches_nothing_is_a_missing
     )
     outputs = outputs.replace("  no:", "  none:")
     app = app_of(tmp_path, script, outputs)
-    run = end_of(room, room.service.submit(room.user, AppRun(app=app), [{"s": "A"}, {"s": "[12]"}, {"s": "*"}]))
+    run = end_of(room, room.mine.submit(AppRun(app=app), [{"s": "A"}, {"s": "[12]"}, {"s": "*"}]))
     assert run.counts == {TaskState.COMPLETE: 3}
     for index, value in enumerate(("A", "[12]", "*")):
         assert files(room, run, index) == [f"{value}-1.bam", f"{value}-2.bam", "d/x", "*.log"]
     task = task_run({"executors": [{"command": ["true"]}], "outputs": [{"path": "*.bam"}]})
-    failed = end_of(room, room.service.submit(room.user, task))
+    failed = end_of(room, room.mine.submit(task))
     assert failed.counts == {TaskState.EXECUTOR_ERROR: 1}
-    assert "matches *.bam" in (room.service.task(room.user, f"{failed.id}.0").reason or "")
+    assert "matches *.bam" in (room.mine.task(f"{failed.id}.0").reason or "")
 
 
 def test_gathered_files_by_pattern_and_matches_as_inputs_of_other_tasks(room: Embedded, tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_gathered_files_by_pattern_and_matches_as_inputs_of_other_tasks(room: Em
         "  outputs:\n    parts: {path: 'o/*.txt'}\n    id: {path: '{run}.id'}\n    none: {path: none, optional: true}\n"
     )
     app = app_of(tmp_path, "true", "  none: {path: x, optional: true}\n", gather)
-    run = end_of(room, room.service.submit(room.user, AppRun(app=app), [{"s": "A"}]))
-    found = room.service.gathered(room.user, run.id)
+    run = end_of(room, room.mine.submit(AppRun(app=app), [{"s": "A"}]))
+    found = room.mine.gathered(run.id)
     assert {name: path.read_text() for name, path in found.items()} == {
         "parts/a.txt": "1\n",
         "parts/b.txt": "2\n",
@@ -115,9 +115,9 @@ def test_gathered_files_by_pattern_and_matches_as_inputs_of_other_tasks(room: Em
             "inputs": [{"path": "x", "url": "task://a/p-1"}, {"path": "y", "url": "task://a/p*"}],
         },
     ]  # fmt: skip
-    run = end_of(room, room.service.submit(room.user, task_run(tasks)))
+    run = end_of(room, room.mine.submit(task_run(tasks)))
     assert run.counts == {TaskState.COMPLETE: 2}
-    assert room.service.log(room.user, f"{run.id}.1", "stdout").data == b"1\n2\n"
+    assert room.mine.log(f"{run.id}.1", "stdout").data == b"1\n2\n"
 
 
 def test_a_tes_task_by_itself_at_the_command_line_and_in_python(tmp_path: Path) -> None:
@@ -170,10 +170,8 @@ def test_a_file_by_its_url_and_a_percent_sign_in_a_path(room: Embedded, tmp_path
     head = "packhorse: 1\nname: f\nversion: '1'\ncommand: [cat, '{f}']\nparameters: {f: {type: file}}\n"
     (app / "app.yaml").write_text(f"{head}outputs: {{said: {{from: stdout, type: text}}}}\n")
     rows = [{"f": f"file://{tmp_path}/a%20b%2541"}, {"f": f"{tmp_path}/a b%41"}]
-    run = end_of(room, room.service.submit(room.user, AppRun(app=str(app)), rows))
-    assert [row["result"] for row in room.service.results(room.user, run.id)] == ["odd", "odd"]
+    run = end_of(room, room.mine.submit(AppRun(app=str(app)), rows))
+    assert [row["result"] for row in room.mine.results(run.id)] == ["odd", "odd"]
     inputs = [{"path": "x", "url": rows[0]["f"]}]
-    run = end_of(
-        room, room.service.submit(room.user, task_run({"executors": [{"command": ["cat", "x"]}], "inputs": inputs}))
-    )
-    assert room.service.log(room.user, f"{run.id}.0", "stdout").data == b"odd\n"
+    run = end_of(room, room.mine.submit(task_run({"executors": [{"command": ["cat", "x"]}], "inputs": inputs})))
+    assert room.mine.log(f"{run.id}.0", "stdout").data == b"odd\n"

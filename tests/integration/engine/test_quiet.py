@@ -26,10 +26,10 @@ def test_while_tasks_run_and_others_wait_the_store_is_left_alone(embedded: Embed
         sa.event.listen(embedded.database.engine, "before_cursor_execute", lambda *of: asked.append(of[2]))
         time.sleep(LOOKED_S)
         number = len(asked)
-        embedded.service.cancel_run(embedded.user, run.id)
-        wait_for(lambda: embedded.service.run(embedded.user, run.id).ended, 30, "the run's end")
+        embedded.mine.cancel_run(run.id)
+        wait_for(lambda: embedded.mine.run(run.id).ended, 30, "the run's end")
     assert number <= STATEMENTS, asked
 
 
 def _running(room: Embedded, run_id: str) -> int:
-    return room.service.run(room.user, run_id).counts.get(TaskState.RUNNING, 0)
+    return room.mine.run(run_id).counts.get(TaskState.RUNNING, 0)

@@ -39,20 +39,20 @@ def test_what_lies_there_is_refused_by_name_and_there_again_with_the_site(
     app = make_app(tmp_path / "app", command=APP, more=OUTPUT)
     with both.run_engine():
         run = submit(both, app, 2, resources={"site": "second"})
-        wait_for(lambda: both.service.run(both.user, run.id).ended, 40, "the run's end")
+        wait_for(lambda: both.mine.run(run.id).ended, 40, "the run's end")
     one = opened("first")
     for refused in (
-        lambda: one.service.log(one.user, f"{run.id}.0", "stdout"),
-        lambda: one.service.output_path(one.user, f"{run.id}.0", "kept.txt"),
-        lambda: one.service.retry(one.user, run.id),
+        lambda: one.mine.log(f"{run.id}.0", "stdout"),
+        lambda: one.mine.output_path(f"{run.id}.0", "kept.txt"),
+        lambda: one.mine.retry(run.id),
     ):
         with pytest.raises(Conflict, match="Site 'second' is not in the configuration any more") as refusal:
             refused()
         assert "Add it to packhorse.toml again" in refusal.value.hint
-    assert one.service.task(one.user, f"{run.id}.0").reason is None, "what has ended has its own reason"
+    assert one.mine.task(f"{run.id}.0").reason is None, "what has ended has its own reason"
     again = opened("first", "second")
-    assert again.service.log(again.user, f"{run.id}.0", "stdout").data == b"said\n"
-    assert again.service.output_path(again.user, f"{run.id}.0", "kept.txt").read_text() == "kept\n"
+    assert again.mine.log(f"{run.id}.0", "stdout").data == b"said\n"
+    assert again.mine.output_path(f"{run.id}.0", "kept.txt").read_text() == "kept\n"
 
 
 def test_what_is_to_go_on_there_says_so_and_can_be_canceled(opened: Callable[..., Embedded], tmp_path: Path) -> None:
@@ -62,17 +62,17 @@ def test_what_is_to_go_on_there_says_so_and_can_be_canceled(opened: Callable[...
     one = opened("first")
     with one.run_engine():
         for reason in (
-            one.service.tasks(one.user, run.id).items[1].reason,
-            one.service.task(one.user, f"{run.id}.1").reason,
+            one.mine.tasks(run.id).items[1].reason,
+            one.mine.task(f"{run.id}.1").reason,
         ):
             assert (
                 reason == "Site 'second' is not in the configuration any more. The task goes on when it is there again."
             )
-        check = next(check for check in one.service.doctor() if check.name == "open runs")
+        check = next(check for check in one.mine.doctor() if check.name == "open runs")
         assert not check.ok and "2 open runs wait for it" in check.detail
-        assert one.service.cancel_run(one.user, other.id).counts == {TaskState.CANCELED: 2}
+        assert one.mine.cancel_run(other.id).counts == {TaskState.CANCELED: 2}
     again = opened("first", "second")
     with again.run_engine():
-        wait_for(lambda: again.service.run(again.user, run.id).ended, 40, "the run's end")
-    assert again.service.run(again.user, run.id).counts == {TaskState.COMPLETE: 1, TaskState.EXECUTOR_ERROR: 1}
-    assert "open runs" not in [check.name for check in again.service.doctor()]
+        wait_for(lambda: again.mine.run(run.id).ended, 40, "the run's end")
+    assert again.mine.run(run.id).counts == {TaskState.COMPLETE: 1, TaskState.EXECUTOR_ERROR: 1}
+    assert "open runs" not in [check.name for check in again.mine.doctor()]

@@ -23,8 +23,8 @@ def run_to_end(room: Embedded, tmp_path: Path, script: str) -> tuple[TaskState, 
     app = make_app(tmp_path / "app", command="[/bin/sh, '{app}/work.sh']", more=MORE)
     with room.run_engine():
         run = submit(room, app, 1)
-        wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
-    task = room.service.task(room.user, f"{run.id}.0")
+        wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
+    task = room.mine.task(f"{run.id}.0")
     return task.state, [attempt.failure for attempt in task.attempts], str(task.result)
 
 

@@ -32,7 +32,7 @@ def apps(tmp_path: Path) -> Apps:
 
 
 def start(room: Embedded, *steps: dict[str, Any]) -> RunView:
-    return room.service.submit(room.user, StepRun.model_validate({"steps": list(steps)}))
+    return room.mine.submit(StepRun.model_validate({"steps": list(steps)}))
 
 
 def run_steps(room: Embedded, *steps: dict[str, Any]) -> RunView:
@@ -40,8 +40,8 @@ def run_steps(room: Embedded, *steps: dict[str, Any]) -> RunView:
 
 
 def end_of(room: Embedded, run: RunView) -> RunView:
-    wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
-    return room.service.run(room.user, run.id)
+    wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
+    return room.mine.run(run.id)
 
 
 def counts_of(run: RunView) -> dict[str, dict[TaskState, int]]:
@@ -49,7 +49,7 @@ def counts_of(run: RunView) -> dict[str, dict[TaskState, int]]:
 
 
 def tasks_of(room: Embedded, run: RunView, step: str) -> list[TaskView]:
-    return [task for task in room.service.tasks(room.user, run.id).items if task.step == step]
+    return [task for task in room.mine.tasks(run.id).items if task.step == step]
 
 
 def result_of(room: Embedded, run: RunView, step: str) -> Any:
@@ -77,6 +77,39 @@ def test_a_task_for_each_task_takes_its_output_and_one_over_all_reads_their_resu
     assert result_of(room, run, "total") == [2 * sum(range(30)), ["COMPLETE"] * 30]
     second = next(task for task in tasks_of(room, run, "twice") if task.result == 8)
     assert second.params == {"reads": f"task://{run.id}.4/out"}
+
+
+def test_what_gathers_is_given_the_results_of_what_it_gathers_not_of_what_it_takes_an_output_of(
+    room: Embedded, apps: Apps
+) -> None:
+    script = 'cat "$2"; grep -c step "$1"'
+    parameters = {"rows": {"type": "file"}, "log": {"type": "file"}}
+    both = apps.make("both", script, parameters, outputs={"is": {"from": "stdout", "type": "text"}})
+    run = run_steps(
+        room,
+        {"name": "listing", "app": apps.listing("echo '[1, 2, 3]'")},
+        {"name": "squares", "app": apps.squares(), "items": "listing", "item": "n"},
+        {"name": "both", "app": both, "gather": ["squares"], "results": "rows", "inputs": {"log": "listing.log"}},
+    )
+    assert result_of(room, run, "both").split() == ["7", "3"]
+
+
+def test_a_run_leaves_what_gathers_and_what_comes_last_and_all_of_its_steps_have_results(
+    room: Embedded, apps: Apps
+) -> None:
+    script = 'cp "$2" "$1.txt"'
+    last = apps.make("last", script, {"n": {}, "log": {"type": "file"}}, outputs={"page": {"path": "{n}.txt"}})
+    run = run_steps(
+        room,
+        {"name": "listing", "app": apps.listing("echo '[1, 2, 3]'")},
+        {"name": "squares", "app": apps.squares(), "items": "listing", "item": "n"},
+        {"name": "total", "app": apps.total(), "gather": ["squares"], "results": "rows"},
+        {"name": "last", "app": last, "params": {"n": "page"}, "inputs": {"log": "listing.log"}},
+    )
+    left = room.mine.gathered(run.id)
+    assert {name: path.read_text() for name, path in left.items()} == {"page": "7\n"}
+    results = [document["result"] for document in room.mine.results(run.id)]
+    assert sorted(results, key=str) == sorted([[1, 2, 3], 1, 4, 9, [14, ["COMPLETE"] * 3], None], key=str)
 
 
 def test_a_step_of_one_task_gives_its_output_to_all_of_another(room: Embedded, apps: Apps) -> None:
@@ -166,7 +199,7 @@ def test_a_list_that_is_longer_than_a_result_may_be_fails_its_task(room: Embedde
     )
     [task] = tasks_of(room, run, "listing")
     assert task.state is TaskState.EXECUTOR_ERROR
-    assert task.reason == "the result has 20000004 bytes, at most 65536 are kept"
+    assert task.reason == "the result has 20000004 bytes, at most 1000000 are kept"
 
 
 def test_tasks_that_fail_end_what_is_theirs_and_a_step_that_accepts_failures_starts(room: Embedded, apps: Apps) -> None:
@@ -193,8 +226,8 @@ def test_a_run_that_is_canceled_before_its_list_is_known_is_over(room: Embedded,
         {"name": "squares", "app": apps.squares(), "items": "listing", "item": "n"},
         {"name": "total", "app": apps.total(), "gather": ["squares"], "results": "rows"},
     )
-    wait_for(lambda: TaskState.RUNNING in room.service.run(room.user, run.id).counts, 30, "the list's task")
-    room.service.cancel_run(room.user, run.id)
+    wait_for(lambda: TaskState.RUNNING in room.mine.run(run.id).counts, 30, "the list's task")
+    room.mine.cancel_run(run.id)
     assert end_of(room, run).counts == {TaskState.CANCELED: 2}
 
 
@@ -209,7 +242,7 @@ def test_a_retry_of_what_failed_takes_the_rest_from_before(room: Embedded, apps:
     )
     assert first.counts == {TaskState.COMPLETE: 5, TaskState.EXECUTOR_ERROR: 1, TaskState.SYSTEM_ERROR: 2}
     (tmp_path / "flag").touch()
-    second = end_of(room, room.service.retry(room.user, first.id))
+    second = end_of(room, room.mine.retry(first.id))
     assert (second.counts, second.retry_of) == ({TaskState.COMPLETE: 3}, first.id)
     total = result_of(room, second, "total")
     assert (total[0], sorted(total[1])) == (28, ["COMPLETE"] * 3)
@@ -224,7 +257,7 @@ def test_a_retry_of_a_list_that_failed_makes_its_tasks(room: Embedded, apps: App
     )
     assert first.counts == {TaskState.EXECUTOR_ERROR: 1, TaskState.SYSTEM_ERROR: 1}
     (tmp_path / "flag").touch()
-    second = end_of(room, room.service.retry(room.user, first.id))
+    second = end_of(room, room.mine.retry(first.id))
     assert second.counts == done(5)
     assert result_of(room, second, "total") == [14, ["COMPLETE"] * 3]
 
@@ -236,8 +269,26 @@ def test_what_a_step_waits_for_is_said(embedded: Embedded, apps: Apps) -> None:
         {"name": "twice", "app": apps.twice(), "each": "make", "inputs": {"reads": "make.out"}},
         {"name": "total", "app": apps.total(), "gather": ["twice"], "results": "rows"},
     )
-    reasons = [embedded.service.task(embedded.user, f"{run.id}.{index}").reason for index in (3, 6)]
+    reasons = [embedded.mine.task(f"{run.id}.{index}").reason for index in (3, 6)]
     assert reasons == [
         "It waits for another task of its run, which must end first.",
         "It waits for step 'twice', of which 3 tasks have not ended.",
     ]
+    steps = embedded.mine.run(run.id).steps
+    waits = ["its turn", "3 tasks of 'make'", "3 tasks of 'twice'"]
+    assert [step.waits_for for step in steps] == waits
+    embedded.mine.cancel_run(run.id)
+    assert not any(step.waits_for for step in embedded.mine.run(run.id).steps)
+
+
+def test_what_waits_for_a_list_says_so(embedded: Embedded, apps: Apps) -> None:
+    run = start(
+        embedded,
+        {"name": "listing", "app": apps.listing("echo '[1]'")},
+        {"name": "squares", "app": apps.squares(), "items": "listing", "item": "n"},
+        {"name": "twice", "app": apps.twice(), "each": "squares", "inputs": {"reads": "squares.out"}},
+        {"name": "total", "app": apps.total(), "gather": ["twice"], "results": "rows"},
+    )
+    told = [step.waits_for for step in embedded.mine.run(run.id).steps]
+    unknown = [f"the tasks of '{name}', which are not known yet" for name in ("squares", "twice")]
+    assert told == ["its turn", "the list of 'listing'", *unknown]

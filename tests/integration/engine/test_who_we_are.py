@@ -201,12 +201,10 @@ def test_what_is_kept_is_its_owners_whatever_the_umask(tmp_path: Path, umask: in
         Tokens(room.database).ensure_file(home / "token", room.user.name)
         run = submit(room, make_app(tmp_path / "app", command="[sh, -c, 'echo told; touch made; umask']"), 2)
         with room.run_engine():
-            wait_for(lambda: room.service.run(room.user, run.id).ended_at, what="the end")
+            wait_for(lambda: room.mine.run(run.id).ended_at, what="the end")
             modes = {path: path.stat().st_mode & 0o777 for path in home.rglob("*") if not path.is_symlink()}
             database = {name: modes[home / f"packhorse.db{name}"] for name in ("", "-wal", "-shm")}
-        assert b"told\n%04o\n" % umask in room.service.log(room.user, f"{run.id}.0", "stdout", 0).data, (
-            "tasks keep one's own umask"
-        )
+        assert b"told\n%04o\n" % umask in room.mine.log(f"{run.id}.0", "stdout", 0).data, "tasks keep one's own umask"
     finally:
         os.umask(before)
         room.close()

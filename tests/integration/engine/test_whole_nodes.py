@@ -25,9 +25,9 @@ def test_an_endless_stream_of_small_tasks_does_not_starve_a_task_of_all_cores(
     with embedded.run_engine(), _endless(embedded, small, AHEAD * cores) as runs:
         wait_for(lambda: _ended(embedded, runs), 20, "the end of small tasks")
         run = submit(embedded, large, 1)
-        wait_for(lambda: embedded.service.run(embedded.user, run.id).ended, BOUND_S, "the end of the large task")
-        assert embedded.service.run(embedded.user, run.id).counts == {TaskState.COMPLETE: 1}
-        counts = embedded.service.run(embedded.user, runs[-1]).counts
+        wait_for(lambda: embedded.mine.run(run.id).ended, BOUND_S, "the end of the large task")
+        assert embedded.mine.run(run.id).counts == {TaskState.COMPLETE: 1}
+        counts = embedded.mine.run(runs[-1]).counts
         assert counts.get(TaskState.QUEUED), "small tasks waited all the time"
 
 
@@ -52,13 +52,13 @@ def _endless(room: Embedded, app: str, ahead: int) -> Iterator[list[str]]:
         stop.set()
         thread.join()
         for run in runs:
-            room.service.cancel_run(room.user, run)
-        wait_for(lambda: all(room.service.run(room.user, run).ended for run in runs), 20, "the end of all runs")
+            room.mine.cancel_run(run)
+        wait_for(lambda: all(room.mine.run(run).ended for run in runs), 20, "the end of all runs")
 
 
 def _queued(room: Embedded, run: str) -> int:
-    return room.service.run(room.user, run).counts.get(TaskState.QUEUED, 0)
+    return room.mine.run(run).counts.get(TaskState.QUEUED, 0)
 
 
 def _ended(room: Embedded, runs: list[str]) -> int:
-    return sum(room.service.run(room.user, run).counts.get(TaskState.COMPLETE, 0) for run in runs)
+    return sum(room.mine.run(run).counts.get(TaskState.COMPLETE, 0) for run in runs)

@@ -49,7 +49,7 @@ def submit_steps(room: Embedded, folder: Path, items: int, *, sleep_s: float = 0
         {"name": "second", "app": apps.twice(followed), "each": "first", "inputs": {"reads": "first.out"}},
         {"name": "total", "app": apps.total(), "gather": ["second"], "results": "rows"},
     ]
-    return room.service.submit(room.user, StepRun.model_validate({"steps": steps})).id
+    return room.mine.submit(StepRun.model_validate({"steps": steps})).id
 
 
 def test_killed_at_twenty_random_moments_of_a_run_of_steps_with_a_list(
@@ -62,15 +62,15 @@ def test_killed_at_twenty_random_moments_of_a_run_of_steps_with_a_list(
         with EngineProcess(home) as engine:
             time.sleep(0.35 + moments.random() * 0.5)  # starting takes about 0.4 s
             engine.kill()
-        in_the_middle += not room.service.run(room.user, run_id).ended
+        in_the_middle += not room.mine.run(run_id).ended
     assert in_the_middle >= 15, "most kills must hit the run while it goes on"
     with EngineProcess(home):
-        wait_for(lambda: room.service.run(room.user, run_id).ended, 120, "the run's end")
+        wait_for(lambda: room.mine.run(run_id).ended, 120, "the run's end")
     assert_each_ended_once(room)
-    assert room.service.run(room.user, run_id).counts == {TaskState.COMPLETE: 1802}
+    assert room.mine.run(run_id).counts == {TaskState.COMPLETE: 1802}
     for witness in ("first", "second"):
         assert executions(tmp_path / witness) == dict.fromkeys(range(900), 1)
-    total = next(task for task in room.service.tasks(room.user, run_id).items if task.step == "total")
+    total = next(task for task in room.mine.tasks(run_id).items if task.step == "total")
     assert total.result == [sum(range(900)), ["COMPLETE"] * 900]
     assert set(attempts_by_task(room).values()) == {1}
 
@@ -87,7 +87,7 @@ def test_killed_after_every_single_step_in_turn(room: Embedded, home: Path, tmp_
         with EngineProcess(home, crash_at=step) as engine:
             died = wait_for(
                 lambda engine=engine, run=run: (
-                    (engine.process.poll() is not None and "died") or room.service.run(room.user, run.id).ended
+                    (engine.process.poll() is not None and "died") or room.mine.run(run.id).ended
                 ),
                 60,
                 f"the end of run {submitted}",
@@ -97,7 +97,7 @@ def test_killed_after_every_single_step_in_turn(room: Embedded, home: Path, tmp_
         step += 1
     with EngineProcess(home):
         wait_for(
-            lambda: all(view.ended for view in room.service.runs(room.user, limit=1000).items),
+            lambda: all(view.ended for view in room.mine.runs(limit=1000).items),
             60,
             "the end of all runs",
         )
@@ -112,9 +112,9 @@ def test_of_two_engines_one_leads_and_the_other_takes_over_when_it_dies(
     app, witness = witness_app(tmp_path)
     with EngineProcess(home) as first, EngineProcess(home):
         run = submit(room, app, 300)
-        wait_for(lambda: room.service.run(room.user, run.id).done > 20, 60, "the first results")
+        wait_for(lambda: room.mine.run(run.id).done > 20, 60, "the first results")
         first.kill()
-        wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
+        wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
     assert_each_ended_once(room)
     assert executions(witness) == dict.fromkeys(range(300), 1)
 
@@ -143,13 +143,13 @@ def test_a_suspended_engine_that_wakes_too_late_changes_nothing(
     app, witness = witness_app(tmp_path)
     with EngineProcess(home) as sleeper:
         run = submit(room, app, 3000)
-        wait_for(lambda: room.service.run(room.user, run.id).done > 20, 60, "the first results")
+        wait_for(lambda: room.mine.run(run.id).done > 20, 60, "the first results")
         suspend_between_transactions(sleeper, home)
         with EngineProcess(home):  # takes over when the lease's beat has stood still for its 15 s
-            wait_for(lambda: room.service.run(room.user, run.id).ended, 90, "the run's end")
+            wait_for(lambda: room.mine.run(run.id).ended, 90, "the run's end")
             sleeper.signal(signal.SIGCONT)
             later = submit(room, app, 50)
-            wait_for(lambda: room.service.run(room.user, later.id).ended, 60, "the next run's end")
+            wait_for(lambda: room.mine.run(later.id).ended, 60, "the next run's end")
     assert_each_ended_once(room)
     assert executions(witness) == {index: 2 if index < 50 else 1 for index in range(3000)}
 
@@ -174,10 +174,10 @@ def test_an_engine_that_loses_its_lease_while_it_renders_changes_nothing(
             [name] = connection.execute(sa.select(schema.leases.c.name)).scalars()
             leases.release(connection, name, leases.view(connection, name).epoch)
         with EngineProcess(home):
-            wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
+            wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
             goes_on.set()
             later = submit(room, app, 50)
-            wait_for(lambda: room.service.run(room.user, later.id).ended, 60, "the next run's end")
+            wait_for(lambda: room.mine.run(later.id).ended, 60, "the next run's end")
     assert_each_ended_once(room)
     assert executions(witness) == {index: 2 if index < 50 else 1 for index in range(200)}
     assert set(attempts_by_task(room).values()) == {1}

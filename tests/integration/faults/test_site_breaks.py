@@ -41,16 +41,16 @@ def witness_app(folder: Path, sleep_s: float) -> str:
 
 
 def counts(room: Embedded, run_id: str) -> dict[TaskState, int]:
-    return room.service.run(room.user, run_id).counts
+    return room.mine.run(run_id).counts
 
 
 def wait_for_end(room: Embedded, run_id: str, timeout_s: float = 60) -> dict[TaskState, int]:
-    wait_for(lambda: room.service.run(room.user, run_id).ended, timeout_s, "the run's end")
+    wait_for(lambda: room.mine.run(run_id).ended, timeout_s, "the run's end")
     return counts(room, run_id)
 
 
 def task(room: Embedded, run_id: str, index: int) -> TaskView:
-    return room.service.task(room.user, f"{run_id}.{index}")
+    return room.mine.task(f"{run_id}.{index}")
 
 
 def agent_pids(home: Path) -> list[int]:
@@ -85,7 +85,7 @@ def test_a_killed_agent_loses_only_what_it_was_running(room: Embedded, home: Pat
     assert 1 <= len(repeated) <= 2 * 2, "what ran, and what was prefetched"
     # the killed agent's tasks died with it: nothing wrote twice
     assert executions(tmp_path / "witness") == dict.fromkeys(range(8), 1)
-    lost = room.service.task(room.user, f"{run.id}.{repeated[0] % (1 << 20)}")
+    lost = room.mine.task(f"{run.id}.{repeated[0] % (1 << 20)}")
     assert lost.attempts[0].failure == "node_lost"
     assert "died before the task ended" in (lost.attempts[0].evidence or {})["message"]
 
@@ -105,11 +105,11 @@ def test_a_killed_task_fails_alone_with_its_signal_and_is_not_retried(room: Embe
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of 4 MB."""
+    """A filesystem of 6 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
         pytest.skip("only root may mount the small disk that this test fills")
@@ -138,7 +138,7 @@ def test_a_full_disk_under_the_spool_delays_and_loses_nothing(small_disk: Path, 
         fill(small_disk / "ballast")
         full_at = counts(room, run.id).get(TaskState.COMPLETE, 0)
         time.sleep(2)
-        assert not room.service.run(room.user, run.id).ended, f"the disk was full at {full_at}"
+        assert not room.mine.run(run.id).ended, f"the disk was full at {full_at}"
         (small_disk / "ballast").unlink()
         assert wait_for_end(room, run.id, 90) == {TaskState.COMPLETE: 300}
     assert_each_ended_once(room)
@@ -152,21 +152,20 @@ def test_a_submission_for_which_there_is_no_room_takes_none(small_disk: Path, tm
     """
     room = Embedded(small_disk / "home", sites=[local_site(str(small_disk / "home/site"), linger_s=0.5)])
     app = make_app(tmp_path / "app", command="[/bin/true]")
-    with pytest.raises(Unavailable, match="full"):
-        submit(room, app, 50_000)
     with room.run_engine():
-        run = submit(room, app, 20)
-        assert wait_for_end(room, run.id) == {TaskState.COMPLETE: 20}
-        assert len(room.service.runs(room.user).items) == 1
+        assert wait_for_end(room, submit(room, app, 1).id) == {TaskState.COMPLETE: 1}
         fill(small_disk / "ballast")
         other = make_app(tmp_path / "other", command="[/bin/true]", name="u")
-        (tmp_path / "other/large").write_bytes(os.urandom(1_000_000))
+        (tmp_path / "other/large").write_bytes(os.urandom(200_000))
         with pytest.raises(Unavailable, match=r"no room in the database .*/home/packhorse.db: .* full") as refusal:
             submit(room, other, 1)
         assert "Make room there" in refusal.value.hint
         (small_disk / "ballast").unlink()
         assert wait_for_end(room, submit(room, other, 1).id) == {TaskState.COMPLETE: 1}
-        assert len(room.service.runs(room.user).items) == 2
+        with pytest.raises(Unavailable, match="full"):
+            submit(room, app, 80_000)
+        assert wait_for_end(room, submit(room, app, 20).id) == {TaskState.COMPLETE: 20}
+        assert len(room.mine.runs().items) == 3
     room.close()
 
 
@@ -276,7 +275,7 @@ def test_cancel_ends_the_whole_process_tree_within_seconds_and_for_good(room: Em
             for index in (0, 1)
         ]
         began = time.monotonic()
-        room.service.cancel_run(room.user, run.id)
+        room.mine.cancel_run(run.id)
         assert wait_for_end(room, run.id, 20) == {TaskState.CANCELED: 20}
         assert time.monotonic() - began < 15
         assert [pid for pid in children if is_alive(pid)] == []
@@ -295,7 +294,7 @@ def test_a_task_that_finishes_while_its_cancel_is_under_way_ends_in_one_state(ro
     with room.run_engine():
         run = submit(room, witness_app(tmp_path, 0.01), 200)
         for index in range(200):
-            room.service.cancel_task(room.user, f"{run.id}.{index}")
+            room.mine.cancel_task(f"{run.id}.{index}")
         ended = wait_for_end(room, run.id)
     assert set(ended) <= {TaskState.COMPLETE, TaskState.CANCELED}
     assert_each_ended_once(room)
@@ -303,16 +302,16 @@ def test_a_task_that_finishes_while_its_cancel_is_under_way_ends_in_one_state(ro
 
 def test_a_newcomer_does_not_wait_behind_thousands(room: Embedded, tmp_path: Path) -> None:
     app = make_app(tmp_path / "app", command="[/bin/sleep, '0.02']")
-    alice, bob = User("alice", admin=True), User("bob", admin=True)
+    alice, bob = (room.service.as_user(User(name, admin=True)) for name in ("alice", "bob"))
     rows: Any = [{"i": index} for index in range(3000)]
     with room.run_engine():
-        many = room.service.submit(alice, AppRun(app=app), rows)
+        many = alice.submit(AppRun(app=app), rows)
         wait_for(lambda: counts(room, many.id).get(TaskState.COMPLETE, 0) >= 100, 30, "alice's first results")
         began = time.monotonic()
-        one = room.service.submit(bob, AppRun(app=app), [{"i": 0}])
-        wait_for(lambda: room.service.run(bob, one.id).ended, 20, "bob's result")
+        one = bob.submit(AppRun(app=app), [{"i": 0}])
+        wait_for(lambda: bob.run(one.id).ended, 20, "bob's result")
         waited_s = time.monotonic() - began
-        assert not room.service.run(alice, many.id).ended
-        room.service.cancel_run(alice, many.id)
+        assert not alice.run(many.id).ended
+        alice.cancel_run(many.id)
         wait_for_end(room, many.id)
     assert waited_s < 8, "two seconds of work may lie before it, on a busy machine somewhat more"

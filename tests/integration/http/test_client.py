@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from packhorse.client import backends
 from packhorse.client.backends import HttpBackend
+from packhorse.client.crates import unpack_crate
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError, Unavailable
 from packhorse.domain.run import AppRun
 from packhorse.http import sockets
@@ -95,6 +97,21 @@ def test_a_server_on_this_machine_is_reached_whatever_the_proxies_are(backend: A
     environment.setenv("SSL_CERT_FILE", "/nowhere")
     with odd_server(reply(ok([]))) as there:
         assert backend(f"http://{there}").apps() == [] and backend(f"http://{there}/a/prefix/").apps() == []
+
+
+def test_a_web_page_of_something_else_is_no_report_and_an_archive_that_was_cut_off_no_crate(
+    backend: Any, tmp_path: Path
+) -> None:
+    page = http("200 OK", "<html>Sign in</html>", "Content-Type: text/html")
+    with odd_server(Scripted(page)) as there:
+        said = why(partial(backend(f"http://{there}").report, "r-1"))
+        assert "does not answer as Packhorse does" in said
+        said = why(partial(unpack_crate, partial(backend(f"http://{there}").crate, "r-1"), tmp_path / "crate"))
+        assert "does not answer as Packhorse does" in said
+    with odd_server(Scripted(http("200 OK", b"PK\x03\x04half", "Content-Type: application/zip"))) as there:
+        said = why(partial(unpack_crate, partial(backend(f"http://{there}").crate, "r-1"), tmp_path / "crate"))
+        assert "cut off on its way" in said
+    assert not (tmp_path / "crate").exists()
 
 
 def test_a_proxy_that_does_not_work_is_named_with_its_variable(backend: Any, environment: Any) -> None:

@@ -50,25 +50,23 @@ class Room:
 
     def submit(self, app: str, number: int = 1, **options: Any) -> RunView:
         """A run of ``number`` tasks, numbered."""
-        return self.embedded.service.submit(
-            self.embedded.user, AppRun(app=app, **options), ({"i": index} for index in range(number))
-        )
+        return self.embedded.mine.submit(AppRun(app=app, **options), ({"i": index} for index in range(number)))
 
     def run(self, run: RunView) -> RunView:
         """How far a run is."""
-        return self.embedded.service.run(self.embedded.user, run.id)
+        return self.embedded.mine.run(run.id)
 
     def task(self, run: RunView, index: int = 0) -> TaskDetail:
         """All that is known of a task."""
-        return self.embedded.service.task(self.embedded.user, f"{run.id}.{index}")
+        return self.embedded.mine.task(f"{run.id}.{index}")
 
     def results(self, run: RunView) -> list[Any]:
         """By index."""
-        return [row["result"] for row in self.embedded.service.results(self.embedded.user, run.id)]
+        return [row["result"] for row in self.embedded.mine.results(run.id)]
 
     def images(self) -> list[ImageView]:
         """All images."""
-        return self.embedded.service.images(self.embedded.user)
+        return self.embedded.mine.images()
 
     def image(self) -> ImageView:
         """The only one."""

@@ -26,11 +26,11 @@ def submit(room: Room, *commands: str, steps: list[dict[str, Any]] | None = None
         {"image": IMAGE, "command": ["sh", "-c", command], **more}
         for command, more in zip(commands, steps or [{}] * len(commands))
     ]
-    return room.embedded.service.submit(room.embedded.user, task_run({"executors": executors, **task}))
+    return room.embedded.mine.submit(task_run({"executors": executors, **task}))
 
 
 def output(room: Room, run: RunView, path: str, index: int = 0) -> str:
-    return room.embedded.service.output_path(room.embedded.user, f"{run.id}.{index}", path).read_text()
+    return room.embedded.mine.output_path(f"{run.id}.{index}", path).read_text()
 
 
 def refused(room: Room, *commands: str, **task: Any) -> str:
@@ -106,7 +106,7 @@ def test_tasks_hand_files_to_each_other_and_a_folder_is_an_output(room: Room) ->
         {"name": "a", "task": {"executors": [first], "outputs": outputs}},
         {"name": "b", "task": {"executors": [second], "inputs": inputs, "outputs": [{"path": "/out/sum"}]}},
     ]
-    run = room.embedded.service.submit(room.embedded.user, task_run(tasks))
+    run = room.embedded.mine.submit(task_run(tasks))
     room.complete(run)
     assert output(room, run, "/out/sum", 1) == "1\nf\n"
 

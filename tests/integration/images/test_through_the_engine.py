@@ -57,9 +57,9 @@ def test_inputs_and_outputs(room: Room, tmp_path: Path) -> None:
     manifest = Path(app) / "app.yaml"
     manifest.write_text(manifest.read_text().replace("i: {type: integer}", "reads: {type: file}"))
     (Path(app) / "note.txt").write_text("a note\n")
-    run = room.embedded.service.submit(room.embedded.user, AppRun(app=app, params={"reads": str(reads)}))
+    run = room.embedded.mine.submit(AppRun(app=app, params={"reads": str(reads)}))
     room.complete(run)
-    out = room.embedded.service.output_path(room.embedded.user, f"{run.id}.0", "out.txt")
+    out = room.embedded.mine.output_path(f"{run.id}.0", "out.txt")
     assert out.read_text() == f"ACGT\na note\n{os.getuid()}\n"
     assert out.stat().st_uid == os.getuid()
 
@@ -76,7 +76,7 @@ def test_data_by_url_and_reference_data(room: Room) -> None:
         app = room.app("packhorse/box:1", command, more=TEXT + refdata)
         manifest = Path(app) / "app.yaml"
         manifest.write_text(manifest.read_text().replace("i: {type: integer}", "reads: {type: file}"))
-        run = room.embedded.service.submit(room.embedded.user, AppRun(app=app, params={"reads": web.url("/reads.fq")}))
+        run = room.embedded.mine.submit(AppRun(app=app, params={"reads": web.url("/reads.fq")}))
         room.complete(run)
         read_only = Ability.READ_ONLY_BINDS in room.embedded.sites[0].runtime.abilities
         assert room.results(run)[0].split()[:2] == ["ACGT", "one"]
@@ -117,7 +117,7 @@ def test_a_cancel_ends_what_is_in_the_container(room: Room) -> None:
     marker = str(300_000_000 + os.getpid())
     run = room.submit(room.app("packhorse/box:1", f"[sh, -c, 'sleep {marker} & exec sleep {marker}']"))
     wait_for(lambda: room.task(run).state == "RUNNING" and _processes(marker), 30, "its start")
-    room.embedded.service.cancel_run(room.embedded.user, run.id)
+    room.embedded.mine.cancel_run(run.id)
     assert room.end(run, 20) == {TaskState.CANCELED: 1}
     wait_for(lambda: not _processes(marker), 10, "the end of its processes")
 
@@ -145,13 +145,9 @@ def test_executors_of_a_tes_task_each_in_its_image(registry: TestRegistry, tmp_p
     with opened(
         container_site("podman", tmp_path / "site"), tmp_path / "home", registry.address, default=registry.address
     ) as room:
-        run = room.embedded.service.submit(
-            room.embedded.user, TaskRun(tasks=[NamedTask.model_validate({"name": "a", "task": task})])
-        )
+        run = room.embedded.mine.submit(TaskRun(tasks=[NamedTask.model_validate({"name": "a", "task": task})]))
         room.complete(run)
-        lines = (
-            room.embedded.service.output_path(room.embedded.user, f"{run.id}.0", "three.txt").read_text().splitlines()
-        )
+        lines = room.embedded.mine.output_path(f"{run.id}.0", "three.txt").read_text().splitlines()
         assert (lines[0], lines[2]) == ("yes-x", "given") and lines[3].endswith("python3")
         assert room.task(run).attempts[0].image == registry.digest("box")
         assert len(room.images()) == 2
@@ -328,7 +324,7 @@ def test_the_least_recently_used_leaves_and_never_one_in_use(registry: TestRegis
         assert [path.stem for path in (tmp_path / "site" / "images").iterdir()] == [
             room.image().digest.replace(":", "-")
         ]
-        room.embedded.service.cancel_run(room.embedded.user, busy.id)
+        room.embedded.mine.cancel_run(busy.id)
         room.end(busy)
 
 
@@ -341,7 +337,7 @@ def test_where_no_containers_run_it_is_refused_and_the_host_may_be_asked_for(tmp
         room.complete(run)
         assert room.results(run) == ["0"] and room.task(run).attempts[0].image is None
         with pytest.raises(NotAllowed, match="instead of the app's own"):
-            room.embedded.service.submit(User("somebody"), AppRun(app=app, image="none"), [{"i": 1}])
+            room.embedded.service.as_user(User("somebody")).submit(AppRun(app=app, image="none"), [{"i": 1}])
 
 
 def test_a_registry_that_says_nothing_does_not_hold_up_the_engines_end(tmp_path: Path) -> None:

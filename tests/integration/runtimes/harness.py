@@ -168,10 +168,10 @@ def members(cgroup: Path) -> set[int]:
 
 def processes_of(*argv: str) -> set[int]:
     """The processes on this machine with exactly these arguments."""
-    wanted, found = "\0".join(argv) + "\0", set()
+    wanted, found = ("\0".join(argv) + "\0").encode(), set()
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (entry / "cmdline").read_text() == wanted:
+            if (entry / "cmdline").read_bytes() == wanted:
                 found.add(int(entry.name))
     return found
 

@@ -1,4 +1,4 @@
-"""Each batch scheduler with a place whose jobs it owns: this machine, and the test cluster."""
+"""Each batch scheduler where its jobs can be run: on this machine, and on the test cluster."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from packhorse.sites.base import CommandResult, Job, JobState, JobStatus, Scheduler
-from packhorse.sites.environment import Purpose
 from packhorse.sites.schedulers.registry import scheduler
 from packhorse.sites.script import batch_script
 from packhorse.sites.transports.local import LocalTransport
@@ -28,14 +28,14 @@ class CountingTransport(LocalTransport):
 
     ran = 0
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
+    def run(self, argv: list[str], **how: Any) -> CommandResult:
         self.ran += 1
-        return super().run(argv, timeout_s=timeout_s, purpose=purpose)
+        return super().run(argv, **how)
 
 
 @dataclass
-class Place:
-    """A scheduler, and a folder that its nodes see."""
+class SchedulerCase:
+    """A scheduler under test, and a folder that its nodes see."""
 
     scheduler: Scheduler
     root: Path
@@ -89,13 +89,13 @@ class Place:
 
 
 @pytest.fixture(params=[pytest.param(name, marks=marks) for name, marks in CASES.items()])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """The place of one scheduler."""
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SchedulerCase]:
+    """One scheduler."""
     root = tmp_path / "jobs"
     if request.param == "slurm":
         cluster: TestCluster = request.getfixturevalue("slurm")
         root = cluster.folder("conforms")
     root.mkdir(exist_ok=True)
-    made = Place(scheduler(request.param), root)
+    made = SchedulerCase(scheduler(request.param), root)
     yield made
     made.end()

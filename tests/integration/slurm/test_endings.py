@@ -57,13 +57,13 @@ def open_room(slurm: TestCluster, tmp_path: Path) -> Iterator[Open]:
 
 
 def task_of(room: Embedded, run: RunView, index: int = 0) -> TaskDetail:
-    return room.service.task(room.user, f"{run.id}.{index}")
+    return room.mine.task(f"{run.id}.{index}")
 
 
 def await_end(room: Embedded, run: RunView, seconds: float = 90) -> dict[TaskState, int]:
-    wait_for(lambda: room.service.run(room.user, run.id).ended, seconds, "the run's end")
+    wait_for(lambda: room.mine.run(run.id).ended, seconds, "the run's end")
     assert_each_ended_once(room)
-    return room.service.run(room.user, run.id).counts
+    return room.mine.run(run.id).counts
 
 
 def await_running(room: Embedded, run: RunView, index: int = 0) -> str:
@@ -206,9 +206,7 @@ def test_a_controller_that_is_away_for_a_while_is_waited_for(
     slurm.service("stop", "slurmctld")
     try:
         meanwhile = submit(room, app, 2)
-        wait_for(
-            lambda: room.service.run(room.user, before.id).ended, 60, "the end of what runs: agents go on by themselves"
-        )
+        wait_for(lambda: room.mine.run(before.id).ended, 60, "the end of what runs: agents go on by themselves")
     finally:
         slurm.service("start", "slurmctld")
     assert await_end(room, meanwhile) == {TaskState.COMPLETE: 2}

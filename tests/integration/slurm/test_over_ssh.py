@@ -103,9 +103,9 @@ def test_a_run_and_its_delivery_through_a_login_that_prints(slurm: TestCluster, 
             "outputs": [{"path": "d", "url": f"file://{tmp_path}/out", "type": "DIRECTORY"}],
         }
         with room.run_engine():
-            run = room.service.submit(room.user, TaskRun(tasks=[NamedTask.model_validate({"name": "t", "task": task})]))
-            wait_for(lambda: room.service.run(room.user, run.id).ended, 120, "the run")
-        assert room.service.run(room.user, run.id).counts == {TaskState.COMPLETE: 1}
+            run = room.mine.submit(TaskRun(tasks=[NamedTask.model_validate({"name": "t", "task": task})]))
+            wait_for(lambda: room.mine.run(run.id).ended, 120, "the run")
+        assert room.mine.run(run.id).counts == {TaskState.COMPLETE: 1}
         room.close()
         assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
             "a": "one\n",

@@ -73,7 +73,7 @@ def test_so_is_a_tes_executor(room: Room) -> None:
         executors=[Executor(image=image, command=["sh", "-c", SAYS], stdout="said")], outputs=[Output(path="said")],
         resources=TesResources(cpu_cores=2, backend_parameters=backend),
     )  # fmt: skip
-    run = room.embedded.service.submit(room.embedded.user, TaskRun(tasks=[NamedTask(name="t", task=task)]))
+    run = room.embedded.mine.submit(TaskRun(tasks=[NamedTask(name="t", task=task)]))
     room.complete(run, 90)
     [file] = [file for file in room.task(run).attempts[0].files if file["path"] == "said"]
     check(room, Path(room.embedded.sites[0].output_folder(run.id, 0), file["path"]).read_text())

@@ -7,12 +7,12 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from packhorse.domain.failures import FailureClass
 from packhorse.sites.base import CommandResult, Job, JobState, JobStatus, SiteUnreachable, SubmitRejected
-from packhorse.sites.environment import Purpose
 from packhorse.sites.schedulers.options import SchedulerOptions
 from packhorse.sites.schedulers.slurm import SlurmScheduler
 from packhorse.sites.schedulers.slurm_commands import agent_command
@@ -31,9 +31,9 @@ class CountingTransport(LocalTransport):
     def __init__(self) -> None:
         self.commands: list[str] = []
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
+    def run(self, argv: list[str], **how: Any) -> CommandResult:
         self.commands.append(next(word for word in argv if word.startswith("s")))
-        return super().run(argv, timeout_s=timeout_s, purpose=purpose)
+        return super().run(argv, **how)
 
 
 @pytest.fixture
@@ -122,8 +122,8 @@ class Forgetful(CountingTransport):
         super().__init__()
         self._job_id = job_id
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
-        result = super().run(argv, timeout_s=timeout_s, purpose=purpose)
+    def run(self, argv: list[str], **how: Any) -> CommandResult:
+        result = super().run(argv, **how)
         if "squeue" not in argv:
             return result
         kept = [line for line in result.stdout.splitlines() if not line.startswith(f"{self._job_id}|")]

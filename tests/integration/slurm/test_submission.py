@@ -20,7 +20,6 @@ from packhorse.domain.states import TaskState
 from packhorse.engine.embedded import Embedded
 from packhorse.sites.base import CommandResult
 from packhorse.sites.configure import site_from
-from packhorse.sites.environment import Purpose
 from packhorse.sites.schedulers.slurm import SlurmScheduler
 from packhorse.sites.site import Site, local_site
 from packhorse.sites.transports.local import LocalTransport
@@ -49,9 +48,9 @@ class CountingTransport(LocalTransport):
     def __init__(self) -> None:
         self.commands: list[str] = []
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
+    def run(self, argv: list[str], **how: Any) -> CommandResult:
         self.commands += [word for word in argv if word.startswith("s")][:1]
-        return super().run(argv, timeout_s=timeout_s, purpose=purpose)
+        return super().run(argv, **how)
 
 
 def cluster_site(root: Path, **fields: Any) -> Site:
@@ -82,7 +81,7 @@ def test_an_engine_killed_right_after_submitting_finds_its_job_again(slurm: Test
     assert killed.returncode == -signal.SIGKILL
     assert len(jobs_of(slurm, room)) == 1
     with room.run_engine():
-        wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
+        wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
     assert_each_ended_once(room)
     assert executions(witness) == dict.fromkeys(range(20), 1)
     assert len(jobs_of(slurm, room)) == 1
@@ -101,8 +100,8 @@ def test_many_tasks_run_on_several_nodes_in_a_handful_of_jobs_and_commands(slurm
     )
     with room.run_engine():
         run = submit(room, app, 1000)
-        wait_for(lambda: room.service.run(room.user, run.id).ended, 120, "the run's end")
-    nodes = {row["result"] for row in room.service.results(room.user, run.id)}
+        wait_for(lambda: room.mine.run(run.id).ended, 120, "the run's end")
+    nodes = {row["result"] for row in room.mine.results(run.id)}
     assert len(nodes) >= 2
     assert nodes <= set(slurm.nodes)
     assert len(jobs_of(slurm, room)) <= 3
@@ -121,8 +120,8 @@ def test_one_job_of_several_nodes_has_an_agent_on_each(slurm: TestCluster, tmp_p
     )
     with room.run_engine():
         run = submit(room, app, 400)
-        wait_for(lambda: room.service.run(room.user, run.id).ended, 120, "the run's end")
-    assert len({row["result"] for row in room.service.results(room.user, run.id)}) >= 2
+        wait_for(lambda: room.mine.run(run.id).ended, 120, "the run's end")
+    assert len({row["result"] for row in room.mine.results(run.id)}) >= 2
     assert_each_ended_once(room)
     room.close()
 
@@ -153,17 +152,17 @@ def test_over_ssh_with_the_login_node_away_for_a_while(slurm: TestCluster, two_s
     app = make_app(tmp_path / "app", command="[/bin/sh, -c, 'echo out-{i}; sleep 1']")
     with room.run_engine():
         far = submit(room, app, 12, resources={"site": "far"})
-        wait_for(lambda: room.service.run(room.user, far.id).done > 0, 60, "the first result")
+        wait_for(lambda: room.mine.run(far.id).done > 0, 60, "the first result")
         slurm.service("kill", "sshd")
         try:
             near = submit(room, app, 4, resources={"site": "local"})
-            wait_for(lambda: room.service.run(room.user, near.id).ended, 20, "the end of the run here")
+            wait_for(lambda: room.mine.run(near.id).ended, 20, "the end of the run here")
         finally:
             slurm.service("start", "sshd")
-        wait_for(lambda: room.service.run(room.user, far.id).ended, 120, "the end of the run there")
-        log = room.service.log(room.user, f"{far.id}.7", "stdout")
+        wait_for(lambda: room.mine.run(far.id).ended, 120, "the end of the run there")
+        log = room.mine.log(f"{far.id}.7", "stdout")
     assert (log.data, log.ended) == (b"out-7\n", True)
-    assert room.service.run(room.user, far.id).counts == {TaskState.COMPLETE: 12}
+    assert room.mine.run(far.id).counts == {TaskState.COMPLETE: 12}
     assert_each_ended_once(room)
 
 
@@ -172,11 +171,11 @@ def test_the_log_of_a_running_task_is_read_over_ssh(two_sites: Embedded, tmp_pat
     app = make_app(tmp_path / "app", command="[/bin/sh, -c, 'echo begun; sleep 60']")
     with room.run_engine():
         run = submit(room, app, 1, resources={"site": "far"})
-        wait_for(lambda: room.service.log(room.user, f"{run.id}.0", "stdout").data == b"begun\n", 30, "the first line")
-        assert room.service.task(room.user, f"{run.id}.0").state is TaskState.RUNNING
-        room.service.cancel_run(room.user, run.id)
-        wait_for(lambda: room.service.run(room.user, run.id).ended, 30, "the cancel")
-    assert room.service.run(room.user, run.id).counts == {TaskState.CANCELED: 1}
+        wait_for(lambda: room.mine.log(f"{run.id}.0", "stdout").data == b"begun\n", 30, "the first line")
+        assert room.mine.task(f"{run.id}.0").state is TaskState.RUNNING
+        room.mine.cancel_run(run.id)
+        wait_for(lambda: room.mine.run(run.id).ended, 30, "the cancel")
+    assert room.mine.run(run.id).counts == {TaskState.CANCELED: 1}
 
 
 def test_files_travel_over_ssh(two_sites: Embedded, tmp_path: Path) -> None:
@@ -194,10 +193,10 @@ def test_files_travel_over_ssh(two_sites: Embedded, tmp_path: Path) -> None:
     )
     with room.run_engine():
         request = AppRun(app=str(folder), resources={"site": "far"})
-        run = room.service.submit(room.user, request, ({"i": index, "reads": str(reads)} for index in range(3)))
-        wait_for(lambda: room.service.run(room.user, run.id).ended, 60, "the run's end")
-        assert room.service.run(room.user, run.id).counts == {TaskState.COMPLETE: 3}
-        fetched = room.service.output_path(room.user, f"{run.id}.1", "out.fq")
+        run = room.mine.submit(request, ({"i": index, "reads": str(reads)} for index in range(3)))
+        wait_for(lambda: room.mine.run(run.id).ended, 60, "the run's end")
+        assert room.mine.run(run.id).counts == {TaskState.COMPLETE: 3}
+        fetched = room.mine.output_path(f"{run.id}.1", "out.fq")
         with pytest.raises(NotFound, match="no output"):
-            room.service.output_path(room.user, f"{run.id}.1", "other.fq")
+            room.mine.output_path(f"{run.id}.1", "other.fq")
     assert fetched.read_text() == "ACGT\n"

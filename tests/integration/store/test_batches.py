@@ -15,18 +15,20 @@ from packhorse.store import data as stored
 from packhorse.store.data import DataKey
 from packhorse.store.database import Database
 from packhorse.store.demands import recount, waiting_demands
-from packhorse.store.images import settle_holds, want_images
+from packhorse.store.holds import settle_holds
+from packhorse.store.images import want_images
 from packhorse.store.moves import Move, apply_moves, lock_tasks
+from packhorse.store.newtasks import NewTask
 from packhorse.store.runs import (
     Begun,
     NewRun,
-    NewTask,
     add_tasks,
     begin_run,
     counts_of,
-    find_by_client_key,
+    find_by_client_keys,
     get_run,
     insert_run,
+    insert_runs,
     list_runs,
     open_runs_by_site,
     publish_run,
@@ -34,8 +36,19 @@ from packhorse.store.runs import (
     unfinished_runs,
 )
 from packhorse.store.schema import data, demands, metadata, runs
-from packhorse.store.steps import StepEdge
-from tests.fixtures.stores import LARGER, SITE, has_ended, ids_of, new_step, new_task, ready_ids, run_values
+from packhorse.store.steps import StepEdge, steps_of_run
+from tests.fixtures.stores import (
+    LARGER,
+    SITE,
+    all_open_data,
+    counted_statements,
+    has_ended,
+    ids_of,
+    new_step,
+    new_task,
+    ready_ids,
+    run_values,
+)
 
 A = DataKey("https://h/a")
 RUN = [new_task(), new_task(demand=LARGER), new_task(data=(A,)), new_task(waiting_on=1)]
@@ -93,7 +106,7 @@ def test_nobody_sees_a_run_before_it_is_published(database: Database) -> None:
 def test_a_run_that_is_written_has_its_key_from_the_start(database: Database) -> None:
     begun = begin(database)
     with database.read() as connection:
-        before = find_by_client_key(connection, "alice", "k")
+        before = find_by_client_keys(connection, [("alice", "k"), ("bob", "k")]).get(("alice", "k"))
         assert before is not None and not before.visible
     with pytest.raises(sa.exc.IntegrityError):
         begin(database)
@@ -165,7 +178,7 @@ def test_the_first_of_its_kind_leaves_demands_and_data_that_nobody_waits_for(dat
     assert {name for name, number in after.items() if number != before[name]} == {"demands", "data"}
     with database.read() as connection:
         assert set(connection.execute(sa.select(demands.c.ready)).scalars()) == {0}
-        assert [row.is_wanted for row in stored.open_data(connection, SITE)] == [False]
+        assert [row.is_wanted for row in all_open_data(connection)] == [False]
 
 
 def test_a_run_that_is_visible_is_not_removed(database: Database) -> None:
@@ -241,3 +254,28 @@ def fail_all(connection: sa.Connection, begun: Begun) -> None:
     [row] = connection.execute(sa.select(data)).all()
     current = lock_tasks(connection, stored.waiting_tasks(connection, row.id))
     apply_moves(connection, [Move(task, TaskState.SYSTEM_ERROR, 2.0) for task in current], current)
+
+
+def test_many_runs_take_as_many_statements_as_one(database: Database) -> None:
+    def mixed(number: int) -> tuple[NewRun, list[list[NewTask]]]:
+        values = run_values(user=f"u{number % 3}", priority=number % 2)
+        two = [new_step(2, "a", held=number % 5 == 0), new_step(1, "b")]
+        run = NewRun(values, two, [StepEdge(0, 1, "gather")], [(0, 1, False)])
+        return run, [[new_task(demand=LARGER), new_task(1)], [new_task(1)]]
+
+    sent: list[int] = []
+    for numbers in ([1], range(2, 42)):
+        new = [mixed(number) for number in numbers]
+        with database.write() as connection:
+            insert_runs(connection, [mixed(number) for number in range(3)])  # whose demands are there before
+            with counted_statements(database) as statements:
+                seqs = insert_runs(connection, new)
+            sent.append(len(statements))
+            ids = {seq: connection.execute(sa.select(runs.c.id).where(runs.c.seq == seq)).scalar() for seq in seqs}
+            assert [ids[seq] for seq in seqs] == [run.values["id"] for run, _ in new]
+            assert recount(connection, SITE) == 0
+            for seq in seqs:
+                first = [(row.name, row.first, row.tasks) for row in steps_of_run(connection, seq)]
+                assert first == [("a", 0, 2), ("b", 2, 1)]
+                assert counts_of(connection, [seq]) == {seq: {TaskState.QUEUED: 3}}
+    assert sent[0] == sent[1], sent

@@ -15,7 +15,7 @@ from packhorse.store.data import DataKey
 from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 from packhorse.store.schema import data, data_edges, in_run, tasks
-from tests.fixtures.stores import insert_tasks_run, new_task
+from tests.fixtures.stores import all_open_data, insert_tasks_run, new_task
 
 A, B, DB = DataKey("https://h/a"), DataKey("s3://b/b"), DataKey("https://h/db.tar", "1")
 SHA = "ab" * 32
@@ -33,7 +33,7 @@ def waiting(database: Database, seq: int) -> list[int]:
 
 def ready(database: Database, key: DataKey, sha256: str = SHA, at: float = 1.0) -> None:
     with database.write() as connection:
-        [row] = [row for row in stored.open_data(connection, "s") if row.url == key.url]
+        [row] = [row for row in all_open_data(connection) if row.url == key.url]
         stored.lock_data(connection, row.id)
         stored.update_data(connection, row.id, state=DataState.READY, sha256=sha256, path=f"/cache/{sha256}")
         stored.remember_cached(connection, "s", sha256, 10, at)
@@ -73,7 +73,7 @@ def test_a_new_run_has_a_url_looked_at_again_and_a_version_not(database: Databas
     second = run_of(database, (A,), (DB,))
     assert waiting(database, second) == [1, 0]
     with database.read() as connection:
-        assert [row.url for row in stored.open_data(connection, "s")] == [A.url]
+        assert [row.url for row in all_open_data(connection)] == [A.url]
         assert stored.given_data(connection, [second * (1 << 20) + 1]) == {
             second * (1 << 20) + 1: {DB: f"/cache/{SHA}"}
         }
@@ -82,11 +82,11 @@ def test_a_new_run_has_a_url_looked_at_again_and_a_version_not(database: Databas
 def test_one_under_way_is_joined_and_one_of_another_site_is_another(database: Database) -> None:
     run_of(database, (A,))
     with database.write() as connection:
-        [row] = stored.open_data(connection, "s")
+        [row] = all_open_data(connection)
         stored.update_data(connection, row.id, state=DataState.FETCHING, bytes_done=5)
     second, elsewhere = run_of(database, (A,)), run_of(database, (A,), site="t")
     with database.read() as connection:
-        assert [(row.state, row.bytes_done, bool(row.is_wanted)) for row in stored.open_data(connection, "s")] == [
+        assert [(row.state, row.bytes_done, bool(row.is_wanted)) for row in all_open_data(connection)] == [
             ("FETCHING", 5, True)
         ]
     ready(database, A)
@@ -97,7 +97,7 @@ def test_nobody_wants_what_only_ended_tasks_waited_for(database: Database) -> No
     seq = run_of(database, (A,), (A,))
     end_all(database, seq)
     with database.read() as connection:
-        [row] = stored.open_data(connection, "s")
+        [row] = all_open_data(connection)
         assert not row.is_wanted and stored.waiting_tasks(connection, row.id) == []
 
 

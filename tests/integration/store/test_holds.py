@@ -8,7 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from packhorse.domain.states import TaskState
+from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.placing.demands import Demands
+from packhorse.engine.placing.needs import Needs
 from packhorse.engine.steps.cache import Steps
 from packhorse.estimate.durations import Durations
 from packhorse.store import images as stored
@@ -18,12 +20,12 @@ from packhorse.store.demands import (
     end_back_offs,
     hold_steps,
     next_back_off,
-    place_in_line,
     recount,
     take_ready,
     waiting_demands,
 )
-from packhorse.store.images import settle_holds
+from packhorse.store.holds import settle_holds
+from packhorse.store.line import place_in_line
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 from packhorse.store.runs import NewRun, begin_run, insert_run, publish_run
 from packhorse.store.schema import TASKS_PER_RUN, demands, steps
@@ -201,7 +203,7 @@ LOOKS: dict[str, Callable[[sa.Connection], object]] = {
     "settle_holds": lambda connection: settle_holds(connection, SITE),
     "recount": lambda connection: recount(connection, SITE),
     "place_in_line": lambda connection: place_in_line(connection, get_task(connection, TASKS_PER_RUN)),
-    "engine": lambda connection: Demands(SITE, Steps(), Durations()).waiting(connection),
+    "engine": lambda connection: Demands(SITE, Steps(), Durations(), Needs(SITE, AppFolders())).waiting(connection),
 }
 
 

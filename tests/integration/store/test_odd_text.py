@@ -29,6 +29,7 @@ from packhorse.engine.embedded import Embedded
 from packhorse.engine.steps.cache import Steps
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
+from packhorse.sites.journals import Request, read_journals
 from packhorse.sites.site import local_site
 from packhorse.store import allocations as stored
 from packhorse.store.deliveries import add_deliveries, open_deliveries, update_delivery
@@ -66,17 +67,17 @@ class Room:
 
     def submit(self, kind: str = "json", over: Any = ({}, {}), **options: Any) -> str:
         request = AppRun(app=str(self.folder / kind), **options)
-        return self.room.service.submit(self.room.user, request, list(over)).id
+        return self.room.mine.submit(request, list(over)).id
 
     def place(self, run_id: str) -> tuple[Any, int]:
         """All tasks of a run at a site: the allocation's row, and the id of the first task."""
         with self.room.database.write() as connection:
             seq = get_run(connection, run_id).seq  # type: ignore[union-attr]
-            number = self.room.service.run(self.room.user, run_id).tasks
+            number = self.room.mine.run(run_id).tasks
             allocation = stored.insert_allocation(
                 connection, f"a-{seq}", "local", json.dumps(asdict(Shape(2, 1000, None))), 1.0
             )
-            stored.insert_block(connection, allocation, 0, number, 1.0)
+            stored.insert_blocks(connection, [stored.NewBlock(allocation, 0, number, 1.0)])
             placed = place_some(connection, number, "local", allocation)
             assert placed == ids_of(seq, range(number))
             return stored.get_allocation(connection, allocation), seq * TASKS_PER_RUN
@@ -98,7 +99,7 @@ class Room:
         assert [task["result"] for task in listed] == [row["result"] for row in found]
         for task in listed:
             strictly(self.ask(f"/api/v1/tasks/{task['id']}"))
-        assert found == [strictly(json.dumps(row)) for row in self.room.service.results(self.room.user, run_id)]
+        assert found == [strictly(json.dumps(row)) for row in self.room.mine.results(run_id)]
         return found
 
     def ask(self, path: str, **headers: str) -> str:
@@ -270,7 +271,7 @@ def test_files_that_are_no_agents_are_not_read_as_journals(room: Room, home: Pat
     folder.mkdir(parents=True)
     for name in (b"node-1.jsonl", b"caf\xe9.jsonl", b"x" * 240 + b".jsonl", b"node-1.beat"):
         (Path(os.fsdecode(os.fsencode(folder) + b"/" + name))).write_bytes(b"{}\n")
-    assert list(Collector(site, Steps(), Durations()).fetch("a-1", {})) == ["node-1"]
+    assert read_journals(site, Request({"a-1": {}})).data == {"a-1": {"node-1": b"{}\n"}}
 
 
 def test_tokens_of_nobody_are_revoked_without_a_fuss(room: Room) -> None:

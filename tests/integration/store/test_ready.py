@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import count
 
 import pytest
@@ -14,14 +16,24 @@ from packhorse.domain.states import AT_SITE, TERMINAL, DataState, TaskState
 from packhorse.store import data as stored
 from packhorse.store.data import DataKey
 from packhorse.store.database import Database
-from packhorse.store.demands import demand_seqs, end_back_offs, hold_steps, recount, waiting_demands
-from packhorse.store.moves import Move, apply_moves, cancel_queued, lock_tasks
-from packhorse.store.runs import Begun, NewRun, NewTask, add_tasks, begin_run, publish_run, remove_run
+from packhorse.store.demands import (
+    add_ready_to_demands,
+    demand_seqs,
+    end_back_offs,
+    hold_steps,
+    recount,
+    take_ready,
+    waiting_demands,
+)
+from packhorse.store.moves import Move, PlacedBlock, apply_moves, cancel_queued, lock_tasks, place_tasks
+from packhorse.store.newtasks import NewTask
+from packhorse.store.runs import Begun, NewRun, add_tasks, begin_run, insert_runs, publish_run, remove_run
 from packhorse.store.schema import READY, TASKS_PER_RUN, data, demands, in_run, runs, step_demands, steps, tasks
 from packhorse.store.steps import StepEdge, load_steps, steps_of_run
 from tests.fixtures.stores import (
     DEMAND,
     LARGER,
+    SITE,
     insert_steps_run,
     insert_tasks_run,
     list_of,
@@ -132,7 +144,7 @@ class Play:
             more = {}
             if pick % 2:
                 user = load_steps(self.connection, [row.step_seq])[row.step_seq].user
-                more = {"demand_seq": demand_seqs(self.connection, self.site, user, [LARGER])[LARGER]}
+                more = {"demand_seq": demand_seqs(self.connection, self.site, [(user, LARGER)])[user, LARGER]}
             home = {"allocation_seq": None, "block": None}
             moves.append(Move(task, S.QUEUED, self.now, None, {**home, **changes, **more}))
         apply_moves(self.connection, moves, current)
@@ -265,3 +277,41 @@ def test_a_count_that_is_off_is_mended(database: Database, table: str) -> None:
         connection.execute(sa.update(of).values(ready=of.c.ready + 2))
         assert recount(connection, it.site) > 0
         it.check()
+
+
+def test_who_submits_and_who_places_never_wait_for_each_other(database: Database) -> None:
+    """Each locks what both change last, in order and at once; else PostgreSQL ends one of two that wait."""
+    users = [f"u{number}" for number in range(5)]
+    failed: list[BaseException] = []
+
+    def repeat(work: Callable[[sa.Connection], object]) -> None:
+        try:
+            for _ in range(60):
+                with database.write() as connection:
+                    work(connection)
+        except BaseException as error:
+            failed.append(error)
+
+    def submit(order: Sequence[str]) -> Callable[[sa.Connection], object]:
+        return lambda connection: insert_runs(
+            connection, [(NewRun(run_values(user=user), [new_step(2)]), [[new_task()] * 2]) for user in order]
+        )
+
+    def place(connection: sa.Connection) -> None:
+        less: Counter[int] = Counter()
+        for block, row in enumerate(reversed(waiting_demands(connection, SITE))):
+            rows = take_ready(connection, row.seq, 1)
+            less.update(place_tasks(connection, [PlacedBlock(7, block, rows, "because")], 2.0))
+        add_ready_to_demands(connection, less)
+
+    with database.write() as connection:
+        submit(users)(connection)
+    works = [submit(users), submit(users[::-1]), place]
+    threads = [threading.Thread(target=repeat, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed, failed
+    with database.write() as connection:
+        assert recount(connection, SITE) == 0

@@ -19,12 +19,13 @@ from alembic.script import ScriptDirectory
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.store import migrate
 from packhorse.store.database import Database
-from packhorse.store.demands import _ready_of, take_ready
+from packhorse.store.demands import _READY_OF, take_ready
+from packhorse.store.lookups import newest_with_keys, tasks_to_look_up
 from packhorse.store.migrate import ensure_schema
 from packhorse.store.schema import demands, in_run, metadata, tasks
 from packhorse.store.tasks import page_of_tasks
 from tests.fixtures.postgres import Postgres
-from tests.fixtures.stores import insert_tasks_run, new_task
+from tests.fixtures.stores import counted_statements, insert_tasks_run, new_task
 
 
 def test_migrations_make_what_the_schema_says(database: Database) -> None:
@@ -104,9 +105,18 @@ def test_pages_and_ready_tasks_are_found_by_index(database: Database) -> None:
     page = sa.select(tasks.c.id).where(in_run(1), tasks.c.id > 5).order_by(tasks.c.id).limit(100)
     assert "SCAN tasks" not in explain(database, page)
     if database.is_sqlite:  # PostgreSQL chooses by its statistics, which so small a table does not fill
-        for of_steps in (tasks.c.step_seq == step, tasks.c.step_seq.in_([step, step + 1])):
-            plan = explain(database, _ready_of(demand, of_steps).limit(10))
+        for of_steps in ([step], [step, step + 1]):
+            plan = explain(database, _READY_OF.params(steps=of_steps, demand=demand, number=10))
             assert "ix_tasks_ready" in plan and "TEMP B-TREE" not in plan, plan
+        plans = []
+        with counted_statements(database) as sent, database.read() as connection:
+            newest_with_keys(connection, {"k": None, "l": 7})
+            tasks_to_look_up(connection, [step], 10)
+            for statement in [text for text in sent if text.startswith("SELECT")]:
+                rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", ("[0]",) * statement.count("?"))
+                plans.append(" ".join(row.detail for row in rows))
+        wanted = ["ix_tasks_reusable (cache_key=? AND id<?)", "ix_tasks_to_look_up (step_seq=?)"]
+        assert all(index in plan for index, plan in zip(wanted, plans, strict=True)), plans
     with database.write() as connection:
         first = (1 << 20) + 19_990
         assert [row.id for row in take_ready(connection, demand, 3)] == [first, first + 1, first + 2]

@@ -5,25 +5,34 @@ transactions.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import sqlalchemy as sa
 
 from packhorse.domain.errors import InvalidRequest, Unavailable
 from packhorse.store.database import Database, NoRoom
-from packhorse.store.runs import NewRun, insert_run
+from packhorse.store.runs import NewRun, insert_runs
 from packhorse.store.schema import leases, runs
 from packhorse.store.together import Together
 from tests.fixtures.stores import new_step, new_task, run_values
 
 THREADS, EACH = 8, 100
+Work = Callable[[sa.Connection], object]
+
+
+def each(connection: sa.Connection, works: Sequence[Work]) -> list[object]:
+    return [work(connection) for work in works]
+
+
+def together_on(database: Database) -> Together[Work, object]:
+    return Together(database, each)
 
 
 class Gate:
     """Holds the first write open, so that those that come meanwhile go into the next transaction together."""
 
-    def __init__(self, together: Together) -> None:
+    def __init__(self, together: Together[Work, object]) -> None:
         self._together = together
         self._entered, self._leave = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
@@ -33,7 +42,7 @@ class Gate:
         self._entered.set()
         assert self._leave.wait(30)
 
-    def write(self, *works: Callable[[sa.Connection], object]) -> list[object]:
+    def write(self, *works: Work) -> list[object]:
         """What came of each of ``works``, in order: what it returned, or raised."""
         self._start(-1, self._hold)
         assert self._entered.wait(30)
@@ -47,7 +56,7 @@ class Gate:
             thread.join(30)
         return [self.outcomes[number] for number in range(len(works))]
 
-    def _start(self, number: int, work: Callable[[sa.Connection], object]) -> None:
+    def _start(self, number: int, work: Work) -> None:
         def run() -> None:
             try:
                 self.outcomes[number] = self._together.write(work)
@@ -73,18 +82,23 @@ def kept(database: Database) -> set[str]:
         return set(connection.execute(sa.select(leases.c.name)).scalars())
 
 
+def insert_all(connection: sa.Connection, new: Sequence[NewRun]) -> Sequence[int]:
+    return insert_runs(connection, [(run, [[new_task()]]) for run in new])
+
+
 def transactions_of(database: Database) -> int:
     return database._writes
 
 
 def test_all_writes_of_many_threads_are_durable_in_fewer_transactions(database: Database) -> None:
-    together, before = Together(database), transactions_of(database)
+    together: Together[NewRun, int] = Together(database, insert_all)
+    before = transactions_of(database)
     seen: list[int] = []
 
     def submit(thread: int) -> None:
         for number in range(EACH):
             run = NewRun(run_values(name=f"{thread}.{number}"), [new_step(1)])
-            seq = together.write(lambda connection, run=run: insert_run(connection, run, [[new_task()]]))  # type: ignore[misc]
+            seq = together.write(run)
             with database.read() as connection:  # it is there as soon as it is said to be
                 query = sa.select(runs.c.name).where(runs.c.seq == seq)
                 assert connection.execute(query).scalar_one() == f"{thread}.{number}"
@@ -105,7 +119,7 @@ def test_all_writes_of_many_threads_are_durable_in_fewer_transactions(database: 
 
 
 def test_who_waits_is_written_in_one_transaction_in_the_order_of_coming(database: Database) -> None:
-    together, before = Together(database), transactions_of(database)
+    together, before = together_on(database), transactions_of(database)
     order: list[str] = []
 
     def ordered(name: str) -> Callable[[sa.Connection], str]:
@@ -129,7 +143,7 @@ def test_what_one_raises_undoes_only_its_own(database: Database) -> None:
         keep("twice")(connection)
         keep("first")(connection)  # which is there
 
-    found = Gate(Together(database)).write(keep("first"), refused, keep("second"), twice, keep("third"))
+    found = Gate(together_on(database)).write(keep("first"), refused, keep("second"), twice, keep("third"))
     assert [type(one) for one in found] == [str, InvalidRequest, str, sa.exc.IntegrityError, str]
     assert kept(database) == {"first", "second", "third"}
 
@@ -139,7 +153,7 @@ def test_who_is_alone_is_undone_as_well(database: Database) -> None:
         keep("refused")(connection)
         raise InvalidRequest("No.")
 
-    together = Together(database)
+    together = together_on(database)
     with pytest.raises(InvalidRequest):
         together.write(refused)
     assert together.write(keep("then")) == "then" and kept(database) == {"then"}
@@ -149,7 +163,7 @@ def test_an_error_of_the_database_reaches_all(database: Database) -> None:
     def away(_connection: sa.Connection) -> None:
         raise sa.exc.OperationalError("INSERT", {}, Exception("disk I/O error"))
 
-    together = Together(database)
+    together = together_on(database)
     found = Gate(together).write(keep("a"), away, keep("b"))
     assert [type(one) for one in found] == [Unavailable] * 3 and "disk I/O error" in str(found[0])
     assert kept(database) == set()
@@ -163,16 +177,44 @@ def test_a_refusal_stays_one_when_the_commit_fails(database: Database) -> None:
     def fail(_connection: object) -> None:
         raise sa.exc.OperationalError("COMMIT", {}, Exception("database or disk is full"))
 
-    together = Together(database)
+    together = together_on(database)
     sa.event.listen(database.engine, "commit", fail)
     found = Gate(together).write(keep("a"), refused)
     sa.event.remove(database.engine, "commit", fail)
     assert [type(one) for one in found] == [NoRoom, InvalidRequest] and kept(database) == set()
 
 
+def test_a_refusal_that_is_returned_is_raised_for_that_one_and_nobody_is_written_again(database: Database) -> None:
+    tries: list[int] = []
+
+    def some_refused(connection: sa.Connection, numbers: Sequence[int]) -> list[str | Exception]:
+        tries.append(len(numbers))
+        return [keep(f"w{one}")(connection) if one % 2 else InvalidRequest(f"No {one}.") for one in numbers]
+
+    together: Together[int, str] = Together(database, some_refused)
+    found = together.write_many(range(4))
+    assert [str(one) for one in found] == ["No 0.", "w1", "No 2.", "w3"]
+    assert tries == [4] and kept(database) == {"w1", "w3"}
+    with pytest.raises(InvalidRequest, match="No 8"):
+        together.write(8)
+
+
+def test_large_ones_take_a_transaction_each(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("packhorse.store.together._SIZE_AT_ONCE", 10)
+    sizes: list[int] = []
+
+    def note(_connection: sa.Connection, items: Sequence[int]) -> Sequence[int]:
+        sizes.append(sum(items))
+        return items
+
+    together: Together[int, int] = Together(database, note, size=lambda item: item)
+    assert together.write_many([4, 6, 30, 5, 5, 1]) == [4, 6, 30, 5, 5, 1]
+    assert sizes == [10, 30, 10, 1]
+
+
 def test_more_than_go_into_one_transaction_take_several(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("packhorse.store.together._AT_ONCE", 3)
     before = transactions_of(database)
     names = [f"w{number}" for number in range(7)]
-    assert Gate(Together(database)).write(*map(keep, names)) == names
+    assert Gate(together_on(database)).write(*map(keep, names)) == names
     assert transactions_of(database) - before == 4 and kept(database) == set(names)

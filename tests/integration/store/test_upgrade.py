@@ -42,8 +42,8 @@ def old_database(database_url: str) -> Database:
 
 
 def named(room: Embedded, name: str) -> RunView:
-    [found] = [run for run in room.service.runs(room.user).items if run.name == name]
-    return room.service.run(room.user, found.id)
+    [found] = [run for run in room.mine.runs().items if run.name == name]
+    return room.mine.run(found.id)
 
 
 def has_ended(room: Embedded, name: str) -> bool:
@@ -51,7 +51,7 @@ def has_ended(room: Embedded, name: str) -> bool:
 
 
 def results(room: Embedded, run: RunView) -> list[tuple[str, Any]]:
-    return [(task.state.value, task.result) for task in room.service.tasks(room.user, run.id, limit=100).items]
+    return [(task.state.value, task.result) for task in room.mine.tasks(run.id, limit=100).items]
 
 
 def test_open_runs_of_an_old_home_finish(tmp_path: Path, database_url: str) -> None:
@@ -60,7 +60,7 @@ def test_open_runs_of_an_old_home_finish(tmp_path: Path, database_url: str) -> N
     ended = named(room, "ended gather")
     assert [step.name for step in ended.steps] == ["gathered", "gather"]
     assert ended.counts == {"COMPLETE": 7}
-    logs = room.service.log(room.user, f"{ended.id}.3", "stderr").data
+    logs = room.mine.log(f"{ended.id}.3", "stderr").data
     assert logs == b"error of 3\n"
     failures = named(room, "ended failures")
     assert failures.counts == {"CANCELED": 1, "COMPLETE": 4, "EXECUTOR_ERROR": 1}
@@ -79,7 +79,7 @@ def test_open_runs_of_an_old_home_finish(tmp_path: Path, database_url: str) -> N
     assert gather.counts == {"COMPLETE": 4}
     lines = (home / "site" / "runs" / gather.id / "3" / "all.jsonl").read_text().splitlines()
     assert [json.loads(line)["result"] for line in lines] == [0, 1, 2]
-    assert room.service.retry(room.user, failures.id).counts == {"QUEUED": 2}
+    assert room.mine.retry(failures.id).counts == {"QUEUED": 2}
     room.close()
 
 
@@ -91,6 +91,9 @@ def test_every_column_and_index_is_as_the_schema_says(tmp_path: Path, database_u
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         assert recount(connection, "local") == 0, "what is ready was counted right"
         names = set(sa.inspect(connection).get_table_names())
+        keys = connection.execute(sa.select(tasks.c.cache_key).distinct()).scalars().all()
+        looked_up = connection.execute(sa.select(steps.c.reuse).distinct()).scalars().all()
+    assert (keys, looked_up) == ([None], [False]), "nothing of what was before is looked up"
     assert names == {*metadata.tables, "alembic_version"}
     database.close()
 

@@ -338,6 +338,18 @@ def test_a_command_reads_nothing(transport: Transport) -> None:
     assert transport.run(["cat"], timeout_s=20).stdout == ""
 
 
+def test_a_command_reads_what_it_is_given(transport: Transport) -> None:
+    """Any bytes, and more than an argument can hold or a pipe keeps."""
+    given = bytes(range(256)) * 8000
+    done = transport.run(["sh", "-c", "cat; echo end >&2"], stdin=given, timeout_s=60)
+    assert done.stdout.encode("utf-8", "surrogateescape") == given
+    assert (done.exit_code, done.stderr) == (0, "end\n")
+
+
+def test_a_command_need_not_read_what_it_is_given(transport: Transport) -> None:
+    assert transport.run(["echo", "done"], stdin=b"x" * (8 << 20), timeout_s=60).stdout == "done\n"
+
+
 def test_our_settings_are_not_for_commands(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PACKHORSE_SECRET", "no")
     assert "PACKHORSE_" not in transport.run(["env"]).stdout

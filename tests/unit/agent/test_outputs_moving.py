@@ -22,12 +22,6 @@ ANOTHER = "/dev/shm"  # noqa: S108
 
 
 @pytest.fixture(params=USERS)
-def task(request: pytest.FixtureRequest) -> Iterator[Task]:
-    with place(request.param) as folder:
-        yield Task(folder)
-
-
-@pytest.fixture(params=USERS)
 def far(request: pytest.FixtureRequest) -> Iterator[Task]:
     """With the out folder on another device."""
     with place(request.param) as folder:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import zipfile
 from collections.abc import Iterator
 from inspect import signature
 from pathlib import Path
@@ -118,6 +120,8 @@ def test_one_user_does_not_see_anothers_runs_and_an_admin_does(server: Server) -
         f"/runs/{run}/tasks",
         f"/runs/{run}/results",
         f"/runs/{run}/usage",
+        f"/runs/{run}/report",
+        f"/runs/{run}/crate",
         f"/tasks/{run}.0",
         f"/tasks/{run}.0/logs/stdout",
     ]
@@ -274,3 +278,20 @@ def test_hundreds_who_wait_hold_nobody_up(server: Server) -> None:
             return [answer.json() for answer in await asyncio.wait_for(asyncio.gather(*waits), 20)]
 
     assert all(answer["ended_at"] for answer in asyncio.run(crowd()))
+
+
+def test_a_report_is_a_page_that_may_do_nothing(server: Server) -> None:
+    answer = server.ask("GET", f"/runs/{server.submit('alice')}/report", "alice")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.text.startswith("<!DOCTYPE html>")
+    assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_crate_is_an_archive_to_keep(server: Server) -> None:
+    run = server.submit("alice")
+    answer = server.ask("GET", f"/runs/{run}/crate", "alice")
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{run}.zip"'
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None and "ro-crate-metadata.json" in archive.namelist()

@@ -35,11 +35,15 @@ class Tokens:
 class Fake:
     """A service that counts the rows it is given."""
 
-    def submit(self, user: User, request: Any, rows: Iterator[dict[str, Any]] | None = None) -> RunView:
+    def as_user(self, user: User) -> Fake:
+        self.user = user
+        return self
+
+    def submit(self, request: Any, rows: Iterator[dict[str, Any]] | None = None) -> RunView:
         number = sum(1 for _ in rows) if rows is not None else 1
         return RunView(
             id="r-1",
-            user=user.name,
+            user=self.user.name,
             name=request.name,
             app=request.app,
             created_at=0,
@@ -49,13 +53,13 @@ class Fake:
             counts={},
         )
 
-    def results(self, _user: User, run_id: str) -> Iterator[dict[str, Any]]:
+    def results(self, run_id: str) -> Iterator[dict[str, Any]]:
         if run_id != "r-1":
             raise NotFound(f"There is no run '{run_id}'.")
         yield result(0, None)
         yield result(1, {"i": "taken", "growth": float("nan"), "genes": ["a", "b"]})
 
-    def run(self, _user: User, _run_id: str) -> RunView:
+    def run(self, _run_id: str) -> RunView:
         raise RuntimeError("a secret of ours: ph_secret")
 
 
@@ -256,7 +260,8 @@ def test_the_description_names_the_bodies_that_we_read_ourselves(http: TestClien
 
 def test_a_download_is_never_shown_as_a_page(tmp_path: Path) -> None:
     (tmp_path / "x.html").write_text("<script>")
-    fake = SimpleNamespace(output_path=lambda _user, _task, path: tmp_path / path)
+    files = SimpleNamespace(output_path=lambda _task, path: tmp_path / path)
+    fake = SimpleNamespace(as_user=lambda _user: files)
     http = TestClient(create_app(fake, Tokens()), headers={"Authorization": "Bearer ph_secret"})  # type: ignore[arg-type]
     answer = http.get("/api/v1/tasks/r-1.0/files/x.html")
     assert answer.headers["content-type"] == "application/octet-stream"

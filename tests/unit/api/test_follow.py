@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.api import follow
-from packhorse.api.follow import Encoding, Follower, Place
+from packhorse.api.follow import Encoding, Follower, LogPosition
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError, Unavailable
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import LogPart, User
+from packhorse.domain.views import LogPart
 
 Event = tuple[str, str | None, Any]
 
@@ -30,11 +30,11 @@ class Logs:
         self.data = b""
         self.started_after = started_after
 
-    def task(self, _user: User, _task: str) -> Any:
+    def task(self, _task: str) -> Any:
         self.started_after -= 1
         return SimpleNamespace(attempt=0 if self.started_after >= 0 else 1, state=TaskState.RUNNING)
 
-    def log(self, _user: User, _task: str, _stream: str, offset: int, limit: int, _attempt: int | None) -> LogPart:
+    def log(self, _task: str, _stream: str, offset: int, _attempt: int | None, *, limit: int) -> LogPart:
         if self.pieces:
             piece = self.pieces.pop(0)
             if isinstance(piece, PackhorseError):
@@ -45,10 +45,13 @@ class Logs:
 
 
 def events(
-    logs: Logs, encoding: Encoding = "base64", place: Place | None = None, stopping: Callable[[], bool] = lambda: False
+    logs: Logs,
+    encoding: Encoding = "base64",
+    position: LogPosition | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> list[Event]:
     """(name, id, data) of every event until the end."""
-    follower = Follower(logs, User("u"), "r-x.0", "stdout", place or Place(None, 0), encoding, stopping)  # type: ignore[arg-type]
+    follower = Follower(logs, "r-x.0", "stdout", position or LogPosition(None, 0), encoding, stopping)  # type: ignore[arg-type]
 
     async def collect() -> bytes:
         return b"".join([piece async for piece in follower.events()])
@@ -95,9 +98,9 @@ def test_a_client_that_comes_back_misses_nothing(written: bytes, data: st.DataOb
     first = events(Logs([written[:5], written[5:]]))
     seen = data.draw(st.integers(0, len(first) - 1))
     before = b"".join(base64.b64decode(part) for name, _, part in first[:seen] if name == "message")
-    place = Place.parse(first[seen - 1][1] if seen else None, None)
+    position = LogPosition.parse(first[seen - 1][1] if seen else None, None)
     after = b"".join(
-        base64.b64decode(part) for name, _, part in events(Logs([written]), place=place) if name == "message"
+        base64.b64decode(part) for name, _, part in events(Logs([written]), position=position) if name == "message"
     )
     assert before + after == written
 
@@ -121,13 +124,14 @@ def test_a_server_that_stops_ends_the_answer_without_an_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place"), [("7", Place(None, 7)), ("2:7", Place(2, 7)), (None, Place(None, 0)), ("", Place(None, 0))]
+    ("text", "position"),
+    [("7", LogPosition(None, 7)), ("2:7", LogPosition(2, 7)), (None, LogPosition(None, 0)), ("", LogPosition(None, 0))],
 )
-def test_places(text: str | None, place: Place) -> None:
-    assert Place.parse(text, None) == place
+def test_positions(text: str | None, position: LogPosition) -> None:
+    assert LogPosition.parse(text, None) == position
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "1:", ":", "1:x", "1:2:3", "9" * 50, "1.5"])
-def test_places_that_are_not_ours(text: str) -> None:
+def test_positions_that_are_not_ours(text: str) -> None:
     with pytest.raises(InvalidRequest, match="Last-Event-ID"):
-        Place.parse(text, None)
+        LogPosition.parse(text, None)

@@ -19,6 +19,7 @@ from packhorse.cli.serving import _listen
 from packhorse.cli.showing import _write_rows
 from packhorse.domain.errors import InvalidRequest
 from tests.fixtures.commandline import packhorse_here
+from tests.fixtures.pipelines import write_expression
 
 APP = "packhorse: 1\nname: t\nversion: '1'\ncommand: [/bin/true]\nparameters:\n  i: {type: integer}\n"
 
@@ -51,6 +52,9 @@ def folder(tmp_path: Path) -> Path:
     steps = "{steps: [{name: a, app: ./app.yaml, params: {i: 1}}, {name: b, app: ./app.yaml, gather: [c]}]}"
     (tmp_path / "steps.yaml").write_text(steps)
     (tmp_path / "rows.yaml").write_text("- {name: a, app: ./app.yaml, over: wrong.csv}")
+    write_expression(tmp_path / "expression")
+    wrong = (tmp_path / "expression" / "app.yaml").read_text().replace("gather: count", "gather: cuont")
+    (tmp_path / "expression" / "wrong.yaml").write_text(wrong.replace("each: align", "resources: {cpu_cores: 5000}"))
     (tmp_path / "table.yaml").write_text("- {name: a, app: ./app.yaml, over: no.csv}")
     return tmp_path
 
@@ -114,6 +118,19 @@ def folder(tmp_path: Path) -> Path:
         (["run", "--steps", "app.yaml"], 2, "is no run of steps"),
         (["run", "./bad.yaml"], 2, "bad.yaml, line 1, field 'name'"),
         (["apps", "check", "bad.yaml"], 2, "field 'command': is required and missing."),
+        (
+            ["apps", "check", "expression/wrong.yaml"],
+            2,
+            "field 'steps.matrix.gather': there is no step 'cuont'. Did you",
+        ),
+        (
+            ["apps", "check", "expression/wrong.yaml"],
+            2,
+            "field 'steps.count.resources': no site can run it: it asks for",
+        ),
+        (["apps", "show", "--graph", "expression/wrong.yaml"], 2, "The steps of 'expression' cannot be drawn."),
+        (["apps", "show", "--graph", "./app.yaml"], 2, "'t' is no pipeline: it has one step, and nothing to draw."),
+        (["run", "./expression", "--set", "sample=a"], 2, "row 1: parameter 'reads' is missing; it is required"),
         (["apps", "show", "nope"], 3, "There is no app 'nope'."),
         (["show", "r-0123456789abcdef"], 3, "There is no run"),
         (["show", "r-x.1"], 2, "is not a task id"),
@@ -122,6 +139,7 @@ def folder(tmp_path: Path) -> Path:
         (["run", "t", "--priority", "101"], 2, "priority"),
         (["logs", "r-0123456789abcdef.0"], 3, "There is no run"),
         (["usage", "r-0123456789abcdef"], 3, "There is no run"),
+        (["report", "r-0123456789abcdef"], 3, "There is no run"),
         (["usage", "r-0123456789abcdef", "--by", "app"], 2, "for the usage of all runs"),
         (["usage", "--by", "colour"], 2, "expected one of site, user, app"),
         (["usage", "--since", "ages"], 2, "'ages' is not a duration."),
@@ -137,6 +155,20 @@ def test_refusals_are_sentences_with_an_exit_code(folder: Path, arguments: list[
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not {"AppRun", "TaskRun", "Input should", "value_error"} & set(done.stderr.replace(".", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["apps", "check", "expression"], "expression/app.yaml: expression 2.1 is fine."),
+        (["apps", "show", "--graph", "./expression"], "matrix  one over all of count  ./matrix"),
+        (["apps", "show", "./expression"], "genome     once          file"),
+    ],
+)
+def test_a_pipeline_is_checked_shown_and_drawn(folder: Path, arguments: list[str], words: str) -> None:
+    done = packhorse(folder, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert words in done.stdout
 
 
 def test_a_table_may_come_on_stdin(folder: Path) -> None:
@@ -248,6 +280,7 @@ def test_every_command_has_help(folder: Path) -> None:
         "cancel",
         "retry",
         "usage",
+        "report",
         "apps",
         "doctor",
         "serve",

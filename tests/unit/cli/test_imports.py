@@ -44,6 +44,7 @@ _NOT_NEEDED_HERE = {
     "packhorse.sites.schedulers.slurm",
     "packhorse.sites.transports.ssh",
     "rich",
+    "sqlalchemy.dialects.postgresql",
     "uvicorn",
 }
 _PROGRAM = """

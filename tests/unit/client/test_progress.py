@@ -14,7 +14,7 @@ from packhorse.client import progress
 from packhorse.client.progress import Progress, progress_line
 from packhorse.domain.plain import plain
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import RunView
+from packhorse.domain.views import RunView, StepView
 
 
 def view(done: int, tasks: int, *, failed: int = 0, running: int = 0, name: str = "assembly") -> RunView:
@@ -85,6 +85,54 @@ def test_the_line_is_written_over_and_its_end_stays(monkeypatch: pytest.MonkeyPa
     assert "a warning" in lines, "on a line of its own"
     assert lines[lines.index("a warning") + 1].startswith(":x: [red]\\x1b[31m  [######.............]  1/3  2 running")
     assert text.endswith("\n") and "3/3  1 failed" in lines[-2]
+
+
+def step(name: str, tasks: int | None, waits_for: str | None = None, **counts: int) -> StepView:
+    by_state = {TaskState[state]: number for state, number in counts.items()}
+    return StepView(name=name, site="local", tasks=tasks, counts=by_state, waits_for=waits_for)
+
+
+STEPS = [
+    step("index", 1, COMPLETE=1),
+    step("align", 100, "2 tasks of 'trim'", COMPLETE=40, EXECUTOR_ERROR=1, RUNNING=2, QUEUED=57),
+    step("search", None, "the list of 'split'"),
+    step("matrix", 1, "59 tasks of 'align'", QUEUED=1),
+]
+
+
+def test_each_step_that_is_under_way_has_a_line_with_what_it_waits_for() -> None:
+    assert progress.step_lines(STEPS, 80) == [
+        "align   [####......]  41/100  2 running, 1 failed, waits for 2 tasks of 'trim'",
+        "search  [..........]  0/?  waits for the list of 'split'",
+        "matrix  [..........]  0/1  waits for 59 tasks of 'align'",
+    ]
+    assert progress.step_lines(STEPS[:2], 30)[0] == "align  [####......]  41/10..."
+    assert progress.step_lines(STEPS[1:2], 80) == [], "the run's own line says it"
+
+
+def test_of_many_steps_those_are_shown_that_run() -> None:
+    many = [step(f"s{number}", 1, "x", QUEUED=1) for number in range(30)] + [step("last", 1, RUNNING=1)]
+    lines = progress.step_lines(many, 80)
+    assert len(lines) == 13 and lines[-2].startswith("last") and lines[-1] == "and 19 more steps, which wait"
+
+
+@given(st.text(st.characters()), st.integers(0, 100))
+def test_lines_of_steps_are_narrower_than_the_terminal(name: str, columns: int) -> None:
+    lines = progress.step_lines([step(name, 5, name, RUNNING=1), step("b", 5, RUNNING=1)], columns)
+    assert all(cell_len(line) < max(1, columns) or line == "" for line in lines)
+    assert all(plain(line) == line for line in lines)
+
+
+def test_lines_of_steps_are_written_over_and_gone_when_the_run_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watched(monkeypatch)
+    monkeypatch.setattr(progress, "_STEP_S", 0.0)
+    with Progress(view(1, 3).model_copy(update={"steps": STEPS}), shown=True) as bar:
+        terminal.write_line(seen, "a warning")
+        bar.update(view(3, 3).model_copy(update={"steps": STEPS, "ended_at": 1.0}))
+    text = seen.getvalue()
+    up = "\r\x1b[3A\x1b[J"
+    assert text.startswith("align   [####") and text.split(up)[1].startswith("a warning\nalign   [####")
+    assert text.split(up)[2].startswith("assembly  [####################]  3/3") and "align" not in text.split(up)[2]
 
 
 def test_it_is_throttled_and_the_end_is_shown_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:

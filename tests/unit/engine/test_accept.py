@@ -17,7 +17,7 @@ from packhorse.engine.requests.accept_documents import accept_task_run
 from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.sites.site import local_site
-from packhorse.store.runs import NewTask
+from packhorse.store.newtasks import NewTask
 
 SITE = local_site("/nowhere", cores=2, memory_mb=4000)
 
@@ -59,6 +59,13 @@ def test_every_problem_of_a_table_is_told_at_once_with_its_row() -> None:
     ):
         assert words in said
     assert "row 1" not in said
+
+
+def test_two_rows_with_the_same_value_of_what_is_unique_are_refused() -> None:
+    app = manifest(parameters={"i": {"type": "integer", "unique": True}})
+    said = refusal(lambda: accept([{"i": 1}, {"i": 2}, {"i": "1"}], app))
+    assert "row 3, parameter 'i': '1' is in row 1 already; no two rows may have the same." in said
+    assert len(tasks_of(accept([{"i": 1}, {"i": 2}], app))) == 2
 
 
 def test_thousands_of_problems_are_cut_short() -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidRequest, TooLarge
-from packhorse.domain.run import MAX_STEPS, StepRun, check_steps
+from packhorse.domain.graph import MAX_STEPS
+from packhorse.domain.run import StepRun, check_steps
 from packhorse.domain.submitted import run_of
 from packhorse.engine.requests import accept_steps
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
@@ -66,8 +67,8 @@ ROWS = [{"i": 1}, {"i": 2}]
     ("steps", "says"),
     [
         ([A, A], "step 'a': is there twice. Give each step of a run its own name."),
-        ([A, step("b", over=[{}], each="a")], "step 'b': has more than one of 'over', 'each' and 'items'. Give one"),
-        ([A, step("b", each="a", items="a")], "step 'b': has more than one of 'over', 'each' and 'items'. Give one"),
+        ([A, step("b", over=[{}], items="a")], "step 'b': has 'items' beside 'over' or 'each'. Give one of them."),
+        ([A, step("b", each="a", items="a")], "step 'b': has 'items' beside 'over' or 'each'. Give one of them."),
         ([A, step("b", item="i", each="a")], "step 'b': has 'item', which goes with 'items'."),
         ([A, step("b", "use", results="all")], "step 'b': has 'results' or 'accept_failures', which go with 'gather'."),
         ([A, step("b", accept_failures=True)], "step 'b': has 'results' or 'accept_failures', which go with 'gather'."),
@@ -91,6 +92,7 @@ def test_edges_that_cannot_be_are_refused(steps: list[dict[str, Any]], says: str
 
 LIST = step("l", "list")
 N = {"n": 1}
+OVER_LIST = [LIST, step("m", items="l", item="i")]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,26 @@ N = {"n": 1}
         (
             [LIST, step("b", "many", items="l", item="x")],
             "step 'b': has 'item: x', which is no parameter of 'many'. Its parameters: none.",
+        ),
+        (
+            [step("a", over=ROWS), step("b", each="a", over=[{}])],
+            "step 'b': has 1 rows, and a task for each of 'a', which has 2. With 'each', 'over' has a row for each of",
+        ),
+        (
+            [*OVER_LIST, step("b", each="m", over=[{}])],
+            "step 'b': has 1 rows, and a task for each of 'm', of which the list is not known yet. With 'each',",
+        ),
+        (
+            [A, step("b", over=ROWS), step("c", each=["a", "b"])],
+            "step 'c': has a task for each of 'a', which has 1, and for each of 'b', which has 2. Name steps that have",
+        ),
+        (
+            [*OVER_LIST, step("b", each="m"), step("c", each=["m", "b"])],
+            "step 'c': has a task for each of 'm', of which the list is not known yet, and for each of 'b', of which",
+        ),
+        (
+            [step("a", over=ROWS), step("b", "use", each="a", over=[{"n": 1}, {"n": "x"}])],
+            "step 'b', row 2, parameter 'n': expected a whole number, found 'x'.",
         ),
         ([step("a", "use", params={"n": "x"})], "step 'a', params, parameter 'n': expected a whole number, found 'x'."),
         ([step("a", params={"j": 1})], "step 'a', params: unknown parameter 'j'."),
@@ -283,6 +305,28 @@ def test_each_task_is_given_what_its_own_one_leaves_and_one_gathers_all() -> Non
     assert accepted.steps[0].spec.results_to == "all"
     assert set(accepted.step_edges) == {StepEdge(1, 0, "gather", True), StepEdge(2, 1, "each")}
     assert (accepted.site, accepted.name, accepted.priority, accepted.images) == ("local", "a", 3, [])
+
+
+def test_each_task_may_have_a_row_of_its_own_beside_what_it_is_given() -> None:
+    accepted = accept(
+        step("a", over=ROWS), step("b", "use", each="a", over=[{"n": 8}, {"n": 9}], inputs={"reads": "a.out"})
+    )
+    first, second = output(0, "out-1"), output(1, "out-2")
+    assert tasks_of(accepted)["b"] == [({"n": 8, "reads": first}, 1), ({"n": 9, "reads": second}, 1)]
+    assert accepted.step_edges == [StepEdge(0, 1, "each")]
+
+
+def test_each_task_may_follow_those_of_several_steps() -> None:
+    accepted = accept(
+        step("a", over=ROWS),
+        step("b", over=ROWS),
+        step("c", "use", params=N, each=["a", "b"], inputs={"reads": "a.out", "all": "b.out"}),
+    )
+    own = [
+        {"reads": output(index, f"out-{index + 1}"), "all": output(index + 2, f"out-{index + 1}")} for index in (0, 1)
+    ]
+    assert tasks_of(accepted)["c"] == [(own[0], 2), (own[1], 2)]
+    assert accepted.step_edges == [StepEdge(0, 2, "each"), StepEdge(1, 2, "each")]
 
 
 def test_an_output_of_a_step_with_one_task_goes_to_all_of_another() -> None:

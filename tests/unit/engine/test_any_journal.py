@@ -23,8 +23,8 @@ from packhorse.sites.base import Shape
 from packhorse.sites.site import local_site
 from packhorse.store import allocations as stored
 from packhorse.store.database import Database
-from packhorse.store.demands import take_ready, waiting_demands
-from packhorse.store.moves import place_tasks
+from packhorse.store.demands import add_ready_to_demands, take_ready, waiting_demands
+from packhorse.store.moves import PlacedBlock, place_tasks
 from packhorse.store.runs import NewRun, NewStep, counts_of, insert_run
 from packhorse.store.schema import TASKS_PER_RUN, allocations, attempts, journals, shares
 from packhorse.store.steps import keep_app
@@ -78,9 +78,9 @@ def new_allocation(connection: sa.Connection) -> tuple[Any, int]:
     step = NewStep("t", "local", StepSpec("app", "digest").to_json(), TASKS)
     run = insert_run(connection, NewRun(run_values(), [step]), [[new_task(params='{"i":1}')] * TASKS])
     seq = stored.insert_allocation(connection, f"a-{run}", "local", json.dumps(asdict(Shape(2, 1000, None))), 1.0)
-    stored.insert_block(connection, seq, 0, TASKS, 1.0)
+    stored.insert_blocks(connection, [stored.NewBlock(seq, 0, TASKS, 1.0)])
     rows = [row for demand in waiting_demands(connection, "local") for row in take_ready(connection, demand.seq, 100)]
-    place_tasks(connection, rows, seq, 0, 1.0, "because")
+    add_ready_to_demands(connection, place_tasks(connection, [PlacedBlock(seq, 0, rows, "because")], 1.0))
     return stored.get_allocation(connection, seq), run * TASKS_PER_RUN
 
 

@@ -259,6 +259,6 @@ def test_the_doctor_says_what_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyP
     room = Embedded(tmp_path)
     for value, ok in (("http://al:hunter2@p:8", True), ("http://al:hunter2@p:x", False)):
         monkeypatch.setenv("https_proxy", value)
-        [check] = [check for check in room.service.doctor() if check.name == "network"]
+        [check] = [check for check in room.mine.doctor() if check.name == "network"]
         assert check.ok is ok and "https_proxy" in check.detail and "hunter2" not in check.detail + check.hint
     room.close()

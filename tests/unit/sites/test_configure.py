@@ -98,3 +98,9 @@ def test_a_new_scheduler_or_transport_needs_its_registry_and_nothing_else(
     assert not site.shares_our_files
     (limits,) = site.limits()
     assert (limits.cores, limits.nodes, limits.walltime_s, limits.queue) == (8, 1, 600.0, "main")
+
+
+def test_a_site_s_policy_of_reuse_is_off_by_default(home: Path) -> None:
+    assert not made(home).reuse
+    assert made(home, reuse=True).reuse
+    assert made(home, scheduler="slurm", transport="ssh", host="h", root="/r", reuse=True).reuse

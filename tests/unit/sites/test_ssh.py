@@ -13,7 +13,7 @@ from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.sites.transports.ssh_options import SshOptions, ssh_options
 from packhorse.sites.transports.ssh_reasons import file_error, why_unreachable
-from packhorse.sites.transports.ssh_way import Place
+from packhorse.sites.transports.ssh_way import Hop
 
 
 def test_the_section_of_a_site_as_options(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +41,7 @@ def test_options_need_a_channel_for_commands() -> None:
         SshOptions("login", max_channels=1)
 
 
-PLACE = Place("login.example", 2222, "al", "/k/key", "/k/known_hosts")
+HOP = Hop("login.example", 2222, "al", "/k/key", "/k/known_hosts")
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ PLACE = Place("login.example", 2222, "al", "/k/key", "/k/known_hosts")
     ],
 )
 def test_every_cause_has_its_sentence_and_what_to_do(error: Exception, words: str) -> None:
-    reason = why_unreachable(error, PLACE, 10)
+    reason = why_unreachable(error, HOP, 10)
     assert words in reason.what
     assert reason.hint
 
 
 def test_only_a_refusal_of_keys_asks_for_patience() -> None:
-    assert why_unreachable(asyncssh.PermissionDenied("x"), PLACE, 10).patience > 1
-    assert why_unreachable(TimeoutError(), PLACE, 10).patience == 1
+    assert why_unreachable(asyncssh.PermissionDenied("x"), HOP, 10).patience > 1
+    assert why_unreachable(TimeoutError(), HOP, 10).patience == 1
 
 
 @pytest.mark.parametrize(

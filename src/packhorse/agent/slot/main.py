@@ -207,7 +207,8 @@ class Slot(Context):
             if task.get("result", "none") != "none":
                 from .result import read_result
 
-                outcome.result = read_result(self.captures[pair][0], task["result"], self.max_result)
+                most = int(task.get("max_result_bytes", self.max_result))
+                outcome.result = read_result(self.captures[pair][0], task["result"], most)
 
     def task_env(self, task: "Dict[str, Any]") -> "Dict[str, str]":
         """The task's environment. The template's is reused, so that it is not rebuilt for each of its tasks."""

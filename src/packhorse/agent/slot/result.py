@@ -1,5 +1,6 @@
 """A task's stdout as its result."""
 
+import json
 import os
 
 from ..outcome import Verdict
@@ -7,6 +8,9 @@ from ..outcome import Verdict
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+#: What has no more bytes fits into a line of the journal, whatever letters it has.
+ANY_LETTERS = 65536
 
 
 def read_result(stdout: int, kind: str, max_bytes: int) -> "Any":
@@ -16,7 +20,12 @@ def read_result(stdout: int, kind: str, max_bytes: int) -> "Any":
     size = os.fstat(stdout).st_size
     if size > max_bytes:
         raise Verdict("result", "the result has %d bytes, at most %d are kept" % (size, max_bytes))
-    return parse_result(os.pread(stdout, size, 0), kind)
+    value = parse_result(os.pread(stdout, size, 0), kind)
+    if size > ANY_LETTERS:
+        written = len(json.dumps(value, separators=(",", ":")))
+        if written > max_bytes:
+            raise Verdict("result", "the result has %d bytes as ASCII, at most %d are kept" % (written, max_bytes))
+    return value
 
 
 def parse_result(data: bytes, kind: str) -> "Any":

@@ -27,12 +27,13 @@ _MODULES = {
     "cancel": "runs",
     "retry": "runs",
     "usage": "looking",
-    "doctor": "places",
+    "report": "looking",
+    "doctor": "sites",
     "serve": "serving",
     "version": "serving",
-    "apps": "places",
-    "images": "places",
-    "sites": "places",
+    "apps": "sites",
+    "images": "sites",
+    "sites": "sites",
     "token": "serving",
 }
 

@@ -41,7 +41,7 @@ def why(
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task, such as r-0123456789abcdef.17.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say in one sentence what a task waits for, or why it ended as it did."""
+    """Say what a task waits for, or why it ended as it did; then why it was placed, retried, and reused or not."""
     from packhorse.cli.showing import explain
 
     explain(task, as_json=as_json)
@@ -93,3 +93,21 @@ def usage(
         show_account(by or [], since, as_json=as_json)
     else:
         show_usage(run_id, by or [], since, as_json=as_json)
+
+
+@app.command()
+def report(
+    run_id: RunId,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the page here instead of to RUN.html.")
+    ] = None,
+    crate: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Write an RO-Crate (Workflow Run Crate) here, with the page in it."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run as one HTML page: steps, timeline, resources, failures, versions, and how to run it again."""
+    from packhorse.cli.reporting import write_report
+
+    write_report(run_id, output, crate, as_json=as_json)

@@ -56,6 +56,13 @@ def run(
         int,
         typer.Option(parser=whole, metavar="INTEGER", help="Among your runs: tasks of a higher one start first."),
     ] = 0,
+    reuse: Annotated[
+        bool | None,
+        typer.Option(
+            "--reuse/--no-reuse",
+            help="Take results of your earlier tasks where nothing has changed, or none; else as its site says.",
+        ),
+    ] = None,
     no_gather: Annotated[bool, typer.Option("--no-gather", help="Leave the gathering task out.")] = False,
     key: Annotated[str | None, typer.Option(help="Client key: the same key returns the same run.")] = None,
     detach: Annotated[
@@ -87,6 +94,7 @@ def run(
         image,
         outputs,
         priority,
+        reuse,
     )
     run_app(arguments, detach=detach, as_json=as_json)
 

@@ -6,7 +6,7 @@ The new offset commits in the transaction of its effects: every record counts ex
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,18 +14,15 @@ import sqlalchemy as sa
 import structlog
 
 from packhorse.domain.states import AllocationState
-from packhorse.domain.text import text_problem
 from packhorse.engine.collecting.effects import Effects
 from packhorse.engine.collecting.journal import Batch, parse_journal
 from packhorse.engine.collecting.verdict import Failure
 from packhorse.engine.steps.cache import Steps
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
+from packhorse.sites.journals import READ_BYTES
 from packhorse.sites.site import Site
 from packhorse.store import allocations as stored
-
-READ_BYTES = 2 << 20
-_LONGEST_NAME = 200
 
 _log = structlog.get_logger("packhorse.collect")
 
@@ -37,29 +34,14 @@ class Collector:
         self._site = site
         self._steps = steps
         self._durations = durations
-        self._stopped: Counter[int] = Counter()  # agents that we saw end, by allocation
-
-    def fetch(self, allocation_id: str, offsets: Mapping[str, int]) -> dict[str, bytes]:
-        """The unread bytes of every journal of an allocation, by agent.
-
-        Talks to the site; no transaction is open meanwhile.
-        """
-        folder = f"{self._site.spool(allocation_id)}/journal"
-        found: dict[str, bytes] = {}
-        for name in self._site.transport.names(folder):
-            agent = name.removesuffix(".jsonl")
-            if agent != name and len(agent) <= _LONGEST_NAME and text_problem(agent) is None:  # else it is no agent's
-                data = self._site.transport.read(f"{folder}/{name}", offsets.get(agent, 0), READ_BYTES)
-                if b"\n" in data or len(data) == READ_BYTES:
-                    found[agent] = data
-        return found
+        self._stopped: defaultdict[int, set[str]] = defaultdict(set)  # agents that we saw end, by allocation
 
     def apply(self, connection: sa.Connection, allocation: Any, agent: str, data: bytes, now: float) -> int:
         """Applies what one journal says from the stored offset on; returns how many bytes of it."""
         batch = parse_journal(data, READ_BYTES)
-        journal = stored.journals_of(connection, allocation.seq).get(agent)
+        journal = stored.journal_of(connection, allocation.seq, agent)
         journal_id = journal.id if journal else stored.insert_journal(connection, allocation.seq, agent)
-        node = self._apply_allocation(connection, allocation, batch, now) or (journal.node if journal else None)
+        node = self._apply_allocation(connection, allocation, agent, batch, now) or (journal.node if journal else None)
         effects = self._effects(connection, batch.task_ids, allocation.seq, journal_id, node)
         for record in batch.records:
             effects.add(record, now)
@@ -112,7 +94,9 @@ class Collector:
             node=node,
         )
 
-    def _apply_allocation(self, connection: sa.Connection, allocation: Any, batch: Batch, now: float) -> str | None:
+    def _apply_allocation(
+        self, connection: sa.Connection, allocation: Any, agent: str, batch: Batch, now: float
+    ) -> str | None:
         """What the records say of the allocation itself; returns the node's name if they tell it."""
         node: str | None = None
         claimed: list[int] = []
@@ -135,8 +119,8 @@ class Collector:
                     )
                 case "stop":
                     stored.add_busy(connection, allocation.seq, float(record.get("busy_core_s") or 0.0))
-                    self._stopped[allocation.seq] += 1
-                    if self._stopped[allocation.seq] >= Shape(**json.loads(allocation.shape)).agents:
+                    self._stopped[allocation.seq].add(agent)
+                    if len(self._stopped[allocation.seq]) >= Shape(**json.loads(allocation.shape)).agents:
                         # the time stands until the scheduler says better
                         stopped = {"state": AllocationState.CLOSING, "ended_at": float(record.get("t") or now)}
                         stored.update_allocation(connection, allocation.seq, **stopped)

@@ -55,7 +55,7 @@ class Effects:
     ) -> None:
         self._connection = connection
         self._steps = steps
-        self._growth = Growth(steps)
+        self._growth = Growth(steps, site)
         self._durations = durations
         self._fits = fits
         self._site = site
@@ -258,7 +258,8 @@ class Effects:
     def _demand(self, step: Step, asked: Asked, raised: Resources) -> int:
         """The demand of a task that asks for more than before."""
         key = demand_key(asked.label, asked.image, raised)
-        return demand_seqs(self._connection, step.row.site, step.row.user, [key])[key]
+        mine = (step.row.user, key)
+        return demand_seqs(self._connection, step.row.site, [mine])[mine]
 
     def _outputs(self, task: int, row: Current, step: Step, tried: Row) -> list[Row]:
         """What a task that ended well has to deliver before it is complete."""

@@ -1,5 +1,5 @@
-"""Brings the data that tasks name by URL to a site: each URL once, whoever waits for it, and fails those who wait in
-vain.
+"""Brings what tasks need to a site: data that they name by URL, and what is on this machine. Each once, whoever waits
+for it; and fails those who wait in vain.
 
 The store says how far each is. Bytes that came before an engine died are there for the next one, which goes on where it
 stopped.
@@ -8,7 +8,8 @@ stopped.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,27 +20,33 @@ import structlog
 from packhorse.domain.config import DataConfig
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.states import DataState, TaskState
+from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import Clock
 from packhorse.engine.data.deliveries import Deliveries
+from packhorse.engine.data.job import Brought, Job, Known, start
+from packhorse.engine.data.keeping import Keeping
+from packhorse.engine.data.uploads import Uploads, is_of_this_machine
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.sites import cache
 from packhorse.sites.site import Site
 from packhorse.staging import data as machine
-from packhorse.staging.data import Fetch, advance
+from packhorse.staging.data import Fetch, Trouble, advance, subject
 from packhorse.store import data as stored
+from packhorse.store.data import DataKey
 from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
+from packhorse.store.stepdata import forget_need, give_to_steps, queued_between, steps_in_vain
 
 if TYPE_CHECKING:
     from packhorse.engine.data.datajob import Carrier
-    from packhorse.engine.data.job import Brought, Job
 
-_AT_ONCE = 4
+_AT_ONCE = 4  # of each kind
 _LOOK_S = 0.5  # between two looks at a store that this process has not written to, as in ``siteloop``
 _NOTE_S = 1.0  # between two notes of how far a fetch is
 _LEAVE_S = 5.0
+_TASKS_AT_ONCE = 1000
 
 _log = structlog.get_logger("packhorse.data")
 
@@ -58,6 +65,7 @@ class DataLoop(Loop):
         config: DataConfig,
         folder: Path,
         given: Callable[[], None],
+        folders: AppFolders,
     ) -> None:
         super().__init__(f"{site.name} data", clock, tell)
         self._site = site
@@ -67,24 +75,36 @@ class DataLoop(Loop):
         self._config = config
         self._folder = folder
         self._given = given
+        self._folders = folders
+        folders.wake = self.wake
+        self._keeping = Keeping()
+        self._uploads = Uploads(site, database, self._keeping)
         self._jobs: dict[int, Job] = {}
+        self._looks: dict[DataKey, Job] = {}  # at folders of apps that were there
         self._noted: dict[int, float] = {}  # monotonic
+        self._are_some_in_vain = True
         self._made: Carrier | None = None
         self._seen_writes = -1
         self._look_at = 0.0
         self._deliveries = Deliveries(site, database, lease, clock, self._wake, folder)
 
+    def recover(self) -> None:
+        """What is at the site is looked at again; who waits in vain may not have been told."""
+        self._folders.forget()
+        self._looks.clear()
+        self._are_some_in_vain = True
+        self._seen_writes = -1
+
     def tick(self, monotonic: float) -> bool:
         """One step; whether anything moved. Nothing is asked of a store that is as it was, while nothing is on its
         way."""
+        self._look_at_folders()
         writes = self._database.writes_of_others()
         is_busy = bool(self._jobs) or self._deliveries.is_busy
         if not is_busy and writes == self._seen_writes and monotonic < self._look_at:
             return False
-        with self._database.read() as connection:
-            rows = stored.open_data(connection, self._site.name)
         moved = self._deliveries.tick(self._carrier)
-        for row in rows:
+        for row in self._rows():
             job = self._jobs.get(row.id)
             if job is not None and job.over.is_set():
                 self._settle(row, job)
@@ -93,9 +113,12 @@ class DataLoop(Loop):
                 self._watch(row, job, monotonic)
             elif not row.is_wanted:
                 self._save(row.id, machine.Unwanted())
-            elif len(self._jobs) < _AT_ONCE and self._is_due(row):
-                self._begin(row)
                 moved = True
+            else:
+                self._begin(row, monotonic)
+                moved = True
+        if self._are_some_in_vain:
+            moved |= self._end_in_vain()
         # what moved may let more move
         self._seen_writes, self._look_at = -1 if moved else writes, monotonic + _LOOK_S
         if moved:
@@ -110,29 +133,52 @@ class DataLoop(Loop):
             job.over.wait(_LEAVE_S)
         self._jobs.clear()
 
-    def _is_due(self, row: Any) -> bool:
-        """A back-off that ends far away was set by a clock that has jumped since: it is over."""
+    def _rows(self) -> Sequence[Any]:
+        """What is under way, and what is to be begun."""
         now = self._clock.now()
-        return bool(row.not_before <= now or row.not_before > now + 2 * machine.MAX_BACKOFF_S)
+        under_way = Counter(stored.kind_of(job.url) for job in self._jobs.values())
+        room = {kind: _AT_ONCE - under_way[kind] for kind in stored.KINDS}
+        latest = now + 2 * machine.MAX_BACKOFF_S
+        with self._database.read() as connection:
+            return stored.open_data(connection, self._site.name, self._jobs.keys(), room, now, latest)
 
-    def _begin(self, row: Any) -> None:
-        from packhorse.engine.data.job import Job, Known
+    def _look_at_folders(self) -> None:
+        """Looks again at the folders of apps that are in use; one that is damaged, or gone, is brought again."""
+        for key in self._folders.to_look_at() - self._looks.keys():
+            job = self._looks[key] = Job(0, key.url, key.version)
+            start(self._site, job, self._uploads.bring, self._wake)
+        for key, job in list(self._looks.items()):
+            if not job.over.is_set():
+                continue
+            del self._looks[key]
+            if job.failed is None or job.failed.trouble is Trouble.SITE:
+                self._folders.came(key)  # as far as is known
+            else:
+                self._folders.gone(key)
+                _log.warning("app_folder_lost", site=self._site.name, app=key.url, reason=job.failed.message)
 
+    def _begin(self, row: Any, monotonic: float) -> None:
         known = None
         if row.sha256 is not None and row.path is not None:
             with self._database.read() as connection:
                 if stored.is_cached(connection, self._site.name, row.sha256):
                     known = Known(row.etag, row.last_modified, row.size, row.sha256, row.path)
+        job = self._jobs[row.id] = Job(row.id, row.url, row.version, known)
+        if is_of_this_machine(row.url):
+            # most is there in a moment: that it is under way is noted if it takes longer
+            self._noted[row.id] = monotonic
+            job.is_again = row.state != DataState.QUEUED or row.error is not None
+            start(self._site, job, self._uploads.bring, self._wake)
+            return
         # under way in the store, and no job of ours: an engine died over it
         self._save(row.id, machine.Interrupted(), machine.Begun())
-        job = self._jobs[row.id] = Job(row.id, row.url, row.version, known)
-        self._carrier().start(job, self._wake)
+        start(self._site, job, self._carrier().bring, self._wake)
 
     def _carrier(self) -> Carrier:
         if self._made is None:
             from packhorse.engine.data.datajob import Carrier  # slow to import, and most runs name no URL
 
-            self._made = Carrier(self._site, self._config, self._folder)
+            self._made = Carrier(self._site, self._config, self._folder, self._keeping)
         return self._made
 
     def _watch(self, row: Any, job: Job, monotonic: float) -> None:
@@ -141,9 +187,10 @@ class DataLoop(Loop):
             job.stop.set()
         elif monotonic >= self._noted.get(row.id, 0.0) + _NOTE_S:
             self._noted[row.id] = monotonic
+            job.is_again = row.state != DataState.QUEUED or row.error is not None
             state = DataState.VERIFYING if job.complete else DataState.FETCHING
             if (row.state, row.bytes_done, row.size) != (state, job.bytes_done, job.size):
-                self._save(row.id, *_progress(job), size=job.size)
+                self._save(row.id, machine.Begun(), *_progress(job), size=job.size)
 
     def _settle(self, row: Any, job: Job) -> None:
         """What came of a job."""
@@ -153,39 +200,47 @@ class DataLoop(Loop):
             self._ready(row, job, job.brought)
         elif job.failed is not None:
             _log.warning(
-                "not_fetched", site=self._site.name, url=row.url, trouble=job.failed.trouble, reason=job.failed.message
+                "not_brought", site=self._site.name, url=row.url, trouble=job.failed.trouble, reason=job.failed.message
             )
             failed = machine.Failed(job.failed.trouble, job.failed.message, job.failed.after_s)
-            fetch = self._save(row.id, *_progress(job), failed, size=job.size)
+            fetch = self._save(row.id, machine.Begun(), *_progress(job), failed, size=job.size)
             if fetch.state is DataState.FAILED:
-                self._carrier().clean(row.id)
+                self._clean(row)
         else:
             self._save(row.id, machine.Interrupted(), *([] if row.is_wanted else [machine.Unwanted()]))
 
     def _ready(self, row: Any, job: Job, brought: Brought) -> None:
         now = self._clock.now()
-        source = brought.source
+        sha256, path, fetched = brought.sha256, brought.path, brought.fetched
         values: dict[str, Any] = {
-            "etag": source.etag,
-            "last_modified": source.last_modified,
-            "sha256": brought.sha256,
-            "path": brought.path,
+            "etag": brought.etag,
+            "last_modified": brought.last_modified,
+            "sha256": sha256,
+            "path": path,
         }
-        if brought.fetched is not None:
-            sums = brought.fetched
-            values |= {"size": sums.size, "crc64nvme": sums.crc64nvme, "md5": sums.md5, "fetched_at": now}
+        if fetched is not None:
+            values |= {"size": fetched.size, "crc64nvme": fetched.crc64nvme, "md5": fetched.md5, "fetched_at": now}
+        is_app = row.url.startswith("app:")
         with self._lease.write() as connection:
-            self._apply(connection, row.id, [*_progress(job), machine.Stored()], values)
-            stored.remember_cached(connection, self._site.name, brought.sha256, brought.kept_bytes, now)
-            stored.give_data(connection, row.id, brought.sha256, brought.path)
-        _log.info(
-            "ready", site=self._site.name, url=row.url, sha256=brought.sha256, fetched=brought.fetched is not None
-        )
-        self._carrier().forget(brought.sha256)
-        self._carrier().clean(row.id)
+            self._apply(connection, row.id, [machine.Begun(), *_progress(job), machine.Stored()], values)
+            if brought.kept_bytes is not None:
+                stored.remember_cached(connection, self._site.name, sha256, brought.kept_bytes, now)
+            stored.give_data(connection, row.id, sha256, path)
+            if is_app:
+                self._folders.came(job.key)  # before the tasks of the steps are looked at
+            give_to_steps(connection, row, sha256, path, keep=not is_app)
+        _log.info("ready", site=self._site.name, url=row.url, sha256=sha256, fetched=fetched is not None)
+        if brought.kept_bytes is not None:
+            self._keeping.end(sha256)
+        self._clean(row)
         self._given()
-        if self._site.data_quota_bytes is not None:
+        if self._site.data_quota_bytes is not None and brought.kept_bytes is not None:
             self._make_room(self._site.data_quota_bytes)
+
+    def _clean(self, row: Any) -> None:
+        """Removes what is left of what is there, or given up."""
+        if not is_of_this_machine(row.url):
+            self._carrier().clean(row.id)
 
     def _save(self, data_id: int, *events: machine.Event, **values: Any) -> Fetch:
         """Moves a row on; where that is its end without success, so is it of those who wait for it."""
@@ -204,14 +259,39 @@ class DataLoop(Loop):
             fetch = advance(fetch, event, self._clock.now())
         stored.update_data(connection, data_id, **asdict(fetch), **values)
         if fetch.state is DataState.FAILED and before.state is not DataState.FAILED:
-            self._fail_tasks(connection, row, fetch.error or "")
+            waiting = stored.waiting_tasks(connection, row.id)
+            self._fail(connection, waiting, _why_not(row, self._site, fetch.error or ""))
+            self._are_some_in_vain = True
         return fetch
 
-    def _fail_tasks(self, connection: sa.Connection, row: Any, error: str) -> None:
+    def _end_in_vain(self) -> bool:
+        """Ends the tasks of steps that wait for what will not come: some in each transaction, for they may be many.
+
+        Returns whether there were any.
+        """
+        found = False
+        while True:
+            with self._database.read() as connection:
+                lost = steps_in_vain(connection, self._site.name)
+            if not lost:
+                self._are_some_in_vain = False
+                return found
+            found = True
+            for row in lost:
+                why = _why_not(row, self._site, row.error or "")
+                more = True
+                while more:
+                    with self._lease.write() as connection:
+                        some = queued_between(connection, row.first, row.last, _TASKS_AT_ONCE)
+                        self._fail(connection, some, why)
+                        more = bool(some)
+                        if not more:
+                            forget_need(connection, self._site.name, row.step_seq, row.data_id)
+
+    def _fail(self, connection: sa.Connection, ids: Sequence[int], why: str) -> None:
         now = self._clock.now()
-        why = f"{row.url} could not be brought to '{self._site.name}': {error}"
         end = {"failure": FailureClass.STAGING, "reason": why, "ended_at": now}
-        current = lock_tasks(connection, stored.waiting_tasks(connection, row.id))
+        current = lock_tasks(connection, ids)
         apply_moves(connection, [Move(task, TaskState.SYSTEM_ERROR, now, why, dict(end)) for task in current], current)
 
     def _make_room(self, quota_bytes: int) -> None:
@@ -222,11 +302,11 @@ class DataLoop(Loop):
         for content in unused:
             if too_much <= 0:
                 return
-            if self._carrier().begin_to_drop(content.sha256):
+            if self._keeping.begin_to_drop(content.sha256):
                 try:
                     too_much -= self._drop(content)
                 finally:
-                    self._carrier().forget(content.sha256)
+                    self._keeping.end(content.sha256)
 
     def _drop(self, content: Any) -> int:
         """Removes content from the cache, unless an active task has it; returns the bytes that are free now."""
@@ -237,6 +317,12 @@ class DataLoop(Loop):
         cache.drop(self._site, content.sha256)
         _log.info("evicted", site=self._site.name, sha256=content.sha256, bytes=content.size)
         return int(content.size)
+
+
+def _why_not(row: Any, site: Site, error: str) -> str:
+    what = subject(row.url)
+    told = what if what == row.url else f"{what[0].upper()}{what[1:]}"
+    return f"{told} could not be brought to '{site.name}': {error}"
 
 
 def _progress(job: Job) -> list[machine.Event]:

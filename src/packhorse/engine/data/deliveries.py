@@ -78,7 +78,7 @@ class Deliveries:
         self._clock = clock
         self._wake = wake
         self._folder = folder
-        self._growth = Growth(Steps())
+        self._growth = Growth(Steps(), site)
         self._sending: dict[int, _Sending] = {}
         self._modes: dict[str, int] = {}  # of files of folders that were looked into, by source
 

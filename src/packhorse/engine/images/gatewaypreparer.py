@@ -56,21 +56,21 @@ class GatewayPreparer:
         self._next: dict[str, tuple[float, int]] = {}  # when to ask again, and how often it was asked
 
     def begin(self, image: Any, name: str) -> None:
-        self._place(image)
+        self._name_and_tag(image)
         if self._copier is not None:
             self._copier.begin(image, name)
 
     def look(self, image: Any, monotonic: float) -> Progress | None:
-        if self._copier is not None and image.errand not in self._copied:
+        if self._copier is not None and image.background_job not in self._copied:
             progress = self._copier.look(image, monotonic)
             if progress is None or progress.state is not ImageState.READY:
                 return progress
-            self._copied.add(image.errand)
-        due, asked = self._next.get(image.errand, (monotonic, 0))
+            self._copied.add(image.background_job)
+        due, asked = self._next.get(image.background_job, (monotonic, 0))
         if monotonic < due:
             return None
-        self._next[image.errand] = monotonic + wait_after(asked + 1, *_ASK_S), asked + 1
-        name, tag = self._place(image)
+        self._next[image.background_job] = monotonic + wait_after(asked + 1, *_ASK_S), asked + 1
+        name, tag = self._name_and_tag(image)
         found = self._gateway.pull(name, tag)
         if found.step is Step.FAILED:
             return Progress(ImageState.FAILED, error=pull_failed(name, tag, found), again_s=FAILURE_KEPT_S)
@@ -79,8 +79,8 @@ class GatewayPreparer:
         return Progress(ImageState.READY, gateway_id=self._checked(image, found))
 
     def finish(self, image: Any) -> None:
-        self._next.pop(image.errand, None)
-        self._copied.discard(image.errand)
+        self._next.pop(image.background_job, None)
+        self._copied.discard(image.background_job)
         if self._copier is not None:
             self._copier.finish(image)
 
@@ -91,7 +91,7 @@ class GatewayPreparer:
         if image.gateway_id is None:
             return False
         try:
-            found = self._gateway.lookup(*self._place(image))
+            found = self._gateway.lookup(*self._name_and_tag(image))
             return (found is not None and found.id == image.gateway_id) or any(
                 other.id == image.gateway_id for other in self._gateway.images()
             )
@@ -99,7 +99,7 @@ class GatewayPreparer:
             _log.warning("not_looked_up", site=self._site.name, image=image.reference, reason=error.message)
             return None
 
-    def _place(self, image: Any) -> tuple[str, str]:
+    def _name_and_tag(self, image: Any) -> tuple[str, str]:
         return preparing.at_gateway(self._site, parse_reference(image.reference), image.digest)
 
     def _checked(self, image: Any, found: GatewayImage) -> str:

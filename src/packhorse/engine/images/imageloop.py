@@ -7,7 +7,6 @@ the last one was.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,9 +27,7 @@ from packhorse.engine.images.preparers import Preparer, Progress
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
-from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
-from packhorse.engine.steps.document import DocumentStep
 from packhorse.sites.images import file_name, growing_folder, image_folder, images_folder, keeps_files
 from packhorse.sites.site import Site
 from packhorse.staging.images import WORKING, ImageState, after_failure, to_evict
@@ -38,6 +35,7 @@ from packhorse.staging.registry import RegistryClient, ResolvedImage
 from packhorse.staging.registry_http import RegistryOptions
 from packhorse.store import images as stored
 from packhorse.store.database import Database
+from packhorse.store.holds import settle_holds
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 from packhorse.store.steps import steps_of_run
 from packhorse.store.tasks import iter_tasks
@@ -87,6 +85,7 @@ class ImageLoop(Loop):
         self._steps = Steps()
         self._asked: dict[str, _Asked] = {}
         self._tidy_at = 0.0
+        self._let_gone: set[tuple[int, str]] = set()  # wants that failed, and no longer hold their runs
 
     def recover(self) -> None:
         """After a start, whoever may be asked is waited for again."""
@@ -111,6 +110,7 @@ class ImageLoop(Loop):
             moved |= self._advance(image, monotonic)
         for want in failed:
             moved |= self._fail_tasks(want)
+        moved |= self._let_go({(want.run_seq, want.reference) for want in failed})
         if monotonic >= self._tidy_at:
             self._tidy_at = monotonic + _TIDY_S
             self._tidy(images)
@@ -139,7 +139,7 @@ class ImageLoop(Loop):
         with self._lease.write() as connection:
             stored.set_digest(connection, text, runs, resolved.digest)
             self._want(connection, resolved, is_gone=is_gone)
-            stored.settle_holds(connection, self._site.name)
+            settle_holds(connection, self._site.name)
         _log.info("resolved", site=self._site.name, image=text, digest=resolved.digest, runs=len(runs))
         return True
 
@@ -204,7 +204,7 @@ class ImageLoop(Loop):
         first = image.started_at if image.tries else self._clock.now()
         begun = {
             "state": ImageState.COPYING,
-            "errand": name,
+            "background_job": name,
             "tries": image.tries + 1,
             "preparations": image.preparations + 1,
             "done_bytes": 0,
@@ -250,12 +250,12 @@ class ImageLoop(Loop):
             "tries": 0,
             "failure": None,
             "error": None,
-            "errand": None,
+            "background_job": None,
             "gateway_id": gateway_id,
         }
         with self._lease.write() as connection:
             stored.update_image(connection, image.seq, **ready)
-            stored.settle_holds(connection, self._site.name)
+            settle_holds(connection, self._site.name)
         self._tidy_at = 0.0  # it may be one too many
         _log.info("ready", site=self._site.name, image=image.reference, digest=image.digest)
 
@@ -281,7 +281,7 @@ class ImageLoop(Loop):
             next=again.state,
         )
         wait_s = min(max(again.delay_s, again_s, error.after_s), _LONGEST_WAIT_S)
-        values = {"state": again.state, "failure": error.kind, "error": again.why, "errand": None}
+        values = {"state": again.state, "failure": error.kind, "error": again.why, "background_job": None}
         with self._lease.write() as connection:
             stored.update_image(connection, image.seq, **values, not_before=self._clock.now() + wait_s)
             if again.state is ImageState.FAILED:
@@ -294,7 +294,11 @@ class ImageLoop(Loop):
         with self._database.read() as connection:
             steps = self._steps.many(connection, [row.seq for row in steps_of_run(connection, want.run_seq)])
         queued = iter_tasks(self._database, want.run_seq, (TaskState.QUEUED,))
-        waiting = (row.id for row in queued if _names(steps.get(row.step_seq), row, want.reference))
+        waiting = (
+            row.id
+            for row in queued
+            if row.step_seq in steps and want.reference in steps[row.step_seq].images(row.params)
+        )
         moved = False
         while some := list(islice(waiting, _TASKS_AT_ONCE)):
             now = self._clock.now()
@@ -310,6 +314,15 @@ class ImageLoop(Loop):
             moved = True
         return moved
 
+    def _let_go(self, failed: set[tuple[int, str]]) -> bool:
+        """Lets the other tasks of runs go whose tasks in an image that they will never get have failed."""
+        is_new = bool(failed - self._let_gone)
+        if is_new:
+            with self._lease.write() as connection:
+                settle_holds(connection, self._site.name)
+        self._let_gone = failed
+        return is_new
+
     def _tidy(self, images: Sequence[Any]) -> None:
         """Notes what is in use, finds what the site has removed, and makes room."""
         with self._lease.write() as connection:
@@ -324,7 +337,7 @@ class ImageLoop(Loop):
                 }
                 with self._lease.write() as connection:
                     stored.update_image(connection, image.seq, **lost, tries=0, not_before=0.0)
-                    stored.settle_holds(connection, self._site.name)
+                    settle_holds(connection, self._site.name)
         if self._site.image_quota_bytes is not None:
             for image in to_evict(images, in_use, self._site.image_quota_bytes):
                 self._evict(image)
@@ -344,10 +357,3 @@ class ImageLoop(Loop):
             if name.startswith(file_name(image.digest)) and self._site.transport.rename(f"{folder}/{name}", growing):
                 self._site.transport.remove(growing)
         _log.info("evicted", site=self._site.name, image=image.reference, digest=image.digest, bytes=image.size_bytes)
-
-
-def _names(step: Step | None, row: Any, reference: str) -> bool:
-    """Whether a task runs in the image that is called ``reference``."""
-    if isinstance(step, DocumentStep):
-        return any(executor.get("image") == reference for executor in json.loads(row.params)["task"]["executors"])
-    return step is not None and step.app is not None and step.app.image == reference

@@ -38,7 +38,7 @@ class Progress:
 
 
 class Preparer(Protocol):
-    """Prepares images, rows of the store whose ``errand`` names the preparation.
+    """Prepares images, rows of the store whose ``background_job`` names the preparation.
 
     Every method raises SiteUnreachable and OSError.
     """
@@ -102,27 +102,27 @@ class BackgroundPreparer:
         )
 
     def look(self, image: Any, monotonic: float) -> Progress | None:
-        heard = self._heard.setdefault(image.errand, _Heard(None, monotonic, float("-inf")))
+        heard = self._heard.setdefault(image.background_job, _Heard(None, monotonic, float("-inf")))
         if monotonic < heard.looked + _LOOK_S and heard.status is not None:
             return None
-        before, heard.status = heard.status, background.look(self._site, image.errand, heard.status)
+        before, heard.status = heard.status, background.look(self._site, image.background_job, heard.status)
         status, heard.looked = heard.status, monotonic
         if before is None or status.heard != before.heard:
             heard.since = monotonic
         elif not status.ended and monotonic - heard.since > _SILENT_S:
             heard.since = monotonic
-            self.begin(image, image.errand)
+            self.begin(image, image.background_job)
         if status.succeeded:
             return Progress(ImageState.READY)
         if status.ended:
-            raise preparing.why_it_failed(self._site, image.reference, status, self._steps(image, image.errand))
+            raise preparing.why_it_failed(self._site, image.reference, status, self._steps(image, image.background_job))
         state = ImageState.CONVERTING if status.what == preparing.CONVERTING else ImageState.COPYING
         return Progress(state, status.done_bytes)
 
     def finish(self, image: Any) -> None:
-        self._heard.pop(image.errand, None)
+        self._heard.pop(image.background_job, None)
         self._site.transport.remove(growing_folder(self._site, image.digest))
-        background.remove(self._site, image.errand)
+        background.remove(self._site, image.background_job)
 
     def has(self, image: Any) -> bool | None:
         return self._site.transport.exists(image_folder(self._site, image.digest)) if keeps_files(self._site) else None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
+from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import PackhorseError
 from packhorse.domain.failures import Evidence, FailureClass
 from packhorse.domain.text import kept_json
@@ -20,15 +19,18 @@ from packhorse.engine.collecting.effects import progress_in
 from packhorse.engine.collecting.verdict import Failure
 from packhorse.engine.containers import Containers, ReadyImage
 from packhorse.engine.lease import Lease
-from packhorse.engine.steps.base import Locations, Step, with_data
+from packhorse.engine.steps.base import InputNotBrought, Locations, Step, results_key
 from packhorse.engine.steps.cache import Steps
-from packhorse.engine.steps.results import write_results
-from packhorse.sites.site import BLOCK, InputNotBrought, Site
+from packhorse.engine.steps.files import is_brought, url_of
+from packhorse.engine.steps.results import runs_read
+from packhorse.sites.apps import app_folder
+from packhorse.sites.site import BLOCK, Site
 from packhorse.store import allocations as stored
 from packhorse.store.data import DataKey, given_data
 from packhorse.store.database import Database
+from packhorse.store.images import wants_of
 from packhorse.store.schema import TASKS_PER_RUN
-from packhorse.store.steps import app_archive
+from packhorse.store.stepdata import given_to_steps
 from packhorse.store.tasks import failures_of, tasks_of_block
 
 _log = structlog.get_logger("packhorse.dispatch")
@@ -44,14 +46,25 @@ class Block:
     tasks: Sequence[Any]
 
 
-@dataclass
+class _NoImage(Exception):  # noqa: N818  the image's own error says what is wrong
+    """The image of a task will never be there; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
-    """What a block needs to know of the store, read at once; and where the apps of its steps are."""
+    """What a block needs to know of the store, read at once."""
 
     steps: Mapping[int, Step]
     images: Mapping[int, Mapping[str, ReadyImage]]
     data: Mapping[int, Mapping[DataKey, str]]
-    apps: dict[str, str] = field(default_factory=dict)
+    common: Mapping[int, Mapping[DataKey, str]]
+    """Of steps: what all of their tasks need."""
+    wants: Mapping[int, Sequence[Any]]
+    """Of runs: the images that they want, each with what is wrong with it."""
+    reads: Mapping[int, Sequence[str]]
+    """Of steps in images: the folders of the runs whose results they read."""
+    begun: Collection[int]
+    """Tasks of which an earlier attempt got on."""
 
 
 class Blocks:
@@ -107,11 +120,14 @@ class Blocks:
         known = self._known(block.tasks)
         for row in block.tasks:
             try:
-                key, template, line = self._render(block, row, known)
+                key, template, line = self._render(row, known)
             except (OSError, PackhorseError):
                 raise
             except InputNotBrought as error:
                 unfit[row.id] = Failure(FailureClass.STAGING, Evidence(str(error)))
+                continue
+            except _NoImage as error:
+                unfit[row.id] = Failure(FailureClass.IMAGE, Evidence(str(error)))
                 continue
             except Exception as error:  # one task that cannot be rendered must not hold up the others
                 _log.exception("not_rendered", task=row.id)
@@ -138,52 +154,57 @@ class Blocks:
             runs = {step.row.run_seq for step in steps.values()} if self._site.runs_images else set()
             images = self._steps.fresh_images(connection, runs)
             needing = [row.id for row in rows if row.step_seq in steps and steps[row.step_seq].spec.has_data]
-            return _Known(steps, images, given_data(connection, needing))
+            common = given_to_steps(connection, [seq for seq, step in steps.items() if step.common_needs()])
+            data = given_data(connection, needing)
+            wants = wants_of(connection, runs) if runs else {}
+            gathering = [step for step in steps.values() if step.is_gathering] if runs else []
+            reads = {step.row.seq: runs_read(connection, step) for step in gathering}
+        again = [row for row in rows if row.attempt > 1 and row.step_seq in steps and steps[row.step_seq].is_resumable]
+        begun = {row.id for row in again if self._has_begun(steps[row.step_seq], row.id)}
+        return _Known(steps, images, data, common, wants, reads, begun)
 
-    def _render(self, block: Block, row: Any, known: _Known) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    def _render(self, row: Any, known: _Known) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        """A function of what is known: all that it names is at the site."""
         step = known.steps[row.step_seq]
-        results = ""
-        if step.is_gathering:
-            results = f"{self._site.spool(block.allocation_id)}/results-{row.id}.jsonl"
-            with tempfile.TemporaryDirectory() as folder:
-                local = Path(folder) / "results.jsonl"
-                write_results(self._database, step, local)
-                self._site.transport.put(local, results)
-        where = self._locations(step, results, known)
-        if data := known.data.get(row.id):
-            where = with_data(where, data)
-        resume = row.attempt > 1 and step.is_resumable and self._has_begun(step, row.id)
-        return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=resume)
+        self._refuse_without_image(step, row, known)
+        given = {**known.common.get(row.step_seq, {}), **known.data.get(row.id, {})}
+        where = self._locations(step, given, known, in_image=bool(step.images(row.params)))
+        return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=row.id in known.begun)
 
-    def _locations(self, step: Step, results: str, known: _Known) -> Locations:
-        """What a task is rendered for."""
-        outputs, session = f"{self._site.root}/runs", step.session
-        app_dir = self._app_folder(step, known) if step.spec.app else ""
+    def _refuse_without_image(self, step: Step, row: Any, known: _Known) -> None:
+        """A list's tasks may come to be when it is known already that their image cannot be had."""
+        there = known.images.get(step.row.run_seq, {})
+        missing = [image for image in step.images(row.params) if image not in there] if self._site.runs_images else []
+        if missing:
+            wants = known.wants.get(step.row.run_seq, ())
+            why = next((want.error for want in wants if want.reference == missing[0]), None)
+            raise _NoImage(why or f"Its image '{missing[0]}' is not there.")
+
+    def _locations(self, step: Step, given: Mapping[DataKey, str], known: _Known, *, in_image: bool) -> Locations:
+        """What a task is rendered for that was ``given`` this, and that runs in an image or not."""
+        results = given.get(results_key(step.row), "")
+        if step.is_gathering and not results:
+            raise InputNotBrought(f"The table of the results that it reads is not at '{self._site.name}'.")
         images = known.images.get(step.row.run_seq)
-        if not images:
-            return Locations(outputs, app_dir, self._site.bring_input, results, launch=self._site.launch)
-        containers = Containers(self._site, images)
+        by_url = {key.url: path for key, path in given.items()}
+
+        def bring(path: str) -> str:
+            found = by_url.get(path if is_url(path) else url_of(path))
+            if found is None and (is_url(path) or is_brought(self._site, step.session, path, in_image=in_image)):
+                said = f"The input '{path}' is not at '{self._site.name}', where it should have been brought before."
+                raise InputNotBrought(f"{said} 'packhorse retry' brings it.")
+            return found or path
+
         return Locations(
-            outputs,
-            app_dir,
-            lambda path: containers.bring(path, session),
+            f"{self._site.root}/runs",
+            app_folder(self._site, step.app.name, step.spec.app) if step.app is not None else "",
+            bring,
             results,
-            containers,
-            launch=self._site.launch,
-            copy=lambda path: containers.bring(path, session, copies=True),
+            Containers(self._site, images) if images else None,
+            given,
+            self._site.launch,
+            [self._site.run_folder(run_id) for run_id in known.reads.get(step.row.seq, ())],
         )
-
-    def _app_folder(self, step: Step, known: _Known) -> str:
-        digest = step.spec.app
-        if digest not in known.apps:
-
-            def archive() -> bytes:
-                with self._database.read() as connection:
-                    return app_archive(connection, digest)
-
-            name = step.app.name if step.app is not None else ""
-            known.apps[digest] = self._site.bring_app(name, digest, archive)
-        return known.apps[digest]
 
     def _has_begun(self, step: Step, task: int) -> bool:
         """Whether an earlier attempt got on: its log said so, or it was lost and its work folder is not empty."""

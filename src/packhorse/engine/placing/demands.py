@@ -9,6 +9,7 @@ import sqlalchemy as sa
 import structlog
 
 from packhorse.engine.placing import pack
+from packhorse.engine.placing.needs import Needs
 from packhorse.engine.steps.cache import SENSELESS, Steps
 from packhorse.estimate.durations import Durations
 from packhorse.store.demands import hold_steps, take_ready, waiting_demands
@@ -19,10 +20,12 @@ _log = structlog.get_logger("packhorse.dispatch")
 class Demands:
     """Reads the demands of one site, and takes tasks of them."""
 
-    def __init__(self, site: str, steps: Steps, durations: Durations) -> None:
+    def __init__(self, site: str, steps: Steps, durations: Durations, needs: Needs) -> None:
         self._site = site
+        self._needs = needs
         self._steps = steps
         self._durations = durations
+        self.have_held = False
         self._odd: set[int] = set()  # demands that were complained about
 
     def waiting(self, connection: sa.Connection) -> list[pack.Demand]:
@@ -42,15 +45,32 @@ class Demands:
             found.append(pack.Demand(row.user, row.seq, row.ready, core_s, asked.resources, known is not None, **order))
         return found
 
+    def hold(self, connection: sa.Connection, demands: Sequence[pack.Demand]) -> None:
+        """Of demands whose first step needs what is not at the site: holds the steps of as many tasks as are taken at
+        once.
+        """
+        for demand in demands:
+            self.take(connection, demand, pack.MAX_TASKS_AT_ONCE)
+
+    def lacking(self, connection: sa.Connection, demands: Sequence[pack.Demand]) -> list[pack.Demand]:
+        """Those whose first step needs what is not at the site: no allocation is opened for them."""
+        steps = self._steps.many(connection, {demand.step_seq for demand in demands})
+        lacking = self._needs.lacking(steps)
+        return [demand for demand in demands if demand.step_seq in lacking]
+
     def take(self, connection: sa.Connection, demand: pack.Demand, limit: int) -> Sequence[Any]:
         """At most ``limit`` tasks of a demand, locked, by priority and age of their steps.
 
-        A step that is not understood (of a newer version, or damaged) is held until an engine starts that may know it.
+        A step that is not understood (of a newer version, or damaged) is held until an engine starts that may know it;
+        one that needs what is not at the site, until that is there (``have_held``).
         """
         rows = take_ready(connection, demand.seq, limit)
-        steps = {row.step_seq for row in rows}
-        odd = steps - self._steps.many(connection, steps).keys()
+        seqs = {row.step_seq for row in rows}
+        steps = self._steps.many(connection, seqs)
+        odd = seqs - steps.keys()
         if odd:
             _log.error("steps_not_understood", site=self._site, steps=sorted(odd))
             hold_steps(connection, odd, held=True)
-        return [row for row in rows if row.step_seq not in odd]
+        waiting = self._needs.hold(connection, steps)
+        self.have_held = self.have_held or bool(waiting)
+        return [row for row in rows if row.step_seq not in odd | waiting]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -26,6 +27,8 @@ from packhorse.engine.lease import Lease
 from packhorse.engine.placing import pack
 from packhorse.engine.placing.blocks import Block, Blocks
 from packhorse.engine.placing.demands import Demands
+from packhorse.engine.placing.needs import Needs
+from packhorse.engine.placing.share import Turns
 from packhorse.engine.retry import MAX_BACKOFF_S
 from packhorse.engine.steps.cache import Steps
 from packhorse.estimate.durations import Durations
@@ -33,8 +36,8 @@ from packhorse.sites.base import Limits, Shape, SubmitRejected
 from packhorse.sites.site import Site, fitting
 from packhorse.store import allocations as stored
 from packhorse.store.database import Database
-from packhorse.store.demands import end_back_offs, next_back_off
-from packhorse.store.moves import place_tasks
+from packhorse.store.demands import add_ready_to_demands, end_back_offs, next_back_off
+from packhorse.store.moves import PlacedBlock, place_tasks
 
 _BACK_OFFS_AT_ONCE = 5000
 _REFUSED_S = 30.0  # until a job is offered again to a scheduler whose queue is full
@@ -45,12 +48,13 @@ _log = structlog.get_logger("packhorse.dispatch")
 class Plan:
     """What the store says must happen at the site next: blocks to write, allocations to submit.
 
-    ``has_demand``: tasks want to be placed.
+    ``has_demand``: tasks want to be placed; ``goes_on``: more may be found at once.
     """
 
     blocks: Sequence[Block]
     unsubmitted: Sequence[Any]
     has_demand: bool
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +90,19 @@ class Dispatcher:
         blocks: Blocks,
         clock: Clock,
         weights: Mapping[str, float],
+        needs: Needs,
     ) -> None:
         self._site = site
         self._database = database
         self._lease = lease
         self._steps = steps
-        self._demands = Demands(site.name, steps, durations)
+        self._needs = needs
+        self._demands = Demands(site.name, steps, durations, needs)
         self._blocks = blocks
         self._clock = clock
         self._weights = weights
+        self._turns: dict[int, Turns] = {}  # by allocation
+        self._placed: Counter[int] = Counter()  # in the transaction under way: ready tasks less, by demand
         self._fresh: set[int] = set()  # allocations of our own that nobody can have submitted yet
         self._refused_until = 0.0  # monotonic: the scheduler takes no job of ours before that
 
@@ -106,19 +114,32 @@ class Dispatcher:
         self._end_back_offs()
         with self._database.read() as connection:
             demands = self._demands.waiting(connection)
+            lacking = self._demands.lacking(connection, demands)
             rows = stored.live_allocations(connection, self._site.name)
-            unclaimed = {row.seq: _unclaimed_core_s(connection, row.seq) for row in rows} if demands else {}
+            unclaimed = stored.unclaimed_core_s(connection, [row.seq for row in rows]) if demands else {}
+        if lacking:
+            with self._lease.write() as connection:
+                self._demands.hold(connection, lacking)
+                lacking = self._demands.lacking(connection, lacking)
+            demands = [demand for demand in demands if demand not in lacking]
         limits = self._site.limits() if demands else ()
         blocks: list[Block] = []
         if self._blocks.written or self._can_place(self._live(rows), demands, limits, unclaimed):
             with self._lease.write() as connection:
+                self._placed.clear()
                 self._blocks.note_written(connection)
                 live = self._live(stored.live_allocations(connection, self._site.name))
-                blocks = self._fill(connection, live, demands)
+                unclaimed = stored.unclaimed_core_s(connection, [one.seq for one in live]) if demands else {}
+                blocks = self._fill(connection, live, demands, unclaimed)
                 blocks += self._open(connection, live, demands, limits)
+                add_ready_to_demands(connection, self._placed)
                 rows = stored.live_allocations(connection, self._site.name)
             self._forget_all_but(rows)
-        return Plan(blocks, [row for row in rows if row.state == AllocationState.SUBMITTING], bool(demands))
+        has_held, self._demands.have_held = self._demands.have_held, False
+        if has_held:
+            self._needs.wake()
+        unsubmitted = [row for row in rows if row.state == AllocationState.SUBMITTING]
+        return Plan(blocks, unsubmitted, bool(demands), has_held or bool(lacking))
 
     def _end_back_offs(self) -> None:
         """Makes tasks ready whose back-off is over: one look at an index, where none is."""
@@ -146,7 +167,9 @@ class Dispatcher:
     def _forget_all_but(self, live: Sequence[Any]) -> None:
         """Of allocations that are over nothing is remembered: an engine runs for months."""
         self._blocks.forget_all_but({row.id for row in live})
-        self._fresh &= {row.seq for row in live}
+        seqs = {row.seq for row in live}
+        self._fresh &= seqs
+        self._turns = {seq: turns for seq, turns in self._turns.items() if seq in seqs}
 
     def carry_out(self, plan: Plan) -> None:
         """Submits what has not been submitted and writes blocks to the site.
@@ -159,14 +182,20 @@ class Dispatcher:
             if self._clock.monotonic() >= self._refused_until:
                 self._submit(allocation)
 
-    def _fill(self, connection: sa.Connection, live: Sequence[Live], demands: list[pack.Demand]) -> list[Block]:
+    def _fill(
+        self,
+        connection: sa.Connection,
+        live: Sequence[Live],
+        demands: list[pack.Demand],
+        unclaimed: Mapping[int, float],
+    ) -> list[Block]:
         """Plans blocks for the allocations that run, or, where none does, for those that wait, until each has enough
         unclaimed work.
         """
         blocks: list[Block] = []
         for allocation in live:
             if suiting := _suiting(allocation, live, demands):
-                blocks += self._feed(connection, allocation, suiting, demands)
+                blocks += self._feed(connection, allocation, unclaimed.get(allocation.seq, 0.0), suiting, demands)
         return blocks
 
     def _open(
@@ -181,7 +210,7 @@ class Dispatcher:
                 opened = self._insert(connection, replace(shape, image=image))
                 live.append(opened)
                 if not has_runner:
-                    blocks += self._feed(connection, opened, [demand], demands)
+                    blocks += self._feed(connection, opened, 0.0, [demand], demands)
                     demand = next((one for one in demands if one.seq == demand.seq), demand)
         return blocks
 
@@ -224,30 +253,37 @@ class Dispatcher:
         return Live(seq, allocation_id, shape, has_started=False, left_s=None)
 
     def _feed(
-        self, connection: sa.Connection, allocation: Live, suiting: Sequence[pack.Demand], demands: list[pack.Demand]
+        self,
+        connection: sa.Connection,
+        allocation: Live,
+        unclaimed_core_s: float,
+        suiting: Sequence[pack.Demand],
+        demands: list[pack.Demand],
     ) -> list[Block]:
         """Plans blocks until the allocation has enough unclaimed work, and takes what it took off ``demands``."""
         cores = allocation.shape.all_cores
-        quota = pack.quota(cores, _unclaimed_core_s(connection, allocation.seq))
+        quota = pack.quota(cores, unclaimed_core_s)
         if allocation.shape.for_one_task:
             given = {suiting[0]: 1}
         else:
-            given = pack.share(quota, suiting, self._weights)
+            given = self._turns.setdefault(allocation.seq, Turns()).share(quota, suiting, self._weights)
         now = self._clock.now()
         number = stored.next_block_number(connection, allocation.seq) if given else 0
-        blocks: list[Block] = []
+        placed: list[PlacedBlock] = []
+        new: list[stored.NewBlock] = []
         for demand, wanted in given.items():
             rows = self._demands.take(connection, demand, min(wanted, pack.MAX_TASKS_AT_ONCE))
             for some in pack.split(rows, demand.core_s, cores):
-                stored.insert_block(connection, allocation.seq, number, len(some), demand.core_s * len(some))
                 why = f"Placed at '{self._site.name}' in block {number} of allocation {allocation.id}."
-                place_tasks(connection, some, allocation.seq, number, now, why)
-                blocks.append(Block(allocation.seq, allocation.id, number, some))
+                placed.append(PlacedBlock(allocation.seq, number, some, why))
+                new.append(stored.NewBlock(allocation.seq, number, len(some), demand.core_s * len(some)))
                 number += 1
             place = demands.index(demand)
             left = demand.tasks - len(rows) if rows else 0
             demands[place : place + 1] = [replace(demand, tasks=left)] if left > 0 else []
-        return blocks
+        stored.insert_blocks(connection, new)
+        self._placed.update(place_tasks(connection, placed, now))
+        return [Block(allocation.seq, allocation.id, one.number, one.rows) for one in placed]
 
     def _submit(self, allocation: Any) -> None:
         """Submits an allocation that has no job id, unless its job is found by token: then we died, or lost the site,
@@ -277,12 +313,6 @@ class Dispatcher:
             stored.update_allocation(
                 connection, allocation.seq, job_id=job_id, state=AllocationState.PENDING, reason=None
             )
-
-
-def _unclaimed_core_s(connection: sa.Connection, allocation_seq: int) -> float:
-    """Predicted work of the blocks of an allocation that no agent has claimed."""
-    blocks = stored.blocks_of(connection, allocation_seq, ["planned", "written"])
-    return sum((float(block.predicted_core_s) for block in blocks), 0.0)
 
 
 def _suiting(allocation: Live, live: Sequence[Live], demands: Sequence[pack.Demand]) -> list[pack.Demand]:

@@ -1,11 +1,10 @@
-"""How large an allocation is, how much work goes into which block, and whose. Pure."""
+"""How large an allocation is, and how much work goes into which block. Pure; whose it is: share.py."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import TypeVar
 
 from packhorse.domain.resources import Resources
@@ -24,7 +23,6 @@ UNKNOWN_S = 0.5  # a task of which nothing is known yet
 SPREAD_S = 30.0  # work that a node is worth being asked for
 MIN_WALLTIME_S = 900.0
 SPARE_S = 120.0  # of an allocation's walltime: until its agents run, and for their drain
-_EQUAL: Mapping[str, float] = {}
 _MARGIN = 2.0  # predictions may be wrong by that factor
 
 
@@ -138,54 +136,10 @@ def _walltime_s(demand: Demand, limits: Limits, rounds: float) -> float | None:
 def quota(cores: int, unclaimed_core_s: float) -> float:
     """Core-seconds of work that an allocation may be given now: none until a whole block has been claimed.
 
-    Nobody waits longer for that, since blocks are claimed in order; and a long run is not planned in crumbs.
+    Nobody waits longer for that, since blocks are claimed in order; and a long run is not planned in tiny blocks.
     """
     room = AHEAD_S * cores - unclaimed_core_s
     return room if room >= BLOCK_S * cores else 0.0
-
-
-def share(core_s: float, demands: Sequence[Demand], weights: Mapping[str, float] = _EQUAL) -> dict[Demand, int]:
-    """Divides ``core_s`` of work among users by their ``weights`` (1 where none is given), then among each user's
-    demands, by priority and age: demand → number of its tasks.
-
-    What a user cannot use goes to the others. While there is any quota, every user with a task gets at least one, so
-    that nobody waits behind another's thousands.
-    """
-    given: dict[Demand, int] = {}
-    if core_s <= 0:
-        return given
-    by_user: dict[str, list[Demand]] = {}
-    for demand in sorted(demands, key=lambda demand: demand.order):
-        if demand.tasks > 0:
-            by_user.setdefault(demand.user, []).append(demand)
-    weight = {user: weights.get(user, 1.0) for user in by_user}
-    # who wants least for their weight is served first, so that what they leave is divided among the rest
-    wants = {
-        user: sum(demand.tasks * demand.core_s for demand in mine) / weight[user] for user, mine in by_user.items()
-    }
-    left = core_s
-    waiting = sorted(wants, key=lambda user: (wants[user], user))
-    # summed from the last: what is left of a sum after a large weight is taken off it may be nothing
-    sums = list(accumulate(weight[user] for user in reversed(waiting)))[::-1]
-    for user, weights_left in zip(waiting, sums, strict=True):
-        part = left * weight[user] / weights_left
-        left = max(left - _serve(part, by_user[user], given), 0.0)
-    return given
-
-
-def _serve(part: float, demands: Sequence[Demand], given: dict[Demand, int]) -> float:
-    """Gives ``part`` core-seconds to one user's demands in order; returns what was really given."""
-    spent = 0.0
-    for demand in demands:
-        room = part - spent
-        number = demand.tasks if demand.tasks * demand.core_s <= room else int(room / demand.core_s)
-        if number == 0 and not spent:
-            number = 1
-        if number <= 0:
-            break
-        given[demand] = number
-        spent += number * demand.core_s
-    return spent
 
 
 def split(items: Sequence[Item], core_s: float, cores: int) -> list[Sequence[Item]]:

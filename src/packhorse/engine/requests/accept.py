@@ -6,7 +6,7 @@ Nothing is written until everything has been checked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -24,7 +24,7 @@ from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.steps.base import NO_IMAGE, StepRow, StepSpec
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site
-from packhorse.store.runs import NewTask
+from packhorse.store.newtasks import NewTask
 from packhorse.store.steps import StepEdge
 
 MAX_PROBLEMS = 100
@@ -79,6 +79,10 @@ class Requester:
     user: str
     files: FileRules
     sites: Sequence[Site]
+
+    def site(self, name: str) -> Site:
+        """The site that was chosen; where none was, and the run is refused, any."""
+        return next((site for site in self.sites if site.name == name), self.sites[0])
 
     def row(self, name: str, site: str = "", first: int = 0) -> StepRow:
         """Where a step will stand, as far as that is known."""
@@ -152,6 +156,17 @@ def spec_of(request: RunOptions, kind: Any, app: str = "", **fields: Any) -> Ste
         outputs=request.outputs,
         **fields,
     )
+
+
+def with_reuse(accepted: Accepted, asked: bool | None, sites: Sequence[Site]) -> Accepted:
+    """The same run, whose tasks take results of earlier ones if ``asked``, or, where that is not said, if its site's
+    configuration says so.
+    """
+    reuse = asked if asked is not None else any(site.reuse for site in sites if site.name == accepted.site)
+    if not reuse:
+        return accepted
+    steps = [replace(step, spec=replace(step.spec, reuse=True)) for step in accepted.steps]
+    return replace(accepted, steps=steps)
 
 
 def option_problems(request: RunOptions, files: FileRules) -> list[Problem]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 from pydantic import ValidationError
 
-from packhorse.domain.dataurl import is_data, is_url
+from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import InvalidRequest, Problem
 from packhorse.domain.outputpath import plain
 from packhorse.domain.outputurl import file_target
@@ -29,9 +30,8 @@ from packhorse.engine.requests.accept import (
 )
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.steps.base import NO_IMAGE
-from packhorse.engine.steps.document import document_demand, task_resources
-from packhorse.store.data import DataKey
-from packhorse.store.runs import NewTask
+from packhorse.engine.steps.document import DocumentStep, document_demand, task_resources
+from packhorse.store.newtasks import NewTask
 from packhorse.store.steps import StepEdge
 
 #: What the only step of such a run is called.
@@ -74,18 +74,18 @@ def accept_task_run(request: TaskRun, by: Requester) -> Accepted:
             continue
         params = {"task": document, "upstream": upstream}
         needs = item.needs
-        data = tuple(
-            DataKey(given.url) for given in item.task.inputs or [] if given.url and is_data(given.url, given.content)
-        )
         if not problems:
             demand = document_demand(item.task, resources)
-            tasks.append(NewTask(kept_json(params), demand, item.name, waiting_on=len(needs), data=data))
+            tasks.append(NewTask(kept_json(params), demand, item.name, waiting_on=len(needs)))
         edges += [(index_of[need], index, False) for need in needs]
     site, unfit = choose_site(asked, by.sites)
     problems += unfit
     if problems:
         raise InvalidRequest("The run was not accepted.", problems=shortened(problems))
-    spec = replace(spec_of(request, "documents"), has_data=any(task.data for task in tasks))
+    spec = spec_of(request, "documents")
+    step = DocumentStep(by.row(STEP, site), spec)
+    tasks = [replace(task, data=step.needs(json.loads(task.params), by.site(site))) for task in tasks]
+    spec = replace(spec, has_data=any(task.data for task in tasks))
     accepted = AcceptedStep(STEP, spec, len(tasks), lambda: tasks)
     step_edges = [StepEdge(0, 0, "tasks")] if edges else []
     name = tasks[0].name or ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from graphlib import TopologicalSorter
+from itertools import repeat
 from typing import Any
 
 from packhorse.domain.app import ParameterType
@@ -27,7 +29,8 @@ from packhorse.engine.requests.accept import (
 from packhorse.engine.requests.accept_table import absolute, app_step, asked_by, read_table
 from packhorse.engine.requests.spooled import SpooledTasks
 from packhorse.engine.steps.app import AppStep
-from packhorse.store.runs import NewTask
+from packhorse.sites.site import Site
+from packhorse.store.newtasks import NewTask
 from packhorse.store.steps import StepEdge
 
 _REFUSED = "The run was not accepted."
@@ -53,9 +56,9 @@ class _Planned:
     def where(self) -> str:
         return f"step '{self.asked.name}'"
 
-    def tasks(self) -> Iterable[NewTask]:
+    def tasks(self, site: Site) -> Iterable[NewTask]:
         """Its tasks, as they are inserted."""
-        return self.table.tasks(self.step) if self.number is not None else ()
+        return self.table.tasks(self.step, site) if self.number is not None else ()
 
 
 def accept_step_run(request: StepRun, apps: Mapping[str, SubmittedApp], by: Requester) -> Accepted:
@@ -79,7 +82,7 @@ def accept_step_run(request: StepRun, apps: Mapping[str, SubmittedApp], by: Requ
         problems += _plan(one, planned, by, site)
     _refuse(problems)
     steps = [
-        AcceptedStep(one.asked.name, one.step.spec, one.number, partial(_Planned.tasks, one))
+        AcceptedStep(one.asked.name, one.step.spec, one.number, partial(_Planned.tasks, one, by.site(site)))
         for one in planned.values()
     ]
     edges = [edge for one in planned.values() for edge in one.edges]
@@ -116,7 +119,8 @@ def _number(ordered: list[_Planned], planned: Mapping[str, _Planned]) -> list[Pr
     for one in ordered:
         asked = one.asked
         if asked.each:
-            one.number = planned[asked.each].number
+            one.number = planned[asked.each[0]].number
+            problems += _uneven(one, planned)
         elif asked.items:
             source = planned[asked.items]
             if source.number != 1 or source.step.result_type != "json":
@@ -131,6 +135,22 @@ def _number(ordered: list[_Planned], planned: Mapping[str, _Planned]) -> list[Pr
         total += one.number or 0
     if total > MAX_TASKS:
         raise TooLarge(f"The run has {total:,} tasks; the limit is {MAX_TASKS:,}.", hint="Submit it as several runs.")
+    return problems
+
+
+def _uneven(one: _Planned, planned: Mapping[str, _Planned]) -> list[Problem]:
+    """What is wrong with the numbers of what a step has a task for each of."""
+    first, *others = one.asked.each
+    told = {name: "of which the list is not known yet" if planned[name].number is None else
+            f"which has {planned[name].number:,}" for name in one.asked.each}  # fmt: skip
+    problems = []
+    for name in others:
+        if one.number is None or planned[name].number != one.number:
+            what = f"has a task for each of '{first}', {told[first]}, and for each of '{name}', {told[name]}."
+            problems.append(Problem(one.where, what, "Name steps that have as many tasks as each other."))
+    if one.asked.over is not None and len(one.asked.over) != one.number:
+        what = f"has {len(one.asked.over):,} rows, and a task for each of '{first}', {told[first]}."
+        problems.append(Problem(one.where, what, "With 'each', 'over' has a row for each of these tasks."))
     return problems
 
 
@@ -152,9 +172,9 @@ def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester, site: s
         source = planned[upstream]
         if why := _output_problem(source, output):
             problems.append(Problem(f"{one.where}, input '{name[:60]}'", why))
-        elif upstream in (asked.each, asked.items):
+        elif upstream in asked.each or upstream == asked.items:
             takes[name] = [upstream, output]
-        elif source.number == 1 and source.asked.kind in ("once", "over"):
+        elif source.number == 1:
             waits[upstream] = False
             own = next(iter(source.table.params()), "{}")
             params[name] = source.step.output(output, source.first, own)
@@ -162,10 +182,12 @@ def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester, site: s
             hint = f"Say 'each: {upstream}' for a task for each of them, or 'gather' and 'results' for one over all."
             problems.append(Problem(f"{one.where}, input '{name[:60]}'", f"'{upstream}' has many tasks.", hint))
     one.edges = [StepEdge(planned[name].place, one.place, "gather", accept) for name, accept in waits.items()]
-    for kind, needed in (("each", asked.each), ("items", asked.items)):
-        if needed is not None:
-            one.edges.append(StepEdge(planned[needed].place, one.place, kind))
-    spec = replace(one.step.spec, params=params, takes=takes, results_to=asked.results, item=asked.item)
+    if asked.items:
+        one.edges.append(StepEdge(planned[asked.items].place, one.place, "items"))
+    else:
+        one.edges += [StepEdge(planned[name].place, one.place, "each") for name in dict.fromkeys(asked.each)]
+    spec = replace(one.step.spec, params=params, takes=takes, item=asked.item)
+    spec = replace(spec, results_to=asked.results, results_of=asked.gather if asked.results else [])
     one.step = app_step(spec, one.app, by, asked.name, site)
     return problems + _fill(one, planned, by, problems)
 
@@ -174,24 +196,39 @@ def _fill(one: _Planned, planned: Mapping[str, _Planned], by: Requester, before:
     """The tasks of a step whose number is known."""
     asked, manifest = one.asked, one.app.manifest
     given = {**asked.params, **asked.inputs, **({asked.results: ""} if asked.results else {})}
-    is_each = asked.each is not None
-    one.table = SpooledTasks(waiting_on=is_each + sum(edge.kind == "gather" for edge in one.edges))
+    one.table = SpooledTasks(waiting_on=sum(edge.kind in ("gather", "each") for edge in one.edges))
     have_data = True  # of a list, which is not known yet
+    left_out = set(one.step.program.files)
+    there = by.site(one.step.row.site)
     problems: list[Problem] = []
     if not asked.items:
         rows = asked.over if asked.over is not None else [{}]
-        checked = one.table if not is_each else SpooledTasks()
+        checked = one.table if not asked.each else SpooledTasks()
         where = f"{one.where}, row" if asked.over is not None else one.where
         problems = read_table(checked, rows, manifest, given, by, one.step, before, where)
-    if asked.each and one.number is not None and not before and not problems:
-        source = planned[asked.each]
-        for index, params in enumerate(source.table.params(), start=source.first):
-            own = {name: source.step.output(output, index, params) for name, (_, output) in one.step.spec.takes.items()}
-            one.table.add(kept_json(own), one.step.needs(own))
+        left_out = checked.left_out
+        if asked.each and one.number is not None and not before and not problems:
+            _follow(one, planned, there, checked if asked.over is not None else None)
     if one.number is not None:
         have_data = one.table.have_data
-    one.step = AppStep(one.step.row, replace(one.step.spec, has_data=have_data), one.step.program)
+    files = one.step.common_files(left_out, there) if not before and not problems else {}
+    one.step = AppStep(one.step.row, replace(one.step.spec, has_data=have_data, files=files), one.step.program)
     return problems
+
+
+def _follow(one: _Planned, planned: Mapping[str, _Planned], site: Site, rows: SpooledTasks | None) -> None:
+    """The tasks of a step that has one for each of another: values of their own, and what those before them leave."""
+    takes = one.step.spec.takes
+    sources = {name: planned[name] for name in dict.fromkeys(name for name, _ in takes.values())}
+    own_values = rows.params() if rows is not None else repeat("{}")
+    tables = [source.table.params() for source in sources.values()]
+    for index, own, *params in zip(range(one.number or 0), own_values, *tables, strict=False):
+        of = dict(zip(sources, params, strict=True))
+        values = json.loads(own)
+        for parameter, (name, output) in takes.items():
+            source = sources[name]
+            values[parameter] = source.step.output(output, source.first + index, of[name])
+        one.table.add(kept_json(values), one.step.needs(values, site))
 
 
 def _output_problem(source: _Planned, output: str) -> str | None:

@@ -12,7 +12,7 @@ from packhorse.domain.app import AppManifest, ParameterType
 from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.outputurl import file_target
-from packhorse.domain.parameters import check_row
+from packhorse.domain.parameters import Unique, check_row
 from packhorse.domain.run import MAX_TASKS, AppRun
 from packhorse.domain.text import kept_json
 from packhorse.engine.requests.accept import (
@@ -60,18 +60,20 @@ def accept_app_run(request: AppRun, app: SubmittedApp, rows: Rows, by: Requester
     if gather is not None:
         problems += FilledPaths(gather.outputs, gather.resources).problems("", {})
     if step is not None:
-        step = app_step(replace(step.spec, params=common), app, by, step.row.name, site)
+        step = _with(step, by, site, params=common)
     table = SpooledTasks()
     problems += read_table(table, rows, manifest, request.params, by, step, problems)
     if problems or step is None:
         raise InvalidRequest(f"The run of '{manifest.name}' was not accepted.", problems=shortened(problems))
     if not table.number:
         raise InvalidRequest("The table has no rows, so there is nothing to run.")
-    step = app_step(replace(step.spec, has_data=table.have_data), app, by, step.row.name, site)
-    steps = [AcceptedStep(step.row.name, step.spec, table.number, partial(table.tasks, step))]
+    there = by.site(site)
+    files = step.common_files(table.left_out, there)
+    step = _with(step, by, site, has_data=table.have_data, files=files)
+    steps = [AcceptedStep(step.row.name, step.spec, table.number, partial(table.tasks, step, there))]
     step_edges = []
     if gather is not None and gatherer is not None:
-        steps.append(_gathering(gatherer, app, by, site))
+        steps.append(_gathering(gatherer, by, site))
         step_edges = [StepEdge(0, 1, "gather", gather.accept_failures)]
     label = f"{manifest.name}@{manifest.version}"
     return Accepted(
@@ -80,12 +82,18 @@ def accept_app_run(request: AppRun, app: SubmittedApp, rows: Rows, by: Requester
     )  # fmt: skip
 
 
-def _gathering(gatherer: AppStep, app: SubmittedApp, by: Requester, site: str) -> AcceptedStep:
+def _gathering(gatherer: AppStep, by: Requester, site: str) -> AcceptedStep:
     """The step of the one task that waits for all others."""
     only = SpooledTasks("gather", waiting_on=1)
-    only.add("{}", gatherer.needs({}))
-    step = app_step(replace(gatherer.spec, has_data=only.have_data), app, by, "gather", site)
-    return AcceptedStep("gather", step.spec, 1, partial(only.tasks, step))
+    there = by.site(site)
+    only.add("{}", gatherer.needs({}, there))
+    step = _with(gatherer, by, site, has_data=only.have_data)
+    return AcceptedStep("gather", step.spec, 1, partial(only.tasks, step, there))
+
+
+def _with(step: AppStep, by: Requester, site: str, **known: Any) -> AppStep:
+    """The same step at its site, with what is known now and changes no task's program."""
+    return AppStep(by.row(step.row.name, site), replace(step.spec, **known), step.program)
 
 
 def app_step(spec: StepSpec, app: SubmittedApp, by: Requester, name: str = "", site: str = "") -> AppStep:
@@ -115,6 +123,7 @@ def read_table(
     """
     problems: list[Problem] = []
     told: set[str] = set()
+    unique = Unique(manifest.parameters)
     filled = FilledPaths(manifest.outputs, step.app.resources) if step is not None and not before else None
     for number, row in enumerate(rows, start=1):
         if number > MAX_TASKS:
@@ -126,12 +135,13 @@ def read_table(
             continue
         place = f"{where} {number}" if where.endswith("row") else where
         values, wrong = check_row(manifest.parameters, row, place, by.files.problem, elsewhere=elsewhere, told=told)
-        problems += wrong
+        problems += [*wrong, *unique.problems(values, number, place)]
         if filled is not None and step is not None and not wrong:
             problems += filled.problems(place, {**step.defaults, **values})
         if step is not None and not before and not problems:
             params = absolute(manifest, values)
-            table.add(kept_json(params), step.needs(params))
+            table.add(kept_json(params), step.needs(params, by.site(step.row.site)))
+            table.left_out.update(name for name in step.program.files if name not in params)
     return problems
 
 

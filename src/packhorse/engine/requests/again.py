@@ -20,8 +20,10 @@ from packhorse.domain.text import kept_json
 from packhorse.engine.requests.accept import Accepted, AcceptedStep, TaskEdge
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
+from packhorse.engine.steps.files import as_now
+from packhorse.sites.site import Site
 from packhorse.store.images import references_of
-from packhorse.store.runs import NewTask
+from packhorse.store.newtasks import NewTask
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.steps import StepEdge, edges_into_step, steps_of_run
 from packhorse.store.tasks import edges_into, ids_in_states, tasks_with_files
@@ -56,7 +58,7 @@ class _Old:
         return bool(self.chosen) or self.is_awaited
 
 
-def accept_retry(connection: sa.Connection, steps: Steps, run: Any, run_id: str) -> Accepted:
+def accept_retry(connection: sa.Connection, steps: Steps, run: Any, run_id: str, sites: Mapping[str, Site]) -> Accepted:
     """The run that tries again what did not complete in ``run``, a row. Refused when everything completed."""
     old = {
         row.seq: _Old(row, steps.of(connection, row.seq), edges_into_step(connection, row.seq))
@@ -66,7 +68,7 @@ def accept_retry(connection: sa.Connection, steps: Steps, run: Any, run_id: str)
     if not failed:
         raise InvalidRequest(f"Run {run.id} has no task that failed or was canceled, so there is nothing to retry.")
     _choose(old, failed)
-    return _Retry(connection, run, run_id, old).accepted()
+    return _Retry(connection, run, run_id, old, sites).accepted()
 
 
 def _choose(old: Mapping[int, _Old], failed: Sequence[int]) -> None:
@@ -96,7 +98,10 @@ def _choose(old: Mapping[int, _Old], failed: Sequence[int]) -> None:
 class _Retry:
     """Makes the new run of the ``chosen`` tasks of the old one."""
 
-    def __init__(self, connection: sa.Connection, run: Any, run_id: str, old: Mapping[int, _Old]) -> None:
+    def __init__(
+        self, connection: sa.Connection, run: Any, run_id: str, old: Mapping[int, _Old], sites: Mapping[str, Site]
+    ) -> None:
+        self._sites = sites
         self._connection = connection
         self._run = run
         self._run_id = run_id
@@ -156,13 +161,13 @@ class _Retry:
 
     def _step(self, one: _Old, gathers: int) -> AcceptedStep:
         step = one.step
-        spec = replace(step.spec, params=self._moved(deepcopy(step.spec.params)))
+        spec = replace(step.spec, params=self._moved(deepcopy(step.spec.params)), files=as_now(step.spec.files))
         if one.is_awaited:
             return AcceptedStep(one.row.name, spec, None, tuple)
         tasks = []
         for row in tasks_with_files(self._connection, one.chosen):
             params = kept_json(self._moved(json.loads(row.params))) if "[" in row.params else row.params
-            needs = step.needs(json.loads(params)) if spec.has_data else ()
+            needs = step.needs(json.loads(params), self._sites[step.row.site]) if spec.has_data else ()
             waiting_on = gathers + self._waits[row.id]
             tasks.append(NewTask(params, step.demand(params, None), row.name, waiting_on, needs))
         return AcceptedStep(one.row.name, spec, len(tasks), lambda: tasks)

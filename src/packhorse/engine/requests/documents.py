@@ -51,11 +51,14 @@ _COPIED = (
 )
 
 
-def run_view(
-    row: Any, counts: Mapping[TaskState, int], steps: Sequence[tuple[Any, Mapping[TaskState, int]]] = ()
-) -> RunView:
-    """A run's row with its counts, and those of its steps where these are told."""
-    told = [StepView(name=one.name, site=one.site, tasks=one.tasks, counts=dict(of)) for one, of in steps]
+def step_view(row: Any, counts: Mapping[TaskState, int], waits_for: str | None, without: str | None) -> StepView:
+    """A step's row with its counts, what it waits for, and what it went on without."""
+    about = {"waits_for": waits_for, "without": without}
+    return StepView(name=row.name, site=row.site, tasks=row.tasks, counts=dict(counts), **about)
+
+
+def run_view(row: Any, counts: Mapping[TaskState, int], steps: Sequence[StepView] = ()) -> RunView:
+    """A run's row with its counts, and its steps where these are told."""
     return RunView(
         id=row.id,
         user=row.user,
@@ -66,7 +69,7 @@ def run_view(
         retry_of=row.retry_of,
         tasks=sum(counts.values()),
         counts=dict(counts),
-        steps=told,
+        steps=list(steps),
     )
 
 
@@ -97,9 +100,12 @@ def waits_for_images(wants: Sequence[Any]) -> str | None:
 
 def waits_for_data(awaited: Mapping[int, Sequence[Any]]) -> dict[int, str]:
     """What tasks are told whose data (``store.data.awaited_data``) is not there: of each, the first."""
-    return {
-        task: waits_for(one.url, one.state, one.bytes_done, one.size, one.error) for task, (one, *_) in awaited.items()
-    }
+    return {task: waits_for_one(one) for task, (one, *_) in awaited.items()}
+
+
+def waits_for_one(row: Any) -> str:
+    """What those are told who wait for a row of data."""
+    return waits_for(row.url, row.state, row.bytes_done, row.size, row.error)
 
 
 def data_view(row: Any) -> DataView:

@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Iterator
 
 from packhorse.engine.steps.base import Step
+from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
-from packhorse.store.runs import NewTask
+from packhorse.store.newtasks import NewTask
 
 _IN_MEMORY_BYTES = 4_000_000
 
@@ -24,6 +25,8 @@ class SpooledTasks:
         self._digest = hashlib.sha256()
         self.number = 0
         self.have_data = False
+        self.left_out: set[str] = set()
+        """Parameters that are files, of which some task is not given one of its own."""
 
     def add(self, params: str, needs: tuple[DataKey, ...]) -> None:
         """One more task."""
@@ -44,8 +47,8 @@ class SpooledTasks:
         for line in self._file:
             yield line.rstrip(b"\n").decode()
 
-    def tasks(self, step: Step) -> Iterator[NewTask]:
-        """The tasks of ``step`` as they are inserted."""
+    def tasks(self, step: Step, site: Site) -> Iterator[NewTask]:
+        """The tasks of ``step`` as they are inserted, with what they need at ``site``."""
         for params in self.params():
-            needs = step.needs(json.loads(params)) if self.have_data else ()
+            needs = step.needs(json.loads(params), site) if self.have_data else ()
             yield NewTask(params, step.demand(params, None), self._name, self._waiting_on, needs)

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,30 +15,33 @@ from pydantic_core import PydanticSerializationError
 
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
-from packhorse.domain.run import AppRun, StepRun, SubmittedRun
+from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
-from packhorse.domain.views import RunView, StepView, User
-from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
+from packhorse.domain.views import RunView, User
+from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp, with_reuse
 from packhorse.engine.requests.accept_documents import accept_task_run
+from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.accept_table import accept_app_run
+from packhorse.engine.requests.checking import findings_of, refuse_findings
+from packhorse.engine.requests.documents import step_view
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.line import steps_wait_for
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
 from packhorse.staging.apps import AppCatalog, AppFolder, pack_folder
 from packhorse.store.database import Database
 from packhorse.store.images import want_images
+from packhorse.store.newtasks import INSERT_CHUNK, batches
 from packhorse.store.runs import (
-    INSERT_CHUNK,
     Begun,
     NewRun,
     NewStep,
     add_tasks,
-    batches,
     begin_run,
-    find_by_client_key,
-    insert_run,
+    find_by_client_keys,
+    insert_runs,
     publish_run,
 )
 from packhorse.store.steps import keep_app, known_apps
@@ -47,7 +49,7 @@ from packhorse.store.together import Together
 
 Rows = Iterable[Mapping[str, Any]]
 
-_MOST_AT_ONCE = 200  # runs of one request in one transaction
+_MOST_AT_ONCE = 500  # runs of one request before those of others
 _ROW_BYTES = 150  # of a task in the store, besides its values
 _APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operator to add yours."
 
@@ -71,15 +73,11 @@ class Submission:
     def view(self, at: float) -> RunView:
         """The run as it was when it was written."""
         accepted = self.accepted
-        steps = [
-            StepView(
-                name=step.name,
-                site=accepted.site,
-                tasks=step.number,
-                counts={TaskState.QUEUED: step.number} if step.number else {},
-            )
-            for step in accepted.steps
-        ]
+        held = bool(accepted.images)
+        rows = [_NewRow(number, one.name, accepted.site, one.number, held) for number, one in enumerate(accepted.steps)]
+        counts = {row.seq: {TaskState.QUEUED: row.tasks} if row.tasks else {} for row in rows}
+        waits = steps_wait_for(rows, accepted.step_edges, counts)
+        steps = [step_view(row, counts[row.seq], waits.get(row.seq), None) for row in rows]
         return RunView(
             id=accepted.run_id,
             user=self.user,
@@ -102,8 +100,22 @@ class Submission:
             "priority": accepted.priority, "created_at": time.time(), "ended_at": None,
         }  # fmt: skip
         held = bool(accepted.images)  # until it is known that they are there
-        steps = [NewStep(step.name, accepted.site, step.spec.to_json(), step.number, held) for step in accepted.steps]
+        steps = [
+            NewStep(step.name, accepted.site, step.spec.to_json(), step.number, held, step.spec.reuse)
+            for step in accepted.steps
+        ]
         return NewRun(values, steps, accepted.step_edges, accepted.task_edges)
+
+
+@dataclass(frozen=True, slots=True)
+class _NewRow:
+    """A step as ``store.steps.steps_of_run`` would have it; ``seq`` is its number in its run."""
+
+    seq: int
+    name: str
+    site: str
+    tasks: int | None
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +139,7 @@ class Submissions:
         wake: Callable[[], None],
     ) -> None:
         self._database = database
-        self._together = Together(database)
+        self._together = Together[Submission, Written](database, _insert_all, lambda one: one.tasks + 1)
         self._sites = list(sites)
         self._catalog = catalog
         self._files = files
@@ -137,16 +149,19 @@ class Submissions:
     # --- checking ------------------------------------------------------------
 
     def check(self, user: User, request: SubmittedRun, rows: Rows | None = None) -> Submission:
-        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``AppRun.over``."""
+        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``over``."""
         if request.image is not None and not user.admin:
             raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
         key = self.checked_key(request.client_key)
         by = Requester(new_id("r"), user.name, self._files_for(user), self._sites)
-        if isinstance(request, AppRun):
+        if isinstance(request, AppRun | PipelineRun):
             table = rows if rows is not None else request.over if request.over is not None else [{}]
-            accepted = accept_app_run(request, self._app(user, request.app), table, by)
+            accepted = self._over_table(user, request, table, by)
         elif isinstance(request, StepRun):
-            apps = {name: self._app(user, name) for name in {step.app for step in request.steps}}
+            apps = {
+                name: self._kept_app(self._catalog.get(name, paths_allowed=user.admin))
+                for name in {step.app for step in request.steps}
+            }
             accepted = accept_step_run(request, apps, by)
         elif not user.admin:
             # without a container, a command of their own could read the server's database and tokens
@@ -156,8 +171,24 @@ class Submissions:
             )
         else:
             accepted = accept_task_run(request, by)
+        accepted = with_reuse(accepted, request.reuse, self._sites)
         name = request.name or accepted.name
         return Submission(accepted, user.name, name, key, _digest(request, accepted))
+
+    def _over_table(self, user: User, request: AppRun | PipelineRun, table: Rows, by: Requester) -> Accepted:
+        if isinstance(request, PipelineRun):
+            manifest, file = request.pipeline, None
+            folders = self._catalog.apps_of(manifest, None, paths_allowed=user.admin)
+        else:
+            found = self._catalog.find(request.app, paths_allowed=user.admin)
+            if isinstance(found, AppFolder):
+                return accept_app_run(request, self._kept_app(found), table, by)
+            manifest, file = found.manifest, found.file
+            folders = self._catalog.apps_of(manifest, found.folder)
+        told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
+        refuse_findings(findings_of(manifest, told), file)
+        apps = {name: self._kept_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
+        return accept_pipeline_run(request, manifest, apps, table, by)
 
     @staticmethod
     def checked_key(key: str | None) -> str | None:
@@ -166,9 +197,8 @@ class Submissions:
             raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
         return key or None
 
-    def _app(self, user: User, name: str) -> SubmittedApp:
+    def _kept_app(self, app: AppFolder) -> SubmittedApp:
         """An app that a run names, once the store has its folder."""
-        app = self._catalog.get(name, paths_allowed=user.admin)
         digest = self._catalog.digest(app)
         return SubmittedApp(app.manifest, digest if digest in self._kept else self._keep(app, digest))
 
@@ -199,7 +229,7 @@ class Submissions:
             written = self._write_long(submission)
         else:
             try:
-                written = self._together.write(partial(_insert, submission=submission))
+                written = self._together.write(submission)
             except sa.exc.IntegrityError:  # the same key, submitted at the same moment
                 written = self._written_before(submission)
         self._wake()
@@ -214,16 +244,18 @@ class Submissions:
         for start in range(0, len(submissions), _MOST_AT_ONCE):
             some = submissions[start : start + _MOST_AT_ONCE]
             short = [one for one in some if isinstance(one, Submission) and one.tasks <= INSERT_CHUNK]
-            try:
-                done = iter(self._together.write(partial(_insert_many, submissions=short)))
-            except PackhorseError as error:
-                done = iter([error] * len(short))
+            done = iter(self._together.write_many(short))
             for one in some:
                 if isinstance(one, PackhorseError):
                     answers.append(one)
                     continue
                 answer = next(done) if one.tasks <= INSERT_CHUNK else None
-                answers.append(self._alone(one) if answer is None else answer)
+                if isinstance(answer, Written | PackhorseError):
+                    answers.append(answer)
+                elif answer is None or isinstance(answer, sa.exc.IntegrityError):
+                    answers.append(self._alone(one))
+                else:
+                    raise answer
             self._wake()
         return answers
 
@@ -273,51 +305,72 @@ class Submissions:
         return before
 
 
-def _insert(connection: sa.Connection, submission: Submission) -> Written:
-    before = _before(connection, submission)
-    if before is not None:
-        return before
-    accepted = submission.accepted
-    run = submission.run()
-    seq = insert_run(connection, run, [step.tasks() for step in accepted.steps])
-    want_images(connection, seq, accepted.site, accepted.images)
-    return Written(accepted.run_id, run.values["created_at"])
-
-
-def _insert_many(connection: sa.Connection, submissions: Sequence[Submission]) -> list[Written | PackhorseError | None]:
-    """Each by itself; None where it is to be tried alone, since another has just written the same key."""
-    answers: list[Written | PackhorseError | None] = []
-    for one in submissions:
-        try:
-            with connection.begin_nested():
-                answers.append(_insert(connection, one))
-        except PackhorseError as error:
-            answers.append(error)
-        except sa.exc.IntegrityError:
-            answers.append(None)
+def _insert_all(connection: sa.Connection, some: Sequence[Submission]) -> list[Written | Exception]:
+    """Writes those whose keys are new; the others are told what was written before, or why they are refused."""
+    keys = [(one.user, one.client_key) for one in some if one.client_key is not None]
+    known = {key: _Before.of(row) for key, row in find_by_client_keys(connection, keys).items()}
+    answers: list[Written | Exception] = []
+    new: list[tuple[Submission, NewRun]] = []
+    for one in some:
+        if one.client_key is not None and (before := known.get((one.user, one.client_key))) is not None:
+            answers.append(before.answer(one))
+            continue
+        run = one.run()
+        new.append((one, run))
+        answers.append(Written(one.accepted.run_id, run.values["created_at"]))
+        if one.client_key is not None:  # others of the same key may follow
+            known[one.user, one.client_key] = _Before(one.accepted.run_id, one.digest)
+    if not new:
+        return answers
+    seqs = insert_runs(connection, [(run, [step.tasks() for step in one.accepted.steps]) for one, run in new])
+    for seq, (one, _) in zip(seqs, new, strict=True):
+        want_images(connection, seq, one.accepted.site, one.accepted.images)
     return answers
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The run that a key was used for before."""
+
+    run_id: str
+    digest: str
+    visible: bool = True
+
+    @classmethod
+    def of(cls, row: Any) -> _Before:
+        """From its row of the store."""
+        return cls(row.id, row.request_hash, row.visible)
+
+    def answer(self, again: Submission) -> Written | PackhorseError:
+        """What is said to a submission of the same key."""
+        key = again.client_key
+        if self.digest != again.digest:
+            hint = "Use a new key for a new request."
+            return Conflict(f"The client key '{key}' was used for another request, run {self.run_id}.", hint=hint)
+        if not self.visible:
+            return Unavailable(
+                f"A run with the client key '{key}' is being written at this moment, or its writing was cut off.",
+                hint=f"Submit it again in {ABANDONED_S:g} s.",
+            )
+        return Written(self.run_id, again=True)
 
 
 def _before(connection: sa.Connection, submission: Submission) -> Written | None:
     """The run that a key was used for before, if that was the same request. Raises Conflict, Unavailable."""
-    key = submission.client_key
-    before = find_by_client_key(connection, submission.user, key) if key else None
-    if before is None:
+    if submission.client_key is None:
         return None
-    if before.request_hash != submission.digest:
-        hint = "Use a new key for a new request."
-        raise Conflict(f"The client key '{key}' was used for another request, run {before.id}.", hint=hint)
-    if not before.visible:
-        raise Unavailable(
-            f"A run with the client key '{key}' is being written at this moment, or its writing was cut off.",
-            hint=f"Submit it again in {ABANDONED_S:g} s.",
-        )
-    return Written(str(before.id), again=True)
+    key = (submission.user, submission.client_key)
+    row = find_by_client_keys(connection, [key]).get(key)
+    answer = _Before.of(row).answer(submission) if row is not None else None
+    if isinstance(answer, PackhorseError):
+        raise answer
+    return answer
 
 
 def _digest(request: SubmittedRun, accepted: Accepted) -> str:
     """Tells a repeated request from another one under the same client key."""
     left_out = {"client_key", "over"} | ({"priority"} if request.priority == 0 else set())
+    left_out |= {"reuse"} if request.reuse is None else set()
     try:
         asked = request.model_dump_json(exclude=left_out)
     except PydanticSerializationError:  # the name of a file is not UTF-8

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.views import UsageView
 from packhorse.engine.requests.accounting import account
+from packhorse.store.lookups import taken_in
 from packhorse.store.runs import counts_of
 from packhorse.store.shares import iter_shares
 from packhorse.store.tasks import usage_of
@@ -19,6 +20,7 @@ def sum_usage(connection: sa.Connection, run_seq: int, now: float) -> UsageView:
     return UsageView(
         tasks=sum(counts_of(connection, [run_seq])[run_seq].values()),
         attempts=row.attempts,
+        reused=taken_in(connection, run_seq),
         core_s=paid.granted_core_s,
         paid_core_s=paid.used_core_s,
         paid_node_s=paid.used_node_s,

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from packhorse.domain.app import AppManifest, Session
+from packhorse.domain.cachekey import VALUE
 from packhorse.domain.dataurl import is_data
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.outputpath import kept_as
+from packhorse.domain.outputpath import escaped, kept_as, matching
 from packhorse.domain.outputurl import file_target
-from packhorse.domain.render import app_template, granted
+from packhorse.domain.render import app_template, granted, template_key
 from packhorse.domain.resources import BACKEND_FIELDS, TES_FIELDS, Resources
 from packhorse.domain.text import holdable_value, shown_json
-from packhorse.engine.steps.base import Line, Locations, StepBase, StepRow, StepSpec
+from packhorse.engine.steps.base import (
+    Identity,
+    Input,
+    Line,
+    LocalFile,
+    Locations,
+    Results,
+    StepBase,
+    StepRow,
+    StepSpec,
+    UpstreamFile,
+)
+from packhorse.engine.steps.files import file_key, is_brought
 from packhorse.engine.steps.outputs import delivered_below, own_binds
 from packhorse.engine.steps.program import Program
+from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
+
+#: Of a list that tasks come from; other results are for values, and shorter. A line of a journal holds it.
+MAX_LIST_BYTES = 1_000_000
 
 
 def upstream_file(run_id: str, index: int, path: str) -> dict[str, Any]:
@@ -74,16 +91,33 @@ class AppStep(StepBase):
     def demand(self, params: str, overrides: str | None) -> DemandKey:
         return self.program.demand(overrides)
 
-    def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
+    def needs(self, params: Mapping[str, Any], site: Site) -> tuple[DataKey, ...]:
         values = {} if self.program.gathers else {**self.defaults, **params}
         own = [DataKey(str(values[name])) for name in self.program.files if is_data(values.get(name))]
-        return (*own, *self.program.refdata)
+        files = [file_key(path) for name in self.program.files if (path := self._brought(params.get(name), site))]
+        return (*own, *files, *self.program.refdata)
+
+    def common_files(self, names: Collection[str], site: Site) -> dict[str, str]:
+        """``StepSpec.files``: of those parameters that some task leaves to what is common to all."""
+        given = {*self.spec.takes, self.spec.results_to}
+        values = [self.defaults.get(name) for name in self.program.files if name in names and name not in given]
+        return dict(file_key(path) for value in values if (path := self._brought(value, site)))
+
+    def _brought(self, value: Any, site: Site) -> str | None:
+        """The path of a file that the site is brought."""
+        if not isinstance(value, str) or is_data(value):
+            return None
+        path, in_image = file_target(value), self.app.image is not None
+        return path if is_brought(site, self.session, path, in_image=in_image) else None
 
     def render(
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
     ) -> tuple[str, Line, Line]:
         template = self.program.template(overrides, where, resume=resume)
-        document, index = template.document, self.row.index(task)
+        key, document, index = template.key, template.document, self.row.index(task)
+        if self.spec.leaves_list:
+            document = {**document, "max_result_bytes": MAX_LIST_BYTES}
+            key = template_key(document)
         values = {**self.defaults, **json.loads(params)}
         files = {name: _file(values[name], where) for name in self.program.files if values.get(name) is not None}
         if self.spec.results_to:
@@ -95,21 +129,73 @@ class AppStep(StepBase):
         if template.outputs is not None:
             line["outputs"] = template.outputs(values)
         if "container" in document and where.containers is not None:
-            paths = [*files.values(), *([where.results] if self.program.gathers else [])]
+            paths = [*files.values(), *([where.results] if self.program.gathers else []), *where.reads]
             line |= own_binds(where.containers, self.session, paths)
-        line["t"] = template.key
+        line["t"] = key
         folder = f"{where.outputs}/{self.row.run_id}/{index}"
         if self.is_resumable:
             line["work"] = f"{folder}.work"
         if document["outputs"] or "outputs" in line:
             line["out"] = folder
-        return template.key, document, line
+        return key, document, line
 
     def output(self, name: str, index: int, params: str) -> dict[str, Any]:
         """As the value of a file parameter: the output of this name of the task with this index."""
+        path = self.program.outputs[name].render(self._in_paths(index, params))["path"]
+        return upstream_file(self.row.run_id, index, path)
+
+    def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
+        """The outputs of the task with this index, by name; ``paths`` are those of its files. Of a pattern, a list."""
+        if not paths:
+            return {}
+        values, found = self._in_paths(index, params), dict[str, str | list[str]]()
+        for name, output in self.program.outputs.items():
+            path = output.render(values)["path"]
+            if output.glob:
+                found[name] = matching(path, paths)
+            elif matching(escaped(kept_as(path)), paths):
+                found[name] = kept_as(path)
+        return found
+
+    def gathered(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str]:
+        """Where the outputs of the task with this index are below its folder, by name; of a pattern, by NAME/FILE."""
+        return self.program.gathered(self._in_paths(index, params), paths)
+
+    def _in_paths(self, index: int, params: str) -> dict[str, Any]:
+        """What paths of outputs are rendered with."""
         given = {"run": self.row.run_id, "task": public_task_id(self.row.run_id, index)}
-        values = {**granted(self.program.resources(None)), **self.defaults, **json.loads(params), **given}
-        return upstream_file(self.row.run_id, index, self.program.outputs[name].render(values)["path"])
+        return {**granted(self.program.resources(None)), **self.defaults, **json.loads(params), **given}
+
+    def common_parts(self, images: Mapping[str, str], folder: Callable[[], str]) -> dict[str, Any]:
+        image = self.app.image
+        parts = self.program.key_parts.common
+        return {**parts, "image": image and images[image], "folder of the app": folder()}
+
+    def identity(self, task: int, params: str, images: Mapping[str, str]) -> Identity:
+        names = self.program.key_parts.names
+        values = {**self.defaults, **json.loads(params)}
+        own = {"run": self.row.run_id, "task": self.row.public_id(task)}
+        parts: dict[str, Any] = {f"name of its {name}": own[name] for name in names & own.keys()}
+        inputs: dict[str, Input] = {name: DataKey(one.url, one.version) for name, one in self.app.refdata.items()}
+        files = {*self.program.files, self.spec.results_to} - {""}
+        for name in () if self.program.gathers else names - own.keys():
+            if name in files:
+                continue
+            if name in self.app.parameters:
+                parts[VALUE + name] = values.get(name)
+        for name in files & names:
+            if name == self.spec.results_to:
+                inputs[name] = Results()
+            elif values.get(name) is None:
+                parts[VALUE + name] = None
+            else:
+                inputs[name] = _input(values[name])
+        if self.program.gathers and "results" in names:
+            inputs["results"] = Results()
+        return Identity(parts, inputs)
+
+    def delivers(self, params: str) -> bool:
+        return self.spec.outputs is not None
 
     def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         return delivered_below(self.spec.outputs, self.row.run_id, index, files)
@@ -148,6 +234,13 @@ def _shown(value: Any) -> Any:
         return value
     run_id, index, path = value["output"]
     return f"task://{public_task_id(run_id, index)}/{path}"
+
+
+def _input(value: Any) -> Input:
+    """The value of a file parameter, as a part of a key."""
+    if isinstance(value, dict):
+        return UpstreamFile(*value["output"])
+    return DataKey(str(value)) if is_data(value) else LocalFile(file_target(str(value)))
 
 
 def _file(value: Any, where: Locations) -> str:

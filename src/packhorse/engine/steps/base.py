@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
@@ -15,6 +15,7 @@ from packhorse.domain.resources import Resources
 from packhorse.domain.text import kept_json
 from packhorse.engine.containers import Containers
 from packhorse.engine.retry import RetryPolicy
+from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
 from packhorse.store.schema import TASKS_PER_RUN
@@ -32,10 +33,11 @@ def _starts_itself(resources: Resources) -> list[str]:
 @dataclass(frozen=True, slots=True)
 class Locations:
     """Where things are at a site, for the tasks that are rendered: its folder of ``outputs``, the app's folder, and
-    what an input file is called there (``bring``).
+    where an input file or URL is there (``bring``, which raises InputNotBrought).
 
-    ``results`` is the file that a gathering task reads; ``containers`` is for steps that name images; ``data`` is what
-    came by URL; ``launch`` says the words before a command that start it on all ranks of a task.
+    ``results`` is the file that a gathering task reads, ``reads`` are folders that it names; ``containers`` is for
+    steps that name images; ``data`` is what came by URL; ``launch`` says the words before a command that start it on
+    all ranks of a task.
     """
 
     outputs: str
@@ -45,13 +47,11 @@ class Locations:
     containers: Containers | None = None
     data: Mapping[DataKey, str] = field(default_factory=dict)
     launch: Callable[[Resources], list[str]] = _starts_itself
-    copy: Callable[[str], str] | None = None
-    """How an input file gets to where none of the site's own is, for containers."""
+    reads: Sequence[str] = ()
 
 
-def with_data(where: Locations, data: Mapping[DataKey, str]) -> Locations:
-    """Locations where URLs are what came of them."""
-    return replace(where, bring=lambda path: data.get(DataKey(path)) or where.bring(path), data=data)
+class InputNotBrought(Exception):
+    """What a task needs is not at its site; the message says why. Trying the others is not pointless."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,13 @@ class StepSpec:
     outputs: str | None = None
     """The URL that outputs are delivered below."""
     has_data: bool = False
-    """Whether any of its tasks needs data by URL."""
+    """Whether any of its tasks needs data of its own: by URL, or files that are brought."""
+    files: dict[str, str] = field(default_factory=dict)
+    """Files that all of its tasks are given, and the site is brought: URL and version (``engine.steps.files``)."""
     results_to: str = ""
-    """Of a step that gathers: the parameter that is given the file with the results of the tasks that it waits for."""
+    """Of a step that gathers: the parameter that is given the file with results of tasks that it waits for."""
+    results_of: list[str] = field(default_factory=list)
+    """The steps whose results those are; empty for all that it waits for."""
     leaves_list: bool = False
     """Whether the result of its only task is the list that the tasks of another step come from."""
     item: str = ""
@@ -83,13 +87,18 @@ class StepSpec:
     """Of a step whose tasks come from a list, or from those of another: parameters that are outputs of the task that
     theirs comes from, as [step, output].
     """
+    reuse: bool = False
+    """Whether results of earlier tasks are taken where nothing has changed."""
 
     def to_json(self) -> str:
-        return kept_json({name: value for name, value in asdict(self).items() if value or name == "kind"})
+        return kept_json({name: value for name in _FIELDS if (value := getattr(self, name)) or name == "kind"})
 
     @classmethod
     def from_json(cls, text: str) -> StepSpec:
         return cls(**json.loads(text))
+
+
+_FIELDS = tuple(one.name for one in fields(StepSpec))
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,38 @@ class StepRow:
     def public_id(self, task: int) -> str:
         """What users call a task."""
         return public_task_id(self.run_id, task % TASKS_PER_RUN)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFile:
+    """An output of another task, as an input."""
+
+    run_id: str
+    index: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file of the engine's machine, as an input."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The results of all tasks that a step gathers, as an input."""
+
+
+Input = UpstreamFile | LocalFile | DataKey | Results
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells a task of a step from others: parts of its key, and inputs by name, whose content is the rest."""
+
+    parts: dict[str, Any]
+    inputs: dict[str, Input]
 
 
 class Step(Protocol):
@@ -158,13 +199,33 @@ class Step(Protocol):
     def demand(self, params: str, overrides: str | None) -> DemandKey:
         """What the task is counted with while it is ready."""
 
-    def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
-        """What a task needs by URL."""
+    def needs(self, params: Mapping[str, Any], site: Site) -> tuple[DataKey, ...]:
+        """What a task needs by URL, and which files of this machine its site is brought for it."""
+
+    def common_needs(self) -> tuple[DataKey, ...]:
+        """What all of its tasks need, besides the folder of their app."""
+
+    def images(self, params: str) -> list[str]:
+        """The images that a task runs in, as its run names them."""
 
     def render(
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
     ) -> tuple[str, Line, Line]:
         """(template key, template, line) of docs/spool.md for one attempt; ``resume``: an earlier attempt got on."""
+
+    def common_parts(self, images: Mapping[str, str], folder: Callable[[], str]) -> dict[str, Any]:
+        """What of the keys of its tasks (domain.cachekey) is the same for all: ``images`` has the digests of those that
+        they run in, ``folder`` tells that of the app's folder.
+        """
+
+    def identity(self, task: int, params: str, images: Mapping[str, str]) -> Identity:
+        """What of the key of one task is its own."""
+
+    def delivers(self, params: str) -> bool:
+        """Whether outputs of a task go to URLs."""
+
+    def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
+        """The outputs of a task by name, of the files that it left; none of documents, whose outputs have no names."""
 
     def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         """(path, URL) of those ``files`` of a task, as its journal names them, that are delivered."""
@@ -174,6 +235,11 @@ class Step(Protocol):
 
     def document(self, task: Any) -> dict[str, Any]:
         """The TES document of a task's row, less what its run and its attempts say."""
+
+
+def results_key(row: StepRow) -> DataKey:
+    """The table that the tasks of a gathering step read."""
+    return DataKey(f"results:{row.run_id}/{row.seq}", "1")
 
 
 class StepBase:
@@ -186,6 +252,21 @@ class StepBase:
     @property
     def app(self) -> AppManifest | None:
         return None
+
+    def images(self, params: str) -> list[str]:
+        own = self.app.image if self.app is not None else None
+        return [] if own is None else [own]
+
+    def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
+        return {}
+
+    @property
+    def is_gathering(self) -> bool:
+        return False
+
+    def common_needs(self) -> tuple[DataKey, ...]:
+        files = tuple(DataKey(url, version) for url, version in self.spec.files.items())
+        return (results_key(self.row), *files) if self.is_gathering else files
 
     @cached_property
     def retry_policy(self) -> RetryPolicy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -16,8 +16,20 @@ from packhorse.domain.resources import Resources, resources_from_tes
 from packhorse.domain.task import Executor, Task
 from packhorse.domain.taskpaths import AbsolutePaths
 from packhorse.engine.rootpaths import ROOT, RootPaths, in_work
-from packhorse.engine.steps.base import Line, Locations, StepBase, demand_key, overridden
+from packhorse.engine.steps.base import (
+    Identity,
+    Input,
+    Line,
+    LocalFile,
+    Locations,
+    StepBase,
+    UpstreamFile,
+    demand_key,
+    overridden,
+)
+from packhorse.engine.steps.files import file_key, is_brought
 from packhorse.engine.steps.outputs import delivered_below, is_of, own_binds, own_url
+from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
 
@@ -26,7 +38,6 @@ class DocumentStep(StepBase):
     """Tasks that bring their own commands."""
 
     is_resumable = False
-    is_gathering = False
     session = Session.NONE
     may_deliver = True
     result_type = "none"
@@ -37,19 +48,51 @@ class DocumentStep(StepBase):
     def demand(self, params: str, overrides: str | None) -> DemandKey:
         return document_demand(_task(params), self.resources(params, overrides))
 
-    def needs(self, params: Mapping[str, Any]) -> tuple[DataKey, ...]:
+    def needs(self, params: Mapping[str, Any], site: Site) -> tuple[DataKey, ...]:
         inputs = params["task"].get("inputs") or ()
-        return tuple(DataKey(item["url"]) for item in inputs if is_data(item.get("url"), item.get("content")))
+        urls = tuple(DataKey(item["url"]) for item in inputs if is_data(item.get("url"), item.get("content")))
+        return (*urls, *_files(params, site)) if len(urls) < len(inputs) else urls
+
+    def images(self, params: str) -> list[str]:
+        named = (executor.get("image") for executor in json.loads(params)["task"]["executors"])
+        return [image for image in named if image is not None]
 
     def render(
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
     ) -> tuple[str, Line, Line]:
         document, own = render_document(json.loads(params), where, self.resources(params, overrides))
+        if self.spec.reuse and document["outputs"]:
+            document["sums"] = True
         key = template_key(document)
         line: Line = {"id": task, "n": attempt, **own, "t": key}
         if document["outputs"]:
             line["out"] = f"{where.outputs}/{self.row.run_id}/{self.row.index(task)}"
         return key, document, line
+
+    def common_parts(self, images: Mapping[str, str], folder: Callable[[], str]) -> dict[str, Any]:
+        return {}
+
+    def identity(self, task: int, params: str, images: Mapping[str, str]) -> Identity:
+        stored = json.loads(params)
+        document = stored["task"]
+        executors = [{**one, "image": images.get(one.get("image"))} for one in document["executors"]]
+        outputs = [_counting(one, ("path", "path_prefix", "type")) for one in document.get("outputs") or ()]
+        parts: dict[str, Any] = {"commands": executors, "outputs": outputs, "volumes": document.get("volumes")}
+        inputs: dict[str, Input] = {}
+        for item in document.get("inputs") or ():
+            path = item["path"]
+            if item.get("content") is not None:
+                parts[f"text of the input '{path}'"] = item["content"]
+            elif path in stored["upstream"]:
+                inputs[path] = UpstreamFile(*stored["upstream"][path])
+            else:
+                url = item.get("url") or ""
+                inputs[path] = DataKey(url) if is_data(url) else LocalFile(file_target(url))
+        return Identity(parts, inputs)
+
+    def delivers(self, params: str) -> bool:
+        outputs = json.loads(params)["task"].get("outputs") or ()
+        return self.spec.outputs is not None or any(one.get("url") for one in outputs)
 
     def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         own = [item for item in json.loads(params)["task"].get("outputs") or () if item.get("url")]
@@ -73,11 +116,29 @@ class DocumentStep(StepBase):
         return dict(json.loads(task.params)["task"])
 
 
+def _counting(item: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: item[name] for name in names if item.get(name) is not None}
+
+
 def document_demand(task: Task, asked: Resources) -> DemandKey:
     """What a TES document is counted with: those that begin with the same program are likely to take as long."""
     first = task.executors[0]
     program = PurePath(first.command[0]).name if first.command else ""
     return demand_key(f"{first.image or 'host'} {program}", first.image, asked)
+
+
+def _files(params: Mapping[str, Any], site: Site) -> Iterator[DataKey]:
+    """The files that a site is brought for a task: also those that a folder which the task writes to would hide."""
+    task = Task.model_validate(params["task"])
+    paths = AbsolutePaths.of(task)
+    in_image = any(executor.image is not None for executor in task.executors)
+    for item in task.inputs or []:
+        if item.content is not None or item.path in params["upstream"] or is_data(item.url):
+            continue
+        path = file_target(item.url or "")
+        hidden = in_image and paths is not None and paths.is_shared(item.path) and paths.is_shared(path)
+        if hidden or is_brought(site, Session.NONE, path, in_image=in_image):
+            yield file_key(path)
 
 
 def _task(params: str) -> Task:
@@ -116,7 +177,7 @@ def render_document(stored: dict[str, Any], where: Locations, resources: Resourc
             run_id, index, path = stored["upstream"][item.path]
             sources[item.path] = f"{where.outputs}/{run_id}/{index}/{kept_as(path)}"
         elif item.content is None:
-            sources[item.path] = _source(where, file_target(item.url or ""), item.path, paths)
+            sources[item.path] = where.bring(file_target(item.url or ""))
     root = RootPaths(paths, {normal(path): source for path, source in sources.items()}) if paths is not None else None
     folders = [volume for volume in task.volumes or [] if not volume.startswith("/")]
     if root is not None and where.containers is not None:
@@ -140,16 +201,6 @@ def render_document(stored: dict[str, Any], where: Locations, resources: Resourc
         )
         line |= own_binds(where.containers, Session.NONE, seen)
     return document, line
-
-
-def _source(where: Locations, path: str, wanted: str, paths: AbsolutePaths | None) -> str:
-    """Where an input is at the site.
-
-    One that would lie below a folder that is bound over its own is copied elsewhere.
-    """
-    source = where.bring(path)
-    hidden = paths is not None and paths.is_shared(wanted) and paths.is_shared(source)
-    return where.copy(path) if hidden and where.copy is not None and not is_data(path) else source
 
 
 def _step(

@@ -15,7 +15,8 @@ from packhorse.domain.text import kept_json
 from packhorse.engine.steps.app import AppStep
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
-from packhorse.store.runs import NewTask, batches, insert_tasks
+from packhorse.sites.site import Site
+from packhorse.store.newtasks import NewTask, batches, insert_tasks
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.steps import edges_into_step, edges_out_of, place_step, steps_of_run
 from packhorse.store.tasks import get_task
@@ -26,8 +27,9 @@ Values = dict[str, Any]
 class Growth:
     """Grows the steps of runs."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, site: Site) -> None:
         self._steps = steps
+        self._site = site
 
     def problem(self, connection: sa.Connection, step: Step, result: Any) -> str | None:
         """Why the result of a task is not the list that others come from; None when it is one."""
@@ -85,11 +87,16 @@ class Growth:
     ) -> None:
         row, now = step.row, time.time()
         new = (
-            NewTask(params, step.demand(params, None), waiting_on=waiting_on, data=step.needs(json.loads(params)))
+            NewTask(
+                params,
+                step.demand(params, None),
+                waiting_on=waiting_on,
+                data=step.needs(json.loads(params), self._site),
+            )
             for params in own
         )
         for some in batches(new):
-            insert_tasks(connection, row.run_seq, row.seq, first, some, row.user, row.site, now)
+            insert_tasks(connection, row.run_seq, row.seq, first, some, row.user, row.site, now, reuse=step.spec.reuse)
             first += len(some)
 
     def _grown(self, connection: sa.Connection, seq: int) -> Iterator[tuple[int, int | None]]:

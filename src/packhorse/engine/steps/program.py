@@ -11,8 +11,9 @@ from functools import cached_property
 from typing import Any
 
 from packhorse.domain.app import AppManifest, ParameterType, Session
+from packhorse.domain.manifestkey import KeyParts, key_parts
 from packhorse.domain.outputpath import below_prefix, fixed_folder, matching
-from packhorse.domain.render import OutputPath, Renderer, Template, app_template, granted, output_paths, template_key
+from packhorse.domain.render import OutputPath, Renderer, Template, app_template, output_paths, template_key
 from packhorse.domain.resources import Resources
 from packhorse.engine.steps.base import NO_IMAGE, Locations, StepSpec, demand_key, overridden
 from packhorse.store.data import DataKey
@@ -32,6 +33,7 @@ class Program:
             changes["image"] = None if spec.image == NO_IMAGE else spec.image
         self.manifest = manifest.model_copy(update=changes)
         self.gathers = spec.kind == "gather"
+        self._sums = spec.reuse  # of outputs
         self._asked = changes["resources"]
         if self.gathers and manifest.gather is not None:
             laid_over = {name: spec.resources[name] for name in _FROM_SITE if name in spec.resources}
@@ -43,7 +45,8 @@ class Program:
     @staticmethod
     def key(spec: StepSpec) -> str:
         """Specs with the same key share a program."""
-        return StepSpec(spec.kind, spec.app, {}, spec.resources, {}, spec.session, spec.image).to_json()
+        shared = StepSpec(spec.kind, spec.app, {}, spec.resources, {}, spec.session, spec.image, reuse=spec.reuse)
+        return shared.to_json()
 
     @property
     def session(self) -> Session:
@@ -93,6 +96,9 @@ class Program:
     def _compile(self, overrides: str | None, where: Locations, resume: bool, refdata: Mapping[str, str]) -> Template:
         app, asked = self.manifest, self.resources(overrides)
         template = app_template(app, where.app_dir, asked, gather=self.gathers, resume=resume, refdata=refdata)
+        if self._sums and (template.document["outputs"] or template.outputs is not None):
+            document = {**template.document, "sums": True}
+            template = replace(template, key=template_key(document), document=document)
         if app.image is not None and where.containers is not None:
             how = {"session": self.session, "network": app.network}
             folders = [where.app_dir, *refdata.values()]
@@ -104,14 +110,20 @@ class Program:
         return template
 
     @cached_property
+    def key_parts(self) -> KeyParts:
+        """What of the manifest counts for the keys of its tasks."""
+        return key_parts(self.manifest, self.resources(None), gathers=self.gathers)
+
+    @cached_property
     def outputs(self) -> dict[str, OutputPath]:
         """The paths of its outputs that are files or folders, by name."""
         gather = self.manifest.gather
         return output_paths(gather.outputs if self.gathers and gather is not None else self.manifest.outputs)
 
-    def gathered(self, run_id: str, task_id: str, kept: Sequence[str]) -> dict[str, str]:
-        """Where the outputs of a gathering task are below its folder, by name; ``kept`` is what it left, by path."""
-        values = {**granted(self.resources(None)), "run": run_id, "task": task_id}
+    def gathered(self, values: Mapping[str, Any], kept: Sequence[str]) -> dict[str, str]:
+        """Where the outputs of a task are below its folder, by name; ``kept`` is what it left, by path, and ``values``
+        are those that paths are rendered with.
+        """
         found: dict[str, str] = {}
         for name, output in self.outputs.items():
             path = output.render(values)["path"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from packhorse.domain.states import TaskState
-from packhorse.domain.text import dumps, shown_json, shown_name
+from packhorse.domain.text import kept_json, shown_json, shown_name
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
 from packhorse.store.database import Database
@@ -20,11 +22,12 @@ _PAGE = 2000
 
 
 def result_document(row: Any, step: Step) -> dict[str, Any]:
-    """One task's result: index, task, name, state, params, result, files, reason."""
+    """One task's result: index, task, name, step, state, params, result, files, reason."""
     return {
         "index": step.row.index(row.id),
         "task": step.row.public_id(row.id),
         "name": row.name,
+        "step": step.row.name,
         "state": row.state,
         "params": step.shown_params(row.params),
         "result": result_of(row, step),
@@ -49,6 +52,13 @@ def iter_results(
     database: Database, step_seqs: Iterable[int], states: Collection[TaskState] | None = None
 ) -> Iterator[dict[str, Any]]:
     """The results of the tasks of steps, in order, a page a transaction, in constant memory."""
+    for row, step in _iter_rows(database, step_seqs, states):
+        yield result_document(row, step)
+
+
+def _iter_rows(
+    database: Database, step_seqs: Iterable[int], states: Collection[TaskState] | None
+) -> Iterator[tuple[Any, Step]]:
     steps = Steps()
     for seq in step_seqs:
         with database.read() as connection:
@@ -59,22 +69,42 @@ def iter_results(
             with database.read() as connection:
                 rows = page_with_files(connection, first, last, _PAGE, states)
             for row in rows:
-                yield result_document(row, step)
+                yield row, step
             if len(rows) < _PAGE:
                 break
             first = rows[-1].id + 1
 
 
-def write_results(database: Database, step: Step, path: Path) -> None:
-    """Writes the results of all tasks that a gathering ``step`` waited for, one JSON object a line.
+def runs_read(connection: sa.Connection, step: Step) -> list[str]:
+    """The runs, this one or earlier ones, whose results a gathering ``step`` reads."""
+    return sorted({row.run_id for row in gathered_steps(connection, step).values()})
+
+
+def gathered_steps(connection: sa.Connection, step: Step) -> dict[int, Any]:
+    """The steps that a ``step`` gathers, by their ``seq``; not those that it waits for because it takes an output."""
+    seqs = [edge.upstream for edge in edges_into_step(connection, step.row.seq) if edge.kind == "gather"]
+    about, wanted = load_steps(connection, seqs), step.spec.results_of
+    return {seq: about[seq] for seq in seqs if not wanted or about[seq].name in wanted}
+
+
+def write_results(database: Database, step: Step, path: Path, folder_of: Callable[[str, int], str]) -> None:
+    """Writes the results of all tasks that a ``step`` gathers, one JSON object a line. ``folder_of`` a run's task, by
+    its index, its outputs are.
 
     Of an earlier run, those that completed: the others were tried again.
     """
     with database.read() as connection:
-        seqs = [edge.upstream for edge in edges_into_step(connection, step.row.seq) if edge.kind == "gather"]
-        about = load_steps(connection, seqs)
+        about = gathered_steps(connection, step)
     with path.open("w", encoding="utf-8") as file:
-        for seq in seqs:
-            states = None if about[seq].run_seq == step.row.run_seq else (TaskState.COMPLETE,)
-            for document in iter_results(database, [seq], states):
-                file.write(dumps(document) + "\n")
+        for seq, gathered in about.items():
+            states = None if gathered.run_seq == step.row.run_seq else (TaskState.COMPLETE,)
+            for row, of in _iter_rows(database, [seq], states):
+                index, paths = of.row.index(row.id), [one["path"] for one in json.loads(row.files or "[]")]
+                folder = folder_of(of.row.run_id, index)
+                outputs = {name: _below(folder, kept) for name, kept in of.kept(index, row.params, paths).items()}
+                document = {**result_document(row, of), "outputs": outputs}
+                file.write(kept_json(document) + "\n")
+
+
+def _below(folder: str, kept: str | list[str]) -> str | list[str]:
+    return f"{folder}/{kept}" if isinstance(kept, str) else [f"{folder}/{one}" for one in kept]

@@ -85,7 +85,7 @@ class SlurmScheduler:
             if result.exit_code != 0 or (not ended and errors_in(result.stderr)):
                 evidence = f"It has left the queue, and accounting did not answer: {_words(result)}."
             for row in ended:
-                if row.job_id in gone or (row.job_id in unclear and row.place is JobState.ENDED):
+                if row.job_id in gone or (row.job_id in unclear and row.state is JobState.ENDED):
                     queued[row.job_id] = row  # the last of several tries wins
         statuses = {job_id: _status(queued.get(job_id), evidence, has_left=job_id in gone) for job_id in job_ids}
         return _follow_twins(statuses, queued, rows)
@@ -155,18 +155,18 @@ _ORDER = {JobState.RUNNING: 0, JobState.PENDING: 1, JobState.ENDED: 2, JobState.
 
 
 def _liveliest(row: Row) -> tuple[int, int]:
-    return _ORDER[row.place], int(row.job_id)
+    return _ORDER[row.state], int(row.job_id)
 
 
 def _status(row: Row | None, evidence: str, *, has_left: bool) -> JobStatus:
     if row is None:
         return JobStatus(JobState.UNKNOWN, "", evidence)
-    place = row.place
-    if has_left and place is not JobState.ENDED:
+    state = row.state
+    if has_left and state is not JobState.ENDED:
         # accounting is behind, or the controller lost the job; either way nobody knows
         return JobStatus(JobState.UNKNOWN, row.says, f"It has left the queue, while accounting still says {row.says}.")
-    status = JobStatus(place, row.says, _reason(row, place), nodes=row.nodes, started_at=row.started_at)
-    if place is not JobState.ENDED:
+    status = JobStatus(state, row.says, _reason(row, state), nodes=row.nodes, started_at=row.started_at)
+    if state is not JobState.ENDED:
         return status
     end = end_of(row.says)
     return replace(
@@ -179,10 +179,10 @@ def _status(row: Row | None, evidence: str, *, has_left: bool) -> JobStatus:
     )
 
 
-def _reason(row: Row, place: JobState) -> str:
-    if place is JobState.PENDING:
+def _reason(row: Row, state: JobState) -> str:
+    if state is JobState.PENDING:
         return explain_reason(row.reason or "None")
-    if place is not JobState.ENDED:
+    if state is not JobState.ENDED:
         return row.says
     how = f"signal {row.signal}" if row.signal else f"exit code {row.exit_code}" if row.exit_code else ""
     return ", ".join(part for part in (row.says, how, row.reason) if part)
@@ -194,11 +194,11 @@ def _follow_twins(statuses: dict[str, JobStatus], known: dict[str, Row], living:
     twins = {
         row.name: row
         for row in sorted(living, key=_liveliest, reverse=True)
-        if row.place in (JobState.PENDING, JobState.RUNNING)
+        if row.state in (JobState.PENDING, JobState.RUNNING)
     }
     for job_id, status in statuses.items():
         row = known.get(job_id)
         twin = twins.get(row.name) if row is not None and status.state is JobState.ENDED else None
         if twin is not None:
-            statuses[job_id] = JobStatus(twin.place, twin.says, f"Job {twin.job_id} of the same token is {twin.says}.")
+            statuses[job_id] = JobStatus(twin.state, twin.says, f"Job {twin.job_id} of the same token is {twin.says}.")
     return statuses

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 
 from packhorse.sites.base import JobState
-from packhorse.sites.schedulers.slurm_states import place
+from packhorse.sites.schedulers.slurm_states import job_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Row:
     ended_at: float | None = None
 
     @property
-    def place(self) -> JobState:
-        """Where it is."""
-        return place(self.states)
+    def state(self) -> JobState:
+        """What its states come to."""
+        return job_state(self.states)
 
 
 def split_wait_status(status: int) -> tuple[int | None, int | None]:
@@ -54,6 +54,6 @@ def without_forecasts(row: Row) -> Row:
     """
     return replace(
         row,
-        started_at=row.started_at if row.nodes and row.place is not JobState.PENDING else None,
-        ended_at=row.ended_at if row.place is JobState.ENDED else None,
+        started_at=row.started_at if row.nodes and row.state is not JobState.PENDING else None,
+        ended_at=row.ended_at if row.state is JobState.ENDED else None,
     )

@@ -73,8 +73,8 @@ def parse_state(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in [*said.replace("+", ",").split(","), cut] if word.strip())
 
 
-def place(states: Sequence[str]) -> JobState:
-    """Where a job with these states is."""
+def job_state(states: Sequence[str]) -> JobState:
+    """What these states of a job come to."""
     for flag, meaning in FLAGS.items():
         if flag in states:
             return meaning

@@ -29,11 +29,13 @@ class LocalTransport:
     def __init__(self, composer: Composer | None = None) -> None:
         self._composer = composer or self._composer
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
+    def run(
+        self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND, stdin: bytes = b""
+    ) -> CommandResult:
         environment = environment_here(self._composer, purpose)
         try:
             done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False, env=environment
+                argv, input=stdin, capture_output=True, timeout=timeout_s, check=False, env=environment
             )
         except subprocess.TimeoutExpired:
             raise SiteUnreachable(f"'{argv[0]}' did not end within {timeout_s:g} s.") from None

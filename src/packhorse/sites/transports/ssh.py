@@ -57,14 +57,16 @@ class SshTransport:
         """Ends the connection; every later call raises SiteUnreachable."""
         self._link.wait_for(self._link.close())
 
-    def run(self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND) -> CommandResult:
+    def run(
+        self, argv: list[str], *, timeout_s: float = 60.0, purpose: Purpose = Purpose.COMMAND, stdin: bytes = b""
+    ) -> CommandResult:
         """A program that is not there is exit code 127, since the shell at the site looks for it; a signal is its
         negative number.
 
         What the login shell prints by itself, before or after, is left out.
         """
         composed = argv if purpose is Purpose.LOOK or not argv else in_environment(argv, self._composer.names(purpose))
-        return self._link.wait_for(self._run(argv[0] if argv else "", Framed(composed), timeout_s))
+        return self._link.wait_for(self._run(argv[0] if argv else "", Framed(composed), timeout_s, stdin))
 
     def make_folder(self, path: str, *, private: bool = False) -> None:
         with self._telling_full(path):
@@ -186,7 +188,7 @@ class SshTransport:
             async with asyncio.timeout(_ANSWER_S):
                 return await action(session.sftp)
         except TimeoutError:
-            what = f"{session.way.place} keeps the connection but does not answer within {_ANSWER_S:g} s for {path}."
+            what = f"{session.way.hop} keeps the connection but does not answer within {_ANSWER_S:g} s for {path}."
             raise self._link.lose(
                 session, Reason(what, "Its file system may hang; ask the site."), is_sick=True
             ) from None
@@ -195,37 +197,36 @@ class SshTransport:
                 raise refusal from None
             raise self._lost(session, error) from None
 
-    async def _run(self, program: str, command: Framed, timeout_s: float) -> CommandResult:
+    async def _run(self, program: str, command: Framed, timeout_s: float, stdin: bytes) -> CommandResult:
         process: Process | None = None
         session = await self._link.session()
         try:
             async with asyncio.timeout(timeout_s), self._link.channels:
                 process = await _start(session.connection, command.text)
+                _give(process, stdin)
                 await _read(process, command)
         except TimeoutError:
             if process is not None:
                 _kill(process)
-            raise SiteUnreachable(f"'{program}' did not end within {timeout_s:g} s at {session.way.place}.") from None
+            raise SiteUnreachable(f"'{program}' did not end within {timeout_s:g} s at {session.way.hop}.") from None
         except asyncssh.ChannelOpenError as error:
             if not session.is_up:
                 raise self._lost(session, error) from None
             hint = f"It may allow fewer than max_channels ({self._options.max_channels}) at once."
-            raise SiteUnreachable(
-                f"{session.way.place} opens no channel for '{program}': {error}.", hint=hint
-            ) from None
+            raise SiteUnreachable(f"{session.way.hop} opens no channel for '{program}': {error}.", hint=hint) from None
         except (asyncssh.Error, OSError) as error:
             raise self._lost(session, error) from None
         if (result := command.result()) is not None:
             return result
         if process.returncode is None:
             raise self._lost(session, asyncssh.ConnectionLost(f"it ended before '{program}' did"))
-        reason = why_no_result(program, command, session.way.place)
+        reason = why_no_result(program, command, session.way.hop)
         raise SiteUnreachable(reason.what, hint=reason.hint)
 
     def _lost(self, session: Session, error: BaseException) -> SiteUnreachable:
         if isinstance(error, (asyncssh.ConnectionLost, asyncssh.SFTPError, ConnectionError, asyncssh.ChannelOpenError)):
-            return self._link.lose(session, Reason(f"The connection to {session.way.place} was lost: {error}.", ""))
-        return self._link.lose(session, why_unreachable(error, session.way.place, _ANSWER_S))
+            return self._link.lose(session, Reason(f"The connection to {session.way.hop} was lost: {error}.", ""))
+        return self._link.lose(session, why_unreachable(error, session.way.hop, _ANSWER_S))
 
 
 def _encoded(path: str) -> bytes:
@@ -236,7 +237,7 @@ def _encoded(path: str) -> bytes:
 
 async def _start(connection: asyncssh.SSHClientConnection, command: str) -> Process:
     for wait_s in (*_CHANNEL_WAITS_S, None):
-        opening = asyncio.ensure_future(connection.create_process(command, stdin=asyncssh.DEVNULL, encoding=None))
+        opening = asyncio.ensure_future(connection.create_process(command, encoding=None))
         try:
             return await asyncio.shield(opening)
         except asyncssh.ChannelOpenError:
@@ -247,6 +248,15 @@ async def _start(connection: asyncssh.SSHClientConnection, command: str) -> Proc
             opening.add_done_callback(_kill_late)  # it may still be opened, with nobody to close it
             raise
     raise AssertionError("unreachable")
+
+
+def _give(process: Process, stdin: bytes) -> None:
+    """All at once: it is sent as the command reads it, while its answer comes in."""
+    try:
+        process.stdin.write(stdin)
+        process.stdin.write_eof()
+    except OSError:
+        pass  # the command has ended by now, and did not need it
 
 
 async def _read(process: Process, command: Framed) -> None:

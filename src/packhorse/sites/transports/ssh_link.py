@@ -17,7 +17,7 @@ from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.transports.ssh_files import open_files
 from packhorse.sites.transports.ssh_options import SshOptions
 from packhorse.sites.transports.ssh_reasons import Reason, why_unreachable
-from packhorse.sites.transports.ssh_way import Place, Way
+from packhorse.sites.transports.ssh_way import Hop, Way
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class SshLink:
             if self._session is not None and self._session.is_up:
                 return self._session
             if self._session is not None:
-                self.lose(self._session, Reason(f"{self._session.way.place} ended the connection.", ""))
+                self.lose(self._session, Reason(f"{self._session.way.hop} ended the connection.", ""))
             if self._closed:
                 raise SiteUnreachable(f"The connection to {self.options.host} was closed.")
             if wait_s := self._back_off.wait_s(self._monotonic()):
@@ -99,7 +99,7 @@ class SshLink:
             return session
 
     async def _open(self) -> Session:
-        way = Way(self.options, Place(self.options.host, self.options.port or 22))
+        way = Way(self.options, Hop(self.options.host, self.options.port or 22))
         timeout_s = self.options.connect_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
@@ -107,7 +107,7 @@ class SshLink:
                 sftp = await open_files(connection)
         except Exception as error:
             way.abort()
-            self._reason = why_unreachable(error, way.place, timeout_s)
+            self._reason = why_unreachable(error, way.hop, timeout_s)
             wait_s = self._back_off.failed(self._monotonic(), patience=self._reason.patience)
             raise self._unreachable(wait_s) from None
         except BaseException:

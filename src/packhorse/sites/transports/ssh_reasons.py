@@ -11,7 +11,7 @@ import asyncssh
 
 from packhorse.sites.transports.framing import Framed
 from packhorse.sites.transports.ssh_files import SaysElse
-from packhorse.sites.transports.ssh_way import Place, TooManyHops
+from packhorse.sites.transports.ssh_way import Hop, TooManyHops
 
 _REFUSAL_PATIENCE = 30.0
 
@@ -26,101 +26,97 @@ class Reason:
     """How much longer than usual to wait before the next try: sites lock out those who are refused again and again."""
 
 
-def why_unreachable(error: BaseException, place: Place, timeout_s: float) -> Reason:
-    """What stopped us at ``place``."""
+def why_unreachable(error: BaseException, hop: Hop, timeout_s: float) -> Reason:
+    """What stopped us at ``hop``."""
     match error:
         case asyncssh.HostKeyNotVerifiable():
-            return _host_key(error, place)
+            return _host_key(error, hop)
         case asyncssh.PermissionDenied():
-            return _refused(place)
+            return _refused(hop)
         case asyncssh.DisconnectError() if "authentication failures" in str(error):
-            return _refused(place)
-        case asyncssh.ChannelOpenError() if place.via:
+            return _refused(hop)
+        case asyncssh.ChannelOpenError() if hop.via:
             return Reason(
-                f"The jump host {place.via} does not get to {place}: {error}.",
+                f"The jump host {hop.via} does not get to {hop}: {error}.",
                 "See whether that name and port are right there.",
             )
         case asyncssh.KeyImportError() | asyncssh.KeyEncryptionError():
             return Reason(
-                f"The key file {place.key_files or 'for ' + str(place)} cannot be used: {error}.",
+                f"The key file {hop.key_files or 'for ' + str(hop)} cannot be used: {error}.",
                 "Name a private key in key_file.",
             )
         case asyncssh.ConfigParseError() | TooManyHops():
             return Reason(
-                f"The SSH configuration file does not lead to {place}: {error}.",
+                f"The SSH configuration file does not lead to {hop}: {error}.",
                 "Correct it; 'ssh -v' tells how OpenSSH reads it.",
             )
         case asyncssh.KeyExchangeFailed():
             hint = (
-                f"If host keys of {place} are known, the site may show one of another kind now: compare with what it"
+                f"If host keys of {hop} are known, the site may show one of another kind now: compare with what it"
                 " publishes."
             )
-            return Reason(f"{place} and we have no method in common: {error}.", hint)
+            return Reason(f"{hop} and we have no method in common: {error}.", hint)
         case socket.gaierror():
-            return Reason(f"The name '{place.host}' does not resolve.", "Check 'host' of the site, and the network.")
+            return Reason(f"The name '{hop.host}' does not resolve.", "Check 'host' of the site, and the network.")
         case TimeoutError():
             return Reason(
-                f"{place} does not answer within {timeout_s:g} s.",
+                f"{hop} does not answer within {timeout_s:g} s.",
                 "Is a VPN off, or a firewall between? 'ssh' by hand tells.",
             )
         case ConnectionRefusedError():
-            return Reason(
-                f"{place} refuses connections.", "Check 'port' of the site, and whether its SSH server is up."
-            )
+            return Reason(f"{hop} refuses connections.", "Check 'port' of the site, and whether its SSH server is up.")
         case FileNotFoundError() | PermissionError() if error.filename:
             return Reason(
                 f"{error.filename} cannot be read: {error.strerror}.", "Check the files that the site's section names."
             )
         case asyncssh.SFTPError() | SaysElse():
             hint = (
-                f"See what 'sftp {place.host}' by hand says: an account, a quota or a start file of the shell there may"
+                f"See what 'sftp {hop.host}' by hand says: an account, a quota or a start file of the shell there may"
                 " stop it."
             )
-            return Reason(f"{place} lets us in but serves no files by SFTP: {_words(error)}.", hint)
+            return Reason(f"{hop} lets us in but serves no files by SFTP: {_words(error)}.", hint)
         case _:
-            return Reason(f"{place} is not reached: {_words(error)}.", "'ssh' by hand may tell more.")
+            return Reason(f"{hop} is not reached: {_words(error)}.", "'ssh' by hand may tell more.")
 
 
-def why_no_result(program: str, command: Framed, place: Place) -> Reason:
+def why_no_result(program: str, command: Framed, hop: Hop) -> Reason:
     """What is known of a command whose end did not arrive although the site says that all is over."""
     said = command.words()
     if command.is_mixed:
-        what = f"The login shell at {place} sends what '{program}' complains of to the same place as what it prints."
+        what = f"The login shell at {hop} sends what '{program}' complains of to the same place as what it prints."
         return Reason(what, "Take lines like 'exec 2>&1' out of the shell's start files there, or ask the site.")
     if command.stdout.has_begun:
         hint = "The site may end what is long or large on login nodes, or allow no more processes there."
-        return Reason(f"'{program}' was ended at {place} before it had said all.", hint)
+        return Reason(f"'{program}' was ended at {hop} before it had said all.", hint)
     words = f", and says: {said}" if said else ""
-    hint = (
-        f"See what 'ssh {place.host} true' by hand says: an account, a quota or a start file of the shell may stop it."
-    )
-    return Reason(f"{place} lets us in but does not run '{program}'{words}.", hint)
+    hint = f"See what 'ssh {hop.host} true' by hand says: an account, a quota or a start file of the shell may stop it."
+    return Reason(f"{hop} lets us in but does not run '{program}'{words}.", hint)
 
 
-def _host_key(error: BaseException, place: Place) -> Reason:
-    name = place.host if place.port == 22 else f"[{place.host}]:{place.port}"
-    if not place.shown_key:
+def _host_key(error: BaseException, hop: Hop) -> Reason:
+    name = hop.host if hop.port == 22 else f"[{hop.host}]:{hop.port}"
+    if not hop.shown_key:
         return Reason(
-            f"The host key of {place} is not to be trusted: {_words(error)}.",
+            f"The host key of {hop} is not to be trusted: {_words(error)}.",
             "Ask the site which key is the right one.",
         )
-    if place.has_other_key:
+    if hop.has_other_key:
         what = (
-            f"{place} shows another host key than the one in {place.host_keys}: {place.shown_key}. Somebody may be in"
+            f"{hop} shows another host key than the one in {hop.host_keys}: {hop.shown_key}. Somebody may be in"
             " between."
         )
         return Reason(what, f"Ask the site. If its key is new, remove the old one: ssh-keygen -R '{name}' -f the file.")
-    what = f"{place} shows a host key that is not in {place.host_keys}: {place.shown_key}."
-    port = "" if place.port == 22 else f"-p {place.port} "
-    return Reason(what, f"Compare it with what the site publishes; then 'ssh {port}{place.host}' by hand adds it.")
+    what = f"{hop} shows a host key that is not in {hop.host_keys}: {hop.shown_key}."
+    port = "" if hop.port == 22 else f"-p {hop.port} "
+    return Reason(what, f"Compare it with what the site publishes; then 'ssh {port}{hop.host}' by hand adds it.")
 
 
-def _refused(place: Place) -> Reason:
-    key = f"the key in {place.key_files}" if place.key_files else "every key that we have"
+def _refused(hop: Hop) -> Reason:
+    key = f"the key in {hop.key_files}" if hop.key_files else "every key that we have"
     hint = (
         "Is the key registered at the site, and an encrypted one in the agent (ssh-add -l)? Passwords are never used."
     )
-    return Reason(f"{place} refuses {key} for the user '{place.user}'.", hint, _REFUSAL_PATIENCE)
+    return Reason(f"{hop} refuses {key} for the user '{hop.user}'.", hint, _REFUSAL_PATIENCE)
 
 
 def _words(error: BaseException) -> str:

@@ -23,7 +23,7 @@ _USUAL_HOST_KEYS = ("~/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts")
 
 
 @dataclass(slots=True)
-class Place:
+class Hop:
     """A host on the way, and what is known of it when it refuses us."""
 
     host: str
@@ -51,11 +51,11 @@ class TooManyHops(Exception):
 class Way:
     """``await open()`` once; ``close`` whatever came of it.
 
-    ``place`` is then the host that was being connected to last.
+    ``hop`` is then the host that was being connected to last.
     """
 
     options: SshOptions
-    place: Place
+    hop: Hop
     connections: list[asyncssh.SSHClientConnection] = field(default_factory=list)
 
     async def open(self) -> asyncssh.SSHClientConnection:
@@ -77,7 +77,7 @@ class Way:
         via: asyncssh.SSHClientConnection | None,
         depth: int,
     ) -> asyncssh.SSHClientConnection:
-        self.place = Place(host, port or 22, user or "", str(key_file or ""), via=str(self.place) if via else "")
+        self.hop = Hop(host, port or 22, user or "", str(key_file or ""), via=str(self.hop) if via else "")
         if depth > _MAX_HOPS:
             raise TooManyHops(f"more than {_MAX_HOPS} jump hosts")
         _name_us()
@@ -88,15 +88,15 @@ class Way:
             hop_user, _, address = hop.rpartition("@")
             hop_host, hop_port = _address(address)
             via = await self._reach(hop_host, hop_port, hop_user or None, None, via, depth + 1)
-        before = str(self.place) if via else ""
+        before = str(self.hop) if via else ""
         if plan.config.get("Ciphers") is None:
             given["encryption_algs"] = _CIPHERS
         files = self._host_key_files(plan)
-        self.place = Place(
+        self.hop = Hop(
             plan.host, plan.port, plan.username, str(key_file or ""), " or ".join(map(str, files)), via=before
         )
         known = await asyncio.to_thread(_read_host_keys, files)
-        checker = _Checker(known, self.place)
+        checker = _Checker(known, self.hop)
         connection = await asyncssh.connect(**given, tunnel=via, known_hosts=known, client_factory=lambda: checker)
         self.connections.append(connection)
         return connection
@@ -154,13 +154,13 @@ def _name_us() -> None:
 class _Checker(asyncssh.SSHClient):
     """Is asked about host keys that are not trusted, and remembers them."""
 
-    def __init__(self, known: asyncssh.SSHKnownHosts, place: Place) -> None:
+    def __init__(self, known: asyncssh.SSHKnownHosts, hop: Hop) -> None:
         self._known = known
-        self._place = place
+        self._hop = hop
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        self._place.shown_key = f"{key.get_algorithm()} {key.get_fingerprint()}"
-        self._place.has_other_key = bool(self._known.match(host, addr, port)[0])
+        self._hop.shown_key = f"{key.get_algorithm()} {key.get_fingerprint()}"
+        self._hop.has_other_key = bool(self._known.match(host, addr, port)[0])
         return False
 
 

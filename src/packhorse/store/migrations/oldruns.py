@@ -62,7 +62,7 @@ class OldRuns:
         priority = int(spec.get("priority") or 0)
         if spec["kind"] == "app":
             manifest = AppManifest.model_validate(spec["manifest"], context=STORED)
-            keys = {role: _AppDemand(manifest, spec, role) for role in ("row", "gather")}
+            keys = {kind: _AppDemand(manifest, spec, kind) for kind in ("row", "gather")}
             for key in keys.values():
                 for overrides in self._overrides(run.seq):
                     key.of(overrides)
@@ -78,20 +78,20 @@ class OldRuns:
         kept = {"row": {"kind": "app", "app": app, "params": spec.get("params"), **laid_over}}
         kept["gather"] = {"kind": "gather", "app": app, **laid_over}
         number = 0
-        for role, name in (("row", manifest.name), ("gather", "gather")):
-            first, tasks = self._extent(run.seq, role)
+        for kind, name in (("row", manifest.name), ("gather", "gather")):
+            first, tasks = self._extent(run.seq, kind)
             if not tasks:
                 continue
-            step = self._step(run, number, name, spec.get("site") or "", kept[role], first, tasks)
+            step = self._step(run, number, name, spec.get("site") or "", kept[kind], first, tasks)
             number += 1
-            self._insert_tasks(run, step, role, self._demand(run, spec, keys[role].of(None)))
-            for overrides in self._overrides(run.seq, role):
+            self._insert_tasks(run, step, kind, self._demand(run, spec, keys[kind].of(None)))
+            for overrides in self._overrides(run.seq, kind):
                 self._do(
                     "UPDATE tasks SET demand_seq = :demand WHERE id BETWEEN :low AND :high AND overrides = :overrides",
                     low=run.seq * _PER_RUN + first, high=run.seq * _PER_RUN + first + tasks - 1, overrides=overrides,
-                    demand=self._demand(run, spec, keys[role].of(overrides)),
+                    demand=self._demand(run, spec, keys[kind].of(overrides)),
                 )  # fmt: skip
-            if role == "row":
+            if kind == "row":
                 self._rows_of[run.seq] = step
             elif manifest.gather is not None:
                 self._gather(run, step, first, manifest.gather.accept_failures)
@@ -147,8 +147,8 @@ class OldRuns:
         )
         step = self._step(run, 0, "tasks", "", run.spec, 0, rows.tasks)
         demand = self._demand(run, {}, ("not understood", None, "{}"))
-        for role in ("row", "gather", "task"):
-            self._insert_tasks(run, step, role, demand)
+        for kind in ("row", "gather", "task"):
+            self._insert_tasks(run, step, kind, demand)
 
     # --- parts ---------------------------------------------------------------------
 
@@ -173,11 +173,11 @@ class OldRuns:
         )  # fmt: skip
         return int(row.seq)
 
-    def _insert_tasks(self, run: Any, step: int, role: str, demand: int) -> None:
+    def _insert_tasks(self, run: Any, step: int, kind: str, demand: int) -> None:
         self._do(
             f"INSERT INTO tasks (id, step_seq, demand_seq, {_KEPT}) SELECT id, :step, :demand, {_KEPT} FROM old_tasks "
             "WHERE id BETWEEN :low AND :high AND role = :role",
-            step=step, demand=demand, low=run.seq * _PER_RUN, high=(run.seq + 1) * _PER_RUN - 1, role=role,
+            step=step, demand=demand, low=run.seq * _PER_RUN, high=(run.seq + 1) * _PER_RUN - 1, role=kind,
         )  # fmt: skip
 
     def _demand(self, run: Any, spec: Mapping[str, Any], key: tuple[str, str | None, str]) -> int:
@@ -214,22 +214,22 @@ class OldRuns:
             self._apps[known] = digest
         return self._apps[known]
 
-    def _extent(self, run_seq: int, role: str) -> tuple[int, int]:
-        """The index of the first task of a role, and how many there are."""
+    def _extent(self, run_seq: int, kind: str) -> tuple[int, int]:
+        """The index of the first task of a kind, and how many there are."""
         (row,) = self._all(
             "SELECT min(id) AS first, count(*) AS tasks FROM old_tasks "
             "WHERE id BETWEEN :low AND :high AND role = :role",
-            low=run_seq * _PER_RUN, high=(run_seq + 1) * _PER_RUN - 1, role=role,
+            low=run_seq * _PER_RUN, high=(run_seq + 1) * _PER_RUN - 1, role=kind,
         )  # fmt: skip
         return (row.first or 0) % _PER_RUN, row.tasks
 
-    def _overrides(self, run_seq: int, role: str | None = None) -> list[str]:
+    def _overrides(self, run_seq: int, kind: str | None = None) -> list[str]:
         return [
             row.overrides
             for row in self._all(
                 "SELECT DISTINCT overrides FROM old_tasks WHERE id BETWEEN :low AND :high AND overrides IS NOT NULL"
-                + (" AND role = :role" if role else ""),
-                low=run_seq * _PER_RUN, high=(run_seq + 1) * _PER_RUN - 1, **({"role": role} if role else {}),
+                + (" AND role = :role" if kind else ""),
+                low=run_seq * _PER_RUN, high=(run_seq + 1) * _PER_RUN - 1, **({"role": kind} if kind else {}),
             )
         ]  # fmt: skip
 
@@ -251,14 +251,14 @@ class OldRuns:
 class _AppDemand:
     """What tasks of an app, or its gathering task, ask for: (label, image, resources as JSON)."""
 
-    def __init__(self, manifest: AppManifest, spec: Mapping[str, Any], role: str) -> None:
+    def __init__(self, manifest: AppManifest, spec: Mapping[str, Any], kind: str) -> None:
         laid_over = spec.get("resources") or {}
         session = Session(spec["session"]) if spec.get("session") else manifest.session
         self._asked = manifest.resources.override(laid_over)
-        if role == "gather" and manifest.gather is not None:
+        if kind == "gather" and manifest.gather is not None:
             where = {name: laid_over[name] for name in ("site", "queue") if name in laid_over}
             self._asked = manifest.gather.resources.override(where)
-        self._label = f"{manifest.name}@{manifest.version} {session}{' gather' if role == 'gather' else ''}"
+        self._label = f"{manifest.name}@{manifest.version} {session}{' gather' if kind == 'gather' else ''}"
         image = spec.get("image")
         self._image = manifest.image if image is None else None if image == "none" else str(image)
 

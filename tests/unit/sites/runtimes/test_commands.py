@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from packhorse.domain.errors import InvalidRequest
 from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, ImageConfig, RuntimeOptions
 from packhorse.sites.runtimes.registry import RUNTIMES, runtime
 from packhorse.sites.script import in_environment
 
+from .specs import PLAIN, SPEC, changed
+
 DIGEST = "sha256:" + "ab" * 32
 IMAGE = Image("registry.example/lab/tool", DIGEST, "/site/images/ab", "2.1", mounted="/node/ab")
-CONFIG = ImageConfig(("/bin/entry",), ("serve",), {"PATH": "/opt/bin:/bin", "LANG": "C"}, "1234", "/app")
-SPEC = ContainerSpec(
-    ("tool", "-x", "a b"), "IMAGE", CONFIG, binds=(Bind("/site/work/1", "/data", False), Bind("/ref", "/ref", True)),
-    env={"THREADS": "4"}, pass_env=("PACKHORSE_TASK",), workdir="/data", uid=1001, gid=100, name="packhorse-1",
-)  # fmt: skip
-PLAIN = ContainerSpec(
-    ("tool", "-x", "a b"),
-    "IMAGE",
-    CONFIG,
-    binds=(Bind("/site/work/1", "/data"),),
-    env={"THREADS": "4"},
-    workdir="/data",
-    uid=1001,
-    gid=100,
-)
-
 ENGINE = [
     "--rm",
     "--init",
@@ -175,13 +157,9 @@ ADDED = [
 ]  # fmt: skip
 
 
-def _changed(spec: ContainerSpec, changes: dict[str, object]) -> ContainerSpec:
-    return ContainerSpec(**{name: changes.get(name, getattr(spec, name)) for name in ContainerSpec.__slots__})  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(("name", "changes", "expected"), ADDED)
 def test_what_else_is_asked_for(name: str, changes: dict[str, object], expected: list[str] | str) -> None:
-    spec = _changed(PLAIN, changes)
+    spec = changed(PLAIN, changes)
     if isinstance(expected, str):
         with pytest.raises(CannotRun, match=expected) as refusal:
             runtime(name).wrap(spec)
@@ -205,8 +183,8 @@ def test_the_user_keeps_the_own_uid_where_a_site_says_so() -> None:
 
 
 def test_the_entrypoint() -> None:
-    assert _changed(PLAIN, {"uses_entrypoint": True}).command == ("/bin/entry", *TAIL)
-    assert _changed(PLAIN, {"argv": ()}).command == ("/bin/entry", "serve")
+    assert changed(PLAIN, {"uses_entrypoint": True}).command == ("/bin/entry", *TAIL)
+    assert changed(PLAIN, {"argv": ()}).command == ("/bin/entry", "serve")
 
 
 def test_an_oci_configuration() -> None:
@@ -364,82 +342,3 @@ def test_images_that_are_refused(name: str, field: str, value: object) -> None:
     image = Image(**{key: getattr(IMAGE, key) for key in Image.__slots__} | {field: value})
     with pytest.raises(CannotRun, match=f"{name} cannot prepare this"):
         runtime(name).prepared(image)
-
-
-text = st.text(st.characters(blacklist_characters="\0", blacklist_categories=("Cs",)), max_size=12)
-words = st.lists(
-    text | st.sampled_from(["--", "-", "--help", "--privileged", "-v", "--gpu", "a=b", "--image=x"]), max_size=5
-)
-
-
-@given(name=st.sampled_from(sorted(RUNTIMES)), program=text, arguments=words)
-def test_a_tasks_command_is_always_the_tail(name: str, program: str, arguments: list[str]) -> None:
-    """Nothing in it moves an option: what comes before it is the same as for any other command."""
-    assume(program)
-    spec = _changed(
-        PLAIN,
-        {
-            "argv": (program, *arguments),
-            **({"image": "", "binds": (), "workdir": None, "env": {}} if name == "none" else {}),
-        },
-    )
-    composed = runtime(name).wrap(spec)
-    other = runtime(name).wrap(_changed(spec, {"argv": ("true",)}))
-    assert composed == [*other[:-1], program, *arguments]
-    if name in ("charliecloud", "shifter"):
-        assert other[-2] == "--"
-    if name == "podman_hpc":
-        assert other[-3:-1] == ["--", "IMAGE"]
-
-
-@given(name=st.sampled_from(sorted(set(RUNTIMES) - {"none"})), value=text)
-def test_a_value_of_the_environment_is_one_word(name: str, value: str) -> None:
-    """Handled, or refused; it never becomes another option."""
-    spec = _changed(PLAIN, {"env": {"X": value}})
-    try:
-        composed = runtime(name).wrap(spec)
-    except CannotRun as refusal:
-        assert (name, value) == ("shifter", ""), refusal
-        return
-    held = {"apptainer": f"APPTAINERENV_X={value}", "charliecloud": f"--set-env=X='{value}'"}.get(
-        name, f"--env=X={value}"
-    )
-    assert composed.count(held) == 1
-    assert len(composed) == len(runtime(name).wrap(PLAIN))
-
-
-@given(
-    name=st.sampled_from(["podman", "podman_hpc", "docker", "apptainer"]),
-    source=text,
-    target=text,
-    read_only=st.booleans(),
-)
-def test_a_bind_is_read_as_it_was_meant(name: str, source: str, target: str, read_only: bool) -> None:
-    """By a reader of CSV, as these programs have."""
-    bind = Bind(f"/s/{source}", f"/t/{target}", read_only)
-    try:
-        composed = runtime(name).wrap(_changed(PLAIN, {"binds": (bind,)}))
-    except CannotRun as refusal:
-        assert "line break" in str(refusal) or ".." in str(refusal)
-        return
-    (mount,) = (word.removeprefix("--mount=") for word in composed if word.startswith("--mount="))
-    (fields,) = csv.reader(io.StringIO(mount, newline=""))
-    assert fields == [
-        "type=bind",
-        f"source={bind.source}",
-        f"target={bind.target}",
-        *(["readonly"] if read_only else []),
-    ]
-
-
-@given(source=text, target=text)
-def test_shifter_and_charliecloud_split_a_bind_only_where_we_do(source: str, target: str) -> None:
-    bind = Bind(f"/s/{source}", f"/t/{target}")
-    for name, option in (("shifter", "--volume="), ("charliecloud", "--bind=")):
-        try:
-            composed = runtime(name).wrap(_changed(PLAIN, {"binds": (bind,)}))
-        except CannotRun:
-            continue
-        (held,) = (word.removeprefix(option) for word in composed if word.startswith(option))
-        assert held.split(":") == [bind.source, bind.target]
-        assert ";" not in held or name == "charliecloud"

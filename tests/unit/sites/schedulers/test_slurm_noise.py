@@ -14,7 +14,7 @@ from packhorse.domain.failures import FailureClass
 from packhorse.sites.base import CommandResult, JobState, SiteUnreachable, SubmitRejected
 from packhorse.sites.schedulers.slurm import SlurmScheduler
 from packhorse.sites.schedulers.slurm_describe import describe, parse_config, parse_node_kinds, parse_queues
-from packhorse.sites.schedulers.slurm_states import parse_state, place
+from packhorse.sites.schedulers.slurm_states import job_state, parse_state
 from packhorse.sites.schedulers.slurm_text import (
     own_words,
     parse_sacct,
@@ -182,7 +182,7 @@ def test_what_does_not_tell_one_job_is_looked_up(stdout: str, words: str) -> Non
 
 def test_the_queue_among_other_lines() -> None:
     rows = {row.job_id: row for row in parse_squeue(text("documented/squeue-noise.txt"))}
-    assert {job_id: row.place for job_id, row in rows.items()} == {
+    assert {job_id: row.state for job_id, row in rows.items()} == {
         "7301": R,
         "7302": E,
         "7303": R,
@@ -202,7 +202,7 @@ def test_the_queue_among_other_lines() -> None:
 
 def test_accounting_among_other_lines() -> None:
     rows = {row.job_id: row for row in parse_sacct(text("documented/sacct-noise.txt"))}
-    assert {job_id: (row.states, row.place) for job_id, row in rows.items()} == {
+    assert {job_id: (row.states, row.state) for job_id, row in rows.items()} == {
         "7401": (("OUT_OF_MEMORY",), E),
         "7402": (("CANCELLED",), E),
         "7403": (("CANCELLED",), E),
@@ -238,7 +238,7 @@ def test_accounting_among_other_lines() -> None:
 def test_states_that_were_cut(said: str, states: tuple[str, ...]) -> None:
     assert parse_state(said) == states
     if any(state.endswith("+") for state in states):
-        assert place(states) is U
+        assert job_state(states) is U
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_a_real_cluster_without_the_options_that_we_give() -> None:
     """As behind a wrapper that loses them: a sentence, headings, steps, dates, a partition on several lines."""
     assert parse_submitted(text("sbatch-sentence.txt")) == "1"
     for rows in (parse_squeue(text("squeue-heading.txt")), parse_sacct(text("sacct-heading.txt"))):
-        assert [(row.job_id, row.place, row.exit_code, row.started_at) for row in rows] == [("1", E, 0, None)]
+        assert [(row.job_id, row.state, row.exit_code, row.started_at) for row in rows] == [("1", E, 0, None)]
     assert parse_node_kinds(text("sinfo-heading.txt")) == parse_node_kinds(text("sinfo.txt"))
     assert parse_queues(text("scontrol-partition-lines.txt"), {}) == parse_queues(text("scontrol-partition.txt"), {})
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from packhorse.domain.failures import FailureClass
 from packhorse.sites.base import JobState
-from packhorse.sites.schedulers.slurm_states import BASE_STATES, FLAGS, SILENT_FLAGS, end_of, parse_state, place
+from packhorse.sites.schedulers.slurm_states import BASE_STATES, FLAGS, SILENT_FLAGS, end_of, job_state, parse_state
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ from packhorse.sites.schedulers.slurm_states import BASE_STATES, FLAGS, SILENT_F
     ],
 )
 def test_where_a_job_is(text: str, expected: JobState) -> None:
-    assert place(parse_state(text)) is expected
+    assert job_state(parse_state(text)) is expected
 
 
 def test_no_state_is_forgotten() -> None:
@@ -72,11 +72,11 @@ def test_what_an_end_means_for_running_tasks(state: str, failure: FailureClass) 
 
 @given(st.text())
 def test_no_text_is_too_odd(text: str) -> None:
-    place(parse_state(text))
+    job_state(parse_state(text))
     end_of(text)
 
 
 @given(st.lists(st.sampled_from([*sorted(BASE_STATES | FLAGS), "WHAT"])))
 def test_what_is_unknown_never_ends_a_job(states: list[str]) -> None:
     if not set(states) & (set(BASE_STATES) | set(FLAGS)):
-        assert place(states) is JobState.UNKNOWN
+        assert job_state(states) is JobState.UNKNOWN

@@ -34,7 +34,7 @@ def by_name(rows: list[Row]) -> dict[str, Row]:
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "says", "exit_code", "signal", "reason"),
+    ("name", "state", "says", "exit_code", "signal", "reason"),
     [
         ("ph-ok", E, "COMPLETED", 0, None, ""),
         ("ph-exit7", E, "FAILED", 7, None, "NonZeroExitCode"),
@@ -59,26 +59,26 @@ def by_name(rows: list[Row]) -> dict[str, Row]:
     ],
 )
 def test_squeue_of_a_real_cluster(
-    name: str, place: JobState, says: str, exit_code: int | None, signal: int | None, reason: str
+    name: str, state: JobState, says: str, exit_code: int | None, signal: int | None, reason: str
 ) -> None:
     row = by_name(parse_squeue(text("squeue-1.txt")))[name]
-    assert (row.place, row.says, row.exit_code, row.signal, row.reason) == (place, says, exit_code, signal, reason)
-    assert (row.ended_at is not None) is (place is E)
+    assert (row.state, row.says, row.exit_code, row.signal, row.reason) == (state, says, exit_code, signal, reason)
+    assert (row.ended_at is not None) is (state is E)
     assert (row.started_at is not None) is bool(row.nodes)
 
 
 def test_a_job_that_is_completing_has_not_ended() -> None:
-    assert by_name(parse_squeue(text("squeue-2.txt")))["ph-completing"].place is R
+    assert by_name(parse_squeue(text("squeue-2.txt")))["ph-completing"].state is R
 
 
 @pytest.mark.parametrize("name", ["ph-node-down", "ph-node-lost"])
 def test_squeue_of_lost_nodes(name: str) -> None:
     row = by_name(parse_squeue(text("squeue-3.txt")))[name]
-    assert (row.place, row.says, row.reason) == (E, "NODE_FAIL", "NodeDown")
+    assert (row.state, row.says, row.reason) == (E, "NODE_FAIL", "NodeDown")
 
 
 @pytest.mark.parametrize(
-    ("name", "place", "says", "exit_code", "signal"),
+    ("name", "state", "says", "exit_code", "signal"),
     [
         ("ph-ok", E, "COMPLETED", 0, None),
         ("ph-exit7", E, "FAILED", 7, None),
@@ -100,10 +100,10 @@ def test_squeue_of_lost_nodes(name: str) -> None:
     ],
 )
 def test_sacct_of_a_real_cluster(
-    name: str, place: JobState, says: str, exit_code: int | None, signal: int | None
+    name: str, state: JobState, says: str, exit_code: int | None, signal: int | None
 ) -> None:
     row = by_name(parse_sacct(text("sacct-2.txt")))[name]
-    assert (row.place, row.says, row.exit_code, row.signal) == (place, says, exit_code, signal)
+    assert (row.state, row.says, row.exit_code, row.signal) == (state, says, exit_code, signal)
     assert row.ended_at is not None
 
 
@@ -120,7 +120,7 @@ def test_the_last_row_of_a_requeued_job_is_the_current_one(name: str, says: list
 
 def test_squeue_of_newer_versions() -> None:
     rows = {row.job_id: row for row in parse_squeue(text("documented/squeue-25.05.txt"))}
-    assert {job_id: row.place for job_id, row in rows.items()} == {
+    assert {job_id: row.state for job_id, row in rows.items()} == {
         "7001": R,
         "7002": P,
         "7003": P,
@@ -142,7 +142,7 @@ def test_squeue_of_newer_versions() -> None:
 
 def test_sacct_of_newer_versions() -> None:
     rows = {row.job_id: row for row in parse_sacct(text("documented/sacct-25.05.txt"))}
-    assert {job_id: row.place for job_id, row in rows.items()} == {
+    assert {job_id: row.state for job_id, row in rows.items()} == {
         "7101": E, "7102": E, "7103": E, "7104": E, "7105": E, "7106": E, "7107": E, "7108": E, "7110": R,
     }  # fmt: skip
     assert (rows["7102"].says, rows["7102"].signal) == ("CANCELLED by 40021", 15)

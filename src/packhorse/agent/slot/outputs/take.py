@@ -5,6 +5,7 @@ import os
 
 from ...outcome import Verdict
 from ...removal import remove
+from ...sums import sum_of
 from .folder import WorkFolder, shown, to_bytes
 from .move import carry_out
 from .plan import Plan
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 FEW = 40  # that can be reported however long their paths are
+SUM = 78  # bytes of a checksum in a record
 MAX_RECORD = 1 << 20  # bytes of `files`: whoever collects a journal takes no line of more than twice as many
 
 
@@ -30,7 +32,7 @@ def take_outputs(work: str, task: "Mapping[str, Any]") -> "List[Dict[str, Any]]"
     folder = WorkFolder(work, task.get("root"), sources)
     out = to_bytes(str(task.get("out") or ""), "outputs").rstrip(b"/")
     try:
-        plan, outputs = decide(folder, task["outputs"])
+        plan, outputs = decide(folder, task["outputs"], bool(task.get("sums")))
         if outputs and not out:
             raise Verdict("outputs", "the task has outputs but no folder for them (out)")
     except OSError as error:
@@ -48,10 +50,24 @@ def take_outputs(work: str, task: "Mapping[str, Any]") -> "List[Dict[str, Any]]"
         carry_out(plan, out, bool(task.get("work")))
     except OSError as error:
         raise Verdict("outputs", "its outputs could not be moved to %s: %s" % (shown(out), told(error))) from None
-    return [output.report(plan.sizes[output.name]) for output in outputs]
+    report = [output.report(plan.sizes[output.name]) for output in outputs]
+    if task.get("sums"):
+        for entry, output in zip(report, outputs):
+            add_sum(entry, out + b"/" + output.name)
+    return report
 
 
-def decide(folder: WorkFolder, declared: "Sequence[Mapping[str, Any]]") -> "Tuple[Plan, List[Output]]":
+def add_sum(entry: "Dict[str, Any]", path: bytes) -> None:
+    """Add the checksum of an output that was kept; one that cannot be read, as another user's, has none."""
+    try:
+        entry["sha256"] = sum_of(path)
+    except OSError:
+        pass
+
+
+def decide(
+    folder: WorkFolder, declared: "Sequence[Mapping[str, Any]]", with_sums: bool = False
+) -> "Tuple[Plan, List[Output]]":
     """What is to be done, and for which outputs; Verdict if that cannot be done, OSError if something cannot be
     read.
     """
@@ -59,7 +75,8 @@ def decide(folder: WorkFolder, declared: "Sequence[Mapping[str, Any]]") -> "Tupl
     outputs = resolve(folder, declared, plan.problems)
     plan.make(outputs)
     refuse(plan.problems)
-    if len(outputs) > FEW and len(json.dumps([output.report(0) for output in outputs])) > MAX_RECORD:
+    more = len(outputs) * SUM if with_sums else 0
+    if len(outputs) > FEW and len(json.dumps([output.report(0) for output in outputs])) + more > MAX_RECORD:
         many = "its patterns match %d paths, more than can be reported" % len(outputs)
         raise Verdict("outputs", many + ": declare the folders that they are in")
     return plan, outputs

@@ -27,7 +27,9 @@ def upgrade() -> None:
     op.drop_table("old_tasks")
     op.drop_table("run_counts")
     connection.execute(sa.text("ALTER TABLE runs DROP COLUMN spec"))
+    connection.execute(sa.text("ALTER TABLE images RENAME COLUMN errand TO background_job"))
     _make_indexes_of_tasks()
+    _partial("ix_blocks_unclaimed", "blocks", ["allocation_seq", "number"], "state IN ('planned', 'written')")
 
 
 def _partial(name: str, table: str, columns: list[str], where: str) -> None:
@@ -81,6 +83,16 @@ def _make_tables(connection: sa.Connection) -> None:
         sa.Column("tasks", sa.Integer(), nullable=False),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "step_data",
+        sa.Column("step_seq", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("data_id", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sa.Column("sha256", sa.String(length=64)),
+        sa.Column("path", sa.Text()),
+        sqlite_with_rowid=False,
+    )
+    _partial("ix_step_data_awaited", "step_data", ["data_id", "step_seq"], "path IS NULL")
+    op.create_index("ix_step_data_content", "step_data", ["sha256", "step_seq"])
     _make_tables_of_demands()
     _make_tasks(connection)
 

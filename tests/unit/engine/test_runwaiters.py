@@ -24,29 +24,29 @@ from tests.fixtures.room import make_app, wait_for
 @pytest.fixture
 def run_of_three(embedded: Embedded, tmp_path: Path) -> str:
     request = AppRun(app=make_app(tmp_path / "app", command="[/bin/true]"), over=[{"i": 1}, {"i": 2}, {"i": 3}])
-    return embedded.service.submit(embedded.user, request).id
+    return embedded.mine.submit(request).id
 
 
 def test_a_wait_ends_with_the_step_that_was_waited_for(embedded: Embedded, run_of_three: str) -> None:
-    service, user = embedded.service, embedded.user
+    mine = embedded.mine
     with ThreadPoolExecutor() as threads:
-        first, all_three = (threads.submit(service.wait, user, run_of_three, seen, 60) for seen in (0, 3))
-        service.cancel_task(user, f"{run_of_three}.1")
+        first, all_three = (threads.submit(mine.wait, run_of_three, seen, 60) for seen in (0, 3))
+        mine.cancel_task(f"{run_of_three}.1")
         assert first.result(30).done == 1
         assert not all_three.done()
-        service.cancel_run(user, run_of_three)
+        mine.cancel_run(run_of_three)
         assert all_three.result(30).ended
-    assert service.wait(user, run_of_three, 3, 60).ended, "of one that has ended at once"
+    assert mine.wait(run_of_three, 3, 60).ended, "of one that has ended at once"
 
 
 def test_a_wait_ends_with_its_time_and_with_the_run_as_it_is_then(embedded: Embedded, run_of_three: str) -> None:
-    view = embedded.service.wait(embedded.user, run_of_three, 0, 0.05)
+    view = embedded.mine.wait(run_of_three, 0, 0.05)
     assert (view.done, view.tasks, view.ended) == (0, 3, False)
 
 
 def test_nobody_waits_for_the_run_of_another(embedded: Embedded, run_of_three: str) -> None:
     with pytest.raises(NotFound):
-        embedded.service.wait(User("somebody"), run_of_three, 0, 60)
+        embedded.service.as_user(User("somebody")).wait(run_of_three, 0, 60)
 
 
 def test_two_hundred_who_wait_are_one_query_a_look_and_leave_no_thread(embedded: Embedded, run_of_three: str) -> None:
@@ -54,14 +54,12 @@ def test_two_hundred_who_wait_are_one_query_a_look_and_leave_no_thread(embedded:
     looks: list[str] = []
     with ExitStack() as stack:
         for number in range(200):
-            stack.enter_context(
-                embedded.service.waiting(embedded.user, run_of_three, 0, lambda n=number: told.append(n))
-            )  # type: ignore[misc]
+            stack.enter_context(embedded.mine.waiting(run_of_three, 0, lambda n=number: told.append(n)))  # type: ignore[misc]
         sa.event.listen(embedded.database.engine, "before_cursor_execute", lambda *of: looks.append(of[2]))
         wait_for(lambda: len(_selects(looks)) >= 5, 30, "five looks")
         assert len([thread for thread in threading.enumerate() if thread.name == "packhorse-waiting"]) == 1
         assert not told
-        embedded.service.cancel_run(embedded.user, run_of_three)
+        embedded.mine.cancel_run(run_of_three)
         wait_for(lambda: len(told) == 200, 30, "all of them to be told")
     assert sorted(told) == list(range(200)), "each once"
     wait_for(
@@ -87,4 +85,4 @@ def test_who_waits_hears_that_the_store_is_away(
 
     monkeypatch.setattr(embedded.database, "read", away)
     with pytest.raises(Unavailable):
-        embedded.service.wait(embedded.user, run_of_three, 0, 60)
+        embedded.mine.wait(run_of_three, 0, 60)

@@ -27,7 +27,7 @@ class _Waiter:
     tell: Callable[[], None]
 
 
-class WaitingRoom:
+class RunWaiters:
     """However many wait, and for however many runs, a look costs one query; nobody who waits holds a thread or a
     connection for it.
     """

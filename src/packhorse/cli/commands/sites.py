@@ -21,7 +21,7 @@ app.add_typer(sites_command, name="sites")
 def apps(context: typer.Context, as_json: AsJson = False) -> None:
     """List the apps that can be run by name."""
     if context.invoked_subcommand is None:
-        from packhorse.cli.showing import list_apps
+        from packhorse.cli.apps import list_apps
 
         list_apps(as_json=as_json)
 
@@ -29,17 +29,21 @@ def apps(context: typer.Context, as_json: AsJson = False) -> None:
 @apps_command.command("list")
 def apps_list(as_json: AsJson = False) -> None:
     """List the apps that can be run by name."""
-    from packhorse.cli.showing import list_apps
+    from packhorse.cli.apps import list_apps
 
     list_apps(as_json=as_json)
 
 
 @apps_command.command("show")
-def apps_show(name: Annotated[str, typer.Argument(metavar="APP", help="Its name.")], as_json: AsJson = False) -> None:
-    """Show an app's parameters, resources and outputs."""
-    from packhorse.cli.showing import show_app
+def apps_show(
+    name: Annotated[str, typer.Argument(metavar="APP", help="Its name, or the path of its app.yaml or folder.")],
+    graph: Annotated[bool, typer.Option("--graph", help="Draw the steps of a pipeline.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show an app's parameters, and the steps of a pipeline."""
+    from packhorse.cli.apps import show_app
 
-    show_app(name, as_json=as_json)
+    show_app(name, graph=graph, as_json=as_json)
 
 
 @apps_command.command("check")
@@ -47,7 +51,7 @@ def apps_check(
     path: Annotated[str, typer.Argument(metavar="PATH", help="An app.yaml, or its folder.")], as_json: AsJson = False
 ) -> None:
     """Check a manifest: every problem with file, line and field."""
-    from packhorse.cli.showing import check_app
+    from packhorse.cli.apps import check_app
 
     check_app(path, as_json=as_json)
 

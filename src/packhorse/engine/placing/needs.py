@@ -1,0 +1,51 @@
+"""What all tasks of a step need at their site before one of them is placed: what is missing is asked for, and the step
+held.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from packhorse.engine.appfolders import AppFolders, app_key
+from packhorse.engine.steps.base import Step
+from packhorse.store.data import DataKey
+from packhorse.store.stepdata import need_data
+
+_REMEMBERED = 10_000
+
+
+class Needs:
+    """Of the steps at one site. Where all is there, nothing is asked of the store."""
+
+    def __init__(self, site: str, folders: AppFolders) -> None:
+        self._site = site
+        self._folders = folders
+        self._given: OrderedDict[int, None] = OrderedDict()  # steps that have what the store says they need
+
+    def lacking(self, steps: Mapping[int, Step]) -> set[int]:
+        """Those of ``steps`` for which something has to be asked for, or looked for in the store."""
+        return {seq for seq, step in steps.items() if self._missing(step)}
+
+    def hold(self, connection: sa.Connection, steps: Mapping[int, Step]) -> set[int]:
+        """Holds those of ``steps`` that have to wait, and returns them; then the data loop is to be woken."""
+        needs = {seq: keys for seq, step in steps.items() if (keys := self._missing(step))}
+        waiting = need_data(connection, self._site, needs) if needs else set()
+        for seq in needs.keys() - waiting:
+            self._given[seq] = None
+        while len(self._given) > _REMEMBERED:
+            self._given.popitem(last=False)
+        return waiting
+
+    def wake(self) -> None:
+        """Something was asked for, and that is committed."""
+        self._folders.wake()
+
+    def _missing(self, step: Step) -> tuple[DataKey, ...]:
+        own = () if step.row.seq in self._given else step.common_needs()
+        if step.app is None:
+            return own
+        app = app_key(step.app.name, step.spec.app)
+        return own if self._folders.is_there(app) else (app, *own)

@@ -1,0 +1,136 @@
+"""Tasks on their way in: written in pieces, many in a statement, whatever runs and steps they belong to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+from packhorse.domain.states import TaskState
+from packhorse.store.data import DataKey, Link, add_data_edges, edges_for, link_data
+from packhorse.store.demands import Delta, DemandKey, Owned, add_ready, demand_seqs
+from packhorse.store.schema import TASKS_PER_RUN, events, tasks
+from packhorse.store.steps import add_counts
+
+INSERT_CHUNK = 5000  # tasks of a run that is written in one transaction
+_BATCH = 2000  # of one that is written in several: others wait for no more
+
+_INSERT_TASK, _INSERT_EVENT = sa.insert(tasks), sa.insert(events)
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """One task to insert. ``params`` is JSON text; ``waiting_on`` the number of upstream tasks and steps that have not
+    ended yet; ``data`` is what else it waits for.
+    """
+
+    params: str
+    demand: DemandKey
+    name: str | None = None
+    waiting_on: int = 0
+    data: tuple[DataKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Tasks of one step that are inserted together, from index ``first`` of the run on."""
+
+    run_seq: int
+    step_seq: int
+    first: int
+    tasks: Sequence[NewTask]
+    user: str
+    site: str
+    at: float
+    reuse: bool = False
+    """They wait to be looked up as well."""
+
+
+def insert_tasks(
+    connection: sa.Connection,
+    run_seq: int,
+    step_seq: int,
+    first: int,
+    some: Sequence[NewTask],
+    user: str,
+    site: str,
+    at: float,
+    *,
+    reuse: bool = False,
+) -> None:
+    """Inserts tasks of a step from index ``first`` of the run on; their data goes to ``site``. ``reuse``: they wait to
+    be looked up as well.
+    """
+    add_pieces(connection, [Piece(run_seq, step_seq, first, some, user, site, at, reuse)])
+
+
+def add_pieces(connection: sa.Connection, pieces: Sequence[Piece]) -> None:
+    """Tasks of steps that others may know already."""
+    ready = insert_pieces(connection, pieces)
+    counts: Counter[tuple[int, int, TaskState]] = Counter()
+    for piece in pieces:
+        counts[piece.run_seq, piece.step_seq, TaskState.QUEUED] += len(piece.tasks)
+    add_counts(connection, counts)
+    add_ready(connection, ready)
+
+
+def insert_pieces(connection: sa.Connection, pieces: Sequence[Piece]) -> Delta:
+    """Inserts tasks with what they need and their first event; returns how many are ready, which is still to be
+    counted.
+    """
+    links: dict[str, dict[DataKey, Link]] = {}
+    seqs: dict[str, dict[Owned, int]] = {}
+    for site in sorted({piece.site for piece in pieces}):
+        here = [piece for piece in pieces if piece.site == site]
+        needed = {key for piece in here for task in piece.tasks for key in task.data}
+        links[site] = link_data(connection, site, needed) if needed else {}
+        seqs[site] = demand_seqs(connection, site, {(one.user, task.demand) for one in here for task in one.tasks})
+    all_rows: dict[bool, list[dict[str, Any]]] = {False: [], True: []}  # the others have a column more
+    told: list[dict[str, Any]] = []
+    data_rows: list[dict[str, Any]] = []
+    ready: Delta = Counter()
+    for piece in pieces:
+        begin, step, user, at = piece.run_seq * TASKS_PER_RUN + piece.first, piece.step_seq, piece.user, piece.at
+        of_site, links_here, rows = seqs[piece.site], links[piece.site], all_rows[piece.reuse]
+        for index, task in enumerate(piece.tasks, start=begin):
+            waiting_on = task.waiting_on + piece.reuse
+            if task.data:
+                waiting_on += sum(links_here[key].sha256 is None for key in set(task.data))
+            demand = of_site[user, task.demand]
+            rows.append(
+                {
+                    "id": index,
+                    "step_seq": step,
+                    "demand_seq": demand,
+                    "name": task.name,
+                    "params": task.params,
+                    "state": TaskState.QUEUED,
+                    "attempt": 0,
+                    "not_before": 0.0,
+                    "waiting_on": waiting_on,
+                }
+            )
+            told.append({"task_id": index, "at": at, "attempt": 0, "to_state": TaskState.QUEUED})
+            if not waiting_on:
+                ready[step, demand] += 1
+        if links_here:
+            data_rows += edges_for(begin, ((index, task.data) for index, task in enumerate(piece.tasks)), links_here)
+    if all_rows[False]:
+        connection.execute(_INSERT_TASK, all_rows[False])
+    if all_rows[True]:
+        connection.execute(_INSERT_TASK, [{**row, "cache_key": ""} for row in all_rows[True]])
+    if told:
+        connection.execute(_INSERT_EVENT, told)
+    add_data_edges(connection, data_rows)
+    return ready
+
+
+def batches(new_tasks: Iterable[NewTask]) -> Iterator[Sequence[NewTask]]:
+    """Pieces of what is inserted."""
+    remaining = iter(new_tasks)
+    while some := list(islice(remaining, _BATCH)):
+        yield some
