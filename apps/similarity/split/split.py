@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 from pathlib import Path
+from typing import IO
 
 FOLDER = Path("chunks")
 MOST_CHUNKS = 100_000
@@ -81,9 +82,9 @@ def wanted_chunks(bases: int, letters: int, speed: float, chunk_s: float) -> int
     return max(1, min(MOST_CHUNKS, ceil(bases * letters / (speed * chunk_s))))
 
 
-def open_lines(path: Path) -> gzip.GzipFile:
+def open_lines(path: Path) -> IO[bytes] | gzip.GzipFile:
     """A file's lines, compressed or not."""
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
 def split(queries: Path, letters: int, speed: float, chunk_s: float) -> int:
