@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from packhorse.domain.accessconfig import AuthConfig, KBaseAuthConfig, LimitsConfig, OidcConfig, UserLimits
 from packhorse.domain.config import Config, DataConfig, ImagesConfig, ServerConfig, ShockConfig, SiteConfig
 from tools.reference.markdown import page, prose, table
 from tools.reference.models import default_words, field_docs, type_words, without_null
@@ -13,6 +14,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Keys before the first table": Config,
     "[sites.NAME]": SiteConfig,
     "[server]": ServerConfig,
+    "[auth]": AuthConfig,
+    "[[auth.oidc]]": OidcConfig,
+    "[auth.kbase]": KBaseAuthConfig,
+    "[limits]": LimitsConfig,
+    "[limits.users.NAME]": UserLimits,
     "[images]": ImagesConfig,
     "[data]": DataConfig,
     '[data.shock."HOST"]': ShockConfig,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -10,20 +10,38 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from packhorse import __version__
-from packhorse.api import about, reports, runs, tasks
+from packhorse.api import about, reports, runs, sharing, tasks, tokens
+from packhorse.api import metrics as figures
 from packhorse.api.auth import TokenChecker, current_user
 from packhorse.api.errors import REFUSALS, install_errors
 from packhorse.api.methods import Methods
+from packhorse.api.metrics import Metrics
+from packhorse.api.peers import Network, OnlyThrough
+from packhorse.api.tracing import Traced, Traces
 from packhorse.domain.run import RunRequest
 from packhorse.engine.requests.service import Service
+from packhorse.identity.known import KnownTokens
 
 PREFIX = "/api/v1"
 
+#: Models of bodies that we read ourselves, for the description.
+BODIES = (RunRequest, tokens.TokenRequest)
 
-def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
-    """The API over ``service`` for those whom ``tokens`` knows. Every endpoint but ``/health`` asks who it is.
+
+def create_app(
+    service: Service,
+    checker: TokenChecker,
+    stopping: Callable[[], bool] = lambda: False,
+    *,
+    metrics: Metrics | None = None,
+    traces: Traces | None = None,
+    trusted: Sequence[Network] | None = None,
+) -> FastAPI:
+    """The API over ``service`` for those whom ``checker`` knows. Every endpoint but ``/health`` asks who it is.
 
     Long answers (a wait, a log that is followed) end early once ``stopping`` says that the server wants to.
+
+    ``trusted``: only this machine and these proxies may ask; None: everybody.
     """
     # no pages of FastAPI's own: they would answer without a token nor its redirects, which name the host that the
     # client named
@@ -31,15 +49,22 @@ def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bo
         title="Packhorse", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     app.state.service = service
-    app.state.tokens = tokens
+    app.state.tokens = checker
+    app.state.known_tokens = KnownTokens()
     app.state.stopping = stopping
+    app.state.metrics = metrics or Metrics()
     guarded = APIRouter(dependencies=[Depends(current_user)])
-    for router in (runs.router, reports.router, tasks.router, about.router):
+    for router in (runs.router, reports.router, sharing.router, tasks.router, tokens.router, about.router):
         guarded.include_router(router)
     app.include_router(about.open_router, prefix=PREFIX)
     app.include_router(guarded, prefix=PREFIX, responses=REFUSALS)
+    app.include_router(figures.router, dependencies=[Depends(current_user)], responses=REFUSALS)
     app.add_middleware(Methods)
+    if trusted is not None:
+        app.add_middleware(OnlyThrough, trusted=trusted)
     install_errors(app)
+    if traces is not None:
+        app.add_middleware(Traced, traces=traces)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
     return app
 
@@ -47,7 +72,8 @@ def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bo
 def _describe(app: FastAPI) -> dict[str, Any]:
     """OpenAPI with the models of bodies that we read ourselves, and the way to authenticate."""
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    _, schemas = models_json_schema([(RunRequest, "validation")], ref_template="#/components/schemas/{model}")
+    bodies = [(model, "validation") for model in BODIES]
+    _, schemas = models_json_schema(bodies, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     for operations in document["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)  # FastAPI's own answer, where we say 400

@@ -185,9 +185,14 @@ def _submit(
 
 
 @router.get("/runs", summary="List runs, newest first")
-def list_runs(service: AsUser, cursor: Cursor = None, limit: Limit = 100) -> Page[RunView]:
+def list_runs(
+    service: AsUser,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+    shared: Annotated[Truth, Query(description="those that others share with you, instead")] = False,
+) -> Page[RunView]:
     """Yours; an admin sees everybody's."""
-    return service.runs(cursor, limit)
+    return service.runs(cursor, limit, shared=shared)
 
 
 @router.get("/runs/{run_id}", summary="One run and how far it is")

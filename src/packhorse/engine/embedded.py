@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packhorse.domain.accessconfig import LimitsConfig
 from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
 from packhorse.domain.ourselves import make_own_folder, user_name
 from packhorse.domain.views import User
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
+from packhorse.engine.timing import TimedScheduler, Told
 from packhorse.sites.environment import Composer
 from packhorse.sites.site import Site, local_site
 from packhorse.staging.apps import AppCatalog
@@ -49,6 +51,7 @@ class Embedded:
         linger_s: float = 2.0,
         serves: bool = False,
         weights: Mapping[str, float] | None = None,
+        limits: LimitsConfig | None = None,
     ) -> None:
         self.home = home.absolute()
         make_own_folder(self.home)
@@ -68,10 +71,15 @@ class Embedded:
         )
         files = FileRules(roots, urls, output_urls)
         self.service = Service(
-            self.database, self.sites, catalog, files, self._wake, self._notifier, self.home / "downloads"
+            self.database, self.sites, catalog, files, self._wake, self._notifier, self.home / "downloads", limits
         )
         self.mine = self.service.as_user(self.user)
         """What this process's own user may ask for."""
+
+    def time_schedulers(self, tell: Told) -> None:
+        """From now on, tells how long commands of the sites' batch schedulers take."""
+        for site in self.sites:
+            site.scheduler = TimedScheduler(site.scheduler, site.name, tell)
 
     @contextmanager
     def run_engine(self) -> Iterator[Engine]:

@@ -92,6 +92,17 @@ _STILL_OPEN = sa.select(step_counts.c.run_seq).where(
     step_counts.c.run_seq.in_(_OF_SEQS), step_counts.c.state.in_(ACTIVE), step_counts.c.tasks > 0
 )
 _END = sa.update(runs).where(runs.c.seq.in_(_OF_SEQS), runs.c.ended_at.is_(None)).values(ended_at=sa.bindparam("at"))
+#: What is listed of a run.
+RUN_COLUMNS = (
+    runs.c.seq,
+    runs.c.id,
+    runs.c.user,
+    runs.c.name,
+    runs.c.app,
+    runs.c.retry_of,
+    runs.c.created_at,
+    runs.c.ended_at,
+)
 _INSERT_RUN, _INSERT_STEP = sa.insert(runs), sa.insert(steps)
 
 
@@ -281,17 +292,7 @@ def get_run(connection: sa.Connection, run_id: str) -> Any | None:
 
 def list_runs(connection: sa.Connection, user: str | None, before: int | None, limit: int) -> Sequence[Any]:
     """Newest first; ``before`` is the ``seq`` of the last one seen; ``user`` None lists everybody's."""
-    columns = (
-        runs.c.seq,
-        runs.c.id,
-        runs.c.user,
-        runs.c.name,
-        runs.c.app,
-        runs.c.retry_of,
-        runs.c.created_at,
-        runs.c.ended_at,
-    )
-    query = sa.select(*columns).where(runs.c.visible).order_by(runs.c.seq.desc()).limit(limit)
+    query = sa.select(*RUN_COLUMNS).where(runs.c.visible).order_by(runs.c.seq.desc()).limit(limit)
     if user is not None:
         query = query.where(runs.c.user == user)
     if before is not None:
@@ -307,6 +308,18 @@ def counts_of(connection: sa.Connection, run_seqs: Collection[int]) -> dict[int,
     for seq, state, number in connection.execute(query.group_by(c.run_seq, c.state)):
         found[seq][TaskState(state)] = int(number)
     return found
+
+
+_IN_FLIGHT = (
+    sa.select(sa.func.coalesce(sa.func.sum(step_counts.c.tasks), 0))
+    .join(runs, runs.c.seq == step_counts.c.run_seq)
+    .where(runs.c.ended_at.is_(None), runs.c.user == sa.bindparam("whose"), step_counts.c.state.in_(ACTIVE))
+)
+
+
+def tasks_in_flight(connection: sa.Connection, user: str) -> int:
+    """How many tasks of a user have not ended."""
+    return int(connection.execute(_IN_FLIGHT, {"whose": user}).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic_core import PydanticSerializationError
 
+from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun
@@ -150,7 +151,8 @@ class Submissions:
 
     def check(self, user: User, request: SubmittedRun, rows: Rows | None = None) -> Submission:
         """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``over``."""
-        if request.image is not None and not user.admin:
+        is_trusted = POLICY.allows(user, Action.TRUST)
+        if request.image is not None and not is_trusted:
             raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
         key = self.checked_key(request.client_key)
         by = Requester(new_id("r"), user.name, self._files_for(user), self._sites)
@@ -159,11 +161,11 @@ class Submissions:
             accepted = self._over_table(user, request, table, by)
         elif isinstance(request, StepRun):
             apps = {
-                name: self._kept_app(self._catalog.get(name, paths_allowed=user.admin))
+                name: self._kept_app(self._catalog.get(name, paths_allowed=is_trusted))
                 for name in {step.app for step in request.steps}
             }
             accepted = accept_step_run(request, apps, by)
-        elif not user.admin:
+        elif not is_trusted:
             # without a container, a command of their own could read the server's database and tokens
             raise NotAllowed(
                 "Tasks with commands of your own are for admins here: they would run as the server's own user.",
@@ -176,11 +178,12 @@ class Submissions:
         return Submission(accepted, user.name, name, key, _digest(request, accepted))
 
     def _over_table(self, user: User, request: AppRun | PipelineRun, table: Rows, by: Requester) -> Accepted:
+        is_trusted = POLICY.allows(user, Action.TRUST)
         if isinstance(request, PipelineRun):
             manifest, file = request.pipeline, None
-            folders = self._catalog.apps_of(manifest, None, paths_allowed=user.admin)
+            folders = self._catalog.apps_of(manifest, None, paths_allowed=is_trusted)
         else:
-            found = self._catalog.find(request.app, paths_allowed=user.admin)
+            found = self._catalog.find(request.app, paths_allowed=is_trusted)
             if isinstance(found, AppFolder):
                 return accept_app_run(request, self._kept_app(found), table, by)
             manifest, file = found.manifest, found.file
@@ -217,7 +220,7 @@ class Submissions:
         """Where no folders are configured, only an admin may name files; where no URLs are, only an admin may name
         URLs.
         """
-        if user.admin:
+        if POLICY.allows(user, Action.TRUST):
             return replace(self._files, urls=None, output_urls=None)
         return FileRules(self._files.roots or (), self._files.urls or (), self._files.output_urls or ())
 

@@ -32,7 +32,7 @@ from packhorse.store.schema.runs import (
     steps,
     tasks,
 )
-from packhorse.store.schema.service import file_sums, leases, tokens
+from packhorse.store.schema.service import audit, file_sums, leases, sharing, tokens
 from packhorse.store.schema.sites import (
     UNCLAIMED,
     allocations,
@@ -60,6 +60,7 @@ __all__ = [
     "allocations",
     "apps",
     "attempts",
+    "audit",
     "blocks",
     "cached",
     "data",
@@ -79,6 +80,7 @@ __all__ = [
     "run_images",
     "runs",
     "shares",
+    "sharing",
     "step_counts",
     "step_data",
     "step_demands",
