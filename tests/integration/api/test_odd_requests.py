@@ -64,7 +64,7 @@ class Server:
     def refused(self, method: str, path: str, *statuses: int, **options: Any) -> str:
         """The message and the problems of a refusal, which has the one shape of all."""
         error = json.loads(self.ask(method, path, *(statuses or (400,)), **options).content.decode("ascii"))["error"]
-        assert set(error) == {"code", "message", "hint", "problems"}
+        assert set(error) == {"code", "message", "hint", "problems", "request_id"}
         assert error["message"].endswith(".")
         return " ".join(
             [error["message"], *(f"{problem['where']}: {problem['what']}" for problem in error["problems"])]
