@@ -16,6 +16,7 @@ from packhorse.domain.views import User
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
+from packhorse.http.reach import Reach
 from packhorse.sites.environment import Composer
 from packhorse.sites.site import Site, local_site
 from packhorse.staging.apps import AppCatalog
@@ -32,7 +33,7 @@ class Embedded:
     Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given. ``serves``: several
     users, whose tasks see nothing of this process's environment but what is listed (sites/environment.py).
     ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one to an admin,
-    none to others.
+    none to others. ``reach`` is where URLs of its users may lead (a server's setting, too); None is anywhere.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Embedded:
         linger_s: float = 2.0,
         serves: bool = False,
         weights: Mapping[str, float] | None = None,
+        reach: Reach | None = None,
     ) -> None:
         self.home = home.absolute()
         make_own_folder(self.home)
@@ -57,6 +59,7 @@ class Embedded:
         self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s, serves)
         self._images = images
         self._weights = weights
+        self._reach = reach
         self._data = data or DataConfig()
         self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None
@@ -66,7 +69,7 @@ class Embedded:
         urls, output_urls = (
             None if some is None else tuple(some) for some in (self._data.urls, self._data.output_urls)
         )
-        files = FileRules(roots, urls, output_urls)
+        files = FileRules(roots, urls, output_urls, reach)
         self.service = Service(
             self.database, self.sites, catalog, files, self._wake, self._notifier, self.home / "downloads"
         )
@@ -89,6 +92,7 @@ class Embedded:
             data=self._data,
             home=self.home,
             weights=self._weights,
+            reach=self._reach,
         )
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)
         thread.start()
