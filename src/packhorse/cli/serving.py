@@ -16,7 +16,6 @@ from packhorse.cli.output import note, say
 from packhorse.domain.config import Config, load_config
 from packhorse.domain.errors import Conflict, InvalidRequest, NotFound
 from packhorse.engine.embedded import Embedded
-from packhorse.http.reach import Reach
 from packhorse.logs import configure_logs, take_over_logging
 
 _LINGER_S = 30.0  # a server's agent waits for the next task that long
@@ -105,7 +104,7 @@ def _open(config: Config, database: str | None, *, serving: bool = False) -> Emb
         linger_s=_LINGER_S if serving else 2.0,
         serves=serving,
         weights=config.weights,
-        reach=Reach(tuple(config.server.private_networks)) if serving else None,
+        private_networks=config.server.private_networks,
     )
 
 

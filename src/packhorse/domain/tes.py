@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 
 from packhorse.domain.errors import InvalidRequest, Problem
 from packhorse.domain.numbers import truth
@@ -64,6 +65,8 @@ def tes_run(document: Any) -> TesRun:
     warnings: list[str] = []
     if isinstance(resources := asked.get("resources"), Mapping):
         asked["resources"], warnings = _known_resources(resources)
+    if isinstance(outputs := asked.get("outputs"), list):
+        asked["outputs"] = [_with_url(output) for output in outputs]
     name = asked.get("name")
     if foreign := next((field for field in ("task", "tasks") if field in asked), None):  # those of runs
         found = Problem(f"field '{foreign}'", "is not a field that is known here.")
@@ -74,6 +77,12 @@ def tes_run(document: Any) -> TesRun:
         raise of_one_task(error) from None
     own = name[:MAX_NAME] if isinstance(name, str) else ""
     return TesRun(name=own, tasks=[NamedTask(name=_NAME, task=item.task)], warnings=warnings)
+
+
+def _with_url(output: Any) -> Any:
+    """An output whose URL is a path: workflow engines write those of their own filesystem so."""
+    url = output.get("url") if isinstance(output, Mapping) else None
+    return {**output, "url": f"file://{quote(url)}"} if isinstance(url, str) and url.startswith("/") else output
 
 
 def of_one_task(error: InvalidRequest) -> InvalidRequest:

@@ -33,7 +33,7 @@ class Embedded:
     Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given. ``serves``: several
     users, whose tasks see nothing of this process's environment but what is listed (sites/environment.py).
     ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one to an admin,
-    none to others. ``reach`` is where URLs of its users may lead (a server's setting, too); None is anywhere.
+    none to others. ``private_networks`` (likewise) opens networks of its own to URLs of users of one that ``serves``.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Embedded:
         linger_s: float = 2.0,
         serves: bool = False,
         weights: Mapping[str, float] | None = None,
-        reach: Reach | None = None,
+        private_networks: Sequence[str] = (),
     ) -> None:
         self.home = home.absolute()
         make_own_folder(self.home)
@@ -59,7 +59,7 @@ class Embedded:
         self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s, serves)
         self._images = images
         self._weights = weights
-        self._reach = reach
+        reach = self._reach = Reach(tuple(private_networks)) if serves else None
         self._data = data or DataConfig()
         self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None

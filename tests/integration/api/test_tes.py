@@ -296,3 +296,24 @@ def test_the_service_tells_about_itself(home: Path) -> None:
     assert "walltime_s" in info["tesResources_backend_parameters"]
     assert {"id", "name", "organization", "version"} <= set(info)
     made.close()
+
+
+def test_a_program_that_is_not_there_and_an_output_that_is_missing(server: TesServer) -> None:
+    with server.room.run_engine():
+        absent = server.create({"executors": [{"command": ["/no/such/program"]}]})
+        missing = server.create({**TRUE, "outputs": [{"path": "x.txt"}]})
+        ended = [server.end(task) for task in (absent, missing)]
+    assert [one["state"] for one in ended] == ["EXECUTOR_ERROR"] * 2
+    assert [one["logs"][0]["logs"][0]["exit_code"] for one in ended] == [127, 0]
+    assert [word in one["logs"][0]["system_logs"][0] for one, word in zip(ended, ("/no/such", "x.txt"))] == [True, True]
+
+
+def test_outputs_may_have_paths_for_urls_as_workflow_engines_write_them(server: TesServer, tmp_path: Path) -> None:
+    target = tmp_path / "kept here" / "x.txt"
+    document = {"outputs": [{"path": "x.txt", "url": str(target)}], "executors": [sh("echo x > x.txt")]}
+    with server.room.run_engine():
+        done = server.end(server.create(document))
+    assert (done["state"], target.read_text()) == ("COMPLETE", "x\n")
+    assert done["logs"][0]["outputs"] == [
+        {"url": f"file://{tmp_path}/kept%20here/x.txt", "path": "x.txt", "size_bytes": "2"}
+    ]

@@ -301,7 +301,8 @@ class UserService:
         """The same tasks as GA4GH TES has them."""
         from packhorse.engine.requests.tes import TesTasks  # the command line does without
 
-        return TesTasks(self._service, self._user, self)
+        service, files = self._service, self._service.submissions.files_for(self._user)
+        return TesTasks(self._user, self._database, service.steps, service.sites, files, self.submit_many)
 
     # --- the rest ------------------------------------------------------------
 

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
 from packhorse.domain.errors import InvalidRequest, PackhorseError
 from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.resources import BACKEND_FIELDS
-from packhorse.domain.run import TesRun
+from packhorse.domain.run import SubmittedRun, TesRun
 from packhorse.domain.tes import View, of_one_task, tes_run
 from packhorse.domain.text import text_problem
 from packhorse.domain.views import AttemptView, RunView, User
 from packhorse.engine.requests.access import task_row
 from packhorse.engine.requests.documents import attempt_view
+from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.taskout import read_tail
 from packhorse.engine.requests.tesdocument import tes_document
 from packhorse.engine.steps.base import Step
+from packhorse.engine.steps.cache import Steps
+from packhorse.sites.site import Site
+from packhorse.store.database import Database
 from packhorse.store.listing import Place, Wanted, page_of_listed, place_behind, runs_of, short_rows, whole_rows
 from packhorse.store.lookups import source_of
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.tasks import attempts_of_many
 
-if TYPE_CHECKING:
-    from packhorse.engine.requests.service import Service, UserService
+SubmitMany = Callable[[Sequence[SubmittedRun | PackhorseError]], Sequence[RunView | PackhorseError]]
 
 MOST_LISTED = 2047
 """Tasks of a page, as TES has it."""
@@ -51,22 +54,32 @@ class _Found:
 class TesTasks:
     """Tasks as TES has them. Raises the refusals of ``domain.errors``: NotFound also for what is not this user's."""
 
-    def __init__(self, service: Service, user: User, mine: UserService) -> None:
-        self._service = service
-        self._database = service.database
+    def __init__(
+        self,
+        user: User,
+        database: Database,
+        steps: Steps,
+        sites: Mapping[str, Site],
+        files: FileRules,
+        submit_many: SubmitMany,
+    ) -> None:
         self._user = user
-        self._mine = mine
+        self._database = database
+        self._steps = steps
+        self._sites = sites
+        self._files = files
+        self._submit_many = submit_many
 
     def create(self, document: Any) -> str:
         """The id of a new task."""
-        try:
-            return public_task_id(self._mine.submit(tes_run(document)).id, 0)
-        except InvalidRequest as error:
-            raise of_one_task(error) from None
+        [created] = self.create_many([document])
+        if isinstance(created, PackhorseError):
+            raise created
+        return created
 
     def create_many(self, documents: Sequence[Any]) -> list[str | PackhorseError]:
         """By position: the id of a new task, or why it was refused; each by itself."""
-        return [_created(answer) for answer in self._mine.submit_many([_asked(one) for one in documents])]
+        return [_created(answer) for answer in self._submit_many([_asked(one) for one in documents])]
 
     def get(self, task_id: str, view: View) -> dict[str, Any]:
         """One task."""
@@ -101,13 +114,12 @@ class TesTasks:
 
     def about(self) -> dict[str, list[str]]:
         """What the service is told to have: where inputs and outputs of this user may be, and backend parameters."""
-        files = self._service.submissions.files_for(self._user)
-        roots = [f"file://{root}" for root in files.roots or ()]
-        urls = [*roots, *(files.urls or ()), *(files.output_urls or ())]
+        roots = [f"file://{root}" for root in self._files.roots or ()]
+        urls = [*roots, *(self._files.urls or ()), *(self._files.output_urls or ())]
         return {"storage": list(dict.fromkeys(urls)), "tesResources_backend_parameters": list(BACKEND_FIELDS)}
 
     def _find(self, connection: sa.Connection, rows: Sequence[Any], runs: Mapping[int, Any]) -> list[_Found]:
-        steps = {seq: self._service.steps.of(connection, seq) for seq in {row.step_seq for row in rows}}
+        steps = {seq: self._steps.of(connection, seq) for seq in {row.step_seq for row in rows}}
         attempts: dict[int, list[AttemptView]] = {row.id: [] for row in rows}
         for one in attempts_of_many(connection, list(attempts)):
             attempts[one.task_id].append(attempt_view(one))
@@ -124,8 +136,7 @@ class TesTasks:
 
     def _show(self, found: _Found, view: View) -> dict[str, Any]:
         def output(attempt: int, stream: str, begin: int, end: int | None) -> str:
-            sites = self._service.sites
-            return read_tail(self._database, sites, found.source, stream, attempt, begin, end, _TAIL_BYTES)
+            return read_tail(self._database, self._sites, found.source, stream, attempt, begin, end, _TAIL_BYTES)
 
         read = output if view is View.FULL else None
         return tes_document(found.row, found.step, found.created_at, found.attempts, view, read)

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from packhorse.domain.failures import FailureClass
 from packhorse.domain.states import TERMINAL
 from packhorse.domain.tes import View
 from packhorse.domain.text import dumps, holdable_value
 from packhorse.domain.views import AttemptView, ExecutorView
 from packhorse.engine.steps.base import Step
+
+_NOT_STARTED = 127
 
 #: (attempt, 'stdout' or 'stderr', where it begins, where it ends in that stream) → its text.
 Output = Callable[[int, str, int, int | None], str]
@@ -69,12 +72,17 @@ def _log(attempt: AttemptView, output: Output | None) -> dict[str, Any]:
 
 
 def executors_of(attempt: AttemptView) -> Sequence[ExecutorView]:
-    """How the executors of an attempt ended that were started; of a single one, as the attempt did."""
-    if attempt.executors or (attempt.exit_code is None and attempt.signal is None):
+    """How the executors of an attempt ended that were started; of a single one, as the attempt did. One that could not
+    be started has the exit code that a shell gives.
+    """
+    code = attempt.exit_code
+    if code is None and attempt.signal is None and attempt.failure == FailureClass.APP:
+        code = _NOT_STARTED
+    if attempt.executors or (code is None and attempt.signal is None):
         return attempt.executors
     return [
         ExecutorView(
-            exit_code=attempt.exit_code,
+            exit_code=code,
             signal=attempt.signal,
             started_at=attempt.started_at or attempt.ended_at,
             ended_at=attempt.ended_at,
