@@ -10,10 +10,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from packhorse import __version__
-from packhorse.api import about, reports, runs, sharing, tasks, tokens
+from packhorse.api import about, reports, runs, sharing, tasks, tes, tokens
 from packhorse.api import metrics as figures
 from packhorse.api.auth import TokenChecker, current_user
-from packhorse.api.errors import REFUSALS, install_errors
+from packhorse.api.errors import REFUSALS, TES_PREFIX, TES_REFUSALS, install_errors
 from packhorse.api.methods import Methods
 from packhorse.api.metrics import Metrics
 from packhorse.api.peers import Network, OnlyThrough
@@ -25,7 +25,7 @@ from packhorse.identity.known import KnownTokens
 PREFIX = "/api/v1"
 
 #: Models of bodies that we read ourselves, for the description.
-BODIES = (RunRequest, tokens.TokenRequest)
+BODIES = (RunRequest, tokens.TokenRequest, tes.NewTasks)
 
 
 def create_app(
@@ -59,6 +59,7 @@ def create_app(
     app.include_router(about.open_router, prefix=PREFIX)
     app.include_router(guarded, prefix=PREFIX, responses=REFUSALS)
     app.include_router(figures.router, dependencies=[Depends(current_user)], responses=REFUSALS)
+    app.include_router(tes.router, prefix=TES_PREFIX, responses=TES_REFUSALS, dependencies=[Depends(current_user)])
     app.add_middleware(Methods)
     if trusted is not None:
         app.add_middleware(OnlyThrough, trusted=trusted)

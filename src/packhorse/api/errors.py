@@ -53,21 +53,35 @@ class Refusal(BaseModel):
     error: ErrorView
 
 
-#: What any request may be answered, for the description of the API.
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Refusal, "description": words}
-    for status, words in {
-        400: "The request is not valid; the same one will be refused again.",
-        401: "It needs a token.",
-        403: "This user may not do it.",
-        404: "There is no such thing, or none that this user may see.",
-        408: "The body came too slowly.",
-        409: "What is asked of is in a state that forbids it.",
-        413: "Over a limit of size or number.",
-        429: "More than this user may take at a time; `Retry-After` says when to ask again.",
-        503: "Something that is needed does not answer now.",
-    }.items()
+class TesError(Refusal):
+    """The same with the two fields that other services of GA4GH have; TES itself has no words for errors."""
+
+    status_code: int
+    msg: str
+
+
+_STATUS = {
+    400: "The request is not valid; the same one will be refused again.",
+    401: "It needs a token.",
+    403: "This user may not do it.",
+    404: "There is no such thing, or none that this user may see.",
+    408: "The body came too slowly.",
+    409: "What is asked of is in a state that forbids it.",
+    413: "Over a limit of size or number.",
+    429: "More than this user may take at a time; `Retry-After` says when to ask again.",
+    503: "Something that is needed does not answer now.",
 }
+
+
+def _refusals(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": model, "description": words} for status, words in _STATUS.items()}
+
+
+#: What any request may be answered, for the description of the API.
+REFUSALS = _refusals(Refusal)
+TES_REFUSALS = _refusals(TesError)
+#: Where TES is.
+TES_PREFIX = "/ga4gh/tes/v1"
 
 
 class StrictJson(JSONResponse):
@@ -156,7 +170,8 @@ def _refused(request: Request, error: Exception) -> Response:
         headers = {"WWW-Authenticate": "Bearer"}
     elif isinstance(error, TooMany):
         headers = {"Retry-After": str(max(1, math.ceil(error.after_s)))}
-    return StrictJson(error_document(error, request.state.request_id), error.http_status, headers)
+    document = _shaped(request.scope, error_document(error, request.state.request_id), error.http_status)
+    return StrictJson(document, error.http_status, headers)
 
 
 def _invalid(request: Request, error: Exception) -> Response:
@@ -190,9 +205,8 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _broken(scope: Scope) -> Response:
-    request_id = scope["state"]["request_id"]
-    hint = "Its log says more under that id."
-    return refusal_response(scope, 500, "internal", f"Something broke on the server (request {request_id}).", hint)
+    what = f"Something broke on the server (request {scope['state']['request_id']})."
+    return refusal_response(scope, 500, "internal", what, "Its log says more under that id.")
 
 
 def refusal_response(
@@ -200,4 +214,14 @@ def refusal_response(
 ) -> Response:
     """A refusal that is no exception of ours."""
     told = {"code": code, "message": message, "hint": hint, "problems": problems or []}
-    return StrictJson({"error": {**told, "request_id": scope["state"]["request_id"]}}, status)
+    document = {"error": {**told, "request_id": scope["state"]["request_id"]}}
+    return StrictJson(_shaped(scope, document, status), status)
+
+
+def _shaped(scope: Scope, document: dict[str, Any], status: int) -> dict[str, Any]:
+    """A refusal as the front door that was asked has it."""
+    if not scope["path"].startswith(f"{TES_PREFIX}/"):
+        return document
+    error = document["error"]
+    places = (": ".join(part for part in (one["where"], one["what"]) if part) for one in error["problems"])
+    return {"status_code": status, "msg": " ".join([error["message"], *places]), **document}

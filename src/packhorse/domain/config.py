@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -24,6 +25,16 @@ _MAX_FILE = 1_000_000
 SITE_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{error}; a network is written like 10.1.0.0/16") from None
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+
 class ServerConfig(Section):
     """``[server]``: where ``packhorse serve`` listens, and what its users may read."""
 
@@ -37,12 +48,17 @@ class ServerConfig(Section):
     """
     tls_key: Path | None = None
     """A file with the private key of that certificate."""
-    trusted_proxies: list[str] = []
+    trusted_proxies: list[Network] = []
     """Addresses or networks of proxies that have TLS: besides this machine, only these may speak to the server."""
     traces: str | None = None
     """The URL of an OpenTelemetry collector, such as http://127.0.0.1:4318, that is sent a trace of each request."""
     data_roots: list[Path] | None = None
     """Inputs must lie below one of these folders. Without it, admins may name every file, and others none."""
+    private_networks: list[Network] = []
+    """Networks of its own, as '["10.1.0.0/16"]', where URLs and images that users name may lead. Without it, loopback,
+    private and link-local addresses are refused, by name, by number and by redirect; servers that this file names are
+    not.
+    """
 
 
 class ShockConfig(Section):

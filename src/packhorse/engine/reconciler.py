@@ -26,6 +26,7 @@ from packhorse.engine.notifier import Notifier
 from packhorse.engine.reuse.reuseloop import ReuseLoop
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.unfinished import remove_unfinished
+from packhorse.http.reach import Reach
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
 
@@ -50,8 +51,10 @@ class Engine:
         data: DataConfig | None = None,
         home: Path | None = None,
         weights: Mapping[str, float] | None = None,
+        reach: Reach | None = None,
     ) -> None:
-        """``weights`` are users' parts of what there is, 1 where none is given.
+        """``weights`` are users' parts of what there is, 1 where none is given. ``reach`` is where their URLs and
+        images may lead; None is anywhere.
 
         ``home`` is for data on its way to sites that have not this machine's files; without it, a temporary folder.
         """
@@ -70,12 +73,12 @@ class Engine:
             work.after_end = reuse.wake_if_busy
             given = partial(_wake_all, work.wake, reuse.wake_if_busy)
             options = data or DataConfig()
-            self._loops += [work, reuse, DataLoop(*shared, options, own / site.name, given, folders)]
+            self._loops += [work, reuse, DataLoop(*shared, options, own / site.name, given, folders, reach)]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
                 config = images or ImagesConfig()
-                self._loops.append(ImageLoop(*shared, config, given))
+                self._loops.append(ImageLoop(*shared, config, given, reach))
         self.leading = threading.Event()
 
     def wake(self) -> None:

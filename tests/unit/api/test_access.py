@@ -23,6 +23,8 @@ BODIES: dict[str, Any] = {
     "/api/v1/runs": {"app": "t", "over": [{"i": 1}]},
     "/api/v1/runs:batch": [{"app": "t", "over": [{"i": 1}]}],
     "/api/v1/tokens": {"name": "n"},
+    "/ga4gh/tes/v1/tasks": {"executors": [{"image": "i", "command": ["true"]}]},
+    "/ga4gh/tes/v1/tasks:batch": {"tasks": [{"executors": [{"image": "i", "command": ["true"]}]}]},
 }
 TABLE = {"content": b"i\n1\n", "headers": {"Content-Type": "text/csv"}}
 
@@ -38,7 +40,7 @@ def requests(server: Server, run: str) -> Iterator[tuple[str, str, str, dict[str
     """(method, path as declared, path to ask for, options) of every route, such that nothing is wrong with it."""
     values = {
         "run_id": run, "task_id": f"{run}.0", "stream": "stdout", "name": "t", "path": "x", "token_id": "t-0",
-        "grantee": "user:bob",
+        "grantee": "user:bob", "id": f"{run}.0",
     }  # fmt: skip
     document = server.api.openapi()
     for method, path in routes(server.api):

@@ -12,6 +12,7 @@ from packhorse.store.schema.runs import (
     BACKS_OFF,
     CAN_GIVE,
     HAS_ALLOCATION,
+    IS_LISTED,
     READY,
     REUSABLE,
     TO_LOOK_UP,
@@ -30,6 +31,7 @@ from packhorse.store.schema.runs import (
     step_demands,
     step_edges,
     steps,
+    task_tags,
     tasks,
 )
 from packhorse.store.schema.service import audit, file_sums, leases, sharing, tokens
@@ -51,6 +53,7 @@ __all__ = [
     "BACKS_OFF",
     "CAN_GIVE",
     "HAS_ALLOCATION",
+    "IS_LISTED",
     "READY",
     "REUSABLE",
     "TASKS_PER_RUN",
@@ -86,6 +89,7 @@ __all__ = [
     "step_demands",
     "step_edges",
     "steps",
+    "task_tags",
     "tasks",
     "tokens",
 ]
