@@ -81,10 +81,12 @@ $(VENV)/rocrate/.installed: $(VENV)/.installed
 	$(VENV)/rocrate/bin/python -m pip install --quiet --disable-pip-version-check roc-validator==0.13.0
 	touch $@
 
-setup-bench: setup-test
+setup-bench: setup-test $(VENV)/.bench
 	@command -v parallel >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends parallel >/dev/null; }
-	[ -e $(VENV)/.bench ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	touch $(VENV)/.bench
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@
 
 # A Slurm cluster of four nodes on this machine, with the sites 'testcluster' and 'testcluster-ssh'
 cluster-up: $(VENV)/.installed
