@@ -1,6 +1,4 @@
-"""100,000 × ``true`` as a pipeline of five steps, in which each task waits for one of the step before, against as many in
-one step.
-"""
+"""100,000 × ``true`` as a pipeline of five steps, a task after one of the step before, against as many in one step."""
 
 from __future__ import annotations
 

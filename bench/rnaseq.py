@@ -1,5 +1,5 @@
-"""24 samples of RNA-seq on one node of the cluster, against Snakemake with the same commands, data and cores; how busy the
-cores are; a rerun in which nothing has changed.
+"""24 samples of RNA-seq on one node of the cluster, against Snakemake with the same commands, data and cores; how busy
+the cores are; a rerun in which nothing has changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def measure() -> Figures:
     with bench_cluster() as cluster:
         samples = cluster.folder("samples")
         own = ["--samples", str(SAMPLES), "--pairs", str(PAIRS), "--genome-bp", str(GENOME_BP)]
-        simulate = [sys.executable, APP / "simulate.py", *own, "--folder", samples]
+        simulate = [sys.executable, str(APP / "simulate.py"), *own, "--folder", str(samples)]
         subprocess.run(simulate, check=True, stdout=subprocess.DEVNULL)
         with (samples / "table.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))

@@ -1,5 +1,5 @@
-"""Contigs against proteins by BLAST+ in chunks on the cores of one node of the cluster, against one run over all of them
-with one thread.
+"""Contigs against proteins by BLAST+ in chunks on the cores of one node of the cluster, against one run over all of
+them with one thread.
 """
 
 from __future__ import annotations
@@ -44,7 +44,12 @@ class Search:
     def alone(self) -> float:
         """Seconds of one run over all contigs, with one thread."""
         work = next(self._works)
-        took_s = timed(lambda: (self._make_database(work), self._search(work, work, self._queries)))
+
+        def whole() -> None:
+            self._make_database(work)
+            self._search(work, work, self._queries)
+
+        took_s = timed(whole)
         self._hits = (work / "hits.tsv").read_bytes()
         return took_s
 
@@ -112,5 +117,5 @@ def _about(room: Embedded, search: Search) -> dict[str, Any]:
 
 
 def _script(name: str, *arguments: str, cwd: Path | None = None) -> str:
-    command = [sys.executable, APP / name, *arguments]
+    command = [sys.executable, str(APP / name), *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bench.harness import timed
 
-SNAKEMAKE = str(Path(sys.executable).parent / "snakemake")
+SNAKEMAKE = str(Path(sys.executable).parents[1] / "snakemake" / "bin" / "snakemake")
+"""In an environment of its own: it wants an older ``packaging`` than we have."""
 
 _RULES = """
 import csv
@@ -84,9 +85,7 @@ rule report:
 class Workflow:
     """The workflow over a table of samples; each run begins with nothing."""
 
-    def __init__(
-        self, folder: Path, app: Path, rows: Sequence[Mapping[str, str]], common: Mapping[str, str]
-    ) -> None:
+    def __init__(self, folder: Path, app: Path, rows: Sequence[Mapping[str, str]], common: Mapping[str, str]) -> None:
         self._folder = folder
         self._work = folder / "work"
         self.matrix = b""
