@@ -98,6 +98,12 @@ class Workflow:
         self._write_list("assembled", rows, "transcripts", "assemble/{sample}/transcripts.gtf")
         self._write_list("quantified", rows, "levels", "quantify/{sample}/levels/t_data.ctab")
 
+        # its job steps drop SLURM_CONF, which other clusters do not need
+        srun = folder / "bin" / "srun"
+        srun.parent.mkdir()
+        srun.write_text(f'#!/bin/sh\nSLURM_CONF={os.environ["SLURM_CONF"]} exec {shutil.which("srun")} "$@"\n')
+        srun.chmod(0o755)
+
     def start_s(self, cores: int) -> float:
         """Seconds until Snakemake knows what there is to do: a start that is not counted, as it is not for us."""
         return self._run("--cores", str(cores), "--dry-run")
@@ -113,14 +119,15 @@ class Workflow:
         often as it can.
         """
         often = ["--seconds-between-status-checks", "1", "--slurm-init-seconds-before-status-checks", "1"]
-        return self._run("--executor", "slurm", "--jobs", str(jobs), *often)
+        return self._run("--executor", "slurm", "--slurm-no-account", "--jobs", str(jobs), *often)
 
     def _run(self, *options: str) -> float:
         shutil.rmtree(self._work, ignore_errors=True)
         self._work.mkdir()
         command = [SNAKEMAKE, "--snakefile", str(self._folder / "Snakefile"), "--directory", str(self._work), *options]
         command += ["--config", *self._config]
-        environment = {**os.environ, "XDG_CACHE_HOME": str(self._folder / "cache")}
+        path = f"{self._folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(self._folder / "cache")}
 
         def run() -> None:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
