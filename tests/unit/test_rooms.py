@@ -39,6 +39,7 @@ ENGINE = {
     "requests": {"steps"},
     "data": {"steps"},
     "images": {"steps"},
+    "webhooks": set(),
     "reuse": {"steps"},
     "collecting": {"steps", "data"},
     "placing": {"steps", "collecting", "images"},

@@ -10,10 +10,11 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from packhorse import __version__
-from packhorse.api import about, reports, runs, sharing, tasks, tes, tokens
+from packhorse.api import about, reports, runs, sharing, tasks, tes, tokens, webhooks
 from packhorse.api import metrics as figures
 from packhorse.api.auth import TokenChecker, current_user
 from packhorse.api.errors import REFUSALS, TES_PREFIX, TES_REFUSALS, install_errors
+from packhorse.api.examples import add_examples
 from packhorse.api.methods import Methods
 from packhorse.api.metrics import Metrics
 from packhorse.api.peers import Network, OnlyThrough
@@ -25,7 +26,7 @@ from packhorse.identity.known import KnownTokens
 PREFIX = "/api/v1"
 
 #: Models of bodies that we read ourselves, for the description.
-BODIES = (RunRequest, tokens.TokenRequest, tes.NewTasks)
+BODIES = (RunRequest, tokens.TokenRequest, webhooks.WebhookRequest, tes.NewTasks)
 
 
 def create_app(
@@ -54,7 +55,15 @@ def create_app(
     app.state.stopping = stopping
     app.state.metrics = metrics or Metrics()
     guarded = APIRouter(dependencies=[Depends(current_user)])
-    for router in (runs.router, reports.router, sharing.router, tasks.router, tokens.router, about.router):
+    for router in (
+        runs.router,
+        reports.router,
+        sharing.router,
+        tasks.router,
+        tokens.router,
+        webhooks.router,
+        about.router,
+    ):
         guarded.include_router(router)
     app.include_router(about.open_router, prefix=PREFIX)
     app.include_router(guarded, prefix=PREFIX, responses=REFUSALS)
@@ -82,6 +91,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     components["schemas"] = {**schemas.get("$defs", {}), **components.get("schemas", {})}
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}]
+    add_examples(document)
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     return document

@@ -436,6 +436,32 @@ class ShareView(_View):
     at: float
 
 
+class WebhookView(_View):
+    """Who is told of a user's runs, and how well that goes."""
+
+    id: str
+    user: str
+    url: str
+    events: list[str]
+    """Of which it is told: submitted, started, ended."""
+    created_at: float
+    waiting: int
+    """Events that are to be sent."""
+    given_up: int
+    """Events that it did not take, and that are tried no more."""
+    error: str | None
+    """Of the last try, where it failed."""
+    next_at: float | None
+    """When the next try is, after one that failed."""
+
+
+class NewWebhookView(WebhookView):
+    """A webhook that was just made."""
+
+    secret: str
+    """By which its events are signed. It is shown this once."""
+
+
 class ChangeView(_View):
     """A line of the audit: who changed what."""
 

@@ -17,6 +17,7 @@ from packhorse.domain.views import User
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
+from packhorse.engine.sealing import Seal
 from packhorse.engine.timing import TimedScheduler, Told
 from packhorse.http.reach import Reach
 from packhorse.sites.environment import Composer
@@ -67,6 +68,7 @@ class Embedded:
         self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None
         self._notifier = Notifier()
+        self.seal = Seal(self.home / "seal.key")
         catalog = AppCatalog(app_folders)
         roots = None if data_roots is None else tuple(root.resolve() for root in data_roots)
         urls, output_urls = (
@@ -74,7 +76,15 @@ class Embedded:
         )
         files = FileRules(roots, urls, output_urls, reach)
         self.service = Service(
-            self.database, self.sites, catalog, files, self._wake, self._notifier, self.home / "downloads", limits
+            self.database,
+            self.sites,
+            catalog,
+            files,
+            self._wake,
+            self._notifier,
+            self.home / "downloads",
+            limits,
+            self.seal,
         )
         self.mine = self.service.as_user(self.user)
         """What this process's own user may ask for."""
@@ -100,6 +110,7 @@ class Embedded:
             data=self._data,
             home=self.home,
             weights=self._weights,
+            seal=self.seal,
             reach=self._reach,
         )
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)

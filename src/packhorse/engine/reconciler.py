@@ -24,8 +24,10 @@ from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.reuse.reuseloop import ReuseLoop
+from packhorse.engine.sealing import Seal
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.unfinished import remove_unfinished
+from packhorse.engine.webhooks.webhookloop import WebhookLoop
 from packhorse.http.reach import Reach
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
@@ -52,6 +54,7 @@ class Engine:
         home: Path | None = None,
         weights: Mapping[str, float] | None = None,
         reach: Reach | None = None,
+        seal: Seal | None = None,
     ) -> None:
         """``weights`` are users' parts of what there is, 1 where none is given. ``reach`` is where their URLs and
         images may lead; None is anywhere.
@@ -79,6 +82,8 @@ class Engine:
 
                 config = images or ImagesConfig()
                 self._loops.append(ImageLoop(*shared, config, given, reach))
+        keys = seal or Seal(own.parent / "seal.key")
+        self._loops.append(WebhookLoop(database, clock, self._look, keys, reach))
         self.leading = threading.Event()
 
     def wake(self) -> None:

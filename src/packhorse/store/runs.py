@@ -15,6 +15,7 @@ from packhorse.domain.states import ACTIVE, TERMINAL, TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import NewReady, add_ready_of_new, hold_steps
 from packhorse.store.newtasks import INSERT_CHUNK, NewTask, Piece, add_pieces, insert_pieces
+from packhorse.store.outbox import tell_ended, tell_submitted
 from packhorse.store.schema import (
     TASKS_PER_RUN,
     UNFINISHED,
@@ -143,6 +144,7 @@ def insert_runs(connection: sa.Connection, new: Sequence[tuple[NewRun, Sequence[
         connection,
         [NewReady(step, demand, about[step][0], number, about[step][1]) for (step, demand), number in ready.items()],
     )
+    tell_submitted(connection, [begun.seq for begun in all_begun], time.time())
     for begun in all_begun:
         if not any(step.tasks for step in begun.run.steps):  # all of its lists are empty
             close_runs(connection, [begun.seq], begun.run.values["created_at"])
@@ -235,6 +237,7 @@ def publish_run(connection: sa.Connection, begun: Begun) -> None:
     _update_unfinished(connection, begun, visible=True, ended_at=None, created_at=begun.run.values["created_at"])
     held = [step.held for step in begun.run.steps]
     hold_steps(connection, [seq for seq, one in zip(begun.steps, held, strict=True) if not one], held=False)
+    tell_submitted(connection, [begun.seq], time.time())
     close_runs(connection, [begun.seq], begun.run.values["created_at"])  # all of its data may have failed meanwhile
 
 
@@ -250,6 +253,7 @@ def close_runs(connection: sa.Connection, seqs: Collection[int], at: float) -> N
     still_open = set(connection.execute(_STILL_OPEN, {"seqs": list(seqs)}).scalars())
     done = [seq for seq in seqs if seq not in still_open]
     if done:
+        tell_ended(connection, done, at)
         connection.execute(_END, {"seqs": done, "at": at})
 
 

@@ -55,6 +55,7 @@ from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.taskviews import TaskViews
 from packhorse.engine.requests.usage import sum_usage
 from packhorse.engine.requests.watching import Watching
+from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.results import iter_results
 from packhorse.sites.site import Site, site_named
@@ -71,6 +72,7 @@ from packhorse.store.steps import counts_of_steps, edges_out_of, steps_of_run
 from packhorse.store.tasks import get_task, page_of_tasks
 
 if TYPE_CHECKING:
+    from packhorse.engine.requests.ownwebhooks import OwnWebhooks
     from packhorse.engine.requests.tes import TesTasks
 
 
@@ -90,6 +92,7 @@ class Service:
         notifier: Notifier | None = None,
         downloads: Path = Path("downloads"),
         limits: LimitsConfig | None = None,
+        seal: Seal | None = None,
     ) -> None:
         self.database = database
         self.sites = {site.name: site for site in sites}
@@ -97,6 +100,8 @@ class Service:
         self.steps = Steps()
         self.submissions = Submissions(database, sites, catalog, files, wake)
         self.limits = Limits(database, limits)
+        self.seal = seal or Seal(downloads.parent / "seal.key")
+        self.reach = files.reach
         self.wake = wake
         self.waiters = RunWaiters(database, notifier or Notifier())
         self.task_views = TaskViews(database, self.steps, self.sites)
@@ -127,6 +132,13 @@ class UserService:
     def body_bytes(self, most: int) -> int:
         """How large a body of this user may be, at most ``most``."""
         return self._service.limits.body_bytes(self._user, most)
+
+    @property
+    def webhooks(self) -> OwnWebhooks:
+        """Who is told of this user's runs."""
+        from packhorse.engine.requests.ownwebhooks import OwnWebhooks  # the command line does without
+
+        return OwnWebhooks(self._database, self._user, self._service.seal, self._service.reach)
 
     def _whose(self) -> str | None:
         """Whose runs are listed; None: everybody's. Raises NotAllowed."""

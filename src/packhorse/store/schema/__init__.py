@@ -48,6 +48,7 @@ from packhorse.store.schema.sites import (
     run_images,
     step_data,
 )
+from packhorse.store.schema.webhooks import outbox, webhooks
 
 __all__ = [
     "BACKS_OFF",
@@ -80,6 +81,7 @@ __all__ = [
     "log_chunks",
     "lookups",
     "metadata",
+    "outbox",
     "run_images",
     "runs",
     "shares",
@@ -92,4 +94,5 @@ __all__ = [
     "task_tags",
     "tasks",
     "tokens",
+    "webhooks",
 ]
