@@ -68,6 +68,7 @@ def as_script(text: str) -> str:
         "docs/pipelines.md",
         "docs/report.md",
         "docs/reuse.md",
+        "docs/kbase.md",
         "docs/security.md",
         "docs/tes.md",
     ],

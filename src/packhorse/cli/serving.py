@@ -21,6 +21,7 @@ from packhorse.domain.config import Config, ServerConfig, load_config
 from packhorse.domain.errors import Conflict, InvalidRequest
 from packhorse.domain.ourselves import expanded
 from packhorse.engine.embedded import Embedded
+from packhorse.engine.requests.kbase.service import KBase
 from packhorse.identity.checkers import Checkers
 from packhorse.identity.tokens import Tokens
 from packhorse.logs import configure_logs, take_over_logging
@@ -49,7 +50,8 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
     embedded.time_schedulers(metrics.command)
     checkers = Checkers(tokens, config.auth, config.groups)
     options: dict[str, Any] = {"metrics": metrics, "traces": traces, "trusted": trusted}
-    api = create_app(embedded.service, checkers, lambda: server.should_exit, **options)
+    kbase = KBase(embedded.service, config.kbase, embedded.seal)
+    api = create_app(embedded.service, checkers, lambda: server.should_exit, kbase, **options)
     server = uvicorn.Server(
         uvicorn.Config(
             api, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=_SHUTDOWN_S, **tls

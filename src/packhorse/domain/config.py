@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field
 from packhorse.domain.accessconfig import AuthConfig, LimitsConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.images import DOCKER_HUB
+from packhorse.domain.kbaseconfig import KBaseConfig
 from packhorse.domain.numbers import Number, Truth, Whole
 from packhorse.domain.ourselves import expanded, home, homeless, xdg
 from packhorse.domain.problems import validated
@@ -263,6 +264,8 @@ class Config(Section):
     """What each user may take: the table ``[limits]``."""
     groups: dict[str, list[str]] = {}
     """Groups that runs may be shared with, as ``NAME = [USER, ...]`` in the table ``[groups]``."""
+    kbase: KBaseConfig = KBaseConfig()
+    """KBase, whose execution engine this server stands in for: the table ``[kbase]``."""
     weights: dict[str, Annotated[Number, Field(gt=0, le=1e6)]] = {}
     """Users' parts of each site while several have tasks: one of weight 2 gets twice as much as one of 1, the default.
     """
