@@ -75,9 +75,7 @@ def _submit_document(service: UserService, body: IO[bytes], key: str | None) -> 
         request = parse_run(body)
     view = _submit(service, request, key, Response())
     # made here: FastAPI would check it once more, in a thread that it has to wait for
-    return Response(
-        view.model_dump_json(), 201, {"Location": f"/api/v1/runs/{view.id}"}, media_type="application/json"
-    )
+    return Response(view.model_dump_json(), 201, {"Location": f"/api/v1/runs/{view.id}"}, media_type="application/json")
 
 
 class SubmittedRunView(BaseModel):
