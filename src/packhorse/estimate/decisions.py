@@ -14,9 +14,7 @@ class Policy:
     failure_cap: float = 0.05
     """Largest chance that an attempt is ended at its memory or disk limit, by the predicted distribution."""
     walltime_failure_cap: float = 0.005
-    """The same for its time limit; a limit on time costs nobody anything until a scheduler plans by it."""
-    failure_overhead_s: float = 60.0
-    """Seconds that a failed attempt costs beside those that it ran: it is placed and started again."""
+    """The same for its time limit, which wastes little where it is high."""
     core_efficiency: float = 0.5
     """Least share of its cores that a task has to keep busy for them to be worth it."""
 
@@ -31,7 +29,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One quantity: what to ask for, what to expect, and what stands behind it. In the unit of its name in ``Decision``."""
+    """One quantity: what to ask for, what to expect, and what stands behind it. In the unit of its name in
+    ``Decision``.
+    """
 
     request: float
     median: float

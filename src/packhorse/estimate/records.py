@@ -26,8 +26,8 @@ class Kind:
 class Features:
     """What is known of a task before it starts.
 
-    ``numeric`` are its numbers by name, ``categorical`` its choices by name (hashed by whoever keeps them: only equality
-    counts), ``inputs`` the bytes of its inputs by name.
+    ``numeric`` are its numbers by name, ``categorical`` its choices by name (hashed by whoever keeps them: only
+    equality counts), ``inputs`` the bytes of its inputs by name.
     """
 
     numeric: Mapping[str, float] = field(default_factory=dict)
@@ -50,8 +50,8 @@ class Record:
     """One attempt as it ended. What was not measured is None.
 
     A value that is censored is 'at least this': the attempt was ended at a limit, and would have used more.
-    Attempts that ended for reasons of their node or their site (lost, preempted, canceled) may be given as well; they say 'at
-    least' of everything.
+    Attempts that ended for reasons of their node or their site (lost, preempted, canceled) may be given as well;
+    they say 'at least' of everything.
     """
 
     kind: Kind
