@@ -127,7 +127,8 @@ class Tovar:
     then the most that was seen, then a whole node.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, to_node: bool) -> None:
+        self._to_node = to_node
         self._seen: list[tuple[float, float]] = []
 
     def first(self, size: float, preset: float) -> float:
@@ -137,9 +138,11 @@ class Tovar:
         return float(needs[np.argmin(needs * times.sum() + needs[-1] * above)])
 
     def again(self, size: float, preset: float, failed: float) -> float:
-        """The most that was seen, then a node."""
+        """The most that was seen, then a node, or twice as much where that is kinder."""
         most = self._seen[-1][0]
-        return most if failed < most else NODE
+        if failed < most:
+            return most
+        return NODE if self._to_node else 2 * failed
 
     def learn(self, size: float, preset: float, need: float, runtime_s: float) -> None:
         """Keeps it."""
@@ -158,5 +161,7 @@ PEERS: dict[str, Callable[[], Callable[[], Peer]]] = {
     "percentile 95": lambda: Percentile,
     "Witt-LR std": lambda: _witt(under=False),
     "Witt-LR stdUnder": lambda: _witt(under=True),
-    "Tovar": lambda: Tovar,
+    "Witt-LR std, by type": lambda: lambda: WittRegression(False, []),
+    "Tovar": lambda: lambda: Tovar(to_node=True),
+    "Tovar, doubling": lambda: lambda: Tovar(to_node=False),
 }

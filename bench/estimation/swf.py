@@ -38,10 +38,11 @@ def read(path: Path) -> Log:
             if line.startswith(";") or not line.strip():
                 continue
             field = line.split()
-            number, submit, runtime, allocated = int(field[0]), float(field[1]), float(field[3]), int(field[4])
-            asked, user = float(field[8]), int(field[11])
-            if runtime <= 0 or allocated <= 0:
+            number, submit, runtime = int(field[0]), float(field[1]), float(field[3])
+            wanted, asked, user = int(field[7]), float(field[8]), int(field[11])
+            wanted = wanted if wanted > 0 else int(field[4])
+            if runtime <= 0 or wanted <= 0:
                 continue
             request = asked if asked > 0 else runtime
-            jobs.append(Job(number, submit, min(runtime, request), min(allocated, processors), request, user))
+            jobs.append(Job(number, submit, min(runtime, request), min(wanted, processors), request, user))
     return Log(sorted(jobs, key=lambda job: (job.submit, job.number)), processors)
