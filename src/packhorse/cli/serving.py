@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import ssl
+import sys
 from typing import Any
 
 import uvicorn
@@ -28,6 +29,9 @@ from packhorse.logs import configure_logs, take_over_logging
 
 _LINGER_S = 30.0  # a server's agent waits for the next task that long
 _SHUTDOWN_S = 5
+#: After which a thread that computes lets another one: Python's own 5 ms are waited for at each statement of a request,
+#: while the rows of somebody's large table are looked at.
+_SWITCH_S = 0.001
 
 
 def serve(host: str | None, port: int | None, database: str | None, *, json_logs: bool) -> None:
@@ -40,6 +44,7 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
     tls = _tls(settings)
     traces = None if settings.traces is None else Traces(settings.traces)
     listener = _listen(host, port)
+    sys.setswitchinterval(_SWITCH_S)
     configure_logs(level=logging.INFO, as_json=json_logs)
     take_over_logging(as_json=json_logs)
     embedded = _open(config, database, serving=True)
