@@ -242,6 +242,7 @@ class AppManifest(_Manifest):
     outputs: dict[Annotated[str, Field(pattern=_NAME)], OutputDeclaration] = {}
     gather: Gather | None = None
     refdata: dict[Annotated[str, Field(pattern=_NAME)], ReferenceData] = {}
+    reference: Truth = Field(default=False, description="what it leaves is made once for each site, for all users")
     resumable: Truth = Field(default=False, description="a restart finds the work folder of the attempt before it")
     resume: list[Part] = Field(
         default=[], description="arguments after all others, on a restart that has something to resume"
@@ -284,6 +285,21 @@ class AppManifest(_Manifest):
         _check_output_paths("outputs", self.outputs, self.parameters)
         if sum(output.source is not None for output in self.outputs.values()) > 1:
             raise ValueError("outputs: only one output can come from stdout")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_for_all(self) -> AppManifest:
+        if not self.reference:
+            return self
+        if self.gather is not None or self.session is not Session.NONE:
+            raise ValueError(
+                "reference: goes with 'session: none', and without 'gather': its tasks stand by themselves"
+            )
+        if not self.outputs:
+            raise ValueError("reference: nothing is made: declare what it leaves as 'outputs'")
+        paths: list[Part] = [output.path for output in self.outputs.values() if output.path is not None]
+        if own := placeholders([*self.command, *self.arguments, *paths]) & {"run", "task"}:
+            raise ValueError(f"reference: '{{{min(own)}}}' differs from run to run, and what is made once does not")
         return self
 
     @model_validator(mode="after")
