@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from packhorse.domain.app import AppManifest, Parameter, ParameterType, check_placeholders
+from packhorse.domain.app import AppManifest, Parameter, ParameterType
 from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import Problem
 from packhorse.domain.graph import find_cycle
 from packhorse.domain.numbers import shown
 from packhorse.domain.outputpath import is_pattern
 from packhorse.domain.pipeline import ROWS, PipelineManifest, PipelineStep
+from packhorse.domain.placeholders import check_placeholders
 from packhorse.domain.problems import Location, dotted, located
 from packhorse.domain.render import taken_apart
 from packhorse.domain.resources import Resources

@@ -21,6 +21,7 @@ from packhorse.engine.notifier import Notifier
 from packhorse.engine.placing.blocks import Blocks
 from packhorse.engine.placing.dispatch import Dispatcher
 from packhorse.engine.placing.needs import Needs
+from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.watch import Watcher
 from packhorse.estimate.durations import Durations
@@ -49,6 +50,7 @@ class SiteLoop(Loop):
         tell: threading.Event,
         weights: Mapping[str, float],
         folders: AppFolders,
+        seal: Seal,
     ) -> None:
         super().__init__(site.name, clock, tell)
         self._site = site
@@ -57,7 +59,7 @@ class SiteLoop(Loop):
         steps, durations = Steps(), Durations()
         collector = Collector(site, steps, durations)
         needs = Needs(site.name, folders)
-        self._blocks = Blocks(site, database, lease, steps, collector, clock)
+        self._blocks = Blocks(site, database, lease, steps, collector, clock, seal)
         self._dispatcher = Dispatcher(site, database, lease, steps, durations, self._blocks, clock, weights, needs)
         self._reader = JournalReader(site, database, lease, collector, clock)
         self._growing = Growing(site, database, lease, steps, clock)

@@ -1,6 +1,6 @@
-"""The tasks that a list becomes come to be in parts.
+"""The tasks that a list becomes come to be in parts; and which task makes reference data.
 
-Revision ID: 0009
+Revision ID: 0010
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 
 
 def upgrade() -> None:
@@ -21,5 +21,11 @@ def upgrade() -> None:
         sa.Column("upstream", sa.BigInteger(), nullable=False),
         sa.Column("grown", sa.Integer(), nullable=False),
         sa.Column("canceled", sa.Text()),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "makers",
+        sa.Column("cache_key", sa.String(64), primary_key=True),
+        sa.Column("task_id", sa.BigInteger(), nullable=False),
         sqlite_with_rowid=False,
     )
