@@ -153,18 +153,23 @@ class Submissions:
 
     # --- checking ------------------------------------------------------------
 
-    def check(self, user: User, request: SubmittedRun, rows: Rows | None = None) -> Submission:
-        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``over``."""
+    def check(
+        self, user: User, request: SubmittedRun, rows: Rows | None = None, catalog: AppCatalog | None = None
+    ) -> Submission:
+        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``over``; ``catalog`` for our own,
+        where several runs are asked for at once.
+        """
+        catalog = catalog or self._catalog
         if request.image is not None and not user.admin:
             raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
         key = self.checked_key(request.client_key)
         by = Requester(new_id("r"), user.name, self._files_for(user), self._sites)
         if isinstance(request, AppRun | PipelineRun):
             table = rows if rows is not None else request.over if request.over is not None else [{}]
-            accepted = self._over_table(user, request, table, by)
+            accepted = self._over_table(user, request, table, by, catalog)
         elif isinstance(request, StepRun):
             apps = {
-                name: self.kept_app(self._catalog.get(name, paths_allowed=user.admin))
+                name: self.kept_app(catalog.get(name, paths_allowed=user.admin), catalog)
                 for name in {step.app for step in request.steps}
             }
             accepted = accept_step_run(request, apps, by)
@@ -180,19 +185,21 @@ class Submissions:
         name = request.name or accepted.name
         return Submission(accepted, user.name, name, key, _digest(request, accepted))
 
-    def _over_table(self, user: User, request: AppRun | PipelineRun, table: Rows, by: Requester) -> Accepted:
+    def _over_table(
+        self, user: User, request: AppRun | PipelineRun, table: Rows, by: Requester, catalog: AppCatalog
+    ) -> Accepted:
         if isinstance(request, PipelineRun):
             manifest, file = request.pipeline, None
-            folders = self._catalog.apps_of(manifest, None, paths_allowed=user.admin)
+            folders = catalog.apps_of(manifest, None, paths_allowed=user.admin)
         else:
-            found = self._catalog.find(request.app, paths_allowed=user.admin)
+            found = catalog.find(request.app, paths_allowed=user.admin)
             if isinstance(found, AppFolder):
-                return accept_app_run(request, self.kept_app(found), table, by)
+                return accept_app_run(request, self.kept_app(found, catalog), table, by)
             manifest, file = found.manifest, found.file
-            folders = self._catalog.apps_of(manifest, found.folder)
+            folders = catalog.apps_of(manifest, found.folder)
         told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
         refuse_findings(findings_of(manifest, told), file)
-        apps = {name: self.kept_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
+        apps = {name: self.kept_app(one, catalog) for name, one in folders.items() if isinstance(one, AppFolder)}
         history = partial(self._history, user.name)
         return accept_pipeline_run(request, manifest, apps, table, by, history)
 
@@ -213,9 +220,9 @@ class Submissions:
             raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
         return key or None
 
-    def kept_app(self, app: AppFolder) -> SubmittedApp:
+    def kept_app(self, app: AppFolder, catalog: AppCatalog | None = None) -> SubmittedApp:
         """An app that a run names, once the store has its folder."""
-        digest = self._catalog.digest(app)
+        digest = (catalog or self._catalog).digest(app)
         return SubmittedApp(app.manifest, digest if digest in self._kept else self._keep(app, digest))
 
     def _keep(self, app: AppFolder, digest: str) -> str:
