@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from pydantic_core import PydanticSerializationError
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
+from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
@@ -28,6 +30,7 @@ from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.checking import findings_of, refuse_findings
 from packhorse.engine.requests.documents import step_view
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.history import FromHistory, values_from_history
 from packhorse.engine.requests.line import steps_wait_for
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
@@ -195,7 +198,18 @@ class Submissions:
         told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
         refuse_findings(findings_of(manifest, told), file)
         apps = {name: self.kept_app(one, catalog) for name, one in folders.items() if isinstance(one, AppFolder)}
-        return accept_pipeline_run(request, manifest, apps, table, by)
+        history = partial(self._history, user.name)
+        return accept_pipeline_run(request, manifest, apps, table, by, history)
+
+    def _history(
+        self, user: str, manifest: PipelineManifest, common: Mapping[str, Any], missing: Collection[str]
+    ) -> Mapping[str, FromHistory]:
+        """Values that come from earlier runs, of those parameters that may have some."""
+        some = [name for name in missing if manifest.parameters[name].history is not None]
+        if not some:
+            return {}
+        with self._database.read() as connection:
+            return values_from_history(connection, user, manifest, common, some)
 
     @staticmethod
     def checked_key(key: str | None) -> str | None:
