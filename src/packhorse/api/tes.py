@@ -111,6 +111,12 @@ def service_info(service: AsUser, request: Request) -> ServiceInfo:
     )
 
 
+@router.get("/tasks/service-info", summary="GetServiceInfo, where TES 1.0 had it", deprecated=True)
+def old_service_info(service: AsUser, request: Request) -> ServiceInfo:
+    """Older clients ask here."""
+    return service_info(service, request)
+
+
 @router.get("/tasks", summary="ListTasks", responses={200: {"model": Tasks}})
 def list_tasks(
     service: AsUser,
