@@ -24,8 +24,9 @@ from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.reuse.reuseloop import ReuseLoop
+from packhorse.engine.sealing import Seal
 from packhorse.engine.siteloop import SiteLoop
-from packhorse.engine.unfinished import remove_unfinished
+from packhorse.engine.unfinished import forget_tokens_of_ended, remove_unfinished
 from packhorse.http.reach import Reach
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
@@ -52,6 +53,7 @@ class Engine:
         home: Path | None = None,
         weights: Mapping[str, float] | None = None,
         reach: Reach | None = None,
+        seal: Seal | None = None,
     ) -> None:
         """``weights`` are users' parts of what there is, 1 where none is given. ``reach`` is where their URLs and
         images may lead; None is anywhere.
@@ -64,11 +66,12 @@ class Engine:
         clock, notifier = clock or SystemClock(), notifier or Notifier()
         self._clock = clock
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
+        seal = seal or Seal(own.parent / "seal.key")
         self._loops: list[Loop] = []
         for site in sites:
             folders = AppFolders()
             shared = (site, database, self._lease, clock, notifier, self._look)
-            work = SiteLoop(*shared, weights or {}, folders)
+            work = SiteLoop(*shared, weights or {}, folders, seal)
             reuse = ReuseLoop(*shared, work.wake)
             work.after_end = reuse.wake_if_busy
             given = partial(_wake_all, work.wake, reuse.wake_if_busy)
@@ -152,6 +155,7 @@ class Engine:
         while True:
             try:
                 yield from remove_unfinished(self._database)
+                yield from forget_tokens_of_ended(self._database)
             except (Unavailable, OSError) as error:
                 _log.warning("unfinished_runs_not_removed", reason=str(error))
             again = self._clock.monotonic() + _SWEEP_S

@@ -13,6 +13,7 @@ from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.collecting.reading import JournalReader
+from packhorse.engine.growing import Growing
 from packhorse.engine.heartbeats import Heartbeats
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
@@ -20,6 +21,7 @@ from packhorse.engine.notifier import Notifier
 from packhorse.engine.placing.blocks import Blocks
 from packhorse.engine.placing.dispatch import Dispatcher
 from packhorse.engine.placing.needs import Needs
+from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.watch import Watcher
 from packhorse.estimate.durations import Durations
@@ -48,6 +50,7 @@ class SiteLoop(Loop):
         tell: threading.Event,
         weights: Mapping[str, float],
         folders: AppFolders,
+        seal: Seal,
     ) -> None:
         super().__init__(site.name, clock, tell)
         self._site = site
@@ -56,9 +59,10 @@ class SiteLoop(Loop):
         steps, durations = Steps(), Durations()
         collector = Collector(site, steps, durations)
         needs = Needs(site.name, folders)
-        self._blocks = Blocks(site, database, lease, steps, collector, clock)
+        self._blocks = Blocks(site, database, lease, steps, collector, clock, seal)
         self._dispatcher = Dispatcher(site, database, lease, steps, durations, self._blocks, clock, weights, needs)
         self._reader = JournalReader(site, database, lease, collector, clock)
+        self._growing = Growing(site, database, lease, steps, clock)
         self._watcher = Watcher(site, database, lease, collector, self._reader, clock)
         self._heartbeats = Heartbeats(clock)
         self._pace = Pace(*site.poll_s)
@@ -103,6 +107,7 @@ class SiteLoop(Loop):
         """Does what the store and the scheduler ask for; whether anything moved but journals."""
         watcher = self._watcher
         moved = bool(watcher.cancel())
+        moved |= self._growing.go_on()
         plan = self._dispatcher.plan()
         self._dispatcher.carry_out(plan)
         closing = any(row.state == AllocationState.CLOSING for row in allocations)

@@ -37,7 +37,7 @@ class Locations:
 
     ``results`` is the file that a gathering task reads, ``reads`` are folders that it names; ``containers`` is for
     steps that name images; ``data`` is what came by URL; ``launch`` says the words before a command that start it on
-    all ranks of a task.
+    all ranks of a task; ``secrets`` is the folder with what runs keep sealed.
     """
 
     outputs: str
@@ -48,6 +48,7 @@ class Locations:
     data: Mapping[DataKey, str] = field(default_factory=dict)
     launch: Callable[[Resources], list[str]] = _starts_itself
     reads: Sequence[str] = ()
+    secrets: str = ""
 
 
 class InputNotBrought(Exception):
@@ -58,10 +59,10 @@ class InputNotBrought(Exception):
 class StepSpec:
     """What the store keeps of a step besides its tasks. ``app`` is a digest; ``params`` are common to all tasks.
 
-    ``kind``: the tasks of an app, its gathering task, or TES documents.
+    ``kind``: the tasks of an app, its gathering task, TES documents, or jobs of a KBase module.
     """
 
-    kind: Literal["app", "gather", "documents"]
+    kind: Literal["app", "gather", "documents", "kbase"]
     app: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +90,10 @@ class StepSpec:
     """
     reuse: bool = False
     """Whether results of earlier tasks are taken where nothing has changed."""
+    reference: bool = False
+    """Whether what its tasks leave is the site's, and not a user's: it is made once."""
+    from_history: dict[str, str] = field(default_factory=dict)
+    """Values that come from earlier runs, each with how: they say how fast something is done, and not what."""
 
     def to_json(self) -> str:
         return kept_json({name: value for name in _FIELDS if (value := getattr(self, name)) or name == "kind"})
@@ -113,10 +118,14 @@ class StepRow:
     site: str
     name: str
     first: int
+    created_at: float = 0.0
+    """When its run was, in seconds since the epoch."""
 
     @classmethod
     def of(cls, row: Any) -> StepRow:
-        return cls(row.seq, row.run_seq, row.run_id, row.user, row.priority, row.site, row.name, row.first)
+        return cls(
+            row.seq, row.run_seq, row.run_id, row.user, row.priority, row.site, row.name, row.first, row.created_at
+        )
 
     def index(self, task: int) -> int:
         """The index in its run of a task's id."""
@@ -144,11 +153,18 @@ class LocalFile:
 
 
 @dataclass(frozen=True, slots=True)
+class BroughtFile:
+    """A file of the engine's machine that the site is brought, as an input: its content is that of what came."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """The results of all tasks that a step gathers, as an input."""
 
 
-Input = UpstreamFile | LocalFile | DataKey | Results
+Input = UpstreamFile | LocalFile | BroughtFile | DataKey | Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +206,10 @@ class Step(Protocol):
         """Whether outputs of its tasks may have URLs."""
 
     @property
+    def has_secrets(self) -> bool:
+        """Whether its tasks are given what is kept, sealed, with their run."""
+
+    @property
     def result_type(self) -> str:
         """``none``, ``text`` or ``json``: what a task's result is."""
 
@@ -220,6 +240,9 @@ class Step(Protocol):
 
     def identity(self, task: int, params: str, images: Mapping[str, str]) -> Identity:
         """What of the key of one task is its own."""
+
+    def verdict(self, record: dict[str, Any]) -> dict[str, Any]:
+        """An ``end`` record of docs/spool.md, with what the step itself has against a task that ended well."""
 
     def delivers(self, params: str) -> bool:
         """Whether outputs of a task go to URLs."""
@@ -259,6 +282,11 @@ class StepBase:
 
     def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
         return {}
+
+    has_secrets = False
+
+    def verdict(self, record: dict[str, Any]) -> dict[str, Any]:
+        return record
 
     @property
     def is_gathering(self) -> bool:
