@@ -302,7 +302,8 @@ def test_the_service_tells_about_itself(home: Path) -> None:
     assert info["storage"] == [f"file://{home.parent.resolve()}", "s3://in/", "s3://out/"]
     assert "walltime_s" in info["tesResources_backend_parameters"]
     assert {"id", "name", "organization", "version"} <= set(info)
-    assert made.told("GET", "/tasks/service-info") == {"name": "Packhorse", "doc": "GA4GH TES 1.1.0", "storage": []}
+    old = made.told("GET", "/tasks/service-info", "alice")
+    assert old == {"name": "Packhorse", "doc": "GA4GH TES 1.1.0", "storage": info["storage"]}
     made.close()
 
 

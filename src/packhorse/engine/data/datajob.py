@@ -62,8 +62,8 @@ class Carrier:
         url = parse_url(job.url)
         if job.version.startswith(FOLDER):
             archive = self._folder / f"{job.data_id}-folder.tar"
-            part, sums = bring_s3_folder(self._client, self._sources, url, archive, job)
-            return self._keep(job, part, sums, Source("", name=f"{url.name}.tar"))
+            sums = bring_s3_folder(self._client, self._sources, url, archive, job)
+            return self._keep(job, archive, sums, Source("", name=f"{url.name}.tar"))
         source = self._sources.look(url, job.stop)
         known = job.known
         is_still = known is not None and source.is_still(known.etag, known.last_modified, known.size)

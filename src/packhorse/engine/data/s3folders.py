@@ -21,8 +21,8 @@ from packhorse.staging.sources import Sources
 MAX_OBJECTS = 100_000
 
 
-def bring_s3_folder(client: Http, sources: Sources, url: DataUrl, archive: Path, job: Job) -> tuple[Path, Sums]:
-    """Fetches the objects below ``url`` into ``archive``; returns it with its checksums. Raises NotFetched, Stopped."""
+def bring_s3_folder(client: Http, sources: Sources, url: DataUrl, archive: Path, job: Job) -> Sums:
+    """Fetches the objects below ``url`` into ``archive``; returns its checksums. Raises NotFetched, Stopped."""
     prefix = f"{url.path}/"
     number_of_files = 0
     make_private_folder(archive.parent)
@@ -39,7 +39,7 @@ def bring_s3_folder(client: Http, sources: Sources, url: DataUrl, archive: Path,
                 number_of_files += 1
     if not number_of_files:
         raise NotFetched(Trouble.REFUSED, f"There is nothing below it in the bucket '{url.host}'.")
-    return archive, sum_up(archive)
+    return sum_up(archive)
 
 
 def _object(bucket: str, key: str) -> DataUrl:
