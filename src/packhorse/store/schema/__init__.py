@@ -8,6 +8,7 @@ bulk, and never searched.
 from __future__ import annotations
 
 from packhorse.store.schema.base import TASKS_PER_RUN, metadata
+from packhorse.store.schema.history import estimates, history, secrets
 from packhorse.store.schema.runs import (
     BACKS_OFF,
     CAN_GIVE,
@@ -67,8 +68,10 @@ __all__ = [
     "deliveries",
     "demands",
     "edges",
+    "estimates",
     "events",
     "file_sums",
+    "history",
     "images",
     "in_run",
     "journals",
@@ -78,6 +81,7 @@ __all__ = [
     "metadata",
     "run_images",
     "runs",
+    "secrets",
     "shares",
     "step_counts",
     "step_data",
