@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
+from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig, SiteConfig
 from packhorse.domain.ourselves import make_own_folder, user_name
 from packhorse.domain.views import User
 from packhorse.engine.notifier import Notifier
@@ -49,6 +49,7 @@ class Embedded:
         linger_s: float = 2.0,
         serves: bool = False,
         weights: Mapping[str, float] | None = None,
+        estimates: EstimatesConfig | None = None,
     ) -> None:
         self.home = home.absolute()
         make_own_folder(self.home)
@@ -57,6 +58,7 @@ class Embedded:
         self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s, serves)
         self._images = images
         self._weights = weights
+        self._estimates = estimates or EstimatesConfig()
         self._data = data or DataConfig()
         self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None
@@ -68,7 +70,14 @@ class Embedded:
         )
         files = FileRules(roots, urls, output_urls)
         self.service = Service(
-            self.database, self.sites, catalog, files, self._wake, self._notifier, self.home / "downloads"
+            self.database,
+            self.sites,
+            catalog,
+            files,
+            self._wake,
+            self._notifier,
+            self.home / "downloads",
+            self._estimates,
         )
         self.mine = self.service.as_user(self.user)
         """What this process's own user may ask for."""
@@ -89,6 +98,7 @@ class Embedded:
             data=self._data,
             home=self.home,
             weights=self._weights,
+            estimates=self._estimates,
         )
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)
         thread.start()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.states import AllocationState
 from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import SystemClock
@@ -109,7 +110,9 @@ def cost_of_tick(database: Database, root: Path, number: int, waiting: int) -> t
             (folder / f"n{agent}.jsonl").touch()
     lease = Lease(database)
     assert lease.try_take()
-    loop = SiteLoop(site, database, lease, Leaping(), Notifier(), threading.Event(), {}, AppFolders())
+    loop = SiteLoop(
+        site, database, lease, Leaping(), Notifier(), threading.Event(), {}, AppFolders(), EstimatesConfig()
+    )
     loop.recover()
     loop.tick(0.0)
     transport.commands = transport.others = scheduler.asked = 0
