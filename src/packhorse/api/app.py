@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from packhorse import __version__
-from packhorse.api import about, reports, runs, tasks
+from packhorse.api import about, estimates, reports, runs, tasks
 from packhorse.api.auth import TokenChecker, current_user
 from packhorse.api.errors import REFUSALS, install_errors
 from packhorse.api.methods import Methods
@@ -34,7 +34,7 @@ def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bo
     app.state.tokens = tokens
     app.state.stopping = stopping
     guarded = APIRouter(dependencies=[Depends(current_user)])
-    for router in (runs.router, reports.router, tasks.router, about.router):
+    for router in (runs.router, reports.router, tasks.router, estimates.router, about.router):
         guarded.include_router(router)
     app.include_router(about.open_router, prefix=PREFIX)
     app.include_router(guarded, prefix=PREFIX, responses=REFUSALS)

@@ -104,6 +104,7 @@ def _open(config: Config, database: str | None, *, serving: bool = False) -> Emb
         linger_s=_LINGER_S if serving else 2.0,
         serves=serving,
         weights=config.weights,
+        estimates=config.estimates,
     )
 
 

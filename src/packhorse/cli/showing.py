@@ -106,18 +106,25 @@ def show(target: str, *, as_json: bool) -> None:
 
 def explain(task_id: str, *, as_json: bool) -> None:
     """``packhorse why``."""
+    from packhorse.cli.estimating import sentences
+
     with Client() as client:
         task = client.backend.task(task_id)
+        estimates = client.backend.task_estimates(task_id)
     reason = task.reason or _USUAL_REASONS.get(task.state, "")
     history = [event for event in task.events if event.why and event.why != task.reason]
     if as_json:
-        print_json({"task": task.id, "state": task.state, "reason": reason, "reuse": task.reuse, "history": history})
+        told = {"task": task.id, "state": task.state, "reason": reason, "reuse": task.reuse, "estimates": estimates}
+        print_json({**told, "history": history})
         return
     say(f"{task.state}: {reason}")
     if task.reuse is not None and task.reuse.why != task.reason:
         say(task.reuse.why)
     for event in history:
         say(f"{moment(event.at)} {event.to_state}: {event.why}")
+    for estimate in estimates:
+        for sentence in sentences(estimate):
+            say(sentence)
 
 
 _USUAL_REASONS = {

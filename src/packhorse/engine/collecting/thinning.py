@@ -37,7 +37,7 @@ class Thinning:
         seen.number += 1
         whole = _WHOLE_SHORT if core_s < SHORT_CORE_S else _WHOLE
         is_more = memory > _MORE * seen.most_memory or wall_s > _MORE * seen.most_s
-        if seen.number > whole and seen.number % (1 + seen.number // whole) and not is_more:
+        if seen.left_out < (seen.number - 1) // whole and not is_more:
             seen.left_out += 1
             return 0
         seen.most_memory, seen.most_s = max(seen.most_memory, memory), max(seen.most_s, wall_s)
