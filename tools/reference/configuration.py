@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from packhorse.domain.config import Config, DataConfig, ImagesConfig, ServerConfig, ShockConfig, SiteConfig
+from packhorse.domain.kbaseconfig import ClientGroupConfig, KBaseConfig
 from tools.reference.markdown import page, prose, table
 from tools.reference.models import default_words, field_docs, type_words, without_null
 
@@ -16,6 +17,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[images]": ImagesConfig,
     "[data]": DataConfig,
     '[data.shock."HOST"]': ShockConfig,
+    "[kbase]": KBaseConfig,
+    "[kbase.client_groups.NAME]": ClientGroupConfig,
 }
 
 _INTRODUCTION = """

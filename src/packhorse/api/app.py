@@ -13,15 +13,21 @@ from packhorse import __version__
 from packhorse.api import about, estimates, reports, runs, tasks
 from packhorse.api.auth import TokenChecker, current_user
 from packhorse.api.errors import REFUSALS, install_errors
+from packhorse.api.kbase.routes import routes as kbase_routes
 from packhorse.api.methods import Methods
 from packhorse.domain.run import RunRequest
+from packhorse.engine.requests.kbase.service import KBase
 from packhorse.engine.requests.service import Service
 
 PREFIX = "/api/v1"
 
 
-def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
+def create_app(
+    service: Service, tokens: TokenChecker, stopping: Callable[[], bool] = lambda: False, kbase: KBase | None = None
+) -> FastAPI:
     """The API over ``service`` for those whom ``tokens`` knows. Every endpoint but ``/health`` asks who it is.
+
+    ``kbase``: what KBase's clients ask for, if it is served.
 
     Long answers (a wait, a log that is followed) end early once ``stopping`` says that the server wants to.
     """
@@ -33,6 +39,9 @@ def create_app(service: Service, tokens: TokenChecker, stopping: Callable[[], bo
     app.state.service = service
     app.state.tokens = tokens
     app.state.stopping = stopping
+    app.state.kbase = kbase
+    if kbase is not None:
+        app.router.routes.extend(kbase_routes)
     guarded = APIRouter(dependencies=[Depends(current_user)])
     for router in (runs.router, reports.router, tasks.router, estimates.router, about.router):
         guarded.include_router(router)

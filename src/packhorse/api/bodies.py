@@ -33,7 +33,7 @@ _FORMS = {
 }
 
 
-async def _read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
+async def read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
     """The body in a temporary file (in memory while small), read from its beginning.
 
     Raises TooLarge as soon as it is over ``limit``.
@@ -65,12 +65,12 @@ async def _read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
 
 async def json_body(request: Request, _user: CurrentUser) -> IO[bytes]:
     """A JSON body. Depends on the user, so that nobody else makes us read it."""
-    return await _read_body(request, MAX_JSON_BYTES, "Send a large table to POST /api/v1/runs/table.")
+    return await read_body(request, MAX_JSON_BYTES, "Send a large table to POST /api/v1/runs/table.")
 
 
 async def table_body(request: Request, _user: CurrentUser) -> IO[bytes]:
     """A table's body."""
-    return await _read_body(request, MAX_TABLE_BYTES, "Submit it as several runs.")
+    return await read_body(request, MAX_TABLE_BYTES, "Submit it as several runs.")
 
 
 JsonBody = Annotated[IO[bytes], Depends(json_body)]

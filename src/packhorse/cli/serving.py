@@ -16,6 +16,7 @@ from packhorse.cli.output import note, say
 from packhorse.domain.config import Config, load_config
 from packhorse.domain.errors import Conflict, InvalidRequest, NotFound
 from packhorse.engine.embedded import Embedded
+from packhorse.engine.requests.kbase.service import KBase
 from packhorse.logs import configure_logs, take_over_logging
 
 _LINGER_S = 30.0  # a server's agent waits for the next task that long
@@ -39,7 +40,8 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
     tokens = Tokens(embedded.database)
     token_file = embedded.home / "token"
     tokens.ensure_file(token_file, embedded.user.name)
-    api = create_app(embedded.service, tokens, stopping=lambda: server.should_exit)
+    kbase = KBase(embedded.service, config.kbase, embedded.seal)
+    api = create_app(embedded.service, tokens, lambda: server.should_exit, kbase)
     settings = uvicorn.Config(api, log_config=None, access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S)
     server = uvicorn.Server(settings)
     address = f"[{host}]" if ":" in host else host

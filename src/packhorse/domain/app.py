@@ -14,6 +14,7 @@ from packhorse.domain.dataurl import is_url, url_problem
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import parse_reference
+from packhorse.domain.kbaseapp import KBaseMethod
 from packhorse.domain.numbers import Number, Truth, Whole, number, plain_number, shown, truth, whole_number
 from packhorse.domain.outputpath import has_loose_backslash
 from packhorse.domain.paths import folder_problem
@@ -250,6 +251,7 @@ class AppManifest(_Manifest):
         default=None, description="regular expression; a line of the log that it is found in is progress"
     )
     retry: dict[FailureClass, Annotated[Whole, Field(ge=0, le=100)]] = {}
+    kbase: KBaseMethod | None = Field(default=None, description="the KBase method that it runs (docs/kbase.md)")
 
     @model_validator(mode="after")
     def _placeholders_exist(self) -> AppManifest:
@@ -313,6 +315,16 @@ class AppManifest(_Manifest):
             except InvalidRequest as error:
                 raise ValueError(f"{error.message} {error.hint}".removesuffix(".")) from None
         return image
+
+    @model_validator(mode="after")
+    def _kbase_methods_have_one_result(self) -> AppManifest:
+        if self.kbase is not None and (
+            self.session is not Session.NONE or self.gather or self.outputs or self.resumable
+        ):
+            raise ValueError(
+                "kbase: what a method leaves is its output.json; no 'session', 'gather', 'outputs', 'resumable'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _restarts_are_whole(self) -> AppManifest:

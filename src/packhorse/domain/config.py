@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.images import DOCKER_HUB
+from packhorse.domain.kbaseconfig import KBaseConfig
 from packhorse.domain.numbers import Number, Truth, Whole
 from packhorse.domain.ourselves import expanded, home, homeless, xdg
 from packhorse.domain.problems import validated
@@ -261,6 +262,8 @@ class Config(_Section):
     """How data by URL is reached: the table ``[data]``."""
     estimates: EstimatesConfig = EstimatesConfig()
     """What tasks are estimated to need: the table ``[estimates]``."""
+    kbase: KBaseConfig = KBaseConfig()
+    """KBase, whose execution engine this server stands in for: the table ``[kbase]``."""
     weights: dict[str, Annotated[Number, Field(gt=0, le=1e6)]] = {}
     """Users' parts of each site while several have tasks: one of weight 2 gets twice as much as one of 1, the default.
     """

@@ -16,6 +16,7 @@ from packhorse.domain.views import User
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
+from packhorse.engine.sealing import Seal
 from packhorse.sites.environment import Composer
 from packhorse.sites.site import Site, local_site
 from packhorse.staging.apps import AppCatalog
@@ -63,6 +64,7 @@ class Embedded:
         self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None
         self._notifier = Notifier()
+        self.seal = Seal(self.home / "seal.key")
         catalog = AppCatalog(app_folders)
         roots = None if data_roots is None else tuple(root.resolve() for root in data_roots)
         urls, output_urls = (
@@ -99,6 +101,7 @@ class Embedded:
             home=self.home,
             weights=self._weights,
             estimates=self._estimates,
+            seal=self.seal,
         )
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)
         thread.start()

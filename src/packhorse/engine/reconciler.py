@@ -24,8 +24,9 @@ from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.reuse.reuseloop import ReuseLoop
+from packhorse.engine.sealing import Seal
 from packhorse.engine.siteloop import SiteLoop
-from packhorse.engine.unfinished import remove_unfinished
+from packhorse.engine.unfinished import forget_tokens_of_ended, remove_unfinished
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
 from packhorse.store.history import Kept, prune_history
@@ -52,6 +53,7 @@ class Engine:
         data: DataConfig | None = None,
         home: Path | None = None,
         weights: Mapping[str, float] | None = None,
+        seal: Seal | None = None,
         estimates: EstimatesConfig | None = None,
     ) -> None:
         """``weights`` are users' parts of what there is, 1 where none is given.
@@ -65,11 +67,12 @@ class Engine:
         clock, notifier = clock or SystemClock(), notifier or Notifier()
         self._clock = clock
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
+        seal = seal or Seal(own.parent / "seal.key")
         self._loops: list[Loop] = []
         for site in sites:
             folders = AppFolders()
             shared = (site, database, self._lease, clock, notifier, self._look)
-            work = SiteLoop(*shared, weights or {}, folders, self._estimates)
+            work = SiteLoop(*shared, weights or {}, folders, seal, self._estimates)
             reuse = ReuseLoop(*shared, work.wake)
             work.after_end = reuse.wake_if_busy
             given = partial(_wake_all, work.wake, reuse.wake_if_busy)
@@ -154,6 +157,7 @@ class Engine:
         while True:
             try:
                 yield from remove_unfinished(self._database)
+                yield from forget_tokens_of_ended(self._database)
                 if self._clock.monotonic() >= prune_at:
                     prune_at = self._clock.monotonic() + _PRUNE_S
                     yield from self._prune()

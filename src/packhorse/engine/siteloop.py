@@ -22,6 +22,7 @@ from packhorse.engine.placing.blocks import Blocks
 from packhorse.engine.placing.demands import Demands
 from packhorse.engine.placing.dispatch import Dispatcher
 from packhorse.engine.placing.needs import Needs
+from packhorse.engine.sealing import Seal
 from packhorse.engine.sizing.sizing import Sizing
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.watch import Watcher
@@ -51,6 +52,7 @@ class SiteLoop(Loop):
         tell: threading.Event,
         weights: Mapping[str, float],
         folders: AppFolders,
+        seal: Seal,
         estimates: EstimatesConfig,
     ) -> None:
         super().__init__(site.name, clock, tell)
@@ -61,7 +63,7 @@ class SiteLoop(Loop):
         sizing = Sizing(site, steps, estimates)
         collector = Collector(site, steps, durations, sizing)
         needs = Needs(site.name, folders)
-        self._blocks = Blocks(site, database, lease, steps, collector, clock)
+        self._blocks = Blocks(site, database, lease, steps, collector, clock, seal)
         demands = Demands(site.name, steps, durations, needs, sizing.sizer)
         self._dispatcher = Dispatcher(site, database, lease, steps, demands, self._blocks, clock, weights, needs)
         self._reader = JournalReader(site, database, lease, collector, clock)

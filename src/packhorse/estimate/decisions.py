@@ -29,7 +29,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One quantity: what to ask for, what to expect, and what stands behind it, in the unit of its name in
+    """One quantity: what to ask for, what to expect, and what stands behind it. In the unit of its name in
     ``Decision``.
     """
 

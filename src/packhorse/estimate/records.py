@@ -50,8 +50,8 @@ class Record:
     """One attempt as it ended. What was not measured is None.
 
     A value that is censored is 'at least this': the attempt was ended at a limit, and would have used more.
-    Attempts that ended for reasons of their node or their site (lost, preempted, canceled) may be given as well; they
-    say 'at least' of everything.
+    Attempts that ended for reasons of their node or their site (lost, preempted, canceled) may be given as well;
+    they say 'at least' of everything.
     """
 
     kind: Kind

@@ -17,6 +17,7 @@ from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import SystemClock
 from packhorse.engine.lease import Lease
 from packhorse.engine.notifier import Notifier
+from packhorse.engine.sealing import Seal
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.steps.base import StepSpec
 from packhorse.sites.base import JobState, JobStatus, Shape
@@ -111,7 +112,16 @@ def cost_of_tick(database: Database, root: Path, number: int, waiting: int) -> t
     lease = Lease(database)
     assert lease.try_take()
     loop = SiteLoop(
-        site, database, lease, Leaping(), Notifier(), threading.Event(), {}, AppFolders(), EstimatesConfig()
+        site,
+        database,
+        lease,
+        Leaping(),
+        Notifier(),
+        threading.Event(),
+        {},
+        AppFolders(),
+        Seal(root / "seal.key"),
+        EstimatesConfig(),
     )
     loop.recover()
     loop.tick(0.0)

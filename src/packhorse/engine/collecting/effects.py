@@ -136,7 +136,7 @@ class Effects:
             return
         step, asked = self._of(row)
         granted = asked.resources
-        record = judged(record, step)
+        record = step.verdict(judged(record, step))
         if step.spec.leaves_list and not record.get("why") and record.get("exit") == 0:
             why = self._growth.problem(self._connection, step, record.get("result"))
             record = record if why is None else {**record, "why": "result", "msg": why, "result": None}
@@ -245,6 +245,7 @@ class Effects:
         why = f"{failure.evidence.message} {decision.why[0].upper()}{decision.why[1:]}."
         if not decision.again:
             final = {**end, "failure": failure.failure, "reason": failure.evidence.message}
+            final |= {} if result is None else {"result": stored_result(result, step)}  # what it says of its failure
             self._moves.append(Move(task, TERMINAL_STATE[failure.failure], at, why, final))
             return
         overrides = {**json.loads(row.overrides or "{}"), **(decision.overrides or {})}

@@ -64,6 +64,8 @@ class Submission:
     client_key: str | None
     digest: str
     retry_of: str | None = None
+    kbase: Mapping[str, Any] | None = None
+    """What is kept of jobs of KBase: see ``store.runs.NewRun``."""
 
     @property
     def tasks(self) -> int:
@@ -104,7 +106,7 @@ class Submission:
             NewStep(step.name, accepted.site, step.spec.to_json(), step.number, held, step.spec.reuse)
             for step in accepted.steps
         ]
-        return NewRun(values, steps, accepted.step_edges, accepted.task_edges)
+        return NewRun(values, steps, accepted.step_edges, accepted.task_edges, self.kbase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class Submissions:
             accepted = self._over_table(user, request, table, by)
         elif isinstance(request, StepRun):
             apps = {
-                name: self._kept_app(self._catalog.get(name, paths_allowed=user.admin))
+                name: self.kept_app(self._catalog.get(name, paths_allowed=user.admin))
                 for name in {step.app for step in request.steps}
             }
             accepted = accept_step_run(request, apps, by)
@@ -182,12 +184,12 @@ class Submissions:
         else:
             found = self._catalog.find(request.app, paths_allowed=user.admin)
             if isinstance(found, AppFolder):
-                return accept_app_run(request, self._kept_app(found), table, by)
+                return accept_app_run(request, self.kept_app(found), table, by)
             manifest, file = found.manifest, found.file
             folders = self._catalog.apps_of(manifest, found.folder)
         told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
         refuse_findings(findings_of(manifest, told), file)
-        apps = {name: self._kept_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
+        apps = {name: self.kept_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
         return accept_pipeline_run(request, manifest, apps, table, by)
 
     @staticmethod
@@ -197,7 +199,7 @@ class Submissions:
             raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
         return key or None
 
-    def _kept_app(self, app: AppFolder) -> SubmittedApp:
+    def kept_app(self, app: AppFolder) -> SubmittedApp:
         """An app that a run names, once the store has its folder."""
         digest = self._catalog.digest(app)
         return SubmittedApp(app.manifest, digest if digest in self._kept else self._keep(app, digest))

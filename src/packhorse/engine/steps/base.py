@@ -38,7 +38,7 @@ class Locations:
 
     ``results`` is the file that a gathering task reads, ``reads`` are folders that it names; ``containers`` is for
     steps that name images; ``data`` is what came by URL; ``launch`` says the words before a command that start it on
-    all ranks of a task.
+    all ranks of a task; ``secrets`` is the folder with what runs keep sealed.
     """
 
     outputs: str
@@ -49,6 +49,7 @@ class Locations:
     data: Mapping[DataKey, str] = field(default_factory=dict)
     launch: Callable[[Resources], list[str]] = _starts_itself
     reads: Sequence[str] = ()
+    secrets: str = ""
 
 
 class InputNotBrought(Exception):
@@ -59,10 +60,10 @@ class InputNotBrought(Exception):
 class StepSpec:
     """What the store keeps of a step besides its tasks. ``app`` is a digest; ``params`` are common to all tasks.
 
-    ``kind``: the tasks of an app, its gathering task, or TES documents.
+    ``kind``: the tasks of an app, its gathering task, TES documents, or jobs of a KBase module.
     """
 
-    kind: Literal["app", "gather", "documents"]
+    kind: Literal["app", "gather", "documents", "kbase"]
     app: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
@@ -114,10 +115,14 @@ class StepRow:
     site: str
     name: str
     first: int
+    created_at: float = 0.0
+    """When its run was, in seconds since the epoch."""
 
     @classmethod
     def of(cls, row: Any) -> StepRow:
-        return cls(row.seq, row.run_seq, row.run_id, row.user, row.priority, row.site, row.name, row.first)
+        return cls(
+            row.seq, row.run_seq, row.run_id, row.user, row.priority, row.site, row.name, row.first, row.created_at
+        )
 
     def index(self, task: int) -> int:
         """The index in its run of a task's id."""
@@ -198,6 +203,10 @@ class Step(Protocol):
         """Whether outputs of its tasks may have URLs."""
 
     @property
+    def has_secrets(self) -> bool:
+        """Whether its tasks are given what is kept, sealed, with their run."""
+
+    @property
     def result_type(self) -> str:
         """``none``, ``text`` or ``json``: what a task's result is."""
 
@@ -228,6 +237,9 @@ class Step(Protocol):
 
     def identity(self, task: int, params: str, images: Mapping[str, str]) -> Identity:
         """What of the key of one task is its own."""
+
+    def verdict(self, record: dict[str, Any]) -> dict[str, Any]:
+        """An ``end`` record of docs/spool.md, with what the step itself has against a task that ended well."""
 
     def delivers(self, params: str) -> bool:
         """Whether outputs of a task go to URLs."""
@@ -267,6 +279,11 @@ class StepBase:
 
     def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
         return {}
+
+    has_secrets = False
+
+    def verdict(self, record: dict[str, Any]) -> dict[str, Any]:
+        return record
 
     @property
     def is_gathering(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from packhorse.store.schema.base import TASKS_PER_RUN, metadata
 from packhorse.store.schema.history import estimates, history, secrets
+from packhorse.store.schema.kbase import kbase_jobs, kbase_logs, kbase_runs
 from packhorse.store.schema.runs import (
     BACKS_OFF,
     CAN_GIVE,
@@ -75,6 +76,9 @@ __all__ = [
     "images",
     "in_run",
     "journals",
+    "kbase_jobs",
+    "kbase_logs",
+    "kbase_runs",
     "leases",
     "log_chunks",
     "lookups",
