@@ -29,7 +29,7 @@ from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.unfinished import forget_tokens_of_ended, remove_unfinished
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
-from packhorse.store.history import Kept, prune_history
+from packhorse.store.records import Kept, prune_history
 
 _LOOK_S = 0.5  # between two looks whether we may lead, or still do
 _SWEEP_S = 60.0  # between two looks for what was begun and never finished

@@ -13,7 +13,7 @@ from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.run import AppRun
 from packhorse.engine.embedded import Embedded
 from packhorse.store.database import Database
-from packhorse.store.history import Kept, add_history, newest_history, prune_history
+from packhorse.store.records import Kept, add_history, newest_history, prune_history
 from packhorse.store.schema import history
 from tests.fixtures.room import make_app, wait_for
 

@@ -12,7 +12,7 @@ from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import AttemptView
 from packhorse.engine.embedded import Embedded
-from packhorse.store.history import add_history
+from packhorse.store.records import add_history
 from tests.fixtures.memory import holding_app
 from tests.fixtures.room import wait_for
 from tests.integration.sizing.test_history import rows_of, stored_row

@@ -19,7 +19,7 @@ from packhorse.engine.steps.cache import SENSELESS
 from packhorse.engine.steps.features import FeatureReader, TaskRow, features_json
 from packhorse.sites.site import Site
 from packhorse.store.allocations import Node
-from packhorse.store.history import add_history
+from packhorse.store.records import add_history
 from packhorse.store.tasks import params_of
 
 Row = dict[str, Any]

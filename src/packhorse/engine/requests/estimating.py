@@ -26,8 +26,8 @@ from packhorse.estimate.decisions import Estimate
 from packhorse.sites.site import Site
 from packhorse.store.allocations import queue_waits
 from packhorse.store.database import Database
-from packhorse.store.history import estimates_of_task, secret
 from packhorse.store.newtasks import NewTask
+from packhorse.store.records import estimates_of_task, secret
 
 MOST_LOOKED_AT = 100  # tasks of a step
 _WAITS = 50  # allocations

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.history import Features, HistoryRow
 from packhorse.engine.steps.features import features_json
-from packhorse.store.history import add_history, history_since
+from packhorse.store.records import add_history, history_since
 
 MOST_ROWS = 5000  # in one request
 _OWN = tuple(name for name in HistoryRow.model_fields if name != "features")

@@ -35,7 +35,7 @@ from packhorse.report.facts import (
 from packhorse.report.graph import MAX_DRAWN
 from packhorse.report.timeline import MAX_BARS, Allocation, Bar, Timeline
 from packhorse.sites.base import Shape
-from packhorse.store.history import estimated_in_run
+from packhorse.store.records import estimated_in_run
 from packhorse.store.reports import (
     allocations_by_seq,
     asked_in_run,

@@ -122,15 +122,16 @@ class UserService:
 
     def submit_many(self, requests: Sequence[SubmittedRun | PackhorseError]) -> list[RunView | PackhorseError]:
         """By position: the run, or why it was refused; each by itself. What is a refusal already stays one."""
-        checked = [self._checked(request) for request in requests]
+        catalog = self._service.catalog.for_one_request()
+        checked = [self._checked(request, catalog) for request in requests]
         written = self._service.submissions.write_many(checked)
         return [self._answer(one, done) for one, done in zip(checked, written, strict=True)]
 
-    def _checked(self, request: SubmittedRun | PackhorseError) -> Submission | PackhorseError:
+    def _checked(self, request: SubmittedRun | PackhorseError, catalog: AppCatalog) -> Submission | PackhorseError:
         if isinstance(request, PackhorseError):
             return request
         try:
-            return self._service.submissions.check(self._user, request)
+            return self._service.submissions.check(self._user, request, catalog=catalog)
         except PackhorseError as error:
             return error
 

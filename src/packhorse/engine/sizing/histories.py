@@ -17,7 +17,7 @@ from packhorse.domain.history import Features as StoredFeatures
 from packhorse.engine.sizing.rules import of_owner
 from packhorse.estimate.predictor import Predictor
 from packhorse.estimate.records import Amounts, Features, Kind, Record
-from packhorse.store.history import history_since, last_history, newest_history
+from packhorse.store.records import history_since, last_history, newest_history
 
 OWN = 20  # attempts from which on a user's own history is enough
 _OF_APP, _TOGETHER = 2000, 20_000  # rows that are read at first

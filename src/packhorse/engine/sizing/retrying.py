@@ -20,7 +20,7 @@ from packhorse.engine.sizing.rules import decides
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.features import TaskRow
 from packhorse.sites.site import Site
-from packhorse.store.history import keep_estimates
+from packhorse.store.records import keep_estimates
 from packhorse.store.tasks import params_of
 
 _WANTS = {FailureClass.OUT_OF_MEMORY: "ram_gb", FailureClass.OUT_OF_TIME: "walltime_s"}

@@ -27,7 +27,7 @@ from packhorse.estimate.records import Kind
 from packhorse.sites.base import Limits as SiteLimits
 from packhorse.sites.site import Site
 from packhorse.store.demands import DemandKey, take_ready
-from packhorse.store.history import keep_estimates
+from packhorse.store.records import keep_estimates
 from packhorse.store.resizing import Resized, resize_ready, take_spread
 
 AHEAD_S = 8.0  # work for each core that is sized ahead of being placed

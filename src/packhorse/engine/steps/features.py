@@ -23,7 +23,7 @@ from packhorse.engine.steps.base import Identity, Input, LocalFile, Step, Upstre
 from packhorse.engine.steps.cache import SENSELESS
 from packhorse.store import lookups as stored
 from packhorse.store.data import DataKey, sizes_of_data
-from packhorse.store.history import secret
+from packhorse.store.records import secret
 from packhorse.store.schema import TASKS_PER_RUN
 
 _MOST = 50  # of each sort: numbers, texts, inputs

@@ -192,6 +192,29 @@ lookups = sa.Table(
     sqlite_with_rowid=False,
 )
 
+#: Which task makes, or made last, the reference data with a key: others that would make the same wait for it.
+makers = sa.Table(
+    "makers",
+    metadata,
+    sa.Column("cache_key", sa.String(64), primary_key=True),
+    sa.Column("task_id", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Steps of which only some tasks are there yet of those that a list becomes. The step that it is for and those with a
+#: task for each of its tasks have ``grown`` of them; ``canceled`` says why the others end as they come.
+growths = sa.Table(
+    "growths",
+    metadata,
+    sa.Column("step_seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("run_seq", sa.BigInteger, nullable=False),
+    sa.Column("site", sa.String(64), nullable=False),
+    sa.Column("upstream", sa.BigInteger, nullable=False),  # the task that left the list
+    sa.Column("grown", sa.Integer, nullable=False),
+    sa.Column("canceled", Said),
+    sqlite_with_rowid=False,
+)
+
 #: ``downstream`` starts when ``upstream`` is COMPLETE, or merely ended where ``accept_failure``.
 edges = sa.Table(
     "edges",
