@@ -70,6 +70,7 @@ def as_script(text: str) -> str:
         "docs/reuse.md",
         "docs/kbase.md",
         "docs/estimates.md",
+        "docs/tes.md",
     ],
 )
 def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:

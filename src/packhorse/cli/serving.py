@@ -112,6 +112,7 @@ def _open(config: Config, database: str | None, *, serving: bool = False) -> Emb
         serves=serving,
         weights=config.weights,
         estimates=config.estimates,
+        private_networks=config.server.private_networks,
     )
 
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PackhorseError, TooLarge
@@ -65,6 +65,9 @@ from packhorse.store.runs import counts_of, list_runs
 from packhorse.store.shares import iter_shares
 from packhorse.store.steps import counts_of_steps, edges_out_of, steps_of_run
 from packhorse.store.tasks import get_task, page_of_tasks
+
+if TYPE_CHECKING:
+    from packhorse.engine.requests.tes import TesTasks
 
 MAX_PAGE = 1000
 
@@ -300,6 +303,14 @@ class UserService:
         with self._database.read() as connection:
             _, row = task_row(connection, self._user, task_id)
         return self._service.output_files.path_of(row, path)
+
+    @property
+    def tes(self) -> TesTasks:
+        """The same tasks as GA4GH TES has them."""
+        from packhorse.engine.requests.tes import TesTasks  # the command line does without
+
+        service, files = self._service, self._service.submissions.files_for(self._user)
+        return TesTasks(self._user, self._database, service.steps, service.sites, files, self.submit_many)
 
     # --- what tasks need ------------------------------------------------------------
 

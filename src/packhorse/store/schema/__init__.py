@@ -14,6 +14,7 @@ from packhorse.store.schema.runs import (
     BACKS_OFF,
     CAN_GIVE,
     HAS_ALLOCATION,
+    IS_LISTED,
     READY,
     REUSABLE,
     TO_LOOK_UP,
@@ -34,6 +35,7 @@ from packhorse.store.schema.runs import (
     step_demands,
     step_edges,
     steps,
+    task_tags,
     tasks,
 )
 from packhorse.store.schema.service import file_sums, leases, tokens
@@ -55,6 +57,7 @@ __all__ = [
     "BACKS_OFF",
     "CAN_GIVE",
     "HAS_ALLOCATION",
+    "IS_LISTED",
     "READY",
     "REUSABLE",
     "TASKS_PER_RUN",
@@ -96,6 +99,7 @@ __all__ = [
     "step_demands",
     "step_edges",
     "steps",
+    "task_tags",
     "tasks",
     "tokens",
 ]

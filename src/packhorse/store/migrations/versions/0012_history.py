@@ -1,6 +1,6 @@
 """What tasks used is remembered by itself, and what they ask for may be decided by it.
 
-Revision ID: 0011
+Revision ID: 0012
 
 It begins empty: of attempts of earlier versions it is not known what their tasks were given.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 
 def upgrade() -> None:
