@@ -70,6 +70,7 @@ def as_script(text: str) -> str:
         "docs/reuse.md",
         "docs/kbase.md",
         "docs/security.md",
+        "docs/estimates.md",
         "docs/tes.md",
     ],
 )

@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from packhorse import __version__
-from packhorse.api import about, reports, runs, sharing, tasks, tes, tokens, webhooks
+from packhorse.api import about, estimates, reports, runs, sharing, tasks, tes, tokens, webhooks
 from packhorse.api import metrics as figures
 from packhorse.api.auth import TokenChecker, current_user
 from packhorse.api.errors import REFUSALS, TES_PREFIX, TES_REFUSALS, install_errors
@@ -63,16 +63,8 @@ def create_app(
     if kbase is not None:
         app.router.routes.extend(kbase_routes)
     guarded = APIRouter(dependencies=[Depends(current_user)])
-    for router in (
-        runs.router,
-        reports.router,
-        sharing.router,
-        tasks.router,
-        tokens.router,
-        webhooks.router,
-        about.router,
-    ):
-        guarded.include_router(router)
+    for door in (runs, reports, sharing, tasks, estimates, tokens, webhooks, about):
+        guarded.include_router(door.router)
     app.include_router(about.open_router, prefix=PREFIX)
     app.include_router(guarded, prefix=PREFIX, responses=REFUSALS)
     app.include_router(figures.router, dependencies=[Depends(current_user)], responses=REFUSALS)

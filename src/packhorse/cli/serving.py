@@ -143,6 +143,7 @@ def _open(config: Config, database: str | None, *, serving: bool = False) -> Emb
         serves=serving,
         weights=config.weights,
         limits=config.limits,
+        estimates=config.estimates,
         private_networks=config.server.private_networks,
     )
 

@@ -16,7 +16,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.accessconfig import LimitsConfig
-from packhorse.domain.errors import Conflict, NotFound, PackhorseError
+from packhorse.domain.config import EstimatesConfig
+from packhorse.domain.errors import Conflict, NotFound, PackhorseError, TooLarge
+from packhorse.domain.expectations import RunExpectation, TaskEstimate
+from packhorse.domain.history import HistoryRow
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import SubmittedRun
 from packhorse.domain.states import TaskState
@@ -42,19 +45,19 @@ from packhorse.engine.requests.again import accept_retry
 from packhorse.engine.requests.cancel import cancel_all, cancel_tasks
 from packhorse.engine.requests.doctor import examine, examine_site
 from packhorse.engine.requests.documents import image_view, run_view, site_view, step_view, task_view
+from packhorse.engine.requests.estimating import Estimating
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.histories import MOST_ROWS, keep_rows, page_of_history
 from packhorse.engine.requests.limits import Limits
 from packhorse.engine.requests.line import steps_gathered_without, steps_wait_for
 from packhorse.engine.requests.outputfiles import OutputFiles
-from packhorse.engine.requests.owntokens import OwnTokens
-from packhorse.engine.requests.pages import cursor_of, page_size
+from packhorse.engine.requests.own import Own
+from packhorse.engine.requests.pages import MAX_PAGE, cursor_of, page_size
 from packhorse.engine.requests.runwaiters import RunWaiters
-from packhorse.engine.requests.sharing import Sharing
 from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
 from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.taskviews import TaskViews
 from packhorse.engine.requests.usage import sum_usage
-from packhorse.engine.requests.watching import Watching
 from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.results import iter_results
@@ -72,7 +75,6 @@ from packhorse.store.steps import counts_of_steps, edges_out_of, steps_of_run
 from packhorse.store.tasks import get_task, page_of_tasks
 
 if TYPE_CHECKING:
-    from packhorse.engine.requests.ownwebhooks import OwnWebhooks
     from packhorse.engine.requests.tes import TesTasks
 
 
@@ -91,6 +93,7 @@ class Service:
         wake: Callable[[], None] = lambda: None,
         notifier: Notifier | None = None,
         downloads: Path = Path("downloads"),
+        estimates: EstimatesConfig | None = None,
         limits: LimitsConfig | None = None,
         seal: Seal | None = None,
     ) -> None:
@@ -104,6 +107,7 @@ class Service:
         self.reach = files.reach
         self.wake = wake
         self.waiters = RunWaiters(database, notifier or Notifier())
+        self.estimating = Estimating(self.steps, self.sites, estimates or EstimatesConfig())
         self.task_views = TaskViews(database, self.steps, self.sites)
         self.output_files = OutputFiles(database, self.steps, self.sites, downloads)
 
@@ -116,29 +120,18 @@ class Service:
         return None if self.database.answers() else "its database does not answer"
 
 
-class UserService:
+class UserService(Own):
     """What one user may ask for. Every method checks that this user may, and raises the refusals of
     ``domain.errors``: NotFound also for what is not theirs.
     """
 
     def __init__(self, service: Service, user: User) -> None:
+        super().__init__(service.database, user, service.seal, service.reach)
         self._service = service
-        self._database = service.database
-        self._user = user
-        self.tokens = OwnTokens(service.database, user)
-        self.sharing = Sharing(service.database, user)
-        self.watching = Watching(service.database, user)
 
     def body_bytes(self, most: int) -> int:
         """How large a body of this user may be, at most ``most``."""
         return self._service.limits.body_bytes(self._user, most)
-
-    @property
-    def webhooks(self) -> OwnWebhooks:
-        """Who is told of this user's runs."""
-        from packhorse.engine.requests.ownwebhooks import OwnWebhooks  # the command line does without
-
-        return OwnWebhooks(self._database, self._user, self._service.seal, self._service.reach)
 
     def _whose(self) -> str | None:
         """Whose runs are listed; None: everybody's. Raises NotAllowed."""
@@ -351,6 +344,39 @@ class UserService:
 
         service, files = self._service, self._service.submissions.files_for(self._user)
         return TesTasks(self._user, self._database, service.steps, service.sites, files, self.submit_many)
+
+    # --- what tasks need ------------------------------------------------------------
+
+    def estimate(self, request: SubmittedRun, rows: Rows | None = None) -> RunExpectation:
+        """What a run is expected to need. Refuses what ``submit`` would refuse; nothing is submitted."""
+        POLICY.require(self._user, Action.LOOK)
+        accepted = self._service.submissions.check(self._user, request, rows).accepted
+        self._service.estimating.prepare(self._database)
+        with self._database.read() as connection:
+            return self._service.estimating.of_run(connection, self._user.name, accepted)
+
+    def task_estimates(self, task_id: str) -> list[TaskEstimate]:
+        """What was decided for the attempts at a task; where nothing was, what would be now."""
+        self._service.estimating.prepare(self._database)
+        with self._database.read() as connection:
+            _, row = task_row(connection, self._user, task_id)
+            return self._service.estimating.of_task(connection, self._service.steps.of(connection, row.step_seq), row)
+
+    def history(self, cursor: str | None = None, limit: int = MAX_PAGE) -> Page[HistoryRow]:
+        """What attempts used, oldest first. For admins: it is that of all users, whom digests stand for."""
+        POLICY.require(self._user, Action.SEE_ALL)
+        with self._database.read() as connection:
+            items, last = page_of_history(connection, cursor_of(cursor) or 0, page_size(limit))
+        return Page(items=items, next_cursor=None if last is None else str(last))
+
+    def add_history(self, rows: Sequence[HistoryRow]) -> int:
+        """Takes in what attempts used elsewhere; returns how many. For admins."""
+        POLICY.require(self._user, Action.MANAGE)
+        if len(rows) > MOST_ROWS:
+            raise TooLarge(f"These are {len(rows):,} rows; the limit is {MOST_ROWS:,}.", hint="Send them in pieces.")
+        with self._database.write() as connection:
+            keep_rows(connection, rows)
+        return len(rows)
 
     # --- the rest ------------------------------------------------------------
 

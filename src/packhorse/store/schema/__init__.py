@@ -8,6 +8,7 @@ bulk, and never searched.
 from __future__ import annotations
 
 from packhorse.store.schema.base import TASKS_PER_RUN, metadata
+from packhorse.store.schema.history import estimates, history, secrets
 from packhorse.store.schema.kbase import kbase_jobs, kbase_logs, kbase_runs
 from packhorse.store.schema.runs import (
     BACKS_OFF,
@@ -75,8 +76,10 @@ __all__ = [
     "deliveries",
     "demands",
     "edges",
+    "estimates",
     "events",
     "file_sums",
+    "history",
     "growths",
     "images",
     "in_run",
@@ -92,6 +95,7 @@ __all__ = [
     "outbox",
     "run_images",
     "runs",
+    "secrets",
     "shares",
     "sharing",
     "step_counts",
