@@ -16,6 +16,7 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 
 from packhorse.client.answers import other_server, refusal, refusal_of, server_url
+from packhorse.client.own import HttpSecrets, HttpShares, Secrets, Shares
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.ourselves import make_private_folder
@@ -81,6 +82,10 @@ class Backend(Protocol):
     def sites(self) -> list[SiteView]: ...
     def images(self) -> list[ImageView]: ...
     def doctor(self, site: str | None = None) -> list[Check]: ...
+    @property
+    def secrets(self) -> Secrets: ...
+    @property
+    def sharing(self) -> Shares: ...
     def working(self) -> AbstractContextManager[None]:
         """Makes sure that an engine works meanwhile."""
         ...
@@ -252,6 +257,14 @@ class HttpBackend:
     def doctor(self, site: str | None = None) -> list[Check]:
         return self._one(list[Check], "GET", "/doctor", params=_given(site=site), timeout_s=_DOCTOR_S)
 
+    @property
+    def secrets(self) -> HttpSecrets:
+        return HttpSecrets(self._one)
+
+    @property
+    def sharing(self) -> HttpShares:
+        return HttpShares(self._one)
+
     @contextmanager
     def working(self) -> Iterator[None]:
         yield  # the server's engine works
@@ -347,7 +360,7 @@ class HttpBackend:
         """The answer, as ``kind``."""
         response = self._request(method, path, **options)
         with self._of_packhorse(response):
-            return TypeAdapter(kind).validate_json(response.content)
+            return TypeAdapter(kind).validate_json(response.content or b"null")
 
     @contextmanager
     def _of_packhorse(self, response: Any) -> Iterator[None]:

@@ -34,6 +34,8 @@ _MODULES = {
     "apps": "sites",
     "images": "sites",
     "sites": "sites",
+    "share": "own",
+    "secret": "own",
     "token": "serving",
 }
 

@@ -46,15 +46,13 @@ from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.limits import Limits
 from packhorse.engine.requests.line import steps_gathered_without, steps_wait_for
 from packhorse.engine.requests.outputfiles import OutputFiles
-from packhorse.engine.requests.owntokens import OwnTokens
+from packhorse.engine.requests.own import Own
 from packhorse.engine.requests.pages import cursor_of, page_size
 from packhorse.engine.requests.runwaiters import RunWaiters
-from packhorse.engine.requests.sharing import Sharing
 from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
 from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.taskviews import TaskViews
 from packhorse.engine.requests.usage import sum_usage
-from packhorse.engine.requests.watching import Watching
 from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.results import iter_results
@@ -72,7 +70,6 @@ from packhorse.store.steps import counts_of_steps, edges_out_of, steps_of_run
 from packhorse.store.tasks import get_task, page_of_tasks
 
 if TYPE_CHECKING:
-    from packhorse.engine.requests.ownwebhooks import OwnWebhooks
     from packhorse.engine.requests.tes import TesTasks
 
 
@@ -116,29 +113,18 @@ class Service:
         return None if self.database.answers() else "its database does not answer"
 
 
-class UserService:
+class UserService(Own):
     """What one user may ask for. Every method checks that this user may, and raises the refusals of
     ``domain.errors``: NotFound also for what is not theirs.
     """
 
     def __init__(self, service: Service, user: User) -> None:
+        super().__init__(service.database, user, service.seal, service.reach)
         self._service = service
-        self._database = service.database
-        self._user = user
-        self.tokens = OwnTokens(service.database, user)
-        self.sharing = Sharing(service.database, user)
-        self.watching = Watching(service.database, user)
 
     def body_bytes(self, most: int) -> int:
         """How large a body of this user may be, at most ``most``."""
         return self._service.limits.body_bytes(self._user, most)
-
-    @property
-    def webhooks(self) -> OwnWebhooks:
-        """Who is told of this user's runs."""
-        from packhorse.engine.requests.ownwebhooks import OwnWebhooks  # the command line does without
-
-        return OwnWebhooks(self._database, self._user, self._service.seal, self._service.reach)
 
     def _whose(self) -> str | None:
         """Whose runs are listed; None: everybody's. Raises NotAllowed."""

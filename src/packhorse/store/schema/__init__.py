@@ -34,7 +34,7 @@ from packhorse.store.schema.runs import (
     task_tags,
     tasks,
 )
-from packhorse.store.schema.service import audit, file_sums, leases, sharing, tokens
+from packhorse.store.schema.service import audit, file_sums, leases, secrets, sharing, tokens
 from packhorse.store.schema.sites import (
     UNCLAIMED,
     allocations,
@@ -84,6 +84,7 @@ __all__ = [
     "outbox",
     "run_images",
     "runs",
+    "secrets",
     "shares",
     "sharing",
     "step_counts",
