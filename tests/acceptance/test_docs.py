@@ -68,7 +68,9 @@ def as_script(text: str) -> str:
         "docs/pipelines.md",
         "docs/report.md",
         "docs/reuse.md",
+        "docs/kbase.md",
         "docs/security.md",
+        "docs/estimates.md",
         "docs/tes.md",
     ],
 )

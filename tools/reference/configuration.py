@@ -6,6 +6,7 @@ from pydantic import BaseModel
 
 from packhorse.domain.accessconfig import AuthConfig, KBaseAuthConfig, LimitsConfig, OidcConfig, UserLimits
 from packhorse.domain.config import Config, DataConfig, ImagesConfig, ServerConfig, ShockConfig, SiteConfig
+from packhorse.domain.kbaseconfig import ClientGroupConfig, KBaseConfig
 from tools.reference.markdown import page, prose, table
 from tools.reference.models import default_words, field_docs, type_words, without_null
 
@@ -22,6 +23,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[images]": ImagesConfig,
     "[data]": DataConfig,
     '[data.shock."HOST"]': ShockConfig,
+    "[kbase]": KBaseConfig,
+    "[kbase.client_groups.NAME]": ClientGroupConfig,
 }
 
 _INTRODUCTION = """

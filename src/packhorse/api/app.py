@@ -10,16 +10,18 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from packhorse import __version__
-from packhorse.api import about, reports, runs, secrets, sharing, tasks, tes, tokens, webhooks
+from packhorse.api import about, estimates, reports, runs, secrets, sharing, tasks, tes, tokens, webhooks
 from packhorse.api import metrics as figures
 from packhorse.api.auth import TokenChecker, current_user
 from packhorse.api.errors import REFUSALS, TES_PREFIX, TES_REFUSALS, install_errors
 from packhorse.api.examples import add_examples
+from packhorse.api.kbase.routes import routes as kbase_routes
 from packhorse.api.methods import Methods
 from packhorse.api.metrics import Metrics
 from packhorse.api.peers import Network, OnlyThrough
 from packhorse.api.tracing import Traced, Traces
 from packhorse.domain.run import RunRequest
+from packhorse.engine.requests.kbase.service import KBase
 from packhorse.engine.requests.service import Service
 from packhorse.identity.known import KnownTokens
 
@@ -33,12 +35,15 @@ def create_app(
     service: Service,
     checker: TokenChecker,
     stopping: Callable[[], bool] = lambda: False,
+    kbase: KBase | None = None,
     *,
     metrics: Metrics | None = None,
     traces: Traces | None = None,
     trusted: Sequence[Network] | None = None,
 ) -> FastAPI:
     """The API over ``service`` for those whom ``checker`` knows. Every endpoint but ``/health`` asks who it is.
+
+    ``kbase``: what KBase's clients ask for, if it is served.
 
     Long answers (a wait, a log that is followed) end early once ``stopping`` says that the server wants to.
 
@@ -54,8 +59,11 @@ def create_app(
     app.state.known_tokens = KnownTokens()
     app.state.stopping = stopping
     app.state.metrics = metrics or Metrics()
+    app.state.kbase = kbase
+    if kbase is not None:
+        app.router.routes.extend(kbase_routes)
     guarded = APIRouter(dependencies=[Depends(current_user)])
-    for door in (runs, reports, sharing, tasks, tokens, secrets, webhooks, about):
+    for door in (runs, reports, sharing, tasks, estimates, tokens, secrets, webhooks, about):
         guarded.include_router(door.router)
     app.include_router(about.open_router, prefix=PREFIX)
     app.include_router(guarded, prefix=PREFIX, responses=REFUSALS)

@@ -39,7 +39,7 @@ _FORMS = {
 }
 
 
-async def _read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
+async def read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
     """The body in a temporary file (in memory while small), read from its beginning.
 
     Raises TooLarge as soon as it is over ``limit``.
@@ -83,12 +83,12 @@ async def _read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
 async def json_body(request: Request, service: AsUser) -> IO[bytes]:
     """A JSON body. Depends on the user, so that nobody else makes us read it."""
     limit = service.body_bytes(MAX_JSON_BYTES)
-    return await _read_body(request, limit, "Send a large table to POST /api/v1/runs/table.")
+    return await read_body(request, limit, "Send a large table to POST /api/v1/runs/table.")
 
 
 async def table_body(request: Request, service: AsUser) -> IO[bytes]:
     """A table's body."""
-    return await _read_body(request, service.body_bytes(MAX_TABLE_BYTES), "Submit it as several runs.")
+    return await read_body(request, service.body_bytes(MAX_TABLE_BYTES), "Submit it as several runs.")
 
 
 JsonBody = Annotated[IO[bytes], Depends(json_body)]

@@ -10,9 +10,12 @@ from typing import Any
 _RUN, _TASK = "r-01jk5m8x2v3w4y6z", "r-01jk5m8x2v3w4y6z.0"
 _TES = {"name": "hello", "executors": [{"image": "docker.io/library/busybox:1", "command": ["echo", "hello"]}]}
 
+_OVER_TWO = {"app": "gc", "over": [{"sequence": "GATTACA"}, {"sequence": "CCGG"}], "name": "two sequences"}
+
 #: Bodies, by path.
 BODIES: dict[str, Any] = {
-    "/api/v1/runs": {"app": "gc", "over": [{"sequence": "GATTACA"}, {"sequence": "CCGG"}], "name": "two sequences"},
+    "/api/v1/runs": _OVER_TWO,
+    "/api/v1/estimate": _OVER_TWO,
     "/api/v1/runs:batch": [{"app": "gc", "over": [{"sequence": "GATTACA"}], "client_key": "sample-1"}],
     "/api/v1/tokens": {"name": "laptop", "scopes": ["read", "submit"], "expires_in_s": 7776000},
     "/api/v1/secrets/{name}": {"value": "what nobody is shown"},

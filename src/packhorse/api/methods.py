@@ -32,6 +32,11 @@ def allowed_methods(routes: Iterable[BaseRoute], scope: Mapping[str, Any], path:
     return found and [*found, *(["HEAD"] if "GET" in found else []), "OPTIONS"]
 
 
+def _answers(scope: Mapping[str, Any]) -> bool:
+    """Whether a path answers OPTIONS itself."""
+    return any(route.matches(dict(scope))[0] is Match.FULL for route in scope["app"].routes)
+
+
 class Methods:
     """Answers HEAD as GET without a body, and OPTIONS with the methods that there are."""
 
@@ -40,7 +45,7 @@ class Methods:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope.get("method") if scope["type"] == "http" else None
-        if method == "OPTIONS" and (allowed := allowed_methods(scope["app"].routes, scope)):
+        if method == "OPTIONS" and not _answers(scope) and (allowed := allowed_methods(scope["app"].routes, scope)):
             await Response(status_code=204, headers={"Allow": ", ".join(allowed)})(scope, receive, send)
         elif method == "HEAD":
             await self._head(scope, receive, send)

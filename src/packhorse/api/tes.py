@@ -58,6 +58,14 @@ class ServiceInfo(BaseModel):
     tesResources_backend_parameters: list[str]  # noqa: N815  TES has this name
 
 
+class OldServiceInfo(BaseModel):
+    """What TES 1.0 had to say."""
+
+    name: str
+    doc: str
+    storage: list[str]
+
+
 class CreatedTask(BaseModel):
     """The id of a new task."""
 
@@ -109,6 +117,12 @@ def service_info(service: AsUser, request: Request) -> ServiceInfo:
         version=__version__,
         **told,
     )
+
+
+@router.get("/tasks/service-info", summary="GetServiceInfo of TES 1.0", deprecated=True)
+def old_service_info(service: AsUser) -> OldServiceInfo:
+    """Older clients, such as Toil's, ask here, and take nothing else."""
+    return OldServiceInfo(name="Packhorse", doc=f"GA4GH TES {VERSION}", storage=service.tes.about()["storage"])
 
 
 @router.get("/tasks", summary="ListTasks", responses={200: {"model": Tasks}})

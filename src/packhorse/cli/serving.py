@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import ssl
+import sys
 from typing import Any
 
 import uvicorn
@@ -21,12 +22,16 @@ from packhorse.domain.config import Config, ServerConfig, load_config
 from packhorse.domain.errors import Conflict, InvalidRequest
 from packhorse.domain.ourselves import expanded
 from packhorse.engine.embedded import Embedded
+from packhorse.engine.requests.kbase.service import KBase
 from packhorse.identity.checkers import Checkers
 from packhorse.identity.tokens import Tokens
 from packhorse.logs import configure_logs, take_over_logging
 
 _LINGER_S = 30.0  # a server's agent waits for the next task that long
 _SHUTDOWN_S = 5
+#: After which a thread that computes lets another one: Python's own 5 ms are waited for at each statement of a request,
+#: while the rows of somebody's large table are looked at.
+_SWITCH_S = 0.001
 
 
 def serve(host: str | None, port: int | None, database: str | None, *, json_logs: bool) -> None:
@@ -39,6 +44,7 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
     tls = _tls(settings)
     traces = None if settings.traces is None else Traces(settings.traces)
     listener = _listen(host, port)
+    sys.setswitchinterval(_SWITCH_S)
     configure_logs(level=logging.INFO, as_json=json_logs)
     take_over_logging(as_json=json_logs)
     embedded = _open(config, database, serving=True)
@@ -49,7 +55,8 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
     embedded.time_schedulers(metrics.command)
     checkers = Checkers(tokens, config.auth, config.groups)
     options: dict[str, Any] = {"metrics": metrics, "traces": traces, "trusted": trusted}
-    api = create_app(embedded.service, checkers, lambda: server.should_exit, **options)
+    kbase = KBase(embedded.service, config.kbase, embedded.seal)
+    api = create_app(embedded.service, checkers, lambda: server.should_exit, kbase, **options)
     server = uvicorn.Server(
         uvicorn.Config(
             api, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=_SHUTDOWN_S, **tls
@@ -136,6 +143,7 @@ def _open(config: Config, database: str | None, *, serving: bool = False) -> Emb
         serves=serving,
         weights=config.weights,
         limits=config.limits,
+        estimates=config.estimates,
         private_networks=config.server.private_networks,
     )
 

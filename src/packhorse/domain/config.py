@@ -15,9 +15,11 @@ from pydantic import AfterValidator, Field
 from packhorse.domain.accessconfig import AuthConfig, LimitsConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.images import DOCKER_HUB
+from packhorse.domain.kbaseconfig import KBaseConfig
 from packhorse.domain.numbers import Number, Truth, Whole
 from packhorse.domain.ourselves import expanded, home, homeless, xdg
 from packhorse.domain.problems import validated
+from packhorse.domain.resources import Estimates
 from packhorse.domain.section import Section
 from packhorse.domain.utf8 import utf8_text
 
@@ -102,6 +104,27 @@ class ImagesConfig(Section):
     """Credentials, as ``podman login`` or ``docker login`` write them; without it, $REGISTRY_AUTH_FILE, else the files
     that those commands write.
     """
+
+
+class EstimatesConfig(Section):
+    """``[estimates]``: whether what tasks ask for is decided from what tasks like them used (docs/estimation.md)."""
+
+    mode: Estimates = Estimates.OBSERVE
+    """``off``: nothing is remembered. ``observe``: what would be asked for can be seen. ``on``: it is asked for. A
+    run's own word (``estimates`` among its resources) goes first, then that of ``apps``, then the site's.
+    """
+    apps: dict[str, Estimates] = {}
+    """The same for apps by name, as a table ``[estimates.apps]``."""
+    failure_cap: Number = Field(default=0.05, gt=0, lt=1)
+    """The largest chance that an attempt is ended at a memory limit that was estimated."""
+    walltime_failure_cap: Number = Field(default=0.005, gt=0, lt=1)
+    """The same for an estimated walltime."""
+    keep_rows: Whole = Field(default=200_000, ge=100)
+    """Attempts that are remembered; the oldest leave."""
+    keep_rows_of_user: Whole = Field(default=5_000, ge=100)
+    """Of one user and app."""
+    keep_days: Number = Field(default=730, gt=0)
+    """For how long."""
 
 
 def _variable_name(name: str) -> str:
@@ -238,6 +261,10 @@ class SiteConfig(Section):
     """Whether runs that do not say so themselves take results of earlier tasks of their user, where nothing has changed
     (docs/reuse.md).
     """
+    estimates: Estimates | None = None
+    """Whether memory and walltime of tasks here are decided from what tasks like them used; without it, as
+    ``[estimates]`` says.
+    """
     linger_s: Number = Field(default=10.0, ge=0)
     """How many seconds an agent without work waits for more before it gives its node back."""
 
@@ -263,6 +290,10 @@ class Config(Section):
     """What each user may take: the table ``[limits]``."""
     groups: dict[str, list[str]] = {}
     """Groups that runs may be shared with, as ``NAME = [USER, ...]`` in the table ``[groups]``."""
+    estimates: EstimatesConfig = EstimatesConfig()
+    """What tasks are estimated to need: the table ``[estimates]``."""
+    kbase: KBaseConfig = KBaseConfig()
+    """KBase, whose execution engine this server stands in for: the table ``[kbase]``."""
     weights: dict[str, Annotated[Number, Field(gt=0, le=1e6)]] = {}
     """Users' parts of each site while several have tasks: one of weight 2 gets twice as much as one of 1, the default.
     """

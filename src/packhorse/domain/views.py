@@ -244,6 +244,8 @@ class TaskDetail(TaskView):
     data: list[DataView] = []
     reuse: ReuseView | None = None
     """None where its run asked for no results of earlier ones."""
+    from_history: dict[str, str] = {}
+    """Its values that come from earlier runs, each with how."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from packhorse.domain.app import Session
@@ -62,6 +62,19 @@ class Tokens:
         salt = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
         words = {word: f"packhorse-{word}-{salt}" for word in cls.__slots__}
         return cls(**{word: text if word in ("name", "binds") else f"/{text}" for word, text in words.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a container is given beside what all are: ``folders`` of its work folder, by where it sees them; ``data`` of
+    the site, which it cannot change, likewise; variables whose values come with the task's ``secrets``; and whether it
+    may write to what its image has.
+    """
+
+    folders: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    writable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +152,16 @@ def container(
     has_stdin: bool = False,
     workdir: str = "",
     root: RootPaths | None = None,
+    given: Given | None = None,
 ) -> dict[str, Any]:
     """The ``container`` of a template or of a step.
 
     ``folders`` are read by every task of it; ``workdir`` lies in the work folder, unless it is absolute; ``root`` has
     the absolute paths of its task. Raises CannotRun.
     """
+    given = given or Given()
     known = [root.paths.all, dict(root.sources)] if root is not None else []
+    known += [dict(given.folders), dict(given.data)] if given.folders or given.data else []
     tokens = Tokens.for_content(
         image.digest, image.config, dict(env), list(folders), session, site.root, site.binds, *known
     )
@@ -158,19 +174,24 @@ def container(
         if everything
         else (*_read_only(site, folders), Bind(tokens.work, tokens.work))
     )
+    own = [Bind(f"{tokens.work}/{folder}", target) for target, folder in given.folders.items()]
+    own += [
+        Bind(path, target, Ability.READ_ONLY_BINDS in site.runtime.abilities) for target, path in given.data.items()
+    ]
     spec = ContainerSpec(
         argv=(_COMMAND,),
         image=site.runtime.prepared(on_node),
         config=ImageConfig.from_oci(image.config),
         env=env,
-        binds=(*absolute, *usual),  # the usual ones may lie below the others
-        pass_env=_PASSED_FOR_ONE if session is Session.NONE else _PASSED,
+        binds=(*absolute, *usual, *own),  # the usual ones may lie below the absolute ones
+        pass_env=(*(_PASSED_FOR_ONE if session is Session.NONE else _PASSED), *given.secrets),
         ranks_on_node=resources.ranks_on_a_node if resources.launch is Launch.RANKS else 0,
         workdir=workdir if workdir.startswith("/") else f"{tokens.work}/{workdir}".rstrip("/"),
         uid=uid,
         gid=gid,
         gpus=resources.gpus,
         network=network,
+        writable_root=given.writable,
         stdin="-" if has_stdin or session is not Session.NONE else None,
         name=tokens.name,
         cgroup_parent=tokens.cgroup if Ability.LIMITS in site.runtime.abilities else None,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packhorse.domain.accessconfig import LimitsConfig
-from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
+from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig, SiteConfig
 from packhorse.domain.ourselves import make_own_folder, user_name
 from packhorse.domain.views import User
 from packhorse.engine.notifier import Notifier
@@ -54,6 +54,7 @@ class Embedded:
         serves: bool = False,
         weights: Mapping[str, float] | None = None,
         limits: LimitsConfig | None = None,
+        estimates: EstimatesConfig | None = None,
         private_networks: Sequence[str] = (),
     ) -> None:
         self.home = home.absolute()
@@ -63,6 +64,7 @@ class Embedded:
         self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s, serves)
         self._images = images
         self._weights = weights
+        self._estimates = estimates or EstimatesConfig()
         reach = self._reach = Reach(tuple(private_networks)) if serves else None
         self._data = data or DataConfig()
         self.user = User(user_name(), admin=True)
@@ -83,6 +85,7 @@ class Embedded:
             self._wake,
             self._notifier,
             self.home / "downloads",
+            self._estimates,
             limits,
             self.seal,
         )
@@ -110,6 +113,7 @@ class Embedded:
             data=self._data,
             home=self.home,
             weights=self._weights,
+            estimates=self._estimates,
             seal=self.seal,
             reach=self._reach,
         )

@@ -233,7 +233,7 @@ class Watcher:
         self._reader.forget_allocation(allocation.seq)
         self._collector.forget(allocation.seq)
         _log.info("ended", allocation=allocation.id, scheduler=says, lost=len(lost), given_back=len(unstarted))
-        for folder in ("bundle", "claimed", "revoked", "templates", "work"):
+        for folder in ("bundle", "claimed", "revoked", "secrets", "templates", "work"):
             self._site.transport.remove(f"{spool}/{folder}")
 
     def _claimed(self, spool: str, number: int) -> bool:

@@ -53,24 +53,6 @@ class Piece:
     """They wait to be looked up as well."""
 
 
-def insert_tasks(
-    connection: sa.Connection,
-    run_seq: int,
-    step_seq: int,
-    first: int,
-    some: Sequence[NewTask],
-    user: str,
-    site: str,
-    at: float,
-    *,
-    reuse: bool = False,
-) -> None:
-    """Inserts tasks of a step from index ``first`` of the run on; their data goes to ``site``. ``reuse``: they wait to
-    be looked up as well.
-    """
-    add_pieces(connection, [Piece(run_seq, step_seq, first, some, user, site, at, reuse)])
-
-
 def add_pieces(connection: sa.Connection, pieces: Sequence[Piece]) -> None:
     """Tasks of steps that others may know already."""
     ready = insert_pieces(connection, pieces)

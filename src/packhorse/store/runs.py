@@ -23,6 +23,7 @@ from packhorse.store.schema import (
     edges,
     events,
     in_run,
+    kbase_runs,
     lookups,
     runs,
     step_counts,
@@ -66,6 +67,8 @@ class NewRun:
     steps: Sequence[NewStep]
     step_edges: Sequence[StepEdge] = ()
     task_edges: Sequence[tuple[int, int, bool]] = ()
+    kbase: Mapping[str, Any] | None = None
+    """Of jobs of KBase: a row of ``kbase_runs``, less what the run says already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ RUN_COLUMNS = (
     runs.c.ended_at,
 )
 _INSERT_RUN, _INSERT_STEP = sa.insert(runs), sa.insert(steps)
+_INSERT_KBASE = sa.insert(kbase_runs)
 
 
 def find_by_client_keys(connection: sa.Connection, keys: Collection[UserKey]) -> dict[UserKey, Any]:
@@ -158,9 +162,7 @@ def begin_run(connection: sa.Connection, run: NewRun) -> Begun:
 
 def _begin_runs(connection: sa.Connection, new: Sequence[NewRun], *, visible: bool) -> list[Begun]:
     connection.execute(_INSERT_RUN, [{**run.values, "visible": visible} for run in new])
-    seqs: dict[str, int] = {}
-    for some in chunks([run.values["id"] for run in new]):
-        seqs |= {row.id: row.seq for row in connection.execute(_SEQS_OF_RUNS, {"ids": some})}
+    seqs = seqs_of(connection, [run.values["id"] for run in new])
     firsts = [list(accumulate((step.tasks or 0 for step in run.steps), initial=0)) for run in new]
     rows = []
     for run, first in zip(new, firsts, strict=True):
@@ -179,7 +181,15 @@ def _begin_runs(connection: sa.Connection, new: Sequence[NewRun], *, visible: bo
         run_seq = seqs[run.values["id"]]
         found.append(Begun(run, run_seq, of_runs[run_seq], first[:-1], visible))
     _insert_edges(connection, found)
+    told = [_kbase_row(begun.run, begun.seq) for begun in found if begun.run.kbase is not None]
+    if told:
+        connection.execute(_INSERT_KBASE, told)
     return found
+
+
+def _kbase_row(run: NewRun, seq: int) -> dict[str, Any]:
+    own = {"run_seq": seq, "user": run.values["user"], "created_at": run.values["created_at"]}
+    return {**(run.kbase or {}), **own}
 
 
 def _insert_edges(connection: sa.Connection, new: Sequence[Begun]) -> None:
@@ -285,8 +295,17 @@ def remove_run(connection: sa.Connection, seq: int, limit: int = INSERT_CHUNK) -
     connection.execute(sa.delete(step_demands).where(step_demands.c.step_seq.in_(mine)))
     connection.execute(sa.delete(step_counts).where(step_counts.c.run_seq == seq))
     connection.execute(sa.delete(steps).where(steps.c.run_seq == seq))
+    connection.execute(sa.delete(kbase_runs).where(kbase_runs.c.run_seq == seq))
     connection.execute(sa.delete(runs).where(runs.c.seq == seq))
     return False
+
+
+def seqs_of(connection: sa.Connection, run_ids: Collection[str]) -> dict[str, int]:
+    """The ``seq`` of runs, by public id."""
+    found: dict[str, int] = {}
+    for some in chunks(run_ids):
+        found |= {row.id: row.seq for row in connection.execute(_SEQS_OF_RUNS, {"ids": some})}
+    return found
 
 
 def get_run(connection: sa.Connection, run_id: str) -> Any | None:

@@ -31,6 +31,7 @@ _COLUMNS = (
     runs.c.id.label("run_id"),
     runs.c.user,
     runs.c.priority,
+    runs.c.created_at,
 )
 
 

@@ -267,6 +267,13 @@ def test_errors_have_the_fields_of_ga4gh(server: TesServer) -> None:
         assert body["error"]["message"] in body["msg"]
 
 
+def test_cores_are_whole_numbers_where_they_are(server: TesServer) -> None:
+    """As TES has them; clients of Toil and Snakemake fail on 1.0."""
+    for cores, shown in ((2, 2), (2.0, 2), (0.5, 0.5)):
+        found = server.get(server.create({**TRUE, "resources": {"cpu_cores": cores}}))["resources"]["cpu_cores"]
+        assert (found, type(found)) == (shown, type(shown))
+
+
 def test_metacharacters_are_text(server: TesServer) -> None:
     odd = "'; DROP TABLE tasks; -- $(id) `id` %_\\"
     task = server.create({**TRUE, "name": odd, "description": odd, "tags": {odd: odd}})
@@ -295,6 +302,8 @@ def test_the_service_tells_about_itself(home: Path) -> None:
     assert info["storage"] == [f"file://{home.parent.resolve()}", "s3://in/", "s3://out/"]
     assert "walltime_s" in info["tesResources_backend_parameters"]
     assert {"id", "name", "organization", "version"} <= set(info)
+    old = made.told("GET", "/tasks/service-info", "alice")
+    assert old == {"name": "Packhorse", "doc": "GA4GH TES 1.1.0", "storage": info["storage"]}
     made.close()
 
 

@@ -21,6 +21,7 @@ OPEN = {("GET", "/api/v1/health"), ("GET", "/api/v1/health/ready")}
 #: Bodies that are examples of apps that this server does not have.
 BODIES: dict[str, Any] = {
     "/api/v1/runs": {"app": "t", "over": [{"i": 1}]},
+    "/api/v1/estimate": {"app": "t", "over": [{"i": 1}]},
     "/api/v1/runs:batch": [{"app": "t", "over": [{"i": 1}]}],
 }
 TABLE = {"content": b"i\n1\n", "headers": {"Content-Type": "text/csv"}}

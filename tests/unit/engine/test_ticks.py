@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.states import AllocationState
 from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import SystemClock
 from packhorse.engine.lease import Lease
 from packhorse.engine.notifier import Notifier
+from packhorse.engine.sealing import Seal
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.steps.base import StepSpec
 from packhorse.sites.base import JobState, JobStatus, Shape
@@ -109,7 +111,18 @@ def cost_of_tick(database: Database, root: Path, number: int, waiting: int) -> t
             (folder / f"n{agent}.jsonl").touch()
     lease = Lease(database)
     assert lease.try_take()
-    loop = SiteLoop(site, database, lease, Leaping(), Notifier(), threading.Event(), {}, AppFolders())
+    loop = SiteLoop(
+        site,
+        database,
+        lease,
+        Leaping(),
+        Notifier(),
+        threading.Event(),
+        {},
+        AppFolders(),
+        Seal(root / "seal.key"),
+        EstimatesConfig(),
+    )
     loop.recover()
     loop.tick(0.0)
     transport.commands = transport.others = scheduler.asked = 0

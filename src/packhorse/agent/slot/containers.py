@@ -213,6 +213,7 @@ class Containers:
         """
         own = dict(self.context.base)
         own.update((name, env[name]) for name in PASSED if name in env)
+        own.update(self.context.secret_env)
         return own
 
     # -- cleanup

@@ -21,6 +21,7 @@ class Context(Files):
         self.config = config
         self.env = self.environment(False)
         self.base = self.env  # it is another for a task that starts ranks
+        self.secret_env: "Dict[str, str]" = {}  # of the task at hand: not in any command, nor in any file
         self.null = os.open(os.devnull, os.O_RDWR)
         self.leaf = open_leaf(config.get("leaf"))
         self.programs = Programs()

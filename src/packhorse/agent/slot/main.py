@@ -173,13 +173,30 @@ class Slot(Context):
                 outcome.progress = count_progress(task["progress"], self.captures[pair])
 
     def perform_here(self, task: "Dict[str, Any]", pair: int, outcome: Outcome) -> None:
-        """Stage in, execute and stage out in the current work folder."""
+        """The same in the current work folder, with what the task is given that is gone afterwards."""
+        self.secret_env = {}
+        if not (task.get("secrets") or task.get("shared")):
+            self.execute(task, pair, outcome)
+            return
+        from .given import give, take_back
+
+        try:
+            self.secret_env = give(self.work, task)
+            self.execute(task, pair, outcome)
+        finally:
+            self.secret_env = {}
+            take_back(self.work, task)
+
+    def execute(self, task: "Dict[str, Any]", pair: int, outcome: Outcome) -> None:
+        """Stage in, execute and stage out."""
         if task.get("inputs") or task.get("folders"):
             from ..staging import make_folders, place_inputs
 
             make_folders(self.work, task.get("folders") or ())
             place_inputs(self.work, task.get("inputs") or (), task.get("root"))
         env = self.task_env(task)
+        if self.secret_env and not task.get("container"):
+            env = dict(env, **self.secret_env)
         kind = task.get("session") or "none"
         if kind != "none":
             if self.sessions is None:
@@ -199,12 +216,17 @@ class Slot(Context):
                 self.containers.execute(task["container"], task["argv"], env, (self.null, out, err), outcome)
             else:
                 self.programs.run(task["argv"], env, self.null, out, err, outcome)
+        if task.get("result_file") and not self.programs.signaled:
+            from .result import read_result_file
+
+            most = int(task.get("max_result_bytes", self.max_result))
+            outcome.result = read_result_file(self.work, task["result_file"], most, ended_well=outcome.exit == 0)
         if outcome.exit == 0 and outcome.why is None and not self.programs.signaled:
             if task.get("outputs"):
                 from .outputs.take import take_outputs
 
                 outcome.files = take_outputs(self.work, task)
-            if task.get("result", "none") != "none":
+            if task.get("result", "none") != "none" and not task.get("result_file"):
                 from .result import read_result
 
                 most = int(task.get("max_result_bytes", self.max_result))

@@ -4,10 +4,11 @@ import json
 import os
 
 from ..outcome import Verdict
+from ..staging import inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Optional
 
 #: What has no more bytes fits into a line of the journal, whatever letters it has.
 ANY_LETTERS = 65536
@@ -48,3 +49,24 @@ def parse_result(data: bytes, kind: str) -> "Any":
     if why:
         raise Verdict("result", "the result cannot be kept: %s" % why)
     return value
+
+
+def read_result_file(work: str, path: str, max_bytes: int, ended_well: bool) -> "Optional[Any]":
+    """The JSON value that a task left in a file of its work folder; None where it left none.
+
+    Verdict if that of one that `ended_well` cannot be kept; that of another one then has no say.
+    """
+    try:
+        target = inside(work, path, "result")
+        try:
+            descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return None
+        try:
+            return read_result(descriptor, "json", max_bytes)
+        finally:
+            os.close(descriptor)
+    except (Verdict, OSError) as error:
+        if not ended_well or isinstance(error, OSError):
+            return None
+        raise

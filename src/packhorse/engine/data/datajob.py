@@ -12,7 +12,9 @@ from packhorse.domain.config import DataConfig
 from packhorse.domain.dataurl import parse_url
 from packhorse.engine.data.job import Brought, Job, Known
 from packhorse.engine.data.keeping import Keeping
+from packhorse.engine.data.s3folders import bring_s3_folder
 from packhorse.engine.data.sitefetch import fetch_at_site, forget_at_site
+from packhorse.engine.steps.files import FOLDER
 from packhorse.http.client import Http
 from packhorse.http.reach import Reach
 from packhorse.sites import cache
@@ -58,6 +60,10 @@ class Carrier:
         Raises NotFetched, Stopped, NotUnpacked, SiteUnreachable, OSError.
         """
         url = parse_url(job.url)
+        if job.version.startswith(FOLDER):
+            archive = self._folder / f"{job.data_id}-folder.tar"
+            sums = bring_s3_folder(self._client, self._sources, url, archive, job)
+            return self._keep(job, archive, sums, Source("", name=f"{url.name}.tar"))
         source = self._sources.look(url, job.stop)
         known = job.known
         is_still = known is not None and source.is_still(known.etag, known.last_modified, known.size)

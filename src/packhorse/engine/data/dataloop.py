@@ -25,6 +25,7 @@ from packhorse.engine.clock import Clock
 from packhorse.engine.data.deliveries import Deliveries
 from packhorse.engine.data.job import Brought, Job, Known, start
 from packhorse.engine.data.keeping import Keeping
+from packhorse.engine.data.tables import Tables
 from packhorse.engine.data.uploads import Uploads, is_of_this_machine
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
@@ -82,6 +83,7 @@ class DataLoop(Loop):
         folders.wake = self.wake
         self._keeping = Keeping()
         self._uploads = Uploads(site, database, self._keeping)
+        self._tables = Tables(site, database, lease)
         self._jobs: dict[int, Job] = {}
         self._looks: dict[DataKey, Job] = {}  # at folders of apps that were there
         self._noted: dict[int, float] = {}  # monotonic
@@ -122,6 +124,7 @@ class DataLoop(Loop):
                 moved = True
         if self._are_some_in_vain:
             moved |= self._end_in_vain()
+        self._tables.tick(monotonic)
         # what moved may let more move
         self._seen_writes, self._look_at = -1 if moved else writes, monotonic + _LOOK_S
         if moved:

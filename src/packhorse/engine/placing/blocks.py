@@ -19,6 +19,7 @@ from packhorse.engine.collecting.effects import progress_in
 from packhorse.engine.collecting.verdict import Failure
 from packhorse.engine.containers import Containers, ReadyImage
 from packhorse.engine.lease import Lease
+from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.base import InputNotBrought, Locations, Step, results_key
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.files import is_brought, url_of
@@ -29,6 +30,7 @@ from packhorse.store import allocations as stored
 from packhorse.store.data import DataKey, given_data
 from packhorse.store.database import Database
 from packhorse.store.images import wants_of
+from packhorse.store.kbase.runs import sealed_token
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.stepdata import given_to_steps
 from packhorse.store.tasks import failures_of, tasks_of_block
@@ -65,13 +67,22 @@ class _Known:
     """Of steps in images: the folders of the runs whose results they read."""
     begun: Collection[int]
     """Tasks of which an earlier attempt got on."""
+    sealed: Mapping[str, bytes]
+    """What runs by these ids keep for their tasks alone."""
 
 
 class Blocks:
     """The blocks of one site. ``written`` are those that are there, and the store does not know yet."""
 
     def __init__(
-        self, site: Site, database: Database, lease: Lease, steps: Steps, collector: Collector, clock: Clock
+        self,
+        site: Site,
+        database: Database,
+        lease: Lease,
+        steps: Steps,
+        collector: Collector,
+        clock: Clock,
+        seal: Seal,
     ) -> None:
         self._site = site
         self._database = database
@@ -79,6 +90,8 @@ class Blocks:
         self._steps = steps
         self._collector = collector
         self._clock = clock
+        self._seal = seal
+        self._unsealed: set[tuple[str, str]] = set()  # allocations, and runs whose secrets they have
         self.written: dict[int, list[int]] = {}
         self._templates: set[tuple[str, str]] = set()
         self._spools: set[str] = set()  # of allocations for whose blocks there is a folder
@@ -93,6 +106,7 @@ class Blocks:
         """Of allocations that are over nothing is remembered: an engine runs for months."""
         self._templates = {known for known in self._templates if known[0] in allocation_ids}
         self._spools &= allocation_ids
+        self._unsealed = {known for known in self._unsealed if known[0] in allocation_ids}
 
     def recover(self) -> None:
         """After a restart: writes the planned blocks that are not at the site."""
@@ -118,9 +132,10 @@ class Blocks:
         lines: list[str] = []
         unfit: dict[int, Failure] = {}
         known = self._known(block.tasks)
+        self._write_secrets(block.allocation_id, known.sealed)
         for row in block.tasks:
             try:
-                key, template, line = self._render(row, known)
+                key, template, line = self._render(row, known, f"{spool}/secrets")
             except (OSError, PackhorseError):
                 raise
             except InputNotBrought as error:
@@ -148,6 +163,16 @@ class Blocks:
         self._site.transport.write(f"{spool}/bundle/{BLOCK.format(block.number)}", "".join(lines).encode())
         self.written.setdefault(block.allocation_seq, []).append(block.number)
 
+    def _write_secrets(self, allocation_id: str, sealed: Mapping[str, bytes]) -> None:
+        """What runs keep for their tasks alone, once for each allocation: it goes with that (``Watcher``)."""
+        folder = f"{self._site.spool(allocation_id)}/secrets"
+        for run_id, data in sealed.items():
+            if (allocation_id, run_id) in self._unsealed:
+                continue
+            self._site.transport.make_folder(folder, private=True)
+            self._site.transport.write(f"{folder}/{run_id}.json", kept_json(self._seal.open(data)).encode())
+            self._unsealed.add((allocation_id, run_id))
+
     def _known(self, rows: Sequence[Any]) -> _Known:
         with self._database.read() as connection:
             steps = self._steps.many(connection, {row.step_seq for row in rows})
@@ -159,16 +184,19 @@ class Blocks:
             wants = wants_of(connection, runs) if runs else {}
             gathering = [step for step in steps.values() if step.is_gathering] if runs else []
             reads = {step.row.seq: runs_read(connection, step) for step in gathering}
+            with_secrets = {step.row.run_id: step.row.run_seq for step in steps.values() if step.has_secrets}
+            kept = {run_id: sealed_token(connection, seq) for run_id, seq in with_secrets.items()}
         again = [row for row in rows if row.attempt > 1 and row.step_seq in steps and steps[row.step_seq].is_resumable]
         begun = {row.id for row in again if self._has_begun(steps[row.step_seq], row.id)}
-        return _Known(steps, images, data, common, wants, reads, begun)
+        sealed = {run_id: data for run_id, data in kept.items() if data is not None}
+        return _Known(steps, images, data, common, wants, reads, begun, sealed)
 
-    def _render(self, row: Any, known: _Known) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    def _render(self, row: Any, known: _Known, secrets: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
         """A function of what is known: all that it names is at the site."""
         step = known.steps[row.step_seq]
         self._refuse_without_image(step, row, known)
         given = {**known.common.get(row.step_seq, {}), **known.data.get(row.id, {})}
-        where = self._locations(step, given, known, in_image=bool(step.images(row.params)))
+        where = self._locations(step, given, known, in_image=bool(step.images(row.params)), secrets=secrets)
         return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=row.id in known.begun)
 
     def _refuse_without_image(self, step: Step, row: Any, known: _Known) -> None:
@@ -180,7 +208,9 @@ class Blocks:
             why = next((want.error for want in wants if want.reference == missing[0]), None)
             raise _NoImage(why or f"Its image '{missing[0]}' is not there.")
 
-    def _locations(self, step: Step, given: Mapping[DataKey, str], known: _Known, *, in_image: bool) -> Locations:
+    def _locations(
+        self, step: Step, given: Mapping[DataKey, str], known: _Known, *, in_image: bool, secrets: str
+    ) -> Locations:
         """What a task is rendered for that was ``given`` this, and that runs in an image or not."""
         results = given.get(results_key(step.row), "")
         if step.is_gathering and not results:
@@ -204,6 +234,7 @@ class Blocks:
             given,
             self._site.launch,
             [self._site.run_folder(run_id) for run_id in known.reads.get(step.row.seq, ())],
+            secrets,
         )
 
     def _has_begun(self, step: Step, task: int) -> bool:

@@ -44,6 +44,8 @@ class Demand:
     """Of its first step: minus the priority of that step's run."""
     step_seq: int = 0
     """Its first step: of those with the lowest rank, the oldest."""
+    high_s: float | None = None
+    """The wall time that nearly all of its tasks are expected to need; None: not estimated."""
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -95,7 +97,7 @@ def suits(shape: Shape, demand: Demand, left_s: float | None) -> bool:
     ``demand``.
     """
     resources = demand.resources
-    needed_s = resources.walltime_s or _MARGIN * demand.core_s / resources.cpu_cores
+    needed_s = resources.walltime_s or demand.high_s or _MARGIN * demand.core_s / resources.cpu_cores
     return (
         not shape.for_one_task
         and resources.nodes == 1
@@ -121,16 +123,24 @@ def _part(limits: Limits, cores: int) -> int:
 
 
 def _walltime_s(demand: Demand, limits: Limits, rounds: float) -> float | None:
-    """What to ask for when each slot runs ``rounds`` tasks; more than enough, since what is not used is not paid."""
+    """What to ask for when each slot runs ``rounds`` tasks; more than enough, since what is not used is not paid.
+
+    Where tasks have a walltime, they start only while all of it is left (``suits``): the time in which they start comes
+    before it.
+    """
     if limits.usual_walltime_s is None:
         return None
     each_s = demand.core_s / demand.resources.cpu_cores
-    if demand.is_known:
-        enough_s = SPARE_S + _MARGIN * rounds * each_s
+    last_s = demand.resources.walltime_s
+    if last_s is None:
+        enough_s = SPARE_S + _MARGIN * rounds * each_s if demand.is_known else limits.usual_walltime_s
+    elif demand.resources.nodes > 1:  # a job for itself
+        enough_s = SPARE_S + last_s
     else:
-        enough_s = min(limits.usual_walltime_s, SPARE_S + rounds * (demand.resources.walltime_s or math.inf))
-    longest_s = SPARE_S + (demand.resources.walltime_s or 0.0)
-    return min(limits.walltime_s or math.inf, max(MIN_WALLTIME_S, enough_s, longest_s))
+        before_s = (rounds - 1) * (_MARGIN * each_s if demand.is_known else last_s)
+        starts_s = max(MIN_WALLTIME_S, before_s if demand.is_known else min(limits.usual_walltime_s, before_s))
+        enough_s = SPARE_S + last_s + starts_s
+    return min(limits.walltime_s or math.inf, max(MIN_WALLTIME_S, enough_s))
 
 
 def quota(cores: int, unclaimed_core_s: float) -> float:

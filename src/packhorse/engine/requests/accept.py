@@ -163,6 +163,12 @@ def spec_of(request: RunOptions, kind: Any, app: str = "", **fields: Any) -> Ste
     )
 
 
+def app_spec(request: RunOptions, app: SubmittedApp) -> StepSpec:
+    """The same of tasks of an app. What makes reference data is looked up, unless the run wants everything executed."""
+    reference = app.manifest.reference and request.reuse is not False
+    return spec_of(request, "app", app.digest, reuse=reference, reference=reference)
+
+
 def with_reuse(accepted: Accepted, asked: bool | None, sites: Sequence[Site]) -> Accepted:
     """The same run, whose tasks take results of earlier ones if ``asked``, or, where that is not said, if its site's
     configuration says so.

@@ -134,11 +134,14 @@ def _input_problems(where: str, item: NamedTask, files: FileRules) -> list[Probl
     for given in item.task.inputs or []:
         if given.url is None or given.content is not None or is_task_url(given.url):
             continue
-        if is_url(given.url) and given.type is FileType.DIRECTORY:
+        is_folder = given.type is FileType.DIRECTORY
+        if is_folder and is_url(given.url) and not given.url.lower().startswith("s3://"):
             problems.append(
-                Problem(f"{where}, input '{given.path}'", "is a folder, and by URL only files are fetched.")
+                Problem(
+                    f"{where}, input '{given.path}'", "is a folder, and by URL folders are fetched from s3:// only."
+                )
             )
-        elif why := files.problem(file_target(given.url)):
+        elif why := files.problem(file_target(given.url.rstrip("/") if is_folder else given.url)):
             problems.append(Problem(f"{where}, input '{given.path}'", why))
     for output in item.task.outputs or []:
         if output.url is not None and (why := files.output_problem(output.url)):

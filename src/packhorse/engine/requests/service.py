@@ -16,7 +16,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.accessconfig import LimitsConfig
-from packhorse.domain.errors import Conflict, NotFound, PackhorseError
+from packhorse.domain.config import EstimatesConfig
+from packhorse.domain.errors import Conflict, NotFound, PackhorseError, TooLarge
+from packhorse.domain.expectations import RunExpectation, TaskEstimate
+from packhorse.domain.history import HistoryRow
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import SubmittedRun
 from packhorse.domain.states import TaskState
@@ -42,12 +45,14 @@ from packhorse.engine.requests.again import accept_retry
 from packhorse.engine.requests.cancel import cancel_all, cancel_tasks
 from packhorse.engine.requests.doctor import examine, examine_site
 from packhorse.engine.requests.documents import image_view, run_view, site_view, step_view, task_view
+from packhorse.engine.requests.estimating import Estimating
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.histories import MOST_ROWS, keep_rows, page_of_history
 from packhorse.engine.requests.limits import Limits
 from packhorse.engine.requests.line import steps_gathered_without, steps_wait_for
 from packhorse.engine.requests.outputfiles import OutputFiles
 from packhorse.engine.requests.own import Own
-from packhorse.engine.requests.pages import cursor_of, page_size
+from packhorse.engine.requests.pages import MAX_PAGE, cursor_of, page_size
 from packhorse.engine.requests.runwaiters import RunWaiters
 from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
 from packhorse.engine.requests.taskout import read_log
@@ -88,6 +93,7 @@ class Service:
         wake: Callable[[], None] = lambda: None,
         notifier: Notifier | None = None,
         downloads: Path = Path("downloads"),
+        estimates: EstimatesConfig | None = None,
         limits: LimitsConfig | None = None,
         seal: Seal | None = None,
     ) -> None:
@@ -101,6 +107,7 @@ class Service:
         self.reach = files.reach
         self.wake = wake
         self.waiters = RunWaiters(database, notifier or Notifier())
+        self.estimating = Estimating(self.steps, self.sites, estimates or EstimatesConfig())
         self.task_views = TaskViews(database, self.steps, self.sites)
         self.output_files = OutputFiles(database, self.steps, self.sites, downloads)
 
@@ -143,15 +150,16 @@ class UserService(Own):
         """By position: the run, or why it was refused; each by itself. What is a refusal already stays one."""
         POLICY.require(self._user, Action.SUBMIT)
         self._service.limits.submission(self._user)
-        checked = [self._checked(request) for request in requests]
+        catalog = self._service.catalog.for_one_request()
+        checked = [self._checked(request, catalog) for request in requests]
         written = self._service.submissions.write_many(checked)
         return [self._answer(one, done) for one, done in zip(checked, written, strict=True)]
 
-    def _checked(self, request: SubmittedRun | PackhorseError) -> Submission | PackhorseError:
+    def _checked(self, request: SubmittedRun | PackhorseError, catalog: AppCatalog) -> Submission | PackhorseError:
         if isinstance(request, PackhorseError):
             return request
         try:
-            submission = self._service.submissions.check(self._user, request)
+            submission = self._service.submissions.check(self._user, request, catalog=catalog)
             self._service.limits.tasks(self._user, submission.tasks)
             return submission
         except PackhorseError as error:
@@ -336,6 +344,39 @@ class UserService(Own):
 
         service, files = self._service, self._service.submissions.files_for(self._user)
         return TesTasks(self._user, self._database, service.steps, service.sites, files, self.submit_many)
+
+    # --- what tasks need ------------------------------------------------------------
+
+    def estimate(self, request: SubmittedRun, rows: Rows | None = None) -> RunExpectation:
+        """What a run is expected to need. Refuses what ``submit`` would refuse; nothing is submitted."""
+        POLICY.require(self._user, Action.LOOK)
+        accepted = self._service.submissions.check(self._user, request, rows).accepted
+        self._service.estimating.prepare(self._database)
+        with self._database.read() as connection:
+            return self._service.estimating.of_run(connection, self._user.name, accepted)
+
+    def task_estimates(self, task_id: str) -> list[TaskEstimate]:
+        """What was decided for the attempts at a task; where nothing was, what would be now."""
+        self._service.estimating.prepare(self._database)
+        with self._database.read() as connection:
+            _, row = task_row(connection, self._user, task_id)
+            return self._service.estimating.of_task(connection, self._service.steps.of(connection, row.step_seq), row)
+
+    def history(self, cursor: str | None = None, limit: int = MAX_PAGE) -> Page[HistoryRow]:
+        """What attempts used, oldest first. For admins: it is that of all users, whom digests stand for."""
+        POLICY.require(self._user, Action.SEE_ALL)
+        with self._database.read() as connection:
+            items, last = page_of_history(connection, cursor_of(cursor) or 0, page_size(limit))
+        return Page(items=items, next_cursor=None if last is None else str(last))
+
+    def add_history(self, rows: Sequence[HistoryRow]) -> int:
+        """Takes in what attempts used elsewhere; returns how many. For admins."""
+        POLICY.require(self._user, Action.MANAGE)
+        if len(rows) > MOST_ROWS:
+            raise TooLarge(f"These are {len(rows):,} rows; the limit is {MOST_ROWS:,}.", hint="Send them in pieces.")
+        with self._database.write() as connection:
+            keep_rows(connection, rows)
+        return len(rows)
 
     # --- the rest ------------------------------------------------------------
 

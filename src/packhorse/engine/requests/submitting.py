@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from pydantic_core import PydanticSerializationError
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
+from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
@@ -28,6 +30,7 @@ from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.checking import findings_of, refuse_findings
 from packhorse.engine.requests.documents import step_view
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.history import FromHistory, values_from_history
 from packhorse.engine.requests.line import steps_wait_for
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
@@ -65,6 +68,8 @@ class Submission:
     client_key: str | None
     digest: str
     retry_of: str | None = None
+    kbase: Mapping[str, Any] | None = None
+    """What is kept of jobs of KBase: see ``store.runs.NewRun``."""
 
     @property
     def tasks(self) -> int:
@@ -105,7 +110,7 @@ class Submission:
             NewStep(step.name, accepted.site, step.spec.to_json(), step.number, held, step.spec.reuse)
             for step in accepted.steps
         ]
-        return NewRun(values, steps, accepted.step_edges, accepted.task_edges)
+        return NewRun(values, steps, accepted.step_edges, accepted.task_edges, self.kbase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +154,13 @@ class Submissions:
 
     # --- checking ------------------------------------------------------------
 
-    def check(self, user: User, request: SubmittedRun, rows: Rows | None = None) -> Submission:
-        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``over``."""
+    def check(
+        self, user: User, request: SubmittedRun, rows: Rows | None = None, catalog: AppCatalog | None = None
+    ) -> Submission:
+        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``over``; ``catalog`` for our own,
+        where several runs are asked for at once.
+        """
+        catalog = catalog or self._catalog
         is_trusted, own_commands = POLICY.allows(user, Action.TRUST), isinstance(request, TaskRun)
         if request.image is not None and not is_trusted and not own_commands:
             raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
@@ -159,10 +169,10 @@ class Submissions:
         by = Requester(new_id("r"), user.name, files, self._sites, needs_image=own_commands and not is_trusted)
         if isinstance(request, AppRun | PipelineRun):
             table = rows if rows is not None else request.over if request.over is not None else [{}]
-            accepted = self._over_table(user, request, table, by)
+            accepted = self._over_table(user, request, table, by, catalog)
         elif isinstance(request, StepRun):
             apps = {
-                name: self._kept_app(self._catalog.get(name, paths_allowed=is_trusted))
+                name: self.kept_app(catalog.get(name, paths_allowed=is_trusted), catalog)
                 for name in {step.app for step in request.steps}
             }
             accepted = accept_step_run(request, apps, by)
@@ -172,21 +182,34 @@ class Submissions:
         name = request.name or accepted.name
         return Submission(accepted, user.name, name, key, _digest(request, accepted))
 
-    def _over_table(self, user: User, request: AppRun | PipelineRun, table: Rows, by: Requester) -> Accepted:
+    def _over_table(
+        self, user: User, request: AppRun | PipelineRun, table: Rows, by: Requester, catalog: AppCatalog
+    ) -> Accepted:
         is_trusted = POLICY.allows(user, Action.TRUST)
         if isinstance(request, PipelineRun):
             manifest, file = request.pipeline, None
-            folders = self._catalog.apps_of(manifest, None, paths_allowed=is_trusted)
+            folders = catalog.apps_of(manifest, None, paths_allowed=is_trusted)
         else:
-            found = self._catalog.find(request.app, paths_allowed=is_trusted)
+            found = catalog.find(request.app, paths_allowed=is_trusted)
             if isinstance(found, AppFolder):
-                return accept_app_run(request, self._kept_app(found), table, by)
+                return accept_app_run(request, self.kept_app(found, catalog), table, by)
             manifest, file = found.manifest, found.file
-            folders = self._catalog.apps_of(manifest, found.folder)
+            folders = catalog.apps_of(manifest, found.folder)
         told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
         refuse_findings(findings_of(manifest, told), file)
-        apps = {name: self._kept_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
-        return accept_pipeline_run(request, manifest, apps, table, by)
+        apps = {name: self.kept_app(one, catalog) for name, one in folders.items() if isinstance(one, AppFolder)}
+        history = partial(self._history, user.name)
+        return accept_pipeline_run(request, manifest, apps, table, by, history)
+
+    def _history(
+        self, user: str, manifest: PipelineManifest, common: Mapping[str, Any], missing: Collection[str]
+    ) -> Mapping[str, FromHistory]:
+        """Values that come from earlier runs, of those parameters that may have some."""
+        some = [name for name in missing if manifest.parameters[name].history is not None]
+        if not some:
+            return {}
+        with self._database.read() as connection:
+            return values_from_history(connection, user, manifest, common, some)
 
     @staticmethod
     def checked_key(key: str | None) -> str | None:
@@ -195,9 +218,9 @@ class Submissions:
             raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
         return key or None
 
-    def _kept_app(self, app: AppFolder) -> SubmittedApp:
+    def kept_app(self, app: AppFolder, catalog: AppCatalog | None = None) -> SubmittedApp:
         """An app that a run names, once the store has its folder."""
-        digest = self._catalog.digest(app)
+        digest = (catalog or self._catalog).digest(app)
         return SubmittedApp(app.manifest, digest if digest in self._kept else self._keep(app, digest))
 
     def _keep(self, app: AppFolder, digest: str) -> str:

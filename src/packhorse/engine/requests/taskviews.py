@@ -82,6 +82,7 @@ class TaskViews:
             view = view.model_copy(update={"reason": waiting_reason(allocation)})
         view = self._explained(view, step)
         more: dict[str, Any] = {"attempts": attempts, "events": events, "data": data, "reuse": reuse}
+        more["from_history"] = step.spec.from_history
         return TaskDetail(**view.model_dump(), document=document, **more)
 
     def _explained(self, view: TaskView, step: Step) -> TaskView:

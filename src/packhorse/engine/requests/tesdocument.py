@@ -31,6 +31,8 @@ def tes_document(
     """What TES shows of a task. ``output`` reads what its executors printed; without it, that is left out."""
     document = step.document(row)
     name = document.get("name")
+    if (cores := (document.get("resources") or {}).get("cpu_cores")) is not None and cores == int(cores):
+        document["resources"] = {**document["resources"], "cpu_cores": int(cores)}  # clients of TES take no other
     document |= {
         "id": step.row.public_id(row.id),
         "state": row.state,

@@ -15,6 +15,7 @@ from packhorse.domain.resources import Resources
 from packhorse.domain.text import kept_json
 from packhorse.engine.containers import Containers
 from packhorse.engine.retry import RetryPolicy
+from packhorse.estimate.records import Kind
 from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
@@ -37,7 +38,7 @@ class Locations:
 
     ``results`` is the file that a gathering task reads, ``reads`` are folders that it names; ``containers`` is for
     steps that name images; ``data`` is what came by URL; ``launch`` says the words before a command that start it on
-    all ranks of a task.
+    all ranks of a task; ``secrets`` is the folder with what runs keep sealed.
     """
 
     outputs: str
@@ -48,6 +49,7 @@ class Locations:
     data: Mapping[DataKey, str] = field(default_factory=dict)
     launch: Callable[[Resources], list[str]] = _starts_itself
     reads: Sequence[str] = ()
+    secrets: str = ""
 
 
 class InputNotBrought(Exception):
@@ -58,10 +60,10 @@ class InputNotBrought(Exception):
 class StepSpec:
     """What the store keeps of a step besides its tasks. ``app`` is a digest; ``params`` are common to all tasks.
 
-    ``kind``: the tasks of an app, its gathering task, or TES documents.
+    ``kind``: the tasks of an app, its gathering task, TES documents, or jobs of a KBase module.
     """
 
-    kind: Literal["app", "gather", "documents"]
+    kind: Literal["app", "gather", "documents", "kbase"]
     app: str = ""
     params: dict[str, Any] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +91,10 @@ class StepSpec:
     """
     reuse: bool = False
     """Whether results of earlier tasks are taken where nothing has changed."""
+    reference: bool = False
+    """Whether what its tasks leave is the site's, and not a user's: it is made once."""
+    from_history: dict[str, str] = field(default_factory=dict)
+    """Values that come from earlier runs, each with how: they say how fast something is done, and not what."""
 
     def to_json(self) -> str:
         return kept_json({name: value for name in _FIELDS if (value := getattr(self, name)) or name == "kind"})
@@ -113,10 +119,14 @@ class StepRow:
     site: str
     name: str
     first: int
+    created_at: float = 0.0
+    """When its run was, in seconds since the epoch."""
 
     @classmethod
     def of(cls, row: Any) -> StepRow:
-        return cls(row.seq, row.run_seq, row.run_id, row.user, row.priority, row.site, row.name, row.first)
+        return cls(
+            row.seq, row.run_seq, row.run_id, row.user, row.priority, row.site, row.name, row.first, row.created_at
+        )
 
     def index(self, task: int) -> int:
         """The index in its run of a task's id."""
@@ -144,11 +154,18 @@ class LocalFile:
 
 
 @dataclass(frozen=True, slots=True)
+class BroughtFile:
+    """A file of the engine's machine that the site is brought, as an input: its content is that of what came."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """The results of all tasks that a step gathers, as an input."""
 
 
-Input = UpstreamFile | LocalFile | DataKey | Results
+Input = UpstreamFile | LocalFile | BroughtFile | DataKey | Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +186,13 @@ class Step(Protocol):
     def app(self) -> AppManifest | None:
         """The manifest with what the run lays over it; None for documents."""
 
+    def kind(self, params: str) -> Kind:
+        """The tasks that are expected to behave as this one, here and in other runs."""
+
+    @property
+    def sizes_itself(self) -> bool:
+        """Whether its command is told the memory that a task is granted, which it may fill."""
+
     @property
     def retry_policy(self) -> RetryPolicy:
         """What is tried again, and how often."""
@@ -188,6 +212,10 @@ class Step(Protocol):
     @property
     def may_deliver(self) -> bool:
         """Whether outputs of its tasks may have URLs."""
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether its tasks are given what is kept, sealed, with their run."""
 
     @property
     def result_type(self) -> str:
@@ -220,6 +248,9 @@ class Step(Protocol):
 
     def identity(self, task: int, params: str, images: Mapping[str, str]) -> Identity:
         """What of the key of one task is its own."""
+
+    def verdict(self, record: dict[str, Any]) -> dict[str, Any]:
+        """An ``end`` record of docs/spool.md, with what the step itself has against a task that ended well."""
 
     def delivers(self, params: str) -> bool:
         """Whether outputs of a task go to URLs."""
@@ -260,8 +291,17 @@ class StepBase:
     def kept(self, index: int, params: str, paths: Sequence[str]) -> dict[str, str | list[str]]:
         return {}
 
+    has_secrets = False
+
+    def verdict(self, record: dict[str, Any]) -> dict[str, Any]:
+        return record
+
     @property
     def is_gathering(self) -> bool:
+        return False
+
+    @property
+    def sizes_itself(self) -> bool:
         return False
 
     def common_needs(self) -> tuple[DataKey, ...]:
@@ -280,6 +320,6 @@ def overridden(asked: Resources, overrides: str | None) -> Resources:
     return asked.override(json.loads(overrides)) if overrides else asked
 
 
-def demand_key(label: str, image: str | None, asked: Resources) -> DemandKey:
-    """The demand of tasks that take as long as others of ``label``."""
-    return DemandKey(label[:300], kept_json(asked.model_dump(mode="json", exclude_defaults=True)), image)
+def demand_key(label: str, image: str | None, asked: Resources, *, sized: bool = False) -> DemandKey:
+    """The demand of tasks that take as long as others of ``label``; ``sized``: what they ask for was decided."""
+    return DemandKey(label[:300], kept_json(asked.model_dump(mode="json", exclude_defaults=True)), image, sized)

@@ -19,6 +19,7 @@ from packhorse.engine.containers import ReadyImage
 from packhorse.engine.steps.app import AppStep
 from packhorse.engine.steps.base import Step, StepRow, StepSpec
 from packhorse.engine.steps.document import DocumentStep
+from packhorse.engine.steps.kbase import KBaseStep
 from packhorse.engine.steps.program import Program
 from packhorse.store.demands import demands_of
 from packhorse.store.images import wants_of
@@ -79,14 +80,15 @@ class Steps:
         spec, place = StepSpec.from_json(row.spec), StepRow.of(row)
         if spec.kind == "documents":
             return DocumentStep(place, spec)
-        if spec.kind not in ("app", "gather"):
+        if spec.kind not in ("app", "gather", "kbase"):
             raise ValueError(f"a step of a kind that is not known: {spec.kind}")
 
         def program() -> Program:
             manifest = json.loads(app_manifest(connection, spec.app))
             return Program(AppManifest.model_validate(manifest, context=STORED), spec)
 
-        return AppStep(place, spec, self._keep(self._programs, _PROGRAMS, Program.key(spec), program))
+        kind = KBaseStep if spec.kind == "kbase" else AppStep
+        return kind(place, spec, self._keep(self._programs, _PROGRAMS, Program.key(spec), program))
 
     def asked(self, connection: sa.Connection, demand_seq: int) -> Asked:
         """What the tasks of a demand ask for: of one that was placed, what it was granted."""

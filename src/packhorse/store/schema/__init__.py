@@ -8,6 +8,8 @@ bulk, and never searched.
 from __future__ import annotations
 
 from packhorse.store.schema.base import TASKS_PER_RUN, metadata
+from packhorse.store.schema.history import estimates, history, secrets
+from packhorse.store.schema.kbase import kbase_jobs, kbase_logs, kbase_runs
 from packhorse.store.schema.runs import (
     BACKS_OFF,
     CAN_GIVE,
@@ -22,9 +24,11 @@ from packhorse.store.schema.runs import (
     demands,
     edges,
     events,
+    growths,
     in_run,
     log_chunks,
     lookups,
+    makers,
     runs,
     shares,
     step_counts,
@@ -72,14 +76,21 @@ __all__ = [
     "deliveries",
     "demands",
     "edges",
+    "estimates",
     "events",
     "file_sums",
+    "history",
+    "growths",
     "images",
     "in_run",
     "journals",
+    "kbase_jobs",
+    "kbase_logs",
+    "kbase_runs",
     "leases",
     "log_chunks",
     "lookups",
+    "makers",
     "metadata",
     "outbox",
     "run_images",

@@ -109,6 +109,8 @@ demands = sa.Table(
     sa.Column("image", sa.String(512)),  # the first that its tasks run in, as it was asked for
     sa.Column("resources", sa.Text, nullable=False),  # JSON: what one task asks for
     sa.Column("ready", sa.Integer, nullable=False),  # tasks, those of steps that are held left out
+    # what its tasks ask for was decided, from estimates or after a failure, and is not looked at again
+    sa.Column("sized", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("site", "user", "key"),
     partial_index("ix_demands_ready", "site", "seq", where=_HAS_READY),
     sqlite_autoincrement=True,
@@ -205,6 +207,29 @@ lookups = sa.Table(
     sa.Column("taken_from", sa.BigInteger),
     sa.Column("files", sa.Text),  # JSON: as of attempts
     sa.Column("why", Said),
+    sqlite_with_rowid=False,
+)
+
+#: Which task makes, or made last, the reference data with a key: others that would make the same wait for it.
+makers = sa.Table(
+    "makers",
+    metadata,
+    sa.Column("cache_key", sa.String(64), primary_key=True),
+    sa.Column("task_id", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Steps of which only some tasks are there yet of those that a list becomes. The step that it is for and those with a
+#: task for each of its tasks have ``grown`` of them; ``canceled`` says why the others end as they come.
+growths = sa.Table(
+    "growths",
+    metadata,
+    sa.Column("step_seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("run_seq", sa.BigInteger, nullable=False),
+    sa.Column("site", sa.String(64), nullable=False),
+    sa.Column("upstream", sa.BigInteger, nullable=False),  # the task that left the list
+    sa.Column("grown", sa.Integer, nullable=False),
+    sa.Column("canceled", Said),
     sqlite_with_rowid=False,
 )
 

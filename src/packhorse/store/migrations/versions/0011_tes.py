@@ -1,6 +1,6 @@
 """Tasks that come over TES are listed by owner, name, state and tags; attempts tell of each executor.
 
-Revision ID: 0009
+Revision ID: 0011
 
 Tasks of earlier versions are not listed there.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0011"
+down_revision = "0010"
 
 
 def upgrade() -> None:

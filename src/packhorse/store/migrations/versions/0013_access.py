@@ -1,6 +1,6 @@
 """Tokens have names, scopes and an end; runs are shared; who changed what is kept.
 
-Revision ID: 0010
+Revision ID: 0013
 
 Tokens of earlier versions open all that they did, and do not end.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0013"
+down_revision = "0012"
 
 
 def upgrade() -> None:

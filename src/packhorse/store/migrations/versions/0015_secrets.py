@@ -1,6 +1,6 @@
 """Users keep secrets for their tasks.
 
-Revision ID: 0012
+Revision ID: 0015
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0015"
+down_revision = "0014"
 
 
 def upgrade() -> None:

@@ -1,6 +1,6 @@
 """Runs say when they started; who asked for it is told of them.
 
-Revision ID: 0011
+Revision ID: 0014
 
 Of runs of earlier versions that have started, it is not known when: their start is not told.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0014"
+down_revision = "0013"
 
 _BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 

@@ -1,0 +1,1 @@
+"""What the store keeps for KBase's execution engine beside runs and tasks."""
