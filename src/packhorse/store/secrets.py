@@ -8,16 +8,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packhorse.store.schema import secrets
+from packhorse.store.schema import user_secrets
 from packhorse.store.upserts import insert_or_set
 
-_S = secrets.c
+_S = user_secrets.c
 
 
 def set_secret(connection: sa.Connection, user: str, name: str, sealed: bytes) -> None:
     """Keeps one, in place of what was there under its name."""
     row = {"user": user, "name": name, "sealed": sealed, "set_at": time.time()}
-    connection.execute(insert_or_set(connection, secrets, "sealed", "set_at"), row)
+    connection.execute(insert_or_set(connection, user_secrets, "sealed", "set_at"), row)
 
 
 def list_secrets(connection: sa.Connection, user: str, limit: int) -> Sequence[Any]:
@@ -27,10 +27,16 @@ def list_secrets(connection: sa.Connection, user: str, limit: int) -> Sequence[A
 
 def delete_secret(connection: sa.Connection, user: str, name: str) -> int:
     """Forgets one; how many there were."""
-    return connection.execute(sa.delete(secrets).where(_S.user == user, _S.name == name)).rowcount
+    return connection.execute(sa.delete(user_secrets).where(_S.user == user, _S.name == name)).rowcount
 
 
 def sealed_secrets(connection: sa.Connection, user: str, names: Collection[str]) -> dict[str, bytes]:
     """Those of these names that there are."""
     query = sa.select(_S.name, _S.sealed).where(_S.user == user, _S.name.in_(list(names)))
     return {row.name: bytes(row.sealed) for row in connection.execute(query)}
+
+
+def secret_names(connection: sa.Connection, user: str, names: Collection[str]) -> set[str]:
+    """Which of these a user has."""
+    query = sa.select(_S.name).where(_S.user == user, _S.name.in_(list(names)))
+    return set(connection.execute(query).scalars())

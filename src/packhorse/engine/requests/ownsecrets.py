@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from packhorse.domain.access import POLICY, Action
+from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidRequest, NotFound, TooLarge
 from packhorse.domain.text import text_problem
 from packhorse.domain.views import SecretView, User
 from packhorse.engine.sealing import Seal
 from packhorse.store.audit import note_change
 from packhorse.store.database import Database
-from packhorse.store.secrets import delete_secret, list_secrets, set_secret
+from packhorse.store.secrets import delete_secret, list_secrets, secret_names, set_secret
 
 MAX_SECRETS = 100
 """Of one user."""
@@ -62,3 +64,17 @@ class OwnSecrets:
             if not _NAME.fullmatch(name) or not delete_secret(connection, self._user.name, name):
                 raise NotFound(f"You have no secret '{name[:60]}'.", hint="'packhorse secret list' lists them.")
             note_change(connection, self._user.name, "secret removed", name)
+
+
+def require_secrets(database: Database, user: User, manifests: Iterable[object]) -> None:
+    """Raises InvalidRequest where one of these apps wants a secret that the user has not."""
+    wanted = {name for one in manifests if isinstance(one, AppManifest) for name in one.secrets}
+    if not wanted:
+        return
+    with database.read() as connection:
+        missing = sorted(wanted - secret_names(connection, user.name, wanted))
+    if missing:
+        raise InvalidRequest(
+            f"The app wants the secret '{missing[0]}', which you have not set.",
+            hint=f"packhorse secret set {missing[0]}",
+        )

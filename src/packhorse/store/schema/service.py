@@ -43,8 +43,8 @@ audit = sa.Table(
 )
 
 #: What users keep for their tasks alone. ``sealed``: encrypted, with the names of its user and of itself.
-secrets = sa.Table(
-    "secrets",
+user_secrets = sa.Table(
+    "user_secrets",
     metadata,
     sa.Column("user", sa.String(200), primary_key=True),
     sa.Column("name", sa.String(64), primary_key=True),

@@ -14,7 +14,7 @@ down_revision = "0014"
 
 def upgrade() -> None:
     op.create_table(
-        "secrets",
+        "user_secrets",
         sa.Column("user", sa.String(200), primary_key=True),
         sa.Column("name", sa.String(64), primary_key=True),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
