@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from packhorse.domain.config import EstimatesConfig
-from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PackhorseError, TooLarge
+from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PackhorseError
 from packhorse.domain.expectations import RunExpectation, TaskEstimate
 from packhorse.domain.history import HistoryRow
 from packhorse.domain.ids import new_id
@@ -45,7 +45,7 @@ from packhorse.engine.requests.doctor import examine, examine_site
 from packhorse.engine.requests.documents import image_view, run_view, site_view, step_view, task_view
 from packhorse.engine.requests.estimating import Estimating
 from packhorse.engine.requests.filerules import FileRules
-from packhorse.engine.requests.histories import MOST_ROWS, keep_rows, page_of_history
+from packhorse.engine.requests.histories import keep_rows, page_of_history
 from packhorse.engine.requests.line import steps_gathered_without, steps_wait_for
 from packhorse.engine.requests.outputfiles import OutputFiles
 from packhorse.engine.requests.runwaiters import RunWaiters
@@ -338,11 +338,8 @@ class UserService:
     def add_history(self, rows: Sequence[HistoryRow]) -> int:
         """Takes in what attempts used elsewhere; returns how many. For admins."""
         self._refuse_others("add to what is known of tasks")
-        if len(rows) > MOST_ROWS:
-            raise TooLarge(f"These are {len(rows):,} rows; the limit is {MOST_ROWS:,}.", hint="Send them in pieces.")
         with self._database.write() as connection:
-            keep_rows(connection, rows)
-        return len(rows)
+            return keep_rows(connection, rows)
 
     def _refuse_others(self, what: str) -> None:
         if not self._user.admin:
