@@ -35,12 +35,13 @@ ALLOWED = {
 #: all.
 ENGINE = {
     "steps": set(),
-    "requests": {"steps"},
+    "sizing": {"steps"},
+    "requests": {"steps", "sizing"},
     "data": {"steps"},
     "images": {"steps"},
     "reuse": {"steps"},
-    "collecting": {"steps", "data"},
-    "placing": {"steps", "collecting", "images"},
+    "collecting": {"steps", "data", "sizing"},
+    "placing": {"steps", "collecting", "images", "sizing"},
 }
 
 

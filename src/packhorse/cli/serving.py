@@ -111,6 +111,8 @@ def _open(config: Config, database: str | None, *, serving: bool = False) -> Emb
         linger_s=_LINGER_S if serving else 2.0,
         serves=serving,
         weights=config.weights,
+        estimates=config.estimates,
+        private_networks=config.server.private_networks,
     )
 
 

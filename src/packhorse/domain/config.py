@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -17,6 +18,7 @@ from packhorse.domain.kbaseconfig import KBaseConfig
 from packhorse.domain.numbers import Number, Truth, Whole
 from packhorse.domain.ourselves import expanded, home, homeless, xdg
 from packhorse.domain.problems import validated
+from packhorse.domain.resources import Estimates
 from packhorse.domain.utf8 import utf8_text
 
 _MAX_FILE = 1_000_000
@@ -25,6 +27,16 @@ SITE_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{error}; a network is written like 10.1.0.0/16") from None
+
+
+Network = Annotated[str, AfterValidator(_network)]
 
 
 class ServerConfig(_Section):
@@ -36,6 +48,11 @@ class ServerConfig(_Section):
     """The port to listen on; ``--port`` wins."""
     data_roots: list[Path] | None = None
     """Inputs must lie below one of these folders. Without it, admins may name every file, and others none."""
+    private_networks: list[Network] = []
+    """Networks of its own, as '["10.1.0.0/16"]', where URLs and images that users name may lead. Without it, loopback,
+    private and link-local addresses are refused, by name, by number and by redirect; servers that this file names are
+    not.
+    """
 
 
 class ShockConfig(_Section):
@@ -79,6 +96,27 @@ class ImagesConfig(_Section):
     """Credentials, as ``podman login`` or ``docker login`` write them; without it, $REGISTRY_AUTH_FILE, else the files
     that those commands write.
     """
+
+
+class EstimatesConfig(_Section):
+    """``[estimates]``: whether what tasks ask for is decided from what tasks like them used (docs/estimation.md)."""
+
+    mode: Estimates = Estimates.OBSERVE
+    """``off``: nothing is remembered. ``observe``: what would be asked for can be seen. ``on``: it is asked for. A
+    run's own word (``estimates`` among its resources) goes first, then that of ``apps``, then the site's.
+    """
+    apps: dict[str, Estimates] = {}
+    """The same for apps by name, as a table ``[estimates.apps]``."""
+    failure_cap: Number = Field(default=0.05, gt=0, lt=1)
+    """The largest chance that an attempt is ended at a memory limit that was estimated."""
+    walltime_failure_cap: Number = Field(default=0.005, gt=0, lt=1)
+    """The same for an estimated walltime."""
+    keep_rows: Whole = Field(default=200_000, ge=100)
+    """Attempts that are remembered; the oldest leave."""
+    keep_rows_of_user: Whole = Field(default=5_000, ge=100)
+    """Of one user and app."""
+    keep_days: Number = Field(default=730, gt=0)
+    """For how long."""
 
 
 def _variable_name(name: str) -> str:
@@ -215,6 +253,10 @@ class SiteConfig(_Section):
     """Whether runs that do not say so themselves take results of earlier tasks of their user, where nothing has changed
     (docs/reuse.md).
     """
+    estimates: Estimates | None = None
+    """Whether memory and walltime of tasks here are decided from what tasks like them used; without it, as
+    ``[estimates]`` says.
+    """
     linger_s: Number = Field(default=10.0, ge=0)
     """How many seconds an agent without work waits for more before it gives its node back."""
 
@@ -234,6 +276,8 @@ class Config(_Section):
     """Where images come from: the table ``[images]``."""
     data: DataConfig = DataConfig()
     """How data by URL is reached: the table ``[data]``."""
+    estimates: EstimatesConfig = EstimatesConfig()
+    """What tasks are estimated to need: the table ``[estimates]``."""
     kbase: KBaseConfig = KBaseConfig()
     """KBase, whose execution engine this server stands in for: the table ``[kbase]``."""
     weights: dict[str, Annotated[Number, Field(gt=0, le=1e6)]] = {}

@@ -12,9 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PackhorseError
+from packhorse.domain.config import EstimatesConfig
+from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PackhorseError, TooLarge
+from packhorse.domain.expectations import RunExpectation, TaskEstimate
+from packhorse.domain.history import HistoryRow
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import SubmittedRun
 from packhorse.domain.states import TaskState
@@ -40,7 +43,9 @@ from packhorse.engine.requests.again import accept_retry
 from packhorse.engine.requests.cancel import cancel_all, cancel_tasks
 from packhorse.engine.requests.doctor import examine, examine_site
 from packhorse.engine.requests.documents import image_view, run_view, site_view, step_view, task_view
+from packhorse.engine.requests.estimating import Estimating
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.histories import MOST_ROWS, keep_rows, page_of_history
 from packhorse.engine.requests.line import steps_gathered_without, steps_wait_for
 from packhorse.engine.requests.outputfiles import OutputFiles
 from packhorse.engine.requests.runwaiters import RunWaiters
@@ -61,6 +66,9 @@ from packhorse.store.shares import iter_shares
 from packhorse.store.steps import counts_of_steps, edges_out_of, steps_of_run
 from packhorse.store.tasks import get_task, page_of_tasks
 
+if TYPE_CHECKING:
+    from packhorse.engine.requests.tes import TesTasks
+
 MAX_PAGE = 1000
 
 
@@ -79,6 +87,7 @@ class Service:
         wake: Callable[[], None] = lambda: None,
         notifier: Notifier | None = None,
         downloads: Path = Path("downloads"),
+        estimates: EstimatesConfig | None = None,
     ) -> None:
         self.database = database
         self.sites = {site.name: site for site in sites}
@@ -87,6 +96,7 @@ class Service:
         self.submissions = Submissions(database, sites, catalog, files, wake)
         self.wake = wake
         self.waiters = RunWaiters(database, notifier or Notifier())
+        self.estimating = Estimating(self.steps, self.sites, estimates or EstimatesConfig())
         self.task_views = TaskViews(database, self.steps, self.sites)
         self.output_files = OutputFiles(database, self.steps, self.sites, downloads)
 
@@ -293,6 +303,50 @@ class UserService:
         with self._database.read() as connection:
             _, row = task_row(connection, self._user, task_id)
         return self._service.output_files.path_of(row, path)
+
+    @property
+    def tes(self) -> TesTasks:
+        """The same tasks as GA4GH TES has them."""
+        from packhorse.engine.requests.tes import TesTasks  # the command line does without
+
+        service, files = self._service, self._service.submissions.files_for(self._user)
+        return TesTasks(self._user, self._database, service.steps, service.sites, files, self.submit_many)
+
+    # --- what tasks need ------------------------------------------------------------
+
+    def estimate(self, request: SubmittedRun, rows: Rows | None = None) -> RunExpectation:
+        """What a run is expected to need. Refuses what ``submit`` would refuse; nothing is submitted."""
+        accepted = self._service.submissions.check(self._user, request, rows).accepted
+        self._service.estimating.prepare(self._database)
+        with self._database.read() as connection:
+            return self._service.estimating.of_run(connection, self._user.name, accepted)
+
+    def task_estimates(self, task_id: str) -> list[TaskEstimate]:
+        """What was decided for the attempts at a task; where nothing was, what would be now."""
+        self._service.estimating.prepare(self._database)
+        with self._database.read() as connection:
+            _, row = task_row(connection, self._user, task_id)
+            return self._service.estimating.of_task(connection, self._service.steps.of(connection, row.step_seq), row)
+
+    def history(self, cursor: str | None = None, limit: int = MAX_PAGE) -> Page[HistoryRow]:
+        """What attempts used, oldest first. For admins: it is that of all users, whom digests stand for."""
+        self._refuse_others("see what all users' tasks used")
+        with self._database.read() as connection:
+            items, last = page_of_history(connection, _cursor(cursor) or 0, _page_size(limit))
+        return Page(items=items, next_cursor=None if last is None else str(last))
+
+    def add_history(self, rows: Sequence[HistoryRow]) -> int:
+        """Takes in what attempts used elsewhere; returns how many. For admins."""
+        self._refuse_others("add to what is known of tasks")
+        if len(rows) > MOST_ROWS:
+            raise TooLarge(f"These are {len(rows):,} rows; the limit is {MOST_ROWS:,}.", hint="Send them in pieces.")
+        with self._database.write() as connection:
+            keep_rows(connection, rows)
+        return len(rows)
+
+    def _refuse_others(self, what: str) -> None:
+        if not self._user.admin:
+            raise NotAllowed(f"Only an admin may {what}.", hint="Ask whoever runs the server.")
 
     # --- the rest ------------------------------------------------------------
 

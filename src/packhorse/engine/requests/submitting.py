@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,8 @@ from pydantic_core import PydanticSerializationError
 
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
-from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun
+from packhorse.domain.pipeline import PipelineManifest
+from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
 from packhorse.domain.views import RunView, User
@@ -27,6 +29,7 @@ from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.checking import findings_of, refuse_findings
 from packhorse.engine.requests.documents import step_view
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.history import FromHistory, values_from_history
 from packhorse.engine.requests.line import steps_wait_for
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
@@ -157,10 +160,12 @@ class Submissions:
         where several runs are asked for at once.
         """
         catalog = catalog or self._catalog
-        if request.image is not None and not user.admin:
+        own_commands = isinstance(request, TaskRun)
+        if request.image is not None and not user.admin and not own_commands:
             raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
         key = self.checked_key(request.client_key)
-        by = Requester(new_id("r"), user.name, self._files_for(user), self._sites)
+        files = self.files_for(user)
+        by = Requester(new_id("r"), user.name, files, self._sites, needs_image=own_commands and not user.admin)
         if isinstance(request, AppRun | PipelineRun):
             table = rows if rows is not None else request.over if request.over is not None else [{}]
             accepted = self._over_table(user, request, table, by, catalog)
@@ -170,12 +175,6 @@ class Submissions:
                 for name in {step.app for step in request.steps}
             }
             accepted = accept_step_run(request, apps, by)
-        elif not user.admin:
-            # without a container, a command of their own could read the server's database and tokens
-            raise NotAllowed(
-                "Tasks with commands of your own are for admins here: they would run as the server's own user.",
-                hint=_APPS_HINT,
-            )
         else:
             accepted = accept_task_run(request, by)
         accepted = with_reuse(accepted, request.reuse, self._sites)
@@ -197,7 +196,18 @@ class Submissions:
         told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
         refuse_findings(findings_of(manifest, told), file)
         apps = {name: self.kept_app(one, catalog) for name, one in folders.items() if isinstance(one, AppFolder)}
-        return accept_pipeline_run(request, manifest, apps, table, by)
+        history = partial(self._history, user.name)
+        return accept_pipeline_run(request, manifest, apps, table, by, history)
+
+    def _history(
+        self, user: str, manifest: PipelineManifest, common: Mapping[str, Any], missing: Collection[str]
+    ) -> Mapping[str, FromHistory]:
+        """Values that come from earlier runs, of those parameters that may have some."""
+        some = [name for name in missing if manifest.parameters[name].history is not None]
+        if not some:
+            return {}
+        with self._database.read() as connection:
+            return values_from_history(connection, user, manifest, common, some)
 
     @staticmethod
     def checked_key(key: str | None) -> str | None:
@@ -222,13 +232,14 @@ class Submissions:
         self._kept.add(digest)
         return digest
 
-    def _files_for(self, user: User) -> FileRules:
-        """Where no folders are configured, only an admin may name files; where no URLs are, only an admin may name
-        URLs.
+    def files_for(self, user: User) -> FileRules:
+        """What a user may name. Where no folders are configured, only an admin may name files; where no URLs are, only
+        an admin may name URLs.
         """
         if user.admin:
             return replace(self._files, urls=None, output_urls=None)
-        return FileRules(self._files.roots or (), self._files.urls or (), self._files.output_urls or ())
+        files = self._files
+        return replace(files, roots=files.roots or (), urls=files.urls or (), output_urls=files.output_urls or ())
 
     # --- writing ------------------------------------------------------------
 

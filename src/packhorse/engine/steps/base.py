@@ -15,6 +15,7 @@ from packhorse.domain.resources import Resources
 from packhorse.domain.text import kept_json
 from packhorse.engine.containers import Containers
 from packhorse.engine.retry import RetryPolicy
+from packhorse.estimate.records import Kind
 from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
@@ -90,6 +91,10 @@ class StepSpec:
     """
     reuse: bool = False
     """Whether results of earlier tasks are taken where nothing has changed."""
+    reference: bool = False
+    """Whether what its tasks leave is the site's, and not a user's: it is made once."""
+    from_history: dict[str, str] = field(default_factory=dict)
+    """Values that come from earlier runs, each with how: they say how fast something is done, and not what."""
 
     def to_json(self) -> str:
         return kept_json({name: value for name in _FIELDS if (value := getattr(self, name)) or name == "kind"})
@@ -149,11 +154,18 @@ class LocalFile:
 
 
 @dataclass(frozen=True, slots=True)
+class BroughtFile:
+    """A file of the engine's machine that the site is brought, as an input: its content is that of what came."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """The results of all tasks that a step gathers, as an input."""
 
 
-Input = UpstreamFile | LocalFile | DataKey | Results
+Input = UpstreamFile | LocalFile | BroughtFile | DataKey | Results
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +185,13 @@ class Step(Protocol):
     @property
     def app(self) -> AppManifest | None:
         """The manifest with what the run lays over it; None for documents."""
+
+    def kind(self, params: str) -> Kind:
+        """The tasks that are expected to behave as this one, here and in other runs."""
+
+    @property
+    def sizes_itself(self) -> bool:
+        """Whether its command is told the memory that a task is granted, which it may fill."""
 
     @property
     def retry_policy(self) -> RetryPolicy:
@@ -281,6 +300,10 @@ class StepBase:
     def is_gathering(self) -> bool:
         return False
 
+    @property
+    def sizes_itself(self) -> bool:
+        return False
+
     def common_needs(self) -> tuple[DataKey, ...]:
         files = tuple(DataKey(url, version) for url, version in self.spec.files.items())
         return (results_key(self.row), *files) if self.is_gathering else files
@@ -297,6 +320,6 @@ def overridden(asked: Resources, overrides: str | None) -> Resources:
     return asked.override(json.loads(overrides)) if overrides else asked
 
 
-def demand_key(label: str, image: str | None, asked: Resources) -> DemandKey:
-    """The demand of tasks that take as long as others of ``label``."""
-    return DemandKey(label[:300], kept_json(asked.model_dump(mode="json", exclude_defaults=True)), image)
+def demand_key(label: str, image: str | None, asked: Resources, *, sized: bool = False) -> DemandKey:
+    """The demand of tasks that take as long as others of ``label``; ``sized``: what they ask for was decided."""
+    return DemandKey(label[:300], kept_json(asked.model_dump(mode="json", exclude_defaults=True)), image, sized)

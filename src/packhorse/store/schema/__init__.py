@@ -8,11 +8,13 @@ bulk, and never searched.
 from __future__ import annotations
 
 from packhorse.store.schema.base import TASKS_PER_RUN, metadata
+from packhorse.store.schema.history import estimates, history, secrets
 from packhorse.store.schema.kbase import kbase_jobs, kbase_logs, kbase_runs
 from packhorse.store.schema.runs import (
     BACKS_OFF,
     CAN_GIVE,
     HAS_ALLOCATION,
+    IS_LISTED,
     READY,
     REUSABLE,
     TO_LOOK_UP,
@@ -22,15 +24,18 @@ from packhorse.store.schema.runs import (
     demands,
     edges,
     events,
+    growths,
     in_run,
     log_chunks,
     lookups,
+    makers,
     runs,
     shares,
     step_counts,
     step_demands,
     step_edges,
     steps,
+    task_tags,
     tasks,
 )
 from packhorse.store.schema.service import file_sums, leases, tokens
@@ -52,6 +57,7 @@ __all__ = [
     "BACKS_OFF",
     "CAN_GIVE",
     "HAS_ALLOCATION",
+    "IS_LISTED",
     "READY",
     "REUSABLE",
     "TASKS_PER_RUN",
@@ -68,8 +74,11 @@ __all__ = [
     "deliveries",
     "demands",
     "edges",
+    "estimates",
     "events",
     "file_sums",
+    "history",
+    "growths",
     "images",
     "in_run",
     "journals",
@@ -79,15 +88,18 @@ __all__ = [
     "leases",
     "log_chunks",
     "lookups",
+    "makers",
     "metadata",
     "run_images",
     "runs",
+    "secrets",
     "shares",
     "step_counts",
     "step_data",
     "step_demands",
     "step_edges",
     "steps",
+    "task_tags",
     "tasks",
     "tokens",
 ]
