@@ -25,7 +25,7 @@ OVER = {"over": "rows", "app": "many@1", "params": {"v": "of {sample}"}}
 
 def accept(steps: dict[str, dict[str, Any]], rows: list[dict[str, Any]], **options: Any) -> Accepted:
     request, by = AppRun(app="p", **options), Requester("r-1", "ada", FileRules(), [SITE])
-    return accept_pipeline_run(request, manifest_of(steps), APPS, rows, by)
+    return accept_pipeline_run(request, manifest_of(steps), APPS, rows, by, lambda manifest, common, missing: {})
 
 
 @given(pipelines(), st.integers(1, 3))
