@@ -20,6 +20,7 @@ from packhorse.domain.errors import NotAuthenticated, PackhorseError
 from packhorse.domain.ids import new_id
 from packhorse.domain.problems import located
 from packhorse.domain.text import dumps
+from packhorse.engine.requests.kbase.running import CALLBACK_PATH
 
 _log = structlog.get_logger("packhorse.api")
 
@@ -114,18 +115,23 @@ class RequestLog:
             await self._app(scope, receive, note_status)
         except Exception:
             error_id = new_id("e")
-            log_failure("request_failed", error_id=error_id, method=scope["method"], path=scope["path"])
+            log_failure("request_failed", error_id=error_id, method=scope["method"], path=_shown(scope["path"]))
             if not status:
                 await _broken(error_id)(scope, receive, note_status)
         user = scope.get("state", {}).get("user")
         _log.info(
             "request",
             method=scope["method"],
-            path=scope["path"],
+            path=_shown(scope["path"]),
             status=status,
             ms=round((time.monotonic() - began) * 1000, 1),
             user=user,
         )
+
+
+def _shown(path: str) -> str:
+    """A path without what is as good as a token."""
+    return CALLBACK_PATH if path.startswith(f"{CALLBACK_PATH}/") else path
 
 
 def _refused(_request: Request, error: Exception) -> Response:

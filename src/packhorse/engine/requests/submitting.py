@@ -161,7 +161,7 @@ class Submissions:
             accepted = self._over_table(user, request, table, by)
         elif isinstance(request, StepRun):
             apps = {
-                name: self.kept_app(self._catalog.get(name, paths_allowed=user.admin))
+                name: self._named_app(self._catalog.get(name, paths_allowed=user.admin))
                 for name in {step.app for step in request.steps}
             }
             accepted = accept_step_run(request, apps, by)
@@ -184,12 +184,12 @@ class Submissions:
         else:
             found = self._catalog.find(request.app, paths_allowed=user.admin)
             if isinstance(found, AppFolder):
-                return accept_app_run(request, self.kept_app(found), table, by)
+                return accept_app_run(request, self._named_app(found), table, by)
             manifest, file = found.manifest, found.file
             folders = self._catalog.apps_of(manifest, found.folder)
         told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
         refuse_findings(findings_of(manifest, told), file)
-        apps = {name: self.kept_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
+        apps = {name: self._named_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
         return accept_pipeline_run(request, manifest, apps, table, by)
 
     @staticmethod
@@ -199,8 +199,15 @@ class Submissions:
             raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
         return key or None
 
+    def _named_app(self, app: AppFolder) -> SubmittedApp:
+        """An app that a run names. Raises InvalidRequest for one that runs a method of KBase."""
+        if app.manifest.kbase is not None:
+            told = f"The app '{app.manifest.name}' runs a method of KBase, which takes a request of its own form."
+            raise InvalidRequest(told, hint="Submit it to /services/ee2 with run_job (docs/kbase.md).")
+        return self.kept_app(app)
+
     def kept_app(self, app: AppFolder) -> SubmittedApp:
-        """An app that a run names, once the store has its folder."""
+        """An app that is to be run, once the store has its folder."""
         digest = self._catalog.digest(app)
         return SubmittedApp(app.manifest, digest if digest in self._kept else self._keep(app, digest))
 
