@@ -81,10 +81,18 @@ $(VENV)/rocrate/.installed: $(VENV)/.installed
 	$(VENV)/rocrate/bin/python -m pip install --quiet --disable-pip-version-check roc-validator==0.13.0
 	touch $@
 
-setup-bench: setup-test
+setup-bench: setup-test $(VENV)/.bench $(VENV)/snakemake/.installed
 	@command -v parallel >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends parallel >/dev/null; }
-	[ -e $(VENV)/.bench ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	touch $(VENV)/.bench
+
+# A peer for pipelines, in an environment of its own: it wants an older packaging than we have
+$(VENV)/snakemake/.installed: $(VENV)/.installed
+	[ -x $(VENV)/snakemake/bin/python ] || $(PYTHON) -m venv $(VENV)/snakemake
+	$(VENV)/snakemake/bin/python -m pip install --quiet --disable-pip-version-check snakemake==9.27.1 snakemake-executor-plugin-slurm==2.8.0
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	touch $@
 
 # A Slurm cluster of four nodes on this machine, with the sites 'testcluster' and 'testcluster-ssh'
 cluster-up: $(VENV)/.installed

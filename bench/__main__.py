@@ -8,7 +8,7 @@ import time
 
 BENCHMARKS = (
     "cli", "pages", "latency", "users", "arrivals", "batch", "rows", "openruns", "overhead", "agent", "path", "growth",
-    "fba", "slurm", "containers", "assembly",
+    "pipeline", "fba", "slurm", "containers", "assembly", "rnaseq", "similarity",
 )  # fmt: skip
 #: Only by name: they take too long.
 ALONE = ("million",)
@@ -20,7 +20,8 @@ HEADLINES = (
     "overhead_ratio", "agent_ratio", "growth_ratio", "worker_speedup", "fba_vs_cobra", "fba_vs_bare_glpk",
     "slurm_vs_sbatch", "slurm_vs_array", "slurm_vs_srun", "scheduler_commands", "slurm_end_to_visible_s",
     "session_ratio", "podman_session_ratio", "container_ratio", "podman_container_ratio", "image_preparations",
-    "assembly_speedup", "assembly_busy", "cli_ps_ratio", "cli_run_ratio",
+    "assembly_speedup", "assembly_busy", "rnaseq_vs_snakemake", "rnaseq_busy", "rerun_fraction", "similarity_speedup",
+    "similarity_merge_share", "pipeline_ratio", "cli_ps_ratio", "cli_run_ratio",
 )  # fmt: skip
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.cluster import drain
 from bench.harness import timed
 
 #: A task's job: a core, and memory so that every core of the cluster has one. Its output goes nowhere, which costs the
@@ -53,13 +53,6 @@ def peers(folder: Path, nodes: int, cores: int, memory_mb: int) -> dict[str, Cal
 
     ways: dict[str, Callable[[Sequence[str]], None]] = {"sbatch": sbatch, "array": array, "srun": srun}
     return {name: lambda commands, way=way: timed(lambda: way(commands)) for name, way in ways.items()}  # type: ignore[misc]
-
-
-def drain() -> None:
-    """Returns when no job of ours waits or runs."""
-    query = ["squeue", "--me", "--noheader", "--states=PENDING,CONFIGURING,RUNNING"]
-    while subprocess.run(query, capture_output=True, check=True).stdout.strip():
-        time.sleep(0.1)
 
 
 def extrapolated(peer: Callable[[Sequence[str]], float], sample: Sequence[str], tasks: int) -> float:

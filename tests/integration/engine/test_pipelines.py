@@ -82,6 +82,40 @@ def test_a_failed_sample_stops_no_other_and_a_gather_that_accepts_it_says_which_
     assert table.splitlines()[1:] == ["count a 4 COMPLETE", "count bad None SYSTEM_ERROR", "count cc 5 COMPLETE"]
 
 
+FAULTS = {  # by step: what of its manifest is replaced, so that it fails (of those over samples, for sample 'bb')
+    "index": ("mkdir index;", "exit 3;"),
+    "align": ('[ "$1" != "$4" ]', '[ "$1" != bb ]'),
+    "count": ("wc -w <", '[ "$1" != bb ] && wc -w <'),
+    "matrix": ("{app}/matrix.py", "{app}/none.py"),
+}
+
+
+def test_a_sample_that_fails_in_each_step_ends_what_needs_it_and_nothing_else(room: Embedded, tmp_path: Path) -> None:
+    rows, given = samples(tmp_path, "a", "bb", "cc"), {"genome": str(tmp_path / "genome.txt")}
+    runs = {}
+    for name, (right, wrong) in FAULTS.items():
+        pipeline = write_expression(tmp_path / name)
+        manifest = pipeline / name / "app.yaml"
+        assert right in manifest.read_text()
+        manifest.write_text(manifest.read_text().replace(right, wrong))
+        runs[name] = start(room, pipeline, rows, **given)
+    error, stopped = TaskState.EXECUTOR_ERROR, TaskState.SYSTEM_ERROR
+    some, others = {TaskState.COMPLETE: 2, error: 1}, {TaskState.COMPLETE: 2, stopped: 1}
+    expected = {
+        "index": ({error: 1}, {stopped: 3}, {stopped: 3}, {stopped: 1}),
+        "align": (done(1), some, others, {stopped: 1}),
+        "count": (done(1), done(3), some, {stopped: 1}),
+        "matrix": (done(1), done(3), done(3), {error: 1}),
+    }
+    for name, run in runs.items():
+        view = end_of(room, run)
+        assert counts_of(view) == dict(zip(FAULTS, expected[name], strict=True)), name
+        [failed] = [task for task in room.mine.tasks(run.id).items if task.state is error]
+        assert (failed.step, failed.failure) == (name, "app")
+        needed = {task.reason for task in room.mine.tasks(run.id).items if task.state is stopped}
+        assert not needed or f"It needs task {failed.id}, which ended as EXECUTOR_ERROR." in needed
+
+
 def test_a_cancel_in_the_middle_of_a_scatter_ends_all_that_has_not_ended(room: Embedded, tmp_path: Path) -> None:
     pipeline = write_expression(tmp_path / "slow")
     manifest = pipeline / "align" / "app.yaml"

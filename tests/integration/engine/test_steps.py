@@ -191,6 +191,37 @@ def test_a_list_that_is_none_fails_its_task_and_what_needs_it(room: Embedded, ap
     assert {step.name: step.tasks for step in run.steps} == {"listing": 1, "squares": 0, "twice": 0, "total": 1}
 
 
+@pytest.mark.parametrize("path", ["/etc/passwd", "../../log", "task://r-1.0/log"])
+def test_a_list_whose_items_name_files_fails_its_task(room: Embedded, apps: Apps, path: str) -> None:
+    copy = apps.make("copy", 'cp "$1" out', {"reads": {"type": "file"}}, outputs={"out": {"path": "out"}})
+    run = run_steps(
+        room,
+        {"name": "listing", "app": apps.listing(f"""echo '[{{"reads": "{path}"}}]'""")},
+        {"name": "copy", "app": copy, "items": "listing"},
+    )
+    [task] = tasks_of(room, run, "listing")
+    assert task.state is TaskState.EXECUTOR_ERROR
+    assert "item 1 of the list that it left is none for step 'copy'" in (task.reason or "")
+    assert "an item of a list cannot name a file" in (task.reason or "")
+    assert {step.name: step.tasks for step in run.steps} == {"listing": 1, "copy": 0}
+
+
+def test_a_list_whose_items_would_lead_outputs_outside_the_work_folder_fails_its_task(
+    room: Embedded, apps: Apps
+) -> None:
+    named = apps.make("named", 'echo 1 > "$1.txt"', {"n": {}}, outputs={"out": {"path": "{n}.txt"}})
+    run = run_steps(
+        room,
+        {"name": "listing", "app": apps.listing("""echo '["in", "../../out"]'""")},
+        {"name": "named", "app": named, "items": "listing", "item": "n"},
+        {"name": "twice", "app": apps.twice(), "each": "named", "inputs": {"reads": "named.out"}},
+    )
+    [task] = tasks_of(room, run, "listing")
+    assert task.state is TaskState.EXECUTOR_ERROR
+    assert "item 2 of the list that it left is none for step 'named'" in (task.reason or ""), task.reason
+    assert {step.name: step.tasks for step in run.steps} == {"listing": 1, "named": 0, "twice": 0}
+
+
 def test_a_list_that_is_longer_than_a_result_may_be_fails_its_task(room: Embedded, apps: Apps) -> None:
     run = run_steps(
         room,

@@ -11,6 +11,7 @@ from typing import Any
 from packhorse.domain.app import AppManifest, ParameterType
 from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
+from packhorse.domain.filledpaths import FilledPaths
 from packhorse.domain.outputurl import file_target
 from packhorse.domain.parameters import Unique, check_row
 from packhorse.domain.run import MAX_TASKS, AppRun
@@ -27,7 +28,6 @@ from packhorse.engine.requests.accept import (
     shortened,
     spec_of,
 )
-from packhorse.engine.requests.paths import FilledPaths
 from packhorse.engine.requests.spooled import SpooledTasks
 from packhorse.engine.steps.app import AppStep
 from packhorse.engine.steps.base import StepSpec

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from packhorse.domain.filledpaths import FilledPaths
 from packhorse.domain.parameters import check_row
 from packhorse.domain.run import MAX_TASKS
 from packhorse.domain.text import kept_json
@@ -40,9 +41,12 @@ class Growth:
             if edge.kind != "items":
                 continue
             downstream = self._app_step(connection, edge.downstream)
+            filled, defaults = FilledPaths(downstream.app.outputs, downstream.app.resources), downstream.defaults
             more += len(result) * len(list(self._grown(connection, edge.downstream)))
             for number, item in enumerate(result if more <= MAX_TASKS else [], start=1):
-                _, why = _values(downstream, item)
+                values, why = _values(downstream, item)
+                if why is None and (wrong := filled.problems("", {**defaults, **values})):
+                    why = wrong[0].what.rstrip(".")
                 if why is not None:
                     return f"item {number} of the list that it left is none for step '{downstream.row.name}': {why}"
         there = _end(connection, step.row.run_seq)

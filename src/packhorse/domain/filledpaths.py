@@ -1,4 +1,4 @@
-"""Paths of outputs whose placeholders a row fills in: none may leave its task's work folder."""
+"""Paths of outputs whose placeholders values fill in: none may leave its task's work folder."""
 
 from __future__ import annotations
 

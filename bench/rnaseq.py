@@ -1,0 +1,98 @@
+"""24 samples of RNA-seq on one node of the cluster, against Snakemake with the same commands, data and cores; how busy
+the cores are; a rerun in which nothing has changed.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.cluster import CORES, Room, bench_cluster, jobs_so_far
+from bench.harness import Figures, bracketed, complete, ratio, record, scaled
+from bench.parts import parts
+from bench.snakemake_peer import Workflow
+from packhorse.domain.run import AppRun
+from packhorse.engine.embedded import Embedded
+from packhorse.logs import configure_logs
+
+APP = Path(__file__).parents[1] / "apps" / "rnaseq"
+SAMPLES = scaled(24, 2)
+PAIRS = 50_000
+GENOME_BP = 7_000_000  # of 21: all genes lie in these, and only one core can make the index
+ROUNDS = 2
+
+
+def measure() -> Figures:
+    """rnaseq_vs_snakemake, numbers of scheduler jobs, rnaseq_busy, rerun_fraction."""
+    configure_logs()
+    with bench_cluster() as cluster:
+        samples = cluster.folder("samples")
+        own = ["--samples", str(SAMPLES), "--pairs", str(PAIRS), "--genome-bp", str(GENOME_BP)]
+        simulate = [sys.executable, str(APP / "simulate.py"), *own, "--folder", str(samples)]
+        subprocess.run(simulate, check=True, stdout=subprocess.DEVNULL)
+        with (samples / "table.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        common = {"genome": str(samples / "genome.fasta"), "annotation": str(samples / "annotation.gtf")}
+        workflow = Workflow(cluster.folder("snakemake"), APP, rows, common)
+        request = AppRun(app=str(APP), image="none", params=common)
+        ours: list[dict[str, Any]] = []
+
+        def pipeline() -> float:
+            with Room(cluster, max_nodes=1).leading() as room:
+                ours.append(_run(room, request, rows, workflow.matrix))
+            return float(ours[-1]["s"])
+
+        start_s = workflow.start_s(CORES)
+        against_local = bracketed(pipeline, lambda: workflow.local(CORES) - start_s, ROUNDS)
+        slurm_jobs, slurm_s = _with_jobs(lambda: workflow.slurm(CORES) - start_s)
+        first, again = _twice(Room(cluster, max_nodes=1), request.model_copy(update={"reuse": True}), rows)
+    rounds = {
+        "ours": ours, "against_local": against_local, "snakemake_start_s": start_s,
+        "snakemake_slurm_s": slurm_s, "snakemake_slurm_jobs": slurm_jobs, "rerun": {"first_s": first, "again_s": again},
+    }  # fmt: skip
+    figures = {
+        "rnaseq_s": round(median(one["s"] for one in ours), 2),
+        "rnaseq_vs_snakemake_local": round(ratio(against_local), 3),
+        "rnaseq_vs_snakemake_slurm": round(median(one["s"] / slurm_s for one in ours), 3),
+        "rnaseq_jobs": max(one["jobs"] for one in ours),
+        "rnaseq_jobs_snakemake": slurm_jobs,
+        "rnaseq_granted": round(median(one["granted"] for one in ours), 3),
+        "rnaseq_busy": round(median(one["busy"] for one in ours), 3),
+        "rerun_fraction": round(again / first, 4),
+        "rnaseq_vs_snakemake": round(median(took / min(local, slurm_s) for took, local in against_local), 3),
+    }
+    record("rnaseq", figures, rounds)
+    return figures
+
+
+def _run(room: Embedded, request: AppRun, rows: list[dict[str, str]], expected: bytes) -> dict[str, Any]:
+    """Seconds of a run, with what it used. ``expected`` is its matrix."""
+    with parts() as spent:
+        jobs, took_s = _with_jobs(lambda: complete(room, request, rows))
+    [run] = room.mine.runs(limit=1).items
+    if expected and room.mine.gathered(run.id)["genes_tpm"].read_bytes() != expected:
+        raise RuntimeError("the matrix is not that of Snakemake")
+    used = room.mine.usage(run.id)
+    core_s = CORES * (used.elapsed_s or 0.0)
+    return {
+        "s": took_s, "jobs": jobs, "elapsed_s": used.elapsed_s, "busy": used.cpu_s / core_s,
+        "granted": used.core_s / core_s, "processor_time": spent.as_shares(),
+    }  # fmt: skip
+
+
+def _twice(place: Room, request: AppRun, rows: list[dict[str, str]]) -> tuple[float, float]:
+    """Seconds of a run that keeps what later ones take, and of the same again."""
+    with place.leading() as room:
+        return complete(room, request, rows), complete(room, request, rows)
+
+
+def _with_jobs(run: Callable[[], float]) -> tuple[int, float]:
+    """(how many jobs the cluster was given meanwhile, what ``run`` returns)."""
+    before = jobs_so_far()
+    took_s = run()
+    return jobs_so_far() - before, took_s
