@@ -1,7 +1,7 @@
 """Job documents of AWE (MG-RAST) as runs of tasks, and runs as AWE's jobs. Pure.
 
-Source: MG-RAST/AWE (its job documents and states). A task's inputs and outputs are files by name in its work folder; those
-of another task are named by its id (``origin``), others by the host and the node of a Shock server.
+Source: MG-RAST/AWE (its job documents and states). A task's inputs and outputs are files by name in its work folder;
+those of another task are named by its id (``origin``), others by the host and the node of a Shock server.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _files(one: Mapping[str, Any], field: str, where: str, problems: list[Proble
         rows = list(said.items())
     elif isinstance(said, list):
         rows = [(row.get("filename") if isinstance(row, dict) else None, row) for row in said]
-    found = {}
+    found: dict[str, Mapping[str, Any]] = {}
     for name, about in rows:
         if not isinstance(name, str) or not name or not isinstance(about, dict):
             problems.append(

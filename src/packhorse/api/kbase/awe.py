@@ -1,6 +1,6 @@
 """AWE's jobs: a document at ``POST /awe/job`` becomes a run; what composes AWE jobs today composes ours.
 
-Answers are AWE's: ``{"status": 200, "data": …, "error": null}``, and of a refusal its HTTP status with ``"error": [text]``.
+Answers are AWE's: ``{"status": 200, "data": …, "error": null}``; of a refusal, its status and ``"error": [text]``.
 """
 
 from __future__ import annotations
