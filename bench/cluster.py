@@ -44,16 +44,14 @@ class CountingTransport(LocalTransport):
 
 
 class Room:
-    """An engine room of its own, on the cluster only; everything of it lies where the nodes see it. ``fields`` are of
-    the site's configuration.
-    """
+    """An engine room of its own, on the cluster only; everything of it lies where the nodes see it."""
 
-    def __init__(self, cluster: TestCluster, **fields: Any) -> None:
+    def __init__(self, cluster: TestCluster) -> None:
         self.folder = cluster.folder("bench")
         config = load_config(Path(cluster.environment["PACKHORSE_CONFIG"])).sites["testcluster"]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = {**config.env, "PATH": path, "XDG_CACHE_HOME": str(self.folder / "cache")}
-        own = {"root": self.folder / "site", "env": env, **fields}
+        own = {"root": self.folder / "site", "env": env}
         self.site = site_from("testcluster", config.model_copy(update=own), self.folder)
         self.transport = CountingTransport(self.site.composer)
         self.site.transport = self.transport

@@ -1,10 +1,11 @@
-"""24 samples of RNA-seq on one node of the cluster, against Snakemake with the same commands, data and cores; how busy
-the cores are; a rerun in which nothing has changed.
+"""24 samples of RNA-seq on the cluster, against Snakemake with the same commands, data and cores; how busy cores are;
+a rerun in which nothing has changed.
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.cluster import CORES, Room, bench_cluster, jobs_so_far
+from bench.cluster import CORES, NODES, Room, bench_cluster, jobs_so_far
 from bench.harness import Figures, bracketed, complete, ratio, record, scaled
 from bench.parts import parts
 from bench.snakemake_peer import Workflow
@@ -25,6 +26,8 @@ SAMPLES = scaled(24, 2)
 PAIRS = 50_000
 GENOME_BP = 7_000_000  # of 21: all genes lie in these, and only one core can make the index
 ROUNDS = 2
+AT_ONCE = NODES * CORES  # tasks: as many as the cluster has cores, which share those of this machine
+REAL_CORES = os.cpu_count() or 1
 
 
 def measure() -> Figures:
@@ -43,16 +46,18 @@ def measure() -> Figures:
         ours: list[dict[str, Any]] = []
 
         def pipeline() -> float:
-            with Room(cluster, max_nodes=1).leading() as room:
+            with Room(cluster).leading() as room:
                 ours.append(_run(room, request, rows, workflow.matrix))
             return float(ours[-1]["s"])
 
-        start_s = workflow.start_s(CORES)
-        against_local = bracketed(pipeline, lambda: workflow.local(CORES) - start_s, ROUNDS)
-        slurm_jobs, slurm_s = _with_jobs(lambda: workflow.slurm(CORES) - start_s)
-        first, again = _twice(Room(cluster, max_nodes=1), request.model_copy(update={"reuse": True}), rows)
+        start_s = workflow.start_s()
+        tried = {cores: workflow.local(cores) - start_s for cores in (REAL_CORES, AT_ONCE)}
+        best = min(tried, key=lambda cores: tried[cores])
+        against_local = bracketed(pipeline, lambda: workflow.local(best) - start_s, ROUNDS)
+        slurm_jobs, slurm_s = _with_jobs(lambda: workflow.slurm(AT_ONCE) - start_s)
+        first, again = _twice(Room(cluster), request.model_copy(update={"reuse": True}), rows)
     rounds = {
-        "ours": ours, "against_local": against_local, "snakemake_start_s": start_s,
+        "ours": ours, "against_local": against_local, "snakemake_start_s": start_s, "local_by_cores": tried,
         "snakemake_slurm_s": slurm_s, "snakemake_slurm_jobs": slurm_jobs, "rerun": {"first_s": first, "again_s": again},
     }  # fmt: skip
     figures = {
@@ -61,7 +66,6 @@ def measure() -> Figures:
         "rnaseq_vs_snakemake_slurm": round(median(one["s"] / slurm_s for one in ours), 3),
         "rnaseq_jobs": max(one["jobs"] for one in ours),
         "rnaseq_jobs_snakemake": slurm_jobs,
-        "rnaseq_granted": round(median(one["granted"] for one in ours), 3),
         "rnaseq_busy": round(median(one["busy"] for one in ours), 3),
         "rerun_fraction": round(again / first, 4),
         "rnaseq_vs_snakemake": round(median(took / min(local, slurm_s) for took, local in against_local), 3),
@@ -78,10 +82,10 @@ def _run(room: Embedded, request: AppRun, rows: list[dict[str, str]], expected: 
     if expected and room.mine.gathered(run.id)["genes_tpm"].read_bytes() != expected:
         raise RuntimeError("the matrix is not that of Snakemake")
     used = room.mine.usage(run.id)
-    core_s = CORES * (used.elapsed_s or 0.0)
+    core_s = REAL_CORES * (used.elapsed_s or 0.0)
     return {
-        "s": took_s, "jobs": jobs, "elapsed_s": used.elapsed_s, "busy": used.cpu_s / core_s,
-        "granted": used.core_s / core_s, "processor_time": spent.as_shares(),
+        "s": took_s, "jobs": jobs, "elapsed_s": used.elapsed_s, "busy": used.cpu_s / core_s, "tasks": used.tasks,
+        "processor_time": spent.as_shares(),
     }  # fmt: skip
 
 

@@ -1,10 +1,9 @@
-"""Contigs against proteins by BLAST+ in chunks on the cores of one node of the cluster, against one run over all of
-them with one thread.
-"""
+"""Contigs against proteins by BLAST+ in chunks on the cluster, against one run over all of them with one thread."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from bench.cluster import CORES, Room, bench_cluster
+from bench.cluster import Room, bench_cluster
 from bench.harness import Figures, bracketed, complete, ratio, record, scaled, timed
 from bench.parts import parts
 from packhorse.domain.run import AppRun
@@ -61,7 +60,7 @@ class Search:
             self._make_database(work)
             own = ["--queries", self._queries, "--database", "database", "--tool", "blast", "--chunk-s", str(CHUNK_S)]
             places = [work / str(number) for number in json.loads(_script("split/split.py", *own, cwd=work))]
-            with ThreadPoolExecutor(CORES) as pool:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
                 list(pool.map(lambda place: self._search(work, place, f"{work}/chunks/{place.name}.fasta"), places))
             self.check(b"".join((place / "hits.tsv").read_bytes() for place in places))
 
@@ -90,7 +89,7 @@ def measure() -> Figures:
         ours: list[dict[str, Any]] = []
 
         def pipeline() -> float:
-            with Room(cluster, max_nodes=1).leading() as room:
+            with Room(cluster).leading() as room:
                 with parts() as spent:
                     took_s = complete(room, search.request, [{}])
                 ours.append({"s": took_s, **_about(room, search), "processor_time": spent.as_shares()})

@@ -104,9 +104,9 @@ class Workflow:
         srun.write_text(f'#!/bin/sh\nSLURM_CONF={os.environ["SLURM_CONF"]} exec {shutil.which("srun")} "$@"\n')
         srun.chmod(0o755)
 
-    def start_s(self, cores: int) -> float:
+    def start_s(self) -> float:
         """Seconds until Snakemake knows what there is to do: a start that is not counted, as it is not for us."""
-        return self._run("--cores", str(cores), "--dry-run")
+        return self._run("--cores", "1", "--dry-run")
 
     def local(self, cores: int) -> float:
         """Seconds with its local executor."""

@@ -20,6 +20,8 @@ from typing import Any
 
 HITS = Path("hits.tsv")
 RAW = Path("raw.tsv")
+TELLING_S = 10.0
+"""How long a search takes (CPU seconds) of which the speed is told: much of a shorter one is the start of the tool."""
 PACKAGES = {"diamond": "diamond-aligner", "blastx": "ncbi-blast+"}
 """Of Debian, that bring the tools."""
 
@@ -98,6 +100,11 @@ def search(command: list[str], queries: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def speed_of(report: Mapping[str, Any], letters: int) -> float | None:
+    """Bases × letters of the database per second of one core, from which later runs make the size of their chunks."""
+    return float(f"{report['bases'] * letters / report['cpu_s']:.3g}") if report["cpu_s"] >= TELLING_S else None
+
+
 def main() -> int:
     """Searches, and prints the report as one line of JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -127,7 +134,7 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(f"{error.cmd[0]} ended with {error.returncode}.", file=sys.stderr)
         return 128 - error.returncode if error.returncode < 0 else error.returncode
-    print(json.dumps({"letters": about["letters"], **report}))
+    print(json.dumps({"letters": about["letters"], **report, "speed": speed_of(report, about["letters"])}))
     return 0
 
 

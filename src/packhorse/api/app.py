@@ -10,9 +10,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from packhorse import __version__
-from packhorse.api import about, reports, runs, tasks
+from packhorse.api import about, reports, runs, tasks, tes
 from packhorse.api.auth import TokenChecker, current_user
-from packhorse.api.errors import REFUSALS, install_errors
+from packhorse.api.errors import REFUSALS, TES_PREFIX, TES_REFUSALS, install_errors
 from packhorse.api.kbase.routes import routes as kbase_routes
 from packhorse.api.methods import Methods
 from packhorse.domain.run import RunRequest
@@ -47,6 +47,7 @@ def create_app(
         guarded.include_router(router)
     app.include_router(about.open_router, prefix=PREFIX)
     app.include_router(guarded, prefix=PREFIX, responses=REFUSALS)
+    app.include_router(tes.router, prefix=TES_PREFIX, responses=TES_REFUSALS, dependencies=[Depends(current_user)])
     app.add_middleware(Methods)
     install_errors(app)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
@@ -56,7 +57,8 @@ def create_app(
 def _describe(app: FastAPI) -> dict[str, Any]:
     """OpenAPI with the models of bodies that we read ourselves, and the way to authenticate."""
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    _, schemas = models_json_schema([(RunRequest, "validation")], ref_template="#/components/schemas/{model}")
+    bodies: list[Any] = [(RunRequest, "validation"), (tes.NewTasks, "validation")]
+    _, schemas = models_json_schema(bodies, ref_template="#/components/schemas/{model}")
     for operations in document["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)  # FastAPI's own answer, where we say 400

@@ -108,6 +108,23 @@ def _run_or_refusal(document: Any) -> SubmittedRun | PackhorseError:
         return error
 
 
+def parse_tes_task(body: IO[bytes]) -> Any:
+    """The TES document in a JSON body."""
+    return read_json(body.read(), "The body", MAX_JSON_BYTES)
+
+
+def parse_tes_tasks(body: IO[bytes]) -> list[Any]:
+    """The TES documents of ``{"tasks": [...]}``. Raises TooLarge, InvalidRequest."""
+    document = read_json(body.read(), "The body", MAX_JSON_BYTES)
+    tasks = document.get("tasks") if isinstance(document, dict) and set(document) == {"tasks"} else None
+    if not isinstance(tasks, list):
+        raise InvalidRequest("The body is not a list of tasks.", hint='Send {"tasks": [TASK, TASK, ...]}.')
+    if len(tasks) > MAX_RUNS:
+        hint = "Send them in several requests."
+        raise TooLarge(f"The body has {len(tasks):,} tasks; the limit is {MAX_RUNS:,}.", hint=hint)
+    return tasks
+
+
 def _refuse_odd(value: Any, which: str) -> None:
     if why := value_problem(value):
         raise InvalidRequest(f"{which} cannot be accepted: {why}.")

@@ -48,19 +48,33 @@ class Refusal(BaseModel):
     error: ErrorView
 
 
-#: What any request may be answered, for the description of the API.
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Refusal, "description": words}
-    for status, words in {
-        400: "The request is not valid; the same one will be refused again.",
-        401: "It needs a token.",
-        403: "This user may not do it.",
-        404: "There is no such thing, or none that this user may see.",
-        409: "What is asked of is in a state that forbids it.",
-        413: "Over a limit of size or number.",
-        503: "Something that is needed does not answer now.",
-    }.items()
+class TesError(Refusal):
+    """The same with the two fields that other services of GA4GH have; TES itself has no words for errors."""
+
+    status_code: int
+    msg: str
+
+
+_STATUS = {
+    400: "The request is not valid; the same one will be refused again.",
+    401: "It needs a token.",
+    403: "This user may not do it.",
+    404: "There is no such thing, or none that this user may see.",
+    409: "What is asked of is in a state that forbids it.",
+    413: "Over a limit of size or number.",
+    503: "Something that is needed does not answer now.",
 }
+
+
+def _refusals(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": model, "description": words} for status, words in _STATUS.items()}
+
+
+#: What any request may be answered, for the description of the API.
+REFUSALS = _refusals(Refusal)
+TES_REFUSALS = _refusals(TesError)
+#: Where TES is.
+TES_PREFIX = "/ga4gh/tes/v1"
 
 
 class StrictJson(JSONResponse):
@@ -117,7 +131,7 @@ class RequestLog:
             error_id = new_id("e")
             log_failure("request_failed", error_id=error_id, method=scope["method"], path=_shown(scope["path"]))
             if not status:
-                await _broken(error_id)(scope, receive, note_status)
+                await _broken(scope, error_id)(scope, receive, note_status)
         user = scope.get("state", {}).get("user")
         _log.info(
             "request",
@@ -134,18 +148,18 @@ def _shown(path: str) -> str:
     return CALLBACK_PATH if path.startswith(f"{CALLBACK_PATH}/") else path
 
 
-def _refused(_request: Request, error: Exception) -> Response:
+def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, PackhorseError)
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthenticated) else None
-    return StrictJson(error_document(error), error.http_status, headers)
+    return StrictJson(_shaped(request.scope, error_document(error), error.http_status), error.http_status, headers)
 
 
-def _invalid(_request: Request, error: Exception) -> Response:
+def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = [
         {"where": _place(field), "what": what, "hint": ""} for field, what in located(error.errors(), "parameter", None)
     ]
-    return _error(400, "invalid_request", "The request is not valid.", "", problems)
+    return _error(request.scope, 400, "invalid_request", "The request is not valid.", "", problems)
 
 
 def _place(field: tuple[int | str, ...]) -> str:
@@ -162,18 +176,30 @@ def _http_error(request: Request, error: Exception) -> Response:
         place = quote(path) + (f"?{request.url.query}" if request.url.query else "")
         return Response(status_code=307, headers={"Location": place})
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
-    answer = _error(error.status_code, code, f"{error.detail}.", "The endpoints are in /api/v1/openapi.json.")
+    hint = "The endpoints are in /api/v1/openapi.json."
+    answer = _error(scope, error.status_code, code, f"{error.detail}.", hint)
     answer.headers.update(error.headers or {})
     if error.status_code == 405:
         answer.headers["Allow"] = ", ".join(allowed_methods(routes, scope))
     return answer
 
 
-def _broken(error_id: str) -> Response:
-    return _error(
-        500, "internal", f"Something broke on the server (error {error_id}).", "Its log says more under that id."
-    )
+def _broken(scope: Scope, error_id: str) -> Response:
+    what = f"Something broke on the server (error {error_id})."
+    return _error(scope, 500, "internal", what, "Its log says more under that id.")
 
 
-def _error(status: int, code: str, message: str, hint: str, problems: list[dict[str, str]] | None = None) -> Response:
-    return StrictJson({"error": {"code": code, "message": message, "hint": hint, "problems": problems or []}}, status)
+def _error(
+    scope: Scope, status: int, code: str, message: str, hint: str, problems: list[dict[str, str]] | None = None
+) -> Response:
+    document = {"error": {"code": code, "message": message, "hint": hint, "problems": problems or []}}
+    return StrictJson(_shaped(scope, document, status), status)
+
+
+def _shaped(scope: Scope, document: dict[str, Any], status: int) -> dict[str, Any]:
+    """A refusal as the front door that was asked has it."""
+    if not scope["path"].startswith(f"{TES_PREFIX}/"):
+        return document
+    error = document["error"]
+    places = (": ".join(part for part in (one["where"], one["what"]) if part) for one in error["problems"])
+    return {"status_code": status, "msg": " ".join([error["message"], *places]), **document}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -52,6 +52,7 @@ class RunFile(BaseModel):
 @router.post(
     "/runs",
     status_code=201,
+    response_model=RunView,
     summary="Submit a run",
     openapi_extra={
         "requestBody": {
@@ -60,15 +61,21 @@ class RunFile(BaseModel):
         }
     },
 )
-def submit(service: AsUser, body: JsonBody, response: Response, key: IdempotencyKey = None) -> RunView:
+async def submit(service: AsUser, body: JsonBody, key: IdempotencyKey = None) -> Response:
     """An app over a table (``app``, ``over``), steps with edges (``steps``), tasks with edges (``tasks``), or a TES
     task.
 
     The same Idempotency-Key gives the same run.
     """
+    return await run_in_threadpool(_submit_document, service, body, key)
+
+
+def _submit_document(service: UserService, body: IO[bytes], key: str | None) -> Response:
     with body:
         request = parse_run(body)
-    return _submit(service, request, key, response)
+    view = _submit(service, request, key, Response())
+    # made here: FastAPI would check it once more, in a thread that it has to wait for
+    return Response(view.model_dump_json(), 201, {"Location": f"/api/v1/runs/{view.id}"}, media_type="application/json")
 
 
 class SubmittedRunView(BaseModel):

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import signal
 import socket
+import sys
 
 import uvicorn
 
@@ -21,6 +22,9 @@ from packhorse.logs import configure_logs, take_over_logging
 
 _LINGER_S = 30.0  # a server's agent waits for the next task that long
 _SHUTDOWN_S = 5
+#: After which a thread that computes lets another one: Python's own 5 ms are waited for at each statement of a request,
+#: while the rows of somebody's large table are looked at.
+_SWITCH_S = 0.001
 
 
 def serve(host: str | None, port: int | None, database: str | None, *, json_logs: bool, allow_remote: bool) -> None:
@@ -34,6 +38,7 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
             hint="Put a proxy with TLS before 127.0.0.1, or say --allow-remote.",
         )
     listener = _listen(host, port)
+    sys.setswitchinterval(_SWITCH_S)
     configure_logs(level=logging.INFO, as_json=json_logs)
     take_over_logging(as_json=json_logs)
     embedded = _open(config, database, serving=True)
@@ -106,6 +111,7 @@ def _open(config: Config, database: str | None, *, serving: bool = False) -> Emb
         linger_s=_LINGER_S if serving else 2.0,
         serves=serving,
         weights=config.weights,
+        private_networks=config.server.private_networks,
     )
 
 

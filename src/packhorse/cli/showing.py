@@ -111,11 +111,14 @@ def explain(task_id: str, *, as_json: bool) -> None:
     reason = task.reason or _USUAL_REASONS.get(task.state, "")
     history = [event for event in task.events if event.why and event.why != task.reason]
     if as_json:
-        print_json({"task": task.id, "state": task.state, "reason": reason, "reuse": task.reuse, "history": history})
+        about = {"reuse": task.reuse, "from_history": task.from_history, "history": history}
+        print_json({"task": task.id, "state": task.state, "reason": reason, **about})
         return
     say(f"{task.state}: {reason}")
     if task.reuse is not None and task.reuse.why != task.reason:
         say(task.reuse.why)
+    for name, why in task.from_history.items():
+        say(f"{name} is {(task.params or {}).get(name) or 'not given'}: {why}.")
     for event in history:
         say(f"{moment(event.at)} {event.to_state}: {event.why}")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from packhorse.domain.dataurl import is_url, url_problem
 from packhorse.domain.errors import InvalidRequest
@@ -18,6 +18,7 @@ from packhorse.domain.kbaseapp import KBaseMethod
 from packhorse.domain.numbers import Number, Truth, Whole, number, plain_number, shown, truth, whole_number
 from packhorse.domain.outputpath import has_loose_backslash
 from packhorse.domain.paths import folder_problem
+from packhorse.domain.placeholders import PLACEHOLDER, Part, check_placeholders, placeholders
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.text import argument_problem, value_problem
 
@@ -28,7 +29,6 @@ BUILT_IN = frozenset({"app", "cores", "memory_gb", "nodes", "ranks", "run", "tas
 #: Those that name no path, and so may stand in the path of an output.
 IN_PATHS = BUILT_IN - {"app"}
 
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}|[{}]")
 _NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 
 MAX_VALUE_BYTES = 64 * 1024
@@ -37,21 +37,6 @@ STORED = {"stored": True}
 """Context for reading a manifest that was accepted before: what newer rules say of its parameters ends no run that is
 under way.
 """
-
-
-def _argument(given: Any) -> Any:
-    """Text or a number. A bare ``true`` is neither: the program would get ``1``, or ``True``."""
-    if isinstance(given, bool) or not isinstance(given, str | int | float):
-        raise ValueError(f"expected text or a number, found {shown(given)}; put it in quotes")
-    return given
-
-
-def _part(given: Any) -> Any:
-    return [_argument(item) for item in given] if isinstance(given, list) else _argument(given)
-
-
-Argument = Annotated[str | int | float, Field(union_mode="left_to_right")]
-Part = Annotated[Argument | list[Argument], BeforeValidator(_part)]
 
 
 class _Manifest(BaseModel):
@@ -170,9 +155,9 @@ class OutputDeclaration(_Manifest):
     def _stays_inside(cls, path: str | None) -> str | None:
         if path is None:
             return None
-        if why := folder_problem(_PLACEHOLDER.sub(lambda match: "x" if match[1] else match[0][0], path)):
+        if why := folder_problem(PLACEHOLDER.sub(lambda match: "x" if match[1] else match[0][0], path)):
             raise ValueError(f"the path '{path}' {why}")
-        literals = _PLACEHOLDER.sub(lambda match: "\n" if match[1] else match[0], path).split("\n")
+        literals = PLACEHOLDER.sub(lambda match: "\n" if match[1] else match[0], path).split("\n")
         if any(map(has_loose_backslash, literals)):
             raise ValueError(f"the path '{path}' has a backslash with nothing to escape; write two for one")
         return path
@@ -243,6 +228,7 @@ class AppManifest(_Manifest):
     outputs: dict[Annotated[str, Field(pattern=_NAME)], OutputDeclaration] = {}
     gather: Gather | None = None
     refdata: dict[Annotated[str, Field(pattern=_NAME)], ReferenceData] = {}
+    reference: Truth = Field(default=False, description="what it leaves is made once for each site, for all users")
     resumable: Truth = Field(default=False, description="a restart finds the work folder of the attempt before it")
     resume: list[Part] = Field(
         default=[], description="arguments after all others, on a restart that has something to resume"
@@ -286,6 +272,21 @@ class AppManifest(_Manifest):
         _check_output_paths("outputs", self.outputs, self.parameters)
         if sum(output.source is not None for output in self.outputs.values()) > 1:
             raise ValueError("outputs: only one output can come from stdout")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_for_all(self) -> AppManifest:
+        if not self.reference:
+            return self
+        if self.gather is not None or self.session is not Session.NONE:
+            raise ValueError(
+                "reference: goes with 'session: none', and without 'gather': its tasks stand by themselves"
+            )
+        if not self.outputs:
+            raise ValueError("reference: nothing is made: declare what it leaves as 'outputs'")
+        paths: list[Part] = [output.path for output in self.outputs.values() if output.path is not None]
+        if own := placeholders([*self.command, *self.arguments, *paths]) & {"run", "task"}:
+            raise ValueError(f"reference: '{{{min(own)}}}' differs from run to run, and what is made once does not")
         return self
 
     @model_validator(mode="after")
@@ -350,26 +351,6 @@ class AppManifest(_Manifest):
     def as_json(self) -> dict[str, Any]:
         """The manifest as JSON that ``AppManifest.model_validate`` reads back."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True) | {"packhorse": 1}
-
-
-def placeholders(parts: list[Part]) -> set[str]:
-    """The names in braces in a command."""
-    flat = [item for part in parts for item in (part if isinstance(part, list) else [part])]
-    return {match[1] for item in flat if isinstance(item, str) for match in _PLACEHOLDER.finditer(item) if match[1]}
-
-
-def check_placeholders(field: str, parts: list[Part], known: Set[str]) -> None:
-    """Raises ValueError for a name in braces that is not ``known``, and for a brace that belongs to none."""
-    unknown = placeholders(parts) - known
-    if unknown:
-        raise ValueError(f"{field}: '{{{min(unknown)}}}' is neither a parameter nor one of {', '.join(sorted(known))}")
-    for part in parts:
-        for item in part if isinstance(part, list) else [part]:
-            if isinstance(item, str) and any(match[0] in "{}" for match in _PLACEHOLDER.finditer(item)):
-                raise ValueError(
-                    f"{field}: '{item}' has a brace that belongs to no placeholder; write '{{{{' or '}}}}' for a brace"
-                    " itself"
-                )
 
 
 def _check_output_paths(

@@ -25,9 +25,11 @@ _LONG = 60
 
 
 class KeyMaker:
-    """Makes the keys of tasks of ``user`` at ``site`` that have ``common`` parts. Keys of users are never the same."""
+    """Makes the keys of tasks of ``user`` at ``site`` that have ``common`` parts. Keys of users are never the same;
+    None is for what is nobody's own.
+    """
 
-    def __init__(self, user: str, site: str, common: Parts) -> None:
+    def __init__(self, user: str | None, site: str, common: Parts) -> None:
         self._begin = hashlib.sha256(f"{kept_json([_FORMAT, user, site, _sorted(common)])}\n".encode())
 
     def key(self, own: Parts) -> str:

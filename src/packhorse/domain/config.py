@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -27,6 +28,16 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{error}; a network is written like 10.1.0.0/16") from None
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+
 class ServerConfig(_Section):
     """``[server]``: where ``packhorse serve`` listens, and what its users may read."""
 
@@ -36,6 +47,11 @@ class ServerConfig(_Section):
     """The port to listen on; ``--port`` wins."""
     data_roots: list[Path] | None = None
     """Inputs must lie below one of these folders. Without it, admins may name every file, and others none."""
+    private_networks: list[Network] = []
+    """Networks of its own, as '["10.1.0.0/16"]', where URLs and images that users name may lead. Without it, loopback,
+    private and link-local addresses are refused, by name, by number and by redirect; servers that this file names are
+    not.
+    """
 
 
 class ShockConfig(_Section):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from packhorse.domain.app import AppManifest, OutputDeclaration, placeholders
+from packhorse.domain.app import AppManifest, OutputDeclaration
+from packhorse.domain.placeholders import placeholders
 from packhorse.domain.render import granted
 from packhorse.domain.resources import Resources
 

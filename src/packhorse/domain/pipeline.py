@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from packhorse.domain.app import _NAME, Parameter, ParameterValue, _Manifest
+from packhorse.domain.app import _NAME, Parameter, ParameterType, ParameterValue, _Manifest
 from packhorse.domain.graph import MAX_STEPS, Names
 from packhorse.domain.numbers import Truth
 from packhorse.domain.problems import Location
@@ -23,6 +23,7 @@ class PipelineStep(_Manifest):
     """A step of a pipeline: an app, how its tasks come to be, and what they are given."""
 
     app: str = Field(min_length=1, max_length=1000, description="NAME@VERSION, or a folder: ./NAME")
+    once: Truth = Field(default=False, description="one task: so it is also where nothing is said")
     over: str | None = Field(default=None, description="'rows', or STEP.OUTPUT for a list that a step leaves")
     item: str = Field(default="", description="with a list: the parameter that an item is")
     each: str | None = Field(default=None, description="a task for each task of this step")
@@ -66,6 +67,37 @@ class PipelineStep(_Manifest):
         return {name for value in self.params.values() if isinstance(value, str) for name in taken_apart(value)[1]}
 
 
+class History(_Manifest):
+    """Where the value of a parameter comes from that nobody gives: what tasks of earlier runs said."""
+
+    value: str = Field(
+        pattern=r"^[^.]+\.[^.]+\.[^.]+$", description="STEP.OUTPUT.FIELD: a number in the result of a step's tasks"
+    )
+    same: list[str] = Field(default=[], description="parameters of that step's app that had the values of this run")
+
+    @property
+    def source(self) -> tuple[str, str, str]:
+        """(step, output, field)."""
+        step, output, field = self.value.split(".")
+        return step, output, field
+
+
+class PipelineParameter(Parameter):
+    """A parameter of a pipeline."""
+
+    history: History | None = Field(default=None, description="where its value comes from if nobody gives one")
+
+    @model_validator(mode="after")
+    def _history_is_of_a_number(self) -> PipelineParameter:
+        if self.history is None:
+            return self
+        if self.type not in (ParameterType.INTEGER, ParameterType.NUMBER):
+            raise ValueError("'history' goes with 'type: number' or 'type: integer'")
+        if self.required:
+            raise ValueError("'history' goes with a default, or 'optional: true': the first run has none")
+        return self
+
+
 class PipelineManifest(_Manifest):
     """A versioned method of several steps: a table and values in, what its last steps leave out."""
 
@@ -74,7 +106,7 @@ class PipelineManifest(_Manifest):
     version: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")
     title: str = ""
     description: str = ""
-    parameters: dict[Annotated[str, Field(pattern=_NAME)], Parameter] = {}
+    parameters: dict[Annotated[str, Field(pattern=_NAME)], PipelineParameter] = {}
     steps: dict[Annotated[str, Field(pattern=_STEP_NAME)], PipelineStep] = Field(min_length=1, max_length=MAX_STEPS)
 
     @field_validator("steps")

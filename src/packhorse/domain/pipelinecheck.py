@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from packhorse.domain.app import AppManifest, Parameter, ParameterType, check_placeholders
+from packhorse.domain.app import AppManifest, Parameter, ParameterType
 from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import Problem
 from packhorse.domain.graph import find_cycle
 from packhorse.domain.numbers import shown
 from packhorse.domain.outputpath import is_pattern
 from packhorse.domain.pipeline import ROWS, PipelineManifest, PipelineStep
+from packhorse.domain.placeholders import check_placeholders
 from packhorse.domain.problems import Location, dotted, located
 from packhorse.domain.render import taken_apart
 from packhorse.domain.resources import Resources
@@ -55,7 +56,7 @@ def check_pipeline(manifest: PipelineManifest, apps: Apps) -> list[Finding]:
             found.append(Finding(("steps", name, "app"), app))
         found += _resources(name, step)
         found += _Given(manifest, apps, name, step).problems()
-    return [*found, *_sites(manifest, apps)]
+    return [*found, *_histories(manifest, apps), *_sites(manifest, apps)]
 
 
 def check_edges(manifest: PipelineManifest) -> tuple[list[Finding], bool]:
@@ -75,9 +76,9 @@ def check_edges(manifest: PipelineManifest) -> tuple[list[Finding], bool]:
 def _ways(name: str, step: PipelineStep) -> Iterator[Finding]:
     """How the tasks of a step come to be."""
     here = ("steps", name)
-    if (step.over is not None) + (step.each is not None) + bool(step.gather) > 1:
+    if step.once + (step.over is not None) + (step.each is not None) + bool(step.gather) > 1:
         hint = "Give one of them. What its inputs come from is waited for as well."
-        yield Finding(here, "has more than one of 'over', 'each' and 'gather'.", hint)
+        yield Finding(here, "has more than one of 'once', 'over', 'each' and 'gather'.", hint)
     if step.over is not None and step.over != ROWS and not all(step.over_list or ("",)):
         told = f"expected '{ROWS}', or STEP.OUTPUT for a list that a step leaves (found: {shown(step.over)})."
         yield Finding((*here, "over"), told)
@@ -107,6 +108,31 @@ def _resources(name: str, step: PipelineStep) -> Iterator[Finding]:
     except ValidationError as error:
         for field, what in located(error.errors(include_url=False), "resource", step.resources):
             yield Finding(("steps", name, "resources", *field), what)
+
+
+def _histories(manifest: PipelineManifest, apps: Apps) -> Iterator[Finding]:
+    """Whether the steps are there that say values in earlier runs, and what these say."""
+    for parameter, declared in manifest.parameters.items():
+        if declared.history is None:
+            continue
+        here = ("parameters", parameter, "history")
+        upstream, output, _ = declared.history.source
+        step = manifest.steps.get(upstream)
+        if step is None:
+            told = f"there is no step '{upstream[:60]}'."
+            yield Finding((*here, "value"), told, _meant(upstream, manifest.steps, "steps"))
+            continue
+        if not isinstance(app := apps[step.app], str):
+            said = app.outputs.get(output)
+            if said is None:
+                yield Finding((*here, "value"), *_no_output(upstream, output, app))
+            elif said.type != "json":
+                hint = "A result with fields is an output with 'from: stdout, type: json'."
+                yield Finding((*here, "value"), f"'{output}' of step '{upstream}' has no fields.", hint)
+        for number, name in enumerate(declared.history.same):
+            if name not in step.params:
+                told = f"step '{upstream}' is given no value for '{name[:60]}'."
+                yield Finding((*here, "same", number), told, _meant(name, step.params, "values"))
 
 
 def _sites(manifest: PipelineManifest, apps: Apps) -> Iterator[Finding]:
@@ -200,6 +226,9 @@ class _Given:
                 if self._manifest.parameters[inner].type is ParameterType.FILE:
                     told = f"'{{{inner}}}' is a file, whose path can be no part of a text."
                     yield Finding(field, told, "Give it to a parameter of 'type: file' by itself.")
+                if self._manifest.parameters[inner].history is not None:
+                    told = f"'{{{inner}}}' comes from earlier runs, and can be no part of a text."
+                    yield Finding(field, told, "Give it to a parameter by itself.")
         else:
             given = self._manifest.parameters[names[0]]
             if given.type not in _FITS.get(parameter.type, {parameter.type}):

@@ -12,6 +12,12 @@ from packhorse.domain.render import as_text, taken_apart
 Values = Mapping[str, Any]
 
 
+def named(value: Any) -> str | None:
+    """The parameter of the pipeline that a value as a step's manifest has it is by itself: ``{name}``."""
+    literals, names = taken_apart(value) if isinstance(value, str) else ([], [])
+    return names[0] if len(names) == 1 and not any(literals) else None
+
+
 def fill(value: Any, values: Values) -> Any:
     """A value as a step's manifest has it, with the pipeline's own ``values`` in place of names in braces.
 
@@ -19,9 +25,9 @@ def fill(value: Any, values: Values) -> Any:
     """
     if not isinstance(value, str):
         return value
+    if (name := named(value)) is not None:
+        return values.get(name)
     literals, names = taken_apart(value)
-    if len(names) == 1 and not any(literals):
-        return values.get(names[0])
     text = literals[0]
     for name, literal in zip(names, literals[1:], strict=True):
         text += as_text(values.get(name)) + literal
@@ -39,6 +45,15 @@ def table_problems(manifest: PipelineManifest, columns: Sequence[str], rows: int
         )
         for column in columns
         if column in once
+    ]
+    problems += [
+        Problem(
+            f"the table, column '{column}'",
+            "it comes from earlier runs, and has one value in a run.",
+            f"Give one value for the whole run: --set {column}=….",
+        )
+        for column in columns
+        if column not in once and column in manifest.parameters and manifest.parameters[column].history is not None
     ]
     if rows != 1 and not any(step.over == ROWS for step in manifest.steps.values()):
         hint = "Run it without one; values are given with --set."

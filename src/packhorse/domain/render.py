@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from packhorse.domain.app import _PLACEHOLDER, AppManifest, OutputDeclaration, Part, Session
+from packhorse.domain.app import AppManifest, OutputDeclaration, Session
 from packhorse.domain.outputpath import escaped, is_pattern, plain
+from packhorse.domain.placeholders import PLACEHOLDER, Part
 from packhorse.domain.resources import Resources
 
 Values = Mapping[str, Any]
@@ -60,7 +61,7 @@ def as_text(value: Any) -> str:
 def taken_apart(text: str) -> tuple[list[str], list[str]]:
     """('a{x}b' → (['a', 'b'], ['x'])): literals around the names; ``{{`` and ``}}`` stand for braces."""
     literals, names, last = [""], [], 0
-    for match in _PLACEHOLDER.finditer(text):
+    for match in PLACEHOLDER.finditer(text):
         literals[-1] += text[last : match.start()]
         last = match.end()
         if match[1]:

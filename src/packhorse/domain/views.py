@@ -124,6 +124,21 @@ class TaskView(_View):
     ended_at: float | None
 
 
+class ExecutorView(_View):
+    """How one of several executors of an attempt ended."""
+
+    exit_code: int | None
+    signal: int | None
+    started_at: float
+    ended_at: float
+    stdout: tuple[int, int] | None = None
+    """Where in the attempt's stdout its own begins, and where it ends: bytes."""
+    stderr: tuple[int, int] | None = None
+    stdout_tail: Shown | None = None
+    """The end of what it wrote to the file that its stdout went to."""
+    stderr_tail: Shown | None = None
+
+
 class AttemptView(_View):
     """One ended try at a task: what it was granted, what it used, how it went."""
 
@@ -160,6 +175,8 @@ class AttemptView(_View):
     """Outputs that were kept: path, size, and where they were delivered."""
     image: str | None = None
     """Digest of the image that it ran in."""
+    executors: list[ExecutorView] = []
+    """How each ended, of a TES task with several; empty where there is one."""
 
 
 class EventView(_View):
@@ -205,6 +222,8 @@ class TaskDetail(TaskView):
     data: list[DataView] = []
     reuse: ReuseView | None = None
     """None where its run asked for no results of earlier ones."""
+    from_history: dict[str, str] = {}
+    """Its values that come from earlier runs, each with how."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
 from packhorse.engine.sealing import Seal
+from packhorse.http.reach import Reach
 from packhorse.sites.environment import Composer
 from packhorse.sites.site import Site, local_site
 from packhorse.staging.apps import AppCatalog
@@ -33,7 +34,7 @@ class Embedded:
     Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given. ``serves``: several
     users, whose tasks see nothing of this process's environment but what is listed (sites/environment.py).
     ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one to an admin,
-    none to others.
+    none to others. ``private_networks`` (likewise) opens networks of its own to URLs of users of one that ``serves``.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Embedded:
         linger_s: float = 2.0,
         serves: bool = False,
         weights: Mapping[str, float] | None = None,
+        private_networks: Sequence[str] = (),
     ) -> None:
         self.home = home.absolute()
         make_own_folder(self.home)
@@ -58,6 +60,7 @@ class Embedded:
         self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s, serves)
         self._images = images
         self._weights = weights
+        reach = self._reach = Reach(tuple(private_networks)) if serves else None
         self._data = data or DataConfig()
         self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None
@@ -68,7 +71,7 @@ class Embedded:
         urls, output_urls = (
             None if some is None else tuple(some) for some in (self._data.urls, self._data.output_urls)
         )
-        files = FileRules(roots, urls, output_urls)
+        files = FileRules(roots, urls, output_urls, reach)
         self.service = Service(
             self.database, self.sites, catalog, files, self._wake, self._notifier, self.home / "downloads"
         )
@@ -91,6 +94,7 @@ class Embedded:
             data=self._data,
             home=self.home,
             weights=self._weights,
+            reach=self._reach,
             seal=self.seal,
         )
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)

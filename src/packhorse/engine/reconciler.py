@@ -27,6 +27,7 @@ from packhorse.engine.reuse.reuseloop import ReuseLoop
 from packhorse.engine.sealing import Seal
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.unfinished import forget_tokens_of_ended, remove_unfinished
+from packhorse.http.reach import Reach
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
 
@@ -51,9 +52,11 @@ class Engine:
         data: DataConfig | None = None,
         home: Path | None = None,
         weights: Mapping[str, float] | None = None,
+        reach: Reach | None = None,
         seal: Seal | None = None,
     ) -> None:
-        """``weights`` are users' parts of what there is, 1 where none is given.
+        """``weights`` are users' parts of what there is, 1 where none is given. ``reach`` is where their URLs and
+        images may lead; None is anywhere.
 
         ``home`` is for data on its way to sites that have not this machine's files; without it, a temporary folder.
         """
@@ -73,12 +76,12 @@ class Engine:
             work.after_end = reuse.wake_if_busy
             given = partial(_wake_all, work.wake, reuse.wake_if_busy)
             options = data or DataConfig()
-            self._loops += [work, reuse, DataLoop(*shared, options, own / site.name, given, folders)]
+            self._loops += [work, reuse, DataLoop(*shared, options, own / site.name, given, folders, reach)]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
                 config = images or ImagesConfig()
-                self._loops.append(ImageLoop(*shared, config, given))
+                self._loops.append(ImageLoop(*shared, config, given, reach))
         self.leading = threading.Event()
 
     def wake(self) -> None:

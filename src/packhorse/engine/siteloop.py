@@ -13,6 +13,7 @@ from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.collecting.reading import JournalReader
+from packhorse.engine.growing import Growing
 from packhorse.engine.heartbeats import Heartbeats
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
@@ -61,6 +62,7 @@ class SiteLoop(Loop):
         self._blocks = Blocks(site, database, lease, steps, collector, clock, seal)
         self._dispatcher = Dispatcher(site, database, lease, steps, durations, self._blocks, clock, weights, needs)
         self._reader = JournalReader(site, database, lease, collector, clock)
+        self._growing = Growing(site, database, lease, steps, clock)
         self._watcher = Watcher(site, database, lease, collector, self._reader, clock)
         self._heartbeats = Heartbeats(clock)
         self._pace = Pace(*site.poll_s)
@@ -105,6 +107,7 @@ class SiteLoop(Loop):
         """Does what the store and the scheduler ask for; whether anything moved but journals."""
         watcher = self._watcher
         moved = bool(watcher.cancel())
+        moved |= self._growing.go_on()
         plan = self._dispatcher.plan()
         self._dispatcher.carry_out(plan)
         closing = any(row.state == AllocationState.CLOSING for row in allocations)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from packhorse.domain.app import check_placeholders
 from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.placeholders import check_placeholders
 from packhorse.domain.resources import GB
 from packhorse.sites.base import LAUNCHER_WORDS
 from packhorse.sites.environment import Composer

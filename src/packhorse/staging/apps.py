@@ -59,6 +59,10 @@ class AppCatalog:
         self._digests: OrderedDict[_Look, str] = OrderedDict()
         self._loaded: OrderedDict[Path, tuple[tuple[int, ...], Found]] = OrderedDict()
 
+    def for_one_request(self) -> AppCatalog:
+        """The same catalogue, which looks at the files of each app once: a request may name it thousands of times."""
+        return _SeenOnce(self)
+
     def all(self) -> list[Found]:
         """Every readable app of the catalogue, by name. A broken manifest does not hide the others."""
         found: dict[str, Found] = {}
@@ -131,6 +135,27 @@ class AppCatalog:
             while len(self._digests) > _REMEMBERED:
                 self._digests.popitem(last=False)
         return self._digests[look]
+
+
+class _SeenOnce(AppCatalog):
+    """A catalogue as it was when it was first asked for each app."""
+
+    def __init__(self, catalog: AppCatalog) -> None:
+        super().__init__(catalog._folders)
+        self._catalog = catalog
+        self._found: dict[tuple[str, bool], Found] = {}
+        self._known: dict[Path, str] = {}
+
+    def find(self, name: str, *, paths_allowed: bool) -> Found:
+        asked = (name, paths_allowed)
+        if asked not in self._found:
+            self._found[asked] = self._catalog.find(name, paths_allowed=paths_allowed)
+        return self._found[asked]
+
+    def digest(self, app: AppFolder) -> str:
+        if app.folder not in self._known:
+            self._known[app.folder] = self._catalog.digest(app)
+        return self._known[app.folder]
 
 
 def pack_folder(app: AppFolder) -> tuple[str, bytes]:

@@ -16,6 +16,7 @@ from sqlalchemy import event
 
 from packhorse.domain.errors import InvalidRequest, NotAllowed, Unavailable
 from packhorse.domain.ourselves import keep_private, make_private_folder
+from packhorse.store.turns import Turns
 
 _BUSY_TIMEOUT_S = 30
 _HINT = "Nothing that was accepted is lost; try again."
@@ -54,7 +55,7 @@ class Database:
                 self.url, pool_pre_ping=True, pool_size=10, connect_args={"connect_timeout": 10}
             )
         self._writer = self.engine.execution_options(packhorse_write=True)
-        self._turn = threading.Lock()
+        self._turn = Turns()
         self._counting = threading.Lock()
         self._writes = 0
         self._own = threading.local()

@@ -258,11 +258,15 @@ def lookup_of(connection: sa.Connection, task: int) -> Any | None:
 
 
 def source_of(connection: sa.Connection, task: Any) -> Any:
-    """The row of the task that was executed for a task's result: its own, or that of the one it was taken from."""
+    """The row of the task that was executed for a task's result: its own, or that of the one it was taken from, if that
+    is the same user's.
+    """
     lookup = lookup_of(connection, task.id) if task.attempt == 0 and task.cache_key else None
     if lookup is None or lookup.taken_from is None:
         return task
-    return get_task(connection, lookup.taken_from) or task
+    seqs = [one // TASKS_PER_RUN for one in (task.id, lookup.taken_from)]
+    users = connection.execute(sa.select(runs.c.user).where(runs.c.seq.in_(seqs)).distinct()).scalars().all()
+    return (get_task(connection, lookup.taken_from) if len(users) == 1 else None) or task
 
 
 _RUNS_BACK = 1000

@@ -18,8 +18,8 @@ from packhorse.domain.states import TERMINAL, TaskState, may_move
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import Delta, add_ready, add_ready_to_steps
 from packhorse.store.runs import close_runs
-from packhorse.store.schema import TASKS_PER_RUN, events, in_run, runs, tasks
-from packhorse.store.settling import Grow, InVain, settle_edges
+from packhorse.store.schema import TASKS_PER_RUN, events, growths, in_run, runs, tasks
+from packhorse.store.settling import Grow, InVain, settle_edges, settle_new
 from packhorse.store.steps import add_counts
 
 S = TaskState
@@ -94,6 +94,9 @@ _EVENT = ("task_id", "at", "attempt", "from_state", "to_state", "why")
 _TELL_ALL = sa.insert(events).from_select(_EVENT, sa.select(*_PLACEMENT).where(_T.id.in_(_IDS)).order_by(_T.id))
 _LARGE_BLOCK = 20  # tasks, from which on statements of a block's own cost less
 _INSERT_EVENT = sa.insert(events)
+_CANCEL_GROWTHS = (
+    sa.update(growths).where(growths.c.run_seq == sa.bindparam("run")).values(canceled=sa.bindparam("why"))
+)
 
 
 def lock_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, Current]:
@@ -118,12 +121,21 @@ def apply_moves(
     if ended:
         at = applied[-1].at
         step_of = {task: current[task].step_seq for task in ended}
-        in_vain = settle_edges(connection, ended, step_of, grow)
-        waiting = {task: row for task, row in lock_tasks(connection, in_vain.ends).items() if row.state not in TERMINAL}
-        _, further = _apply(connection, _ends_in_vain(connection, in_vain, at), waiting)
-        for some in chunks({task // TASKS_PER_RUN for task in (*ended, *further)}):
-            close_runs(connection, some, at)
+        _end(connection, settle_edges(connection, ended, step_of, grow), ended, at)
     return len(applied)
+
+
+def end_in_vain(connection: sa.Connection, new: Mapping[int, Collection[int]], at: float) -> None:
+    """Ends those of tasks that have just come to be, by step, that can never start."""
+    _end(connection, settle_new(connection, new), (), at)
+
+
+def _end(connection: sa.Connection, in_vain: InVain, ended: Collection[int], at: float) -> None:
+    """Ends the tasks that can never start, and the runs of which, with those that have ``ended``, none is left."""
+    waiting = {task: row for task, row in lock_tasks(connection, in_vain.ends).items() if row.state not in TERMINAL}
+    _, further = _apply(connection, _ends_in_vain(connection, in_vain, at), waiting)
+    for some in chunks({task // TASKS_PER_RUN for task in (*ended, *further)}):
+        close_runs(connection, some, at)
 
 
 def _apply(
@@ -228,7 +240,9 @@ def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) 
     """QUEUED → CANCELED for all such tasks of a run, in a few statements however many tasks; returns how many.
 
     Edges need no settling: what waits for one of them is QUEUED in the same run, and canceled with it.
+    Those that are still to come of a list end as they come.
     """
+    connection.execute(_CANCEL_GROWTHS, {"run": run_seq, "why": why})
     values = {"state": S.CANCELED, "failure": FailureClass.CANCELED, "reason": why, "ended_at": at}
     queued = sa.and_(in_run(run_seq), tasks.c.state == S.QUEUED)
     canceled = connection.execute(sa.update(tasks).where(queued).values(values)).rowcount

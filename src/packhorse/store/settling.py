@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,12 +37,17 @@ def settle_edges(
     Chains are followed link by link: they may be longer than the stack is deep.
     """
     settling = _Settling(connection, InVain(dict(ended)), grow)
-    last = dict(step_of)
-    while last:
-        settling.follow(last)
-        last = settling.next_ones()
-    settling.free()
-    return settling.in_vain
+    settling.follow(step_of)
+    return settling.finish()
+
+
+def settle_new(connection: sa.Connection, new: Mapping[int, Collection[int]]) -> InVain:
+    """Which of the tasks that have just come to be, by step, can never start: something that their step waits for has
+    failed.
+    """
+    settling = _Settling(connection, InVain({}), None)
+    settling.stop(new)
+    return settling.finish()
 
 
 class _Settling:
@@ -52,6 +57,19 @@ class _Settling:
         self._freed: Counter[int] = Counter()
         self._stopped: dict[int, int] = {}  # tasks that end next, and what stops them
         self.in_vain = in_vain
+
+    def finish(self) -> InVain:
+        """Looks at what follows from that, and from that again."""
+        while last := self._next_ones():
+            self.follow(last)
+        self._free()
+        return self.in_vain
+
+    def stop(self, new: Mapping[int, Collection[int]]) -> None:
+        """Tasks that have come to be, by step, after something that their step waits for has failed."""
+        for seq, ids in new.items():
+            if (cause := self._stopped_before(seq)) is not None:
+                self._stopped |= {task: cause for task in ids if task not in self._stopped}
 
     def follow(self, last: Mapping[int, int]) -> None:
         """Looks at the edges out of tasks that have just ended; ``last`` has their steps."""
@@ -73,7 +91,7 @@ class _Settling:
                 case "items":
                     self._items(about[edge.downstream], ended[0])
 
-    def next_ones(self) -> dict[int, int]:
+    def _next_ones(self) -> dict[int, int]:
         """The tasks that were stopped and had not ended, with their steps."""
         found: dict[int, int] = {}
         terminal = self.in_vain.over
@@ -89,7 +107,7 @@ class _Settling:
         self._stopped = {}
         return found
 
-    def free(self) -> None:
+    def _free(self) -> None:
         """Takes what has come off what tasks wait for."""
         if self._freed:
             statement = sa.update(tasks).where(tasks.c.id == sa.bindparam("of"))
@@ -145,9 +163,7 @@ class _Settling:
         if self._grow is None:
             raise RuntimeError("who completes tasks says how steps grow")
         grown = self._grow(self._connection, downstream, upstream)
-        for seq in grown.keys() - {downstream.seq}:
-            if (cause := self._stopped_before(seq)) is not None:
-                self._stopped |= {task: cause for task in self._tasks_of(seq) if task not in self._stopped}
+        self.stop({seq: self._tasks_of(seq) for seq in grown.keys() - {downstream.seq}})
         for edge in edges_out_of(self._connection, grown):
             if edge.kind == "gather":
                 self._gather(edge, grown[edge.upstream] - 1, [])  # the list itself is no longer waited for

@@ -14,8 +14,23 @@ from packhorse.store.chunks import chunks
 from packhorse.store.data import DataKey, link_data
 from packhorse.store.demands import hold_steps
 from packhorse.store.holds import free_steps
-from packhorse.store.schema import TASKS_PER_RUN, data, step_data, steps, tasks
+from packhorse.store.schema import TASKS_PER_RUN, data, runs, step_data, steps, tasks
 from packhorse.store.upserts import insert_missing
+
+_TABLES = (
+    sa.select(data.c.id, data.c.path)
+    .join(step_data, step_data.c.data_id == data.c.id)
+    .join(steps, steps.c.seq == step_data.c.step_seq)
+    .join(runs, runs.c.seq == steps.c.run_seq)
+    .where(
+        data.c.site == sa.bindparam("site"),
+        data.c.url.like("results:%"),
+        data.c.path.is_not(None),
+        runs.c.ended_at.is_not(None),
+    )
+    .order_by(data.c.id)
+    .limit(100)
+)
 
 
 def need_data(connection: sa.Connection, site: str, needs: Mapping[int, Collection[DataKey]]) -> set[int]:
@@ -98,3 +113,15 @@ def forget_need(connection: sa.Connection, site: str, step_seq: int, data_id: in
     mine = sa.and_(step_data.c.step_seq == step_seq, step_data.c.data_id == data_id)
     connection.execute(sa.delete(step_data).where(mine))
     free_steps(connection, site, [step_seq])
+
+
+def tables_of_ended_runs(connection: sa.Connection, site: str) -> Sequence[Any]:
+    """(id, path) of tables that gathering tasks read at a site, of runs that have ended; not all at once."""
+    return connection.execute(_TABLES, {"site": site}).all()
+
+
+def forget_data(connection: sa.Connection, ids: Collection[int]) -> None:
+    """Forgets data that nobody needs any more, and who needed it."""
+    for some in chunks(ids):
+        connection.execute(sa.delete(step_data).where(step_data.c.data_id.in_(some)))
+        connection.execute(sa.delete(data).where(data.c.id.in_(some)))

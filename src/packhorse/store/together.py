@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import sqlalchemy as sa
 
+from packhorse.domain.errors import Unavailable
 from packhorse.store.database import Database
 
 Item = TypeVar("Item")
@@ -27,7 +28,7 @@ class _Write(Generic[Item, Answer]):
         self.error: BaseException | None = None
 
     def take(self, answer: Answer | Exception) -> None:
-        """What was said of it, before it is durable."""
+        """What was said of it."""
         if isinstance(answer, Exception):
             self.error = answer
         else:
@@ -82,11 +83,22 @@ class Together(Generic[Item, Answer]):
         return some
 
     def _write(self, some: Sequence[_Write[Item, Answer]]) -> None:
+        """In one transaction; where what is written refuses, each alone within a savepoint of a second one."""
         try:
-            with self._database.write() as connection:
-                if not self._do(connection, some):
+            try:
+                with self._database.write() as connection:
+                    answers = self._work(connection, [one.item for one in some])
+                for one, answer in zip(some, answers, strict=True):
+                    one.take(answer)
+            except Unavailable:  # the database itself: nobody's can go on
+                raise
+            except Exception as error:
+                if len(some) == 1:
+                    some[0].take(error)
+                    return
+                with self._database.write() as connection:
                     for one in some:
-                        self._do(connection, [one])
+                        self._write_alone(connection, one)
         except BaseException as error:  # none of them is durable
             for one in some:
                 one.error = one.error or error
@@ -94,17 +106,12 @@ class Together(Generic[Item, Answer]):
             for one in some:
                 one.done = True
 
-    def _do(self, connection: sa.Connection, some: Sequence[_Write[Item, Answer]]) -> bool:
-        """Whether it is known what came of each."""
+    def _write_alone(self, connection: sa.Connection, one: _Write[Item, Answer]) -> None:
         try:
             with connection.begin_nested():
-                answers = self._work(connection, [one.item for one in some])
-        except (sa.exc.OperationalError, sa.exc.InterfaceError):  # of the database itself: nobody's can go on
+                (answer,) = self._work(connection, [one.item])
+        except (sa.exc.OperationalError, sa.exc.InterfaceError):
             raise
         except Exception as error:
-            if len(some) > 1:
-                return False
-            answers = [error]
-        for one, answer in zip(some, answers, strict=True):
-            one.take(answer)
-        return True
+            answer = error
+        one.take(answer)

@@ -18,6 +18,7 @@ from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView
 from packhorse.engine import appfolders
+from packhorse.engine.data import tables
 from packhorse.engine.embedded import Embedded
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site, local_site
@@ -130,6 +131,32 @@ def test_a_slow_upload_of_a_table_holds_up_its_gathering_task_only(room: Embedde
     assert wait_for_end(room, again) == {TaskState.COMPLETE: 4}
     (folder,) = Path(room.sites[0].root).glob("tables")
     assert folder.stat().st_mode & 0o777 == 0o700, "what tasks left is their user's alone"
+
+
+def test_the_table_of_a_run_is_removed_when_the_run_has_ended(
+    home: Path, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_EVERY_S", 0.1)
+    assert isinstance(site.transport, Slow)
+    site.transport.gate.set()
+    folder, witness = Path(site.root, "tables"), tmp_path / "go"
+    script = f"while [ ! -e {witness} ]; do sleep 0.05; done; wc -l < {{results}}"
+    app = make_app(tmp_path / "a", command="['true']", more=GATHER.replace("wc -l < {results}", script))
+    with running(home, sites=[site]) as room:
+        run = run_of(room, app, 3)
+        wait_for(lambda: room.mine.task(f"{run}.3").state == TaskState.RUNNING, 60, "its gathering task")
+        time.sleep(0.5)
+        assert [file.name.partition("-")[0] for file in folder.iterdir()] == ["r"], "it is being read"
+        witness.touch()
+        assert wait_for_end(room, run) == {TaskState.COMPLETE: 4}
+        wait_for(lambda: not list(folder.iterdir()), 60, "that its table is gone")
+        is_table = data.c.url.like("results:%")
+
+        def rows() -> int:
+            with room.database.read() as connection:
+                return len(connection.execute(sa.select(data).where(is_table)).all())
+
+        wait_for(lambda: not rows(), 60, "that nothing is remembered of it")
 
 
 def files_app(folder: Path) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from packhorse.client import Client
 from packhorse.domain.errors import InvalidRequest
@@ -14,6 +18,10 @@ from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded
+from packhorse.engine.growing import Growing
+from packhorse.engine.steps import growth
+from packhorse.store.growths import open_growths
+from packhorse.store.schema import tasks
 from tests.fixtures.pipelines import PIPELINE, samples, similarity, write_expression
 from tests.fixtures.room import wait_for
 from tests.fixtures.truth import assert_each_ended_once
@@ -179,22 +187,64 @@ def test_tables_that_cannot_be(
     assert [str(one).partition(" The app's")[0] for one in caught.value.problems] == says
 
 
-def test_a_list_of_100_000_items_becomes_as_many_tasks(home: Path, tmp_path: Path) -> None:
+def test_a_list_of_100_000_items_becomes_as_many_tasks_while_others_write(home: Path, tmp_path: Path) -> None:
     """Their names come to more than other results may have. The tasks are not waited for, but canceled."""
     room = Embedded(home, linger_s=0.5)
+    waits: list[float] = []
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.wait(0.02):
+            began = time.monotonic()
+            with room.database.write():
+                waits.append(time.monotonic() - began)
+
+    def is_whole() -> bool:
+        with room.database.read() as connection:
+            return not open_growths(connection, "local")
+
+    writer = threading.Thread(target=write)
     with room.run_engine():
         run = start(room, similarity(tmp_path / "s"), said="list(range(100_000))")
-
-        def tasks() -> int | None:
-            return room.mine.run(run.id).steps[1].tasks
-
-        wait_for(tasks, 120, "the list to be known")
+        wait_for(lambda: room.mine.run(run.id).steps[1].tasks, 120, "the list to be known")
+        began = time.monotonic()
+        writer.start()
+        wait_for(is_whole, 240, "all of its tasks")
+        took_s = time.monotonic() - began
+        over.set()
+        writer.join()
+        assert max(waits) < took_s / 4, "others wait for a part, and not for the whole"
+        assert room.mine.run(run.id).tasks == 100_002
+        with room.database.read() as connection:
+            rows = [row.params for row in connection.execute(sa.select(tasks).order_by(tasks.c.id).offset(2))]
+        assert [json.loads(params)["part"] for params in rows] == list(range(100_000))
         room.mine.cancel_run(run.id)
         wait_for(lambda: room.mine.run(run.id).ended, 120, "the run's end")
-        view = room.mine.run(run.id)
-    assert tasks() == 100_000 and view.tasks == 100_002
-    assert counts_of(view)["search"].get(TaskState.CANCELED, 0) > 90_000
+    assert counts_of(room.mine.run(run.id))["search"].get(TaskState.CANCELED, 0) > 90_000
     room.close()
+
+
+def test_a_cancel_ends_the_tasks_of_a_list_that_are_still_to_come_and_a_retry_has_all(
+    embedded: Embedded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "PART", 3)
+    may_go_on = threading.Event()
+    go_on = Growing.go_on
+    monkeypatch.setattr(Growing, "go_on", lambda self: may_go_on.is_set() and go_on(self))
+    pipeline = similarity(tmp_path / "s")
+    with embedded.run_engine():
+        run = start(embedded, pipeline, said="list(range(10))")
+        wait_for(lambda: embedded.mine.run(run.id).steps[1].counts.get(TaskState.COMPLETE) == 3, 60, "three tasks")
+        embedded.mine.cancel_run(run.id)
+        assert not embedded.mine.run(run.id).ended
+        may_go_on.set()
+        canceled = end_of(embedded, run)
+        assert counts_of(canceled)["search"] == {TaskState.COMPLETE: 3, TaskState.CANCELED: 7}
+        again = end_of(embedded, embedded.mine.retry(run.id))
+    assert counts_of(again) == {"search": done(7), "merge": done(1)}
+    [merged] = [task for task in embedded.mine.tasks(again.id).items if task.step == "merge"]
+    assert merged.result == 3 * sum(range(10))
+    assert_each_ended_once(embedded)
 
 
 def test_a_retry_computes_what_failed_and_what_waited_for_it_and_gathers_all(room: Embedded, tmp_path: Path) -> None:

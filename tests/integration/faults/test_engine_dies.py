@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import sqlite3
@@ -19,6 +20,7 @@ from packhorse.domain.states import TaskState
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.placing.blocks import Blocks
 from packhorse.store import leases, schema
+from packhorse.store.growths import open_growths
 from tests.fixtures.apps import Apps
 from tests.fixtures.room import EngineProcess, make_app, submit, wait_for
 from tests.fixtures.truth import assert_each_ended_once, attempts_by_task, executions
@@ -73,6 +75,48 @@ def test_killed_at_twenty_random_moments_of_a_run_of_steps_with_a_list(
     total = next(task for task in room.mine.tasks(run_id).items if task.step == "total")
     assert total.result == [sum(range(900)), ["COMPLETE"] * 900]
     assert set(attempts_by_task(room).values()) == {1}
+
+
+def test_killed_while_a_list_becomes_tasks_each_of_them_comes_to_be_once(
+    room: Embedded, home: Path, tmp_path: Path
+) -> None:
+    """Dies again and again, after a few commits, until all tasks are there. They wait for one that does not end."""
+    apps, items = Apps(tmp_path), 9000
+    steps: list[dict[str, Any]] = [
+        {"name": "listing", "app": apps.listing(f"python3 -S -c 'print(list(range({items})))'")},
+        {"name": "endless", "app": apps.number("sleep 600"), "params": {"i": 1}},
+        {"name": "first", "app": apps.squares(), "items": "listing", "item": "n", "gather": ["endless"]},
+        {"name": "second", "app": apps.twice(), "each": "first", "inputs": {"reads": "first.out"}},
+        {"name": "total", "app": apps.total(), "gather": ["second"], "results": "rows"},
+    ]
+    run_id = room.mine.submit(StepRun.model_validate({"steps": steps})).id
+
+    def growths() -> list[int]:
+        with room.database.read() as connection:
+            return [row.grown for row in open_growths(connection, "local")]
+
+    with EngineProcess(home) as engine:
+        wait_for(growths, 60, "the list to be known")
+        engine.kill()
+    seen = growths()
+    step = 3  # commits, of which the first are not those of parts
+    while growths():
+        with EngineProcess(home, crash_at=step) as engine:
+            wait_for(lambda engine=engine: engine.process.poll() is not None or not growths(), 60, "its end")
+        seen += growths()
+        step = 3 + step % 3
+    assert len(set(seen)) > 2, "it must have died at several different parts"
+    with room.database.read() as connection:
+        rows = connection.execute(sa.select(schema.tasks).order_by(schema.tasks.c.id)).all()
+    first, second = rows[3 : 3 + items], rows[3 + items :]
+    assert [json.loads(row.params)["n"] for row in first] == list(range(items))
+    assert [json.loads(row.params)["reads"]["output"][1] for row in second] == list(range(3, 3 + items))
+    assert {row.waiting_on for row in rows[3:]} == {1}
+    room.mine.cancel_run(run_id)
+    with EngineProcess(home):
+        wait_for(lambda: room.mine.run(run_id).ended, 60, "the run's end")
+    assert_each_ended_once(room)
+    assert sum(room.mine.run(run_id).counts.values()) == 3 + 2 * items
 
 
 def test_killed_after_every_single_step_in_turn(room: Embedded, home: Path, tmp_path: Path) -> None:

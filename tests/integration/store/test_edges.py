@@ -11,6 +11,9 @@ import sqlalchemy as sa
 from packhorse.domain.states import TaskState
 from packhorse.store.database import Database
 from packhorse.store.demands import recount
+from packhorse.store.growths import add_part, open_growths
+from packhorse.store.moves import cancel_queued
+from packhorse.store.runs import counts_of
 from packhorse.store.schema import in_run, tasks
 from packhorse.store.settling import Grow
 from packhorse.store.steps import StepEdge, steps_of_run
@@ -22,6 +25,7 @@ from tests.fixtures.stores import (
     insert_steps_run,
     list_of,
     move_tasks,
+    part_of,
     ready_ids,
     states_by_step,
 )
@@ -39,6 +43,11 @@ class Run:
 
     def end(self, *indexes: int, how: TaskState = S.COMPLETE, grow: Grow | None = None) -> None:
         end_tasks(self.connection, ids_of(self.seq, indexes), how, grow)
+
+    def grow(self, number: int = 1) -> bool:
+        """So many more tasks of its list; whether any were missing."""
+        growths = [one for one in open_growths(self.connection, SITE) if one.run_seq == self.seq]
+        return bool(growths) and add_part(self.connection, part_of(self.connection, growths[0], number), 2.0)
 
     @property
     def ready(self) -> list[int]:
@@ -284,6 +293,79 @@ def test_a_canceled_list_leaves_nothing_behind(database: Database) -> None:
         move_tasks(run.connection, [(task, S.CANCELING) for task in ids_of(run.seq, [0])])
         move_tasks(run.connection, [(task, S.CANCELED) for task in ids_of(run.seq, [0])])
         assert run.numbers == [1, 0, 0, 1] and run.states[3] == [S.CANCELED] and run.ended
+
+
+# --- items, of which some are still to come -----------------------------------
+
+
+def test_what_gathers_waits_for_tasks_that_are_still_to_come(database: Database) -> None:
+    with run_of(database, [1, None, None, 1], *LIST) as run:
+        run.end(0, grow=list_of(3, part=1))
+        assert run.numbers == [1, 3, 3, 1] and run.ready == [2]
+        assert counts_of(run.connection, [run.seq])[run.seq] == {S.COMPLETE: 1, S.QUEUED: 7}
+        run.end(2)
+        run.end(5)
+        assert run.ready == [] and not run.ended
+        assert run.grow() and run.ready == [3]
+        assert run.grow(5) and run.ready == [3, 4]
+        assert not run.grow()
+        run.end(3, 4)
+        run.end(6, 7)
+        assert run.ready == [1]
+        run.end(1)
+        assert run.ended
+
+
+def test_a_run_whose_tasks_are_still_to_come_has_not_ended(database: Database) -> None:
+    with run_of(database, [1, None], LIST[0]) as run:
+        run.end(0, grow=list_of(2, part=1))
+        run.end(1)
+        assert not run.ended
+        assert run.grow()
+        run.end(2)
+        assert run.ended
+
+
+def test_what_is_still_to_come_of_a_canceled_run_is_canceled(database: Database) -> None:
+    with run_of(database, [1, None, None, 1], *LIST) as run:
+        run.end(0, grow=list_of(3, part=1))
+        cancel_queued(run.connection, run.seq, 3.0, "enough")
+        assert not run.ended and run.ready == []
+        assert run.grow(2) and not run.grow()
+        assert run.states == [[S.COMPLETE], [S.CANCELED] * 3, [S.CANCELED] * 3, [S.CANCELED]] and run.ended
+        assert run.reason(4) == "enough"
+
+
+@pytest.mark.parametrize(("end", "then"), ENDS)
+def test_what_is_still_to_come_ends_where_what_it_waits_for_fails_meanwhile(
+    database: Database, end: TaskState, then: TaskState
+) -> None:
+    edges = (StepEdge(0, 1, "items"), StepEdge(1, 2, "each"), StepEdge(3, 1, "gather"), StepEdge(2, 4, "gather", True))
+    with run_of(database, [1, None, None, 1, 1], *edges) as run:
+        run.end(0, grow=list_of(3, part=1))
+        run.end(1, how=end)
+        assert run.states[1:3] == [[then], [then]] and run.ready == []
+        assert run.grow(2)
+        assert run.states[1:3] == [[then] * 3, [then] * 3] and run.ready == [2]
+        assert ".1, which" in run.reason(5)
+
+
+def test_what_is_still_to_come_need_not_wait_for_what_has_ended_meanwhile(database: Database) -> None:
+    with run_of(database, [1, None, 1], StepEdge(0, 1, "items"), StepEdge(2, 1, "gather")) as run:
+        run.end(0, grow=list_of(2, part=1))
+        assert run.ready == [1]
+        run.end(1)
+        assert run.ready == [2]
+        assert run.grow() and run.ready == [2, 3]
+
+
+def test_a_part_counts_once(database: Database) -> None:
+    with run_of(database, [1, None], LIST[0]) as run:
+        run.end(0, grow=list_of(3, part=1))
+        [growth] = open_growths(run.connection, SITE)
+        part = part_of(run.connection, growth, 1)
+        assert [add_part(run.connection, part, 2.0) for _ in range(3)] == [True, False, False]
+        assert run.ready == [1, 2]
 
 
 # --- tasks, and other runs ----------------------------------------------------

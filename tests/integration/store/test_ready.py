@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -25,9 +26,10 @@ from packhorse.store.demands import (
     take_ready,
     waiting_demands,
 )
+from packhorse.store.growths import add_part, open_growths
 from packhorse.store.moves import Move, PlacedBlock, apply_moves, cancel_queued, lock_tasks, place_tasks
 from packhorse.store.newtasks import NewTask
-from packhorse.store.runs import Begun, NewRun, add_tasks, begin_run, insert_runs, publish_run, remove_run
+from packhorse.store.runs import Begun, NewRun, add_tasks, begin_run, counts_of, insert_runs, publish_run, remove_run
 from packhorse.store.schema import READY, TASKS_PER_RUN, data, demands, in_run, runs, step_demands, steps, tasks
 from packhorse.store.steps import StepEdge, load_steps, steps_of_run
 from tests.fixtures.stores import (
@@ -39,6 +41,7 @@ from tests.fixtures.stores import (
     list_of,
     new_step,
     new_task,
+    part_of,
     place_some,
     run_values,
     states_of,
@@ -123,7 +126,14 @@ class Play:
         self._move(self._some(pick, S.INITIALIZING), S.RUNNING)
 
     def complete(self, pick: int) -> None:
-        self._move(self._some(pick, S.RUNNING), S.COMPLETE, items=pick % 4)
+        self._move(self._some(pick, S.RUNNING), S.COMPLETE, items=pick % 5)
+
+    def grow(self, pick: int) -> None:
+        """Some more tasks of a list that is known."""
+        if growths := open_growths(self.connection, self.site):
+            part = part_of(self.connection, growths[pick % len(growths)], 1 + pick % 2)
+            assert add_part(self.connection, part, self.now)
+            assert not add_part(self.connection, part, self.now), "once"
 
     def fail(self, pick: int) -> None:
         self._move(self._some(pick, S.RUNNING), (S.EXECUTOR_ERROR, S.SYSTEM_ERROR, S.PREEMPTED)[pick % 3])
@@ -196,7 +206,7 @@ class Play:
         current = lock_tasks(self.connection, ids)
         home = {"allocation_seq": None, "block": None} if target is S.QUEUED else {}
         moves = [Move(task, target, self.now, None, dict(home)) for task in ids]
-        assert apply_moves(self.connection, moves, current, list_of(items)) == len(ids)
+        assert apply_moves(self.connection, moves, current, list_of(items, part=2)) == len(ids)
 
     def check(self) -> None:
         """Counts all of the site by itself, and compares."""
@@ -216,6 +226,16 @@ class Play:
         found = {row.seq: row.ready for row in waiting_demands(self.connection, self.site)}
         assert found == {seq: number for seq, number in offered.items() if number}
         assert recount(self.connection, self.site) == 0
+        for run in self.runs:
+            growths = [one for one in open_growths(self.connection, self.site) if one.run_seq == run]
+            missing = sum(self._missing(one) for one in growths)
+            told = counts_of(self.connection, [run])[run]
+            assert sum(told.values()) == len(states_of(self.connection, run)) + missing
+
+    def _missing(self, growth: Any) -> int:
+        """Tasks that are counted, and still to come."""
+        rest = part_of(self.connection, growth, 1000)
+        return sum(len(one.tasks) for one in rest.grown)
 
     def finish_all(self) -> None:
         """Lets everything go on: then everything ends."""
@@ -228,12 +248,13 @@ class Play:
             self.now += 2000
             end_back_offs(self.connection, self.now, self.now, 1000)
             self.check()
+            self.grow(1)
             placed = place_some(self.connection, 1000, self.site)
             self._move(self._at_site(S.INITIALIZING), S.RUNNING)
             running, canceling = self._at_site(S.RUNNING), self._at_site(S.CANCELING)
             self._move(running, S.COMPLETE, items=2)
             self._move(canceling, S.CANCELED)
-            if not (placed or running or canceling):
+            if not (placed or running or canceling or open_growths(self.connection, self.site)):
                 break
         for run in self.runs:
             assert set(states_of(self.connection, run)) <= TERMINAL, "something was forgotten"
@@ -247,6 +268,7 @@ class Play:
 WHAT = [
     "submit", "submit_documents", "submit_steps", "begin", "finish", "cancel_run", "cancel_task", "place", "place",
     "start", "start", "complete", "complete", "fail", "end_cancels", "give_back", "retry", "wait", "hold", "bring",
+    "grow", "grow",
 ]  # fmt: skip
 plays = st.lists(st.tuples(st.sampled_from(WHAT), st.integers(0, 63)), min_size=1, max_size=30)
 

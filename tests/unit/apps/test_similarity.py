@@ -141,6 +141,13 @@ def test_hits_of_a_contig_that_do_not_lie_together_are_an_error(app: dict[str, A
         list(app["search"].in_order(lines, {"a": 0, "b": 1}))
 
 
+def test_the_speed_of_a_chunk_is_told_where_it_took_long_enough_to_say_something(app: dict[str, Any]) -> None:
+    """Much of a short search is the start of the tool: chunks made of its speed would become ever smaller."""
+    speed_of = app["search"].speed_of
+    assert speed_of({"bases": 1_000_000, "cpu_s": 20.0}, 9_000_000) == 4.5e11
+    assert speed_of({"bases": 1_000_000, "cpu_s": 9.9}, 9_000_000) is None
+
+
 @pytest.mark.parametrize("tool", ["diamond", "blast"])
 def test_both_tools_are_told_how_large_the_database_is(app: dict[str, Any], tool: str) -> None:
     command = app["search"].command_of(tool, Path("q.fasta"), Path("db"), 9_055_569, 1e-5, 10, "sensitive", 2)

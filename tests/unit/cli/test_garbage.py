@@ -1,4 +1,4 @@
-"""Garbage is not looked for while a command begins, and then as usual."""
+"""Garbage is not looked for while a command begins, and then, but more seldom than by itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 _PROGRAM = """
 import gc, sys
 from packhorse.cli.main import main
-usual, looks = gc.get_threshold(), []
+usual, looks = gc.get_threshold()[0], []
 gc.callbacks.append(lambda phase, about: looks.append(phase))
 sys.argv = ["packhorse", "ps", "--help"]
 try:
@@ -17,10 +17,10 @@ except SystemExit:
     pass
 before = len(looks)
 kept = [[] for _ in range(300_000)]
-print(before == 0, len(looks) > 0, gc.get_threshold() == usual)
+print(before == 0, len(looks) > 0, gc.get_threshold()[0] > usual)
 """
 
 
-def test_garbage_is_looked_for_as_usual_once_there_are_many_objects() -> None:
+def test_garbage_is_looked_for_once_there_are_many_objects() -> None:
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "True True True"

@@ -79,6 +79,21 @@ def test_every_failure_class_has_a_terminal_state() -> None:
         (GOOD.replace("  x:", "  run:"), "line 5, field 'parameters'", "a name that Packhorse fills in itself"),
         (GOOD + "session: worker\n", "line 4, field 'command'", "parameters go into 'arguments'"),
         (GOOD + "resume: [--go-on]\n", "line 7, field 'resume'", "goes with 'resumable: true'"),
+        (
+            GOOD + "reference: true\n",
+            "line 7, field 'reference'",
+            "nothing is made: declare what it leaves as 'outputs'",
+        ),
+        (
+            GOOD + "reference: true\noutputs: {db: {path: 'of-{task}'}}\n",
+            "line 7, field 'reference'",
+            "'{task}' differs from run to run",
+        ),
+        (
+            GOOD + "reference: true\nsession: shell\noutputs: {db: {path: db}}\n",
+            "line 7, field 'reference'",
+            "goes with 'session: none', and without 'gather'",
+        ),
         (GOOD + "progress: round\n", "line 7, field 'progress'", "goes with 'resumable: true'"),
         (GOOD + "resumable: true\n", "line 7, field 'resumable'", "needs 'progress'"),
         (

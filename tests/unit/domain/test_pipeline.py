@@ -30,6 +30,14 @@ def test_a_good_pipeline_has_no_problems() -> None:
 
 
 ROWS = "    over: rows\n"
+DEPTH = "depth: {type: integer, default: 2}"
+
+
+def history(value: str, same: str = "sample") -> str:
+    """The parameter of ``DEPTH`` with a history."""
+    return f"depth: {{type: integer, default: 2, history: {{value: {value}, same: [{same}]}}}}"
+
+
 MISTAKES = [
     # fields
     ('name: expression', "name: E!", "name", "expected a name of small letters"),
@@ -45,8 +53,9 @@ MISTAKES = [
     ("{sample: \"{sample}\",", "{sample: [1],", "steps.align.params.sample", "expected"),
     ("  sample: {unique: true}", "  sample: {unique: maybe}", "parameters.sample.unique", "expected"),
     # how tasks come to be
-    ("    each: align", "    each: align\n    over: rows", "steps.count", "has more than one of 'over', 'each' and"),
-    ("    each: align", "    each: align\n    gather: split", "steps.count", "has more than one of 'over', 'each'"),
+    ("    each: align", "    each: align\n    over: rows", "steps.count", "has more than one of 'once', 'over'"),
+    ("    each: align", "    each: align\n    gather: split", "steps.count", "has more than one of 'once', 'over'"),
+    ("    each: align", "    each: align\n    once: true", "steps.count", "has more than one of 'once', 'over'"),
     (ROWS, "    over: samples\n", "steps.align.over", "expected 'rows', or STEP.OUTPUT for a list that a step"),
     ("over: split.names", "over: split.", "steps.search.over", "expected 'rows', or STEP.OUTPUT for a list"),
     ("    each: align", "    each: align\n    item: bam", "steps.count.item", "goes with 'over: STEP.OUTPUT'"),
@@ -135,6 +144,23 @@ MISTAKES = [
         "folder: split.parts", "folder: align.bam", "steps.search.inputs.folder",
         "step 'align' has many tasks. Say 'each: align' for a task for each of them, or 'gather: align' with",
     ),
+    # history
+    (DEPTH, history("algin.reads.n"), "parameters.depth.history.value", "there is no step 'algin'. Did you mean"),
+    (DEPTH, history("align.raeds.n"), "parameters.depth.history.value", "step 'align' has no output 'raeds'. Did you"),
+    (DEPTH, history("align.bam.n"), "parameters.depth.history.value", "'bam' of step 'align' has no fields. A result"),
+    (DEPTH, history("align.reads"), "parameters.depth.history.value", "expected"),
+    (
+        DEPTH, history("align.reads.n", "smaple"), "parameters.depth.history.same.0",
+        "step 'align' is given no value for 'smaple'. Did you mean 'sample'?",
+    ),
+    (
+        DEPTH, history("align.reads.n").replace("default: 2, ", ""), "parameters.depth",
+        "'history' goes with a default, or 'optional: true': the first run has none",
+    ),
+    (
+        DEPTH, history("align.reads.n").replace("type: integer, default: 2", "optional: true"), "parameters.depth",
+        "'history' goes with 'type: number' or 'type: integer'",
+    ),
     # lists
     ("over: split.names", "over: split.parts", "steps.search.over", "'parts' of step 'split' is no list. A list is"),
     ("over: split.names", "over: split.nmaes", "steps.search.over", "step 'split' has no output 'nmaes'. Did you"),
@@ -188,6 +214,13 @@ def test_whatever_stands_in_a_manifest_is_accepted_or_told(steps: dict[str, Any]
     assert isinstance(file, PipelineFile)
     apps = {step.app: MANY if step.app == "many@1" else "There is none." for step in file.manifest.steps.values()}
     assert all(file.problem(finding).what for finding in check_pipeline(file.manifest, apps))
+
+
+def test_a_step_may_say_once_and_a_parameter_have_a_history() -> None:
+    text = GOOD.replace("app: ./index\n", "app: ./index\n    once: true\n").replace(DEPTH, history("align.reads.n"))
+    assert problems_of(text) == []
+    by_text = text.replace('"of {sample}"', '"of {depth}"')
+    assert ["can be no part of a text" in one for one in problems_of(by_text)] == [True]
 
 
 def test_all_mistakes_are_told_at_once() -> None:

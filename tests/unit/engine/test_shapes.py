@@ -66,7 +66,7 @@ def test_no_more_nodes_than_have_a_task_and_some_work(demand: pack.Demand) -> No
 
 def test_one_task_of_many_cores_gets_a_part_of_a_node_that_fits_it() -> None:
     demand = pack.Demand("u", 1, 1, 100.0, Resources(cpu_cores=8, ram_gb=20, walltime_s=7200))
-    assert pack.shape(demand, [CLUSTER], 5) == Shape(8, 20_000, 7320.0)
+    assert pack.shape(demand, [CLUSTER], 5) == Shape(8, 20_000, 7320.0 + pack.MIN_WALLTIME_S)
 
 
 def test_a_site_of_whole_nodes_gives_whole_nodes() -> None:
@@ -147,3 +147,15 @@ def test_more_work_than_one_round_asks_for_more_walltime() -> None:
     assert long.walltime_s is not None
     assert short.walltime_s < long.walltime_s <= 86_400
     assert math.isclose(long.walltime_s, pack.SPARE_S + 2 * 20 * 600)
+
+
+@pytest.mark.parametrize(("is_known", "tasks"), [(False, 1), (False, 640), (True, 1), (True, 640)])
+def test_tasks_with_a_walltime_start_in_an_allocation_for_as_long_as_there_are_some(is_known: bool, tasks: int) -> None:
+    """Not only at its begin, while their walltime is left by chance: each allocation would run one task for a slot."""
+    demand = pack.Demand("u", 1, tasks, 30.0, Resources(ram_gb=2, walltime_s=7200), is_known=is_known)
+    shape = pack.shape(demand, [CLUSTER], 1)
+    assert shape is not None and shape.walltime_s is not None
+    rounds = math.ceil(tasks / 32)
+    started_s = max(800.0, rounds * 30.0)
+    assert pack.suits(shape, demand, shape.walltime_s - pack.SPARE_S / 2 - started_s)
+    assert shape.walltime_s <= 7200 + pack.SPARE_S + 3600

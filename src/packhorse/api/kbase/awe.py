@@ -22,8 +22,8 @@ from packhorse.domain.ids import new_id
 from packhorse.domain.jsontext import read_json
 from packhorse.domain.text import dumps
 from packhorse.domain.views import RunView, TaskView
-from packhorse.engine.requests.documents import rfc3339
 from packhorse.engine.requests.service import UserService
+from packhorse.engine.requests.tesdocument import rfc3339
 
 _MAX_SHOWN = 1000  # tasks of a job, jobs of a list
 _FIELD = "upload"

@@ -15,6 +15,7 @@ from packhorse.domain.failures import TERMINAL_STATE, FailureClass
 from packhorse.domain.resources import Resources
 from packhorse.domain.states import AT_SITE, TaskState
 from packhorse.domain.text import is_plain, kept_json, value_problem
+from packhorse.engine.collecting.executors import kept_executors
 from packhorse.engine.collecting.journal import Record
 from packhorse.engine.collecting.verdict import Failure, judge
 from packhorse.engine.data.deliveries import of_outputs
@@ -317,6 +318,7 @@ class Effects:
             "evidence": kept_json(failure.evidence.as_dict()) if failure else None,
             "files": kept_json(files) if files else None,
             "image": self._image(task, row),
+            "steps": kept_executors(record),
         }
 
     def _image(self, task: int, row: Current) -> str | None:
@@ -342,16 +344,8 @@ class Effects:
 
     def _chunk(self, task: int, attempt: int, stream: str, start: int, length: int) -> None:
         if length > 0 and stream in ("out", "err") and self._journal_id is not None:
-            self._chunks.append(
-                {
-                    "task_id": task,
-                    "attempt": attempt,
-                    "stream": stream,
-                    "start": start,
-                    "length": length,
-                    "journal_id": self._journal_id,
-                }
-            )
+            chunk = {"task_id": task, "attempt": attempt, "stream": stream, "start": start, "length": length}
+            self._chunks.append({**chunk, "journal_id": self._journal_id})
 
 
 def progress_in(evidence: str | None) -> int:

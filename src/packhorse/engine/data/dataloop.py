@@ -25,10 +25,12 @@ from packhorse.engine.clock import Clock
 from packhorse.engine.data.deliveries import Deliveries
 from packhorse.engine.data.job import Brought, Job, Known, start
 from packhorse.engine.data.keeping import Keeping
+from packhorse.engine.data.tables import Tables
 from packhorse.engine.data.uploads import Uploads, is_of_this_machine
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
+from packhorse.http.reach import Reach
 from packhorse.sites import cache
 from packhorse.sites.site import Site
 from packhorse.staging import data as machine
@@ -66,6 +68,7 @@ class DataLoop(Loop):
         folder: Path,
         given: Callable[[], None],
         folders: AppFolders,
+        reach: Reach | None = None,
     ) -> None:
         super().__init__(f"{site.name} data", clock, tell)
         self._site = site
@@ -73,12 +76,14 @@ class DataLoop(Loop):
         self._lease = lease
         self._notifier = notifier
         self._config = config
+        self._reach = reach
         self._folder = folder
         self._given = given
         self._folders = folders
         folders.wake = self.wake
         self._keeping = Keeping()
         self._uploads = Uploads(site, database, self._keeping)
+        self._tables = Tables(site, database, lease)
         self._jobs: dict[int, Job] = {}
         self._looks: dict[DataKey, Job] = {}  # at folders of apps that were there
         self._noted: dict[int, float] = {}  # monotonic
@@ -119,6 +124,7 @@ class DataLoop(Loop):
                 moved = True
         if self._are_some_in_vain:
             moved |= self._end_in_vain()
+        self._tables.tick(monotonic)
         # what moved may let more move
         self._seen_writes, self._look_at = -1 if moved else writes, monotonic + _LOOK_S
         if moved:
@@ -178,7 +184,7 @@ class DataLoop(Loop):
         if self._made is None:
             from packhorse.engine.data.datajob import Carrier  # slow to import, and most runs name no URL
 
-            self._made = Carrier(self._site, self._config, self._folder, self._keeping)
+            self._made = Carrier(self._site, self._config, self._folder, self._keeping, self._reach)
         return self._made
 
     def _watch(self, row: Any, job: Job, monotonic: float) -> None:

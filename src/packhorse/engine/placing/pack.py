@@ -121,16 +121,24 @@ def _part(limits: Limits, cores: int) -> int:
 
 
 def _walltime_s(demand: Demand, limits: Limits, rounds: float) -> float | None:
-    """What to ask for when each slot runs ``rounds`` tasks; more than enough, since what is not used is not paid."""
+    """What to ask for when each slot runs ``rounds`` tasks; more than enough, since what is not used is not paid.
+
+    Where tasks have a walltime, they start only while all of it is left (``suits``): the time in which they start comes
+    before it.
+    """
     if limits.usual_walltime_s is None:
         return None
     each_s = demand.core_s / demand.resources.cpu_cores
-    if demand.is_known:
-        enough_s = SPARE_S + _MARGIN * rounds * each_s
+    last_s = demand.resources.walltime_s
+    if last_s is None:
+        enough_s = SPARE_S + _MARGIN * rounds * each_s if demand.is_known else limits.usual_walltime_s
+    elif demand.resources.nodes > 1:  # a job for itself
+        enough_s = SPARE_S + last_s
     else:
-        enough_s = min(limits.usual_walltime_s, SPARE_S + rounds * (demand.resources.walltime_s or math.inf))
-    longest_s = SPARE_S + (demand.resources.walltime_s or 0.0)
-    return min(limits.walltime_s or math.inf, max(MIN_WALLTIME_S, enough_s, longest_s))
+        before_s = (rounds - 1) * (_MARGIN * each_s if demand.is_known else last_s)
+        starts_s = max(MIN_WALLTIME_S, before_s if demand.is_known else min(limits.usual_walltime_s, before_s))
+        enough_s = SPARE_S + last_s + starts_s
+    return min(limits.walltime_s or math.inf, max(MIN_WALLTIME_S, enough_s))
 
 
 def quota(cores: int, unclaimed_core_s: float) -> float:

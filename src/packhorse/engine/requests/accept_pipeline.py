@@ -9,11 +9,12 @@ from typing import Any
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.parameters import Unique, check_row
 from packhorse.domain.pipeline import PipelineManifest
-from packhorse.domain.pipelinerun import compile_steps, table_problems
+from packhorse.domain.pipelinerun import compile_steps, named, table_problems
 from packhorse.domain.run import MAX_TASKS, AppRun, PipelineRun, RunOptions, RunStep, StepRun
-from packhorse.engine.requests.accept import MAX_PROBLEMS, Accepted, Requester, SubmittedApp, shortened
+from packhorse.engine.requests.accept import MAX_PROBLEMS, Accepted, AcceptedStep, Requester, SubmittedApp, shortened
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.history import FromHistory, HistoryOf
 
 Values = dict[str, Any]
 Rows = Iterable[Mapping[str, Any]]
@@ -25,6 +26,7 @@ def accept_pipeline_run(
     apps: Mapping[str, SubmittedApp],
     rows: Rows,
     by: Requester,
+    history: HistoryOf,
 ) -> Accepted:
     """``apps`` are those of its steps, which have been checked with it. ``rows`` are read once."""
     refused = f"The run of '{manifest.name}' was not accepted."
@@ -39,13 +41,23 @@ def accept_pipeline_run(
         raise InvalidRequest(refused, problems=shortened(problems))
     if not typed:
         raise InvalidRequest("The table has no rows, so there is nothing to run.")
+    from_history = history(manifest, common, manifest.parameters.keys() - request.params.keys())
+    common |= {name: one.value for name, one in from_history.items()}
     options = {name: getattr(request, name) for name in RunOptions.model_fields}
     steps = [
         RunStep.model_validate({**step, "resources": {**step["resources"], **request.resources}})
         for step in compile_steps(manifest, common, typed)
     ]
     accepted = accept_step_run(StepRun(steps=steps, **options), apps, by)
-    return replace(accepted, app=manifest.label, name=manifest.name)
+    told = [_told(step, manifest, from_history) for step in accepted.steps]
+    return replace(accepted, app=manifest.label, name=manifest.name, steps=told)
+
+
+def _told(step: AcceptedStep, manifest: PipelineManifest, values: Mapping[str, FromHistory]) -> AcceptedStep:
+    """A step that knows which of its values come from earlier runs."""
+    params = manifest.steps[step.name].params
+    told = {name: values[source].why for name, said in params.items() if (source := named(said)) in values and source}
+    return replace(step, spec=replace(step.spec, from_history=told)) if told else step
 
 
 def _read(

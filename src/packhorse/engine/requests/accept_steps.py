@@ -21,10 +21,10 @@ from packhorse.engine.requests.accept import (
     Asked,
     Requester,
     SubmittedApp,
+    app_spec,
     choose_site,
     option_problems,
     shortened,
-    spec_of,
 )
 from packhorse.engine.requests.accept_table import absolute, app_step, asked_by, read_table
 from packhorse.engine.requests.spooled import SpooledTasks
@@ -69,7 +69,7 @@ def accept_step_run(request: StepRun, apps: Mapping[str, SubmittedApp], by: Requ
     images: set[str] = set()
     for place, asked in enumerate(request.steps):
         app = apps[asked.app]
-        spec = replace(spec_of(request, "app", app.digest), resources={**request.resources, **asked.resources})
+        spec = replace(app_spec(request, app), resources={**request.resources, **asked.resources})
         one = _Planned(asked, app, app_step(spec, app, by, asked.name), place)
         planned[asked.name] = one
         own = [] if one.step.app.image is None else [one.step.app.image]

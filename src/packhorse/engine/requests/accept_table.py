@@ -23,6 +23,7 @@ from packhorse.engine.requests.accept import (
     Asked,
     Requester,
     SubmittedApp,
+    app_spec,
     choose_site,
     option_problems,
     shortened,
@@ -47,7 +48,7 @@ def accept_app_run(request: AppRun, app: SubmittedApp, rows: Rows, by: Requester
     common: dict[str, Any] = {}
     step = gatherer = None
     if not problems:
-        step = app_step(spec_of(request, "app", app.digest), app, by)
+        step = app_step(app_spec(request, app), app, by)
         gatherer = app_step(spec_of(request, "gather", app.digest), app, by, "gather") if gather is not None else None
         images = [] if step.app.image is None else [step.app.image]
         asked = {"the app": asked_by(step, images)}

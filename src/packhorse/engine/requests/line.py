@@ -45,7 +45,7 @@ def _upstream(connection: sa.Connection, run: Any, task: Any) -> str:
         return f"It waits for {', and for '.join(left)}."
     number = task.waiting_on - (task.cache_key == "")
     if not number:
-        return "It is looked up whether an earlier task has left what it would."
+        return task.reason or "It is looked up whether an earlier task has left what it would."
     others = "another task" if number == 1 else f"{number:,} other tasks"
     return f"It waits for {others} of its run, which must end first."
 

@@ -39,7 +39,8 @@ def reuse_view(connection: sa.Connection, steps: Steps, row: Any, step: Step) ->
         return ReuseView(why="It is looked up, once all that it needs is there.")
     lookup = stored.lookup_of(connection, row.id)
     if lookup is not None and lookup.taken_from is not None:
-        taken_from, files = _public(connection, lookup.taken_from), shown_json(lookup.files or "[]")
+        taken_from = None if step.spec.reference else _public(connection, lookup.taken_from)  # whose it was is not told
+        files = shown_json(lookup.files or "[]")
         return ReuseView(why=row.reason or "", taken_from=taken_from, files=files)
     if lookup is not None and lookup.why is not None:
         return ReuseView(why=f"No earlier result was taken: {lookup.why}.")

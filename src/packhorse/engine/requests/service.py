@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PackhorseError
 from packhorse.domain.ids import new_id
@@ -60,6 +60,9 @@ from packhorse.store.runs import counts_of, list_runs
 from packhorse.store.shares import iter_shares
 from packhorse.store.steps import counts_of_steps, edges_out_of, steps_of_run
 from packhorse.store.tasks import get_task, page_of_tasks
+
+if TYPE_CHECKING:
+    from packhorse.engine.requests.tes import TesTasks
 
 MAX_PAGE = 1000
 
@@ -115,15 +118,16 @@ class UserService:
 
     def submit_many(self, requests: Sequence[SubmittedRun | PackhorseError]) -> list[RunView | PackhorseError]:
         """By position: the run, or why it was refused; each by itself. What is a refusal already stays one."""
-        checked = [self._checked(request) for request in requests]
+        catalog = self._service.catalog.for_one_request()
+        checked = [self._checked(request, catalog) for request in requests]
         written = self._service.submissions.write_many(checked)
         return [self._answer(one, done) for one, done in zip(checked, written, strict=True)]
 
-    def _checked(self, request: SubmittedRun | PackhorseError) -> Submission | PackhorseError:
+    def _checked(self, request: SubmittedRun | PackhorseError, catalog: AppCatalog) -> Submission | PackhorseError:
         if isinstance(request, PackhorseError):
             return request
         try:
-            return self._service.submissions.check(self._user, request)
+            return self._service.submissions.check(self._user, request, catalog=catalog)
         except PackhorseError as error:
             return error
 
@@ -292,6 +296,14 @@ class UserService:
         with self._database.read() as connection:
             _, row = task_row(connection, self._user, task_id)
         return self._service.output_files.path_of(row, path)
+
+    @property
+    def tes(self) -> TesTasks:
+        """The same tasks as GA4GH TES has them."""
+        from packhorse.engine.requests.tes import TesTasks  # the command line does without
+
+        service, files = self._service, self._service.submissions.files_for(self._user)
+        return TesTasks(self._user, self._database, service.steps, service.sites, files, self.submit_many)
 
     # --- the rest ------------------------------------------------------------
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,8 @@ from pydantic_core import PydanticSerializationError
 
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
-from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun
+from packhorse.domain.pipeline import PipelineManifest
+from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
 from packhorse.domain.views import RunView, User
@@ -24,9 +26,10 @@ from packhorse.engine.requests.accept_documents import accept_task_run
 from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.accept_table import accept_app_run
-from packhorse.engine.requests.checking import findings_of, refuse_findings
+from packhorse.engine.requests.checking import findings_of, refuse_findings, refuse_kbase
 from packhorse.engine.requests.documents import step_view
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.history import FromHistory, values_from_history
 from packhorse.engine.requests.line import steps_wait_for
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
@@ -150,47 +153,61 @@ class Submissions:
 
     # --- checking ------------------------------------------------------------
 
-    def check(self, user: User, request: SubmittedRun, rows: Rows | None = None) -> Submission:
-        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``over``."""
-        if request.image is not None and not user.admin:
+    def check(
+        self, user: User, request: SubmittedRun, rows: Rows | None = None, catalog: AppCatalog | None = None
+    ) -> Submission:
+        """Accepts a run, or raises the refusal. ``rows`` (read once) stand in for ``over``; ``catalog`` for our own,
+        where several runs are asked for at once.
+        """
+        catalog = catalog or self._catalog
+        own_commands = isinstance(request, TaskRun)
+        if request.image is not None and not user.admin and not own_commands:
             raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
         key = self.checked_key(request.client_key)
-        by = Requester(new_id("r"), user.name, self._files_for(user), self._sites)
+        files = self.files_for(user)
+        by = Requester(new_id("r"), user.name, files, self._sites, needs_image=own_commands and not user.admin)
         if isinstance(request, AppRun | PipelineRun):
             table = rows if rows is not None else request.over if request.over is not None else [{}]
-            accepted = self._over_table(user, request, table, by)
+            accepted = self._over_table(user, request, table, by, catalog)
         elif isinstance(request, StepRun):
             apps = {
-                name: self._named_app(self._catalog.get(name, paths_allowed=user.admin))
+                name: self._named_app(catalog.get(name, paths_allowed=user.admin), catalog)
                 for name in {step.app for step in request.steps}
             }
             accepted = accept_step_run(request, apps, by)
-        elif not user.admin:
-            # without a container, a command of their own could read the server's database and tokens
-            raise NotAllowed(
-                "Tasks with commands of your own are for admins here: they would run as the server's own user.",
-                hint=_APPS_HINT,
-            )
         else:
             accepted = accept_task_run(request, by)
         accepted = with_reuse(accepted, request.reuse, self._sites)
         name = request.name or accepted.name
         return Submission(accepted, user.name, name, key, _digest(request, accepted))
 
-    def _over_table(self, user: User, request: AppRun | PipelineRun, table: Rows, by: Requester) -> Accepted:
+    def _over_table(
+        self, user: User, request: AppRun | PipelineRun, table: Rows, by: Requester, catalog: AppCatalog
+    ) -> Accepted:
         if isinstance(request, PipelineRun):
             manifest, file = request.pipeline, None
-            folders = self._catalog.apps_of(manifest, None, paths_allowed=user.admin)
+            folders = catalog.apps_of(manifest, None, paths_allowed=user.admin)
         else:
-            found = self._catalog.find(request.app, paths_allowed=user.admin)
+            found = catalog.find(request.app, paths_allowed=user.admin)
             if isinstance(found, AppFolder):
-                return accept_app_run(request, self._named_app(found), table, by)
+                return accept_app_run(request, self._named_app(found, catalog), table, by)
             manifest, file = found.manifest, found.file
-            folders = self._catalog.apps_of(manifest, found.folder)
+            folders = catalog.apps_of(manifest, found.folder)
         told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
         refuse_findings(findings_of(manifest, told), file)
-        apps = {name: self._named_app(one) for name, one in folders.items() if isinstance(one, AppFolder)}
-        return accept_pipeline_run(request, manifest, apps, table, by)
+        apps = {name: self._named_app(one, catalog) for name, one in folders.items() if isinstance(one, AppFolder)}
+        history = partial(self._history, user.name)
+        return accept_pipeline_run(request, manifest, apps, table, by, history)
+
+    def _history(
+        self, user: str, manifest: PipelineManifest, common: Mapping[str, Any], missing: Collection[str]
+    ) -> Mapping[str, FromHistory]:
+        """Values that come from earlier runs, of those parameters that may have some."""
+        some = [name for name in missing if manifest.parameters[name].history is not None]
+        if not some:
+            return {}
+        with self._database.read() as connection:
+            return values_from_history(connection, user, manifest, common, some)
 
     @staticmethod
     def checked_key(key: str | None) -> str | None:
@@ -199,16 +216,13 @@ class Submissions:
             raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
         return key or None
 
-    def _named_app(self, app: AppFolder) -> SubmittedApp:
-        """An app that a run names. Raises InvalidRequest for one that runs a method of KBase."""
-        if app.manifest.kbase is not None:
-            told = f"The app '{app.manifest.name}' runs a method of KBase, which takes a request of its own form."
-            raise InvalidRequest(told, hint="Submit it to /services/ee2 with run_job (docs/kbase.md).")
-        return self.kept_app(app)
+    def _named_app(self, app: AppFolder, catalog: AppCatalog) -> SubmittedApp:
+        refuse_kbase(app.manifest)
+        return self.kept_app(app, catalog)
 
-    def kept_app(self, app: AppFolder) -> SubmittedApp:
+    def kept_app(self, app: AppFolder, catalog: AppCatalog | None = None) -> SubmittedApp:
         """An app that is to be run, once the store has its folder."""
-        digest = self._catalog.digest(app)
+        digest = (catalog or self._catalog).digest(app)
         return SubmittedApp(app.manifest, digest if digest in self._kept else self._keep(app, digest))
 
     def _keep(self, app: AppFolder, digest: str) -> str:
@@ -222,13 +236,14 @@ class Submissions:
         self._kept.add(digest)
         return digest
 
-    def _files_for(self, user: User) -> FileRules:
-        """Where no folders are configured, only an admin may name files; where no URLs are, only an admin may name
-        URLs.
+    def files_for(self, user: User) -> FileRules:
+        """What a user may name. Where no folders are configured, only an admin may name files; where no URLs are, only
+        an admin may name URLs.
         """
         if user.admin:
             return replace(self._files, urls=None, output_urls=None)
-        return FileRules(self._files.roots or (), self._files.urls or (), self._files.output_urls or ())
+        files = self._files
+        return replace(files, roots=files.roots or (), urls=files.urls or (), output_urls=files.output_urls or ())
 
     # --- writing ------------------------------------------------------------
 

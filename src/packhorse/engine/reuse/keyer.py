@@ -19,8 +19,9 @@ from packhorse.domain.outputpath import kept_as
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json
 from packhorse.engine.reuse.filesums import FileSums, Found
-from packhorse.engine.steps.base import Identity, Input, LocalFile, Step, UpstreamFile
+from packhorse.engine.steps.base import BroughtFile, Identity, Input, LocalFile, Results, Step, UpstreamFile
 from packhorse.engine.steps.cache import SENSELESS, Steps
+from packhorse.engine.steps.files import url_of
 from packhorse.engine.steps.keyparts import folder_digest, images_of_runs
 from packhorse.engine.steps.results import gathered_steps
 from packhorse.store import lookups as stored
@@ -120,7 +121,7 @@ class Keyer:
 
     def _maker(self, connection: sa.Connection, step: Step, images: Mapping[str, str]) -> KeyMaker:
         common = step.common_parts(images, lambda: self._folder(connection, step.spec.app))
-        return KeyMaker(step.row.user, step.row.site, common)
+        return KeyMaker(None if step.spec.reference else step.row.user, step.row.site, common)
 
     def _folder(self, connection: sa.Connection, app: str) -> str:
         if app not in self._folders:
@@ -153,7 +154,7 @@ class _Contents:
         if local := {one.path for one in inputs if isinstance(one, LocalFile)}:
             self._files = sums.of(connection, local)
         self._data: Mapping[int, Mapping[DataKey, str]] = {}
-        if any(isinstance(one, DataKey) for one in inputs):
+        if any(isinstance(one, DataKey | BroughtFile) for one in inputs):
             self._data = stored.data_sums(connection, {one.row.id for one in told})
         upstream = [one for one in inputs if isinstance(one, UpstreamFile)]
         self._runs = stored.run_seqs(connection, {one.run_id for one in upstream})
@@ -163,6 +164,13 @@ class _Contents:
     def of(self, task: int, step: Step, one: Input) -> list[str]:
         """The part of a key that an input is. Raises NotYet, NoKey."""
         match one:
+            case UpstreamFile() | Results() if step.spec.reference:
+                raise NoKey("what another task of a user left is no input of reference data that is for all")
+            case BroughtFile(path):
+                brought = {key.url: known for key, known in self._data.get(task, {}).items()}
+                if (known := brought.get(url_of(path))) is None:
+                    raise NoKey(f"the content of the file '{path}' is not known")
+                return content(path, known)
             case LocalFile(path):
                 if path in self._files.problems:
                     raise NoKey(self._files.problems[path])

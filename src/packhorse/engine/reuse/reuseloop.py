@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +25,13 @@ from packhorse.engine.notifier import Notifier
 from packhorse.engine.reuse.filesums import FileSums
 from packhorse.engine.reuse.keyer import Keyed, Keyer
 from packhorse.engine.reuse.taking import Wanted, take
+from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.growth import Growth
 from packhorse.sites.site import Site
 from packhorse.store import lookups as stored
 from packhorse.store.database import Database
+from packhorse.store.makers import note_makers, note_waiting, under_way
 from packhorse.store.moves import Current, Move, apply_moves, lock_tasks
 from packhorse.store.schema import TASKS_PER_RUN
 
@@ -43,10 +45,14 @@ _log = structlog.get_logger("packhorse.reuse")
 
 @dataclass
 class _Decided:
-    """What becomes of some tasks: from which earlier ones they take, and why others do not."""
+    """What becomes of some tasks: from which earlier ones they take, and why others do not; which wait for others, and
+    which make reference data with a key.
+    """
 
     taken: dict[int, stored.Earlier] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
+    waiting: set[int] = field(default_factory=set)
+    makers: dict[str, int] = field(default_factory=dict)
 
 
 class ReuseLoop(Loop):
@@ -72,7 +78,8 @@ class ReuseLoop(Loop):
         self._growth = Growth(self._steps, site)
         self._sums = FileSums(self.wake)
         self._keyer = Keyer(self._steps, self._sums)
-        self._late: set[int] = set()  # steps whose tasks wait for checksums
+        self._late: set[int] = set()  # steps whose tasks wait for checksums, or for others
+        self._told: set[int] = set()  # tasks of which it is told that they wait for others
         self._seen_writes = -1
         self._look_at = 0.0
         self._is_busy = False
@@ -105,13 +112,15 @@ class ReuseLoop(Loop):
         if over:
             with self._lease.write() as connection:
                 stored.end_lookups(connection, over)
-        if keyed:
-            decided = self._decide(keyed)
-            self._write(keyed, decided)
+        decided = self._decide(keyed) if keyed else _Decided()
+        self._late |= {one.step.row.seq for one in keyed if one.task in decided.waiting}
+        going = [one for one in keyed if one.task not in decided.waiting]
+        if going or decided.waiting - self._told:
+            self._write(going, decided)
             self._notifier.notify()
             self._given()
-        self._seen_writes, self._look_at = -1 if keyed else writes, monotonic + _LOOK_S
-        return bool(keyed)
+        self._seen_writes, self._look_at = -1 if going else writes, monotonic + _LOOK_S
+        return bool(going)
 
     def leave(self) -> None:
         """Checksums that are being computed are computed again."""
@@ -135,11 +144,18 @@ class ReuseLoop(Loop):
     def _decide(self, keyed: Sequence[Keyed]) -> _Decided:
         decided = _Decided()
         waiting: dict[int, Keyed] = {}
+        shared = {one.key for one in keyed if one.key is not None and one.step.spec.reference}
+        makers: Mapping[str, int] = {}
+        if shared:
+            with self._database.read() as connection:
+                makers = under_way(connection, shared)
         for one in keyed:
             if one.key is None:
                 decided.refused[one.task] = f"{one.why}"
             elif one.step.delivers(one.params):
                 decided.refused[one.task] = DELIVERED
+            elif one.key in makers:
+                decided.waiting.add(one.task)
             else:
                 waiting[one.task] = one
         tried: dict[str, int | None] = {}
@@ -154,7 +170,18 @@ class ReuseLoop(Loop):
             self._take(pairs, decided)
             tried |= found
             waiting = {one.task: one for one, _ in pairs if one.task not in decided.taken}
+        self._choose_makers(keyed, shared, decided)
         return decided
+
+    def _choose_makers(self, keyed: Sequence[Keyed], shared: Collection[str], decided: _Decided) -> None:
+        """Of those that would make the same reference data the first does, and the others wait for it."""
+        for one in keyed:
+            if one.key is None or one.key not in shared or one.task in decided.taken:
+                continue
+            if decided.refused.get(one.task) == DELIVERED or one.task in decided.waiting:
+                continue
+            if decided.makers.setdefault(one.key, one.task) != one.task:
+                decided.waiting.add(one.task)
 
     def _take(self, pairs: Sequence[tuple[Keyed, stored.Earlier]], decided: _Decided) -> None:
         """Takes what can be: results, and at the site the outputs."""
@@ -164,7 +191,7 @@ class ReuseLoop(Loop):
             if not files:
                 decided.taken[one.task] = earlier
             elif any("sha256" not in file for file in files):
-                decided.refused[one.task] = self._refusal(earlier, "have no checksums")
+                decided.refused[one.task] = _refusal(one.step, earlier, "have no checksums")
             else:
                 source = self._site.output_folder(earlier.run_id, earlier.id % TASKS_PER_RUN)
                 target = self._site.output_folder(one.step.row.run_id, one.step.row.index(one.task))
@@ -174,11 +201,7 @@ class ReuseLoop(Loop):
             if why is None:
                 decided.taken[one.task] = earlier
             else:
-                decided.refused[one.task] = self._refusal(earlier, f"are not as it left them: {why}")
-
-    def _refusal(self, earlier: stored.Earlier, what: str) -> str:
-        task = public_task_id(earlier.run_id, earlier.id % TASKS_PER_RUN)
-        return f"task {task} has the same key, but its outputs {what}"
+                decided.refused[one.task] = _refusal(one.step, earlier, f"are not as it left them: {why}")
 
     # --- writing ------------------------------------------------------------
 
@@ -205,7 +228,10 @@ class ReuseLoop(Loop):
             stored.keep_lookups(connection, rows)
             apply_moves(connection, moves, current, self._growth.grow)
             stored.let_start(connection, start)
+            note_makers(connection, {key: task for key, task in decided.makers.items() if task in start})
+            note_waiting(connection, decided.waiting - self._told)
             stored.keep_sums(connection, self._sums.new())
+        self._told = (self._told | decided.waiting) - start.keys()
         _log.info("looked_up", site=self._site.name, taken=len(moves), start=len(start))
 
     def _check_lists(self, connection: sa.Connection, those: Sequence[Keyed], decided: _Decided) -> None:
@@ -223,6 +249,13 @@ def _is_waiting(row: Current | None) -> bool:
     return row is not None and row.state is TaskState.QUEUED and row.waiting_on == 1
 
 
+def _refusal(step: Step, earlier: stored.Earlier, what: str) -> str:
+    if step.spec.reference:
+        return f"the site had this reference data, but its files {what}"
+    task = public_task_id(earlier.run_id, earlier.id % TASKS_PER_RUN)
+    return f"task {task} has the same key, but its outputs {what}"
+
+
 def _completed(one: Keyed, earlier: stored.Earlier, runs: Mapping[int, str], now: float) -> Move:
     run_seq, index = divmod(earlier.origin, TASKS_PER_RUN)
     if run_seq in runs:
@@ -230,6 +263,8 @@ def _completed(one: Keyed, earlier: stored.Earlier, runs: Mapping[int, str], now
     else:
         source = public_task_id(earlier.run_id, earlier.id % TASKS_PER_RUN)
     why = f"Taken from task {source}: nothing that matters has changed since."
+    if one.step.spec.reference:  # whoever made it, it is not theirs
+        why = "The site has this reference data: it was made before."
     changes = {"result": earlier.result, "exit_code": earlier.exit_code, "ended_at": now, "reason": why}
     return Move(one.task, TaskState.COMPLETE, now, why, {**changes, "cache_key": one.key, "waiting_on": 0})
 

@@ -17,6 +17,7 @@ from packhorse.domain.render import app_template, granted, template_key
 from packhorse.domain.resources import BACKEND_FIELDS, TES_FIELDS, Resources
 from packhorse.domain.text import holdable_value, shown_json
 from packhorse.engine.steps.base import (
+    BroughtFile,
     Identity,
     Input,
     Line,
@@ -94,11 +95,14 @@ class AppStep(StepBase):
     def needs(self, params: Mapping[str, Any], site: Site) -> tuple[DataKey, ...]:
         values = {} if self.program.gathers else {**self.defaults, **params}
         own = [DataKey(str(values[name])) for name in self.program.files if is_data(values.get(name))]
-        files = [file_key(path) for name in self.program.files if (path := self._brought(params.get(name), site))]
+        given = values if self.spec.reference else params
+        files = [file_key(path) for name in self.program.files if (path := self._brought(given.get(name), site))]
         return (*own, *files, *self.program.refdata)
 
     def common_files(self, names: Collection[str], site: Site) -> dict[str, str]:
         """``StepSpec.files``: of those parameters that some task leaves to what is common to all."""
+        if self.spec.reference:  # each task is looked up with what it was brought
+            return {}
         given = {*self.spec.takes, self.spec.results_to}
         values = [self.defaults.get(name) for name in self.program.files if name in names and name not in given]
         return dict(file_key(path) for value in values if (path := self._brought(value, site)))
@@ -108,7 +112,8 @@ class AppStep(StepBase):
         if not isinstance(value, str) or is_data(value):
             return None
         path, in_image = file_target(value), self.app.image is not None
-        return path if is_brought(site, self.session, path, in_image=in_image) else None
+        must = self.spec.reference or is_brought(site, self.session, path, in_image=in_image)
+        return path if must else None
 
     def render(
         self, task: int, params: str, attempt: int, overrides: str | None, where: Locations, *, resume: bool = False
@@ -174,6 +179,7 @@ class AppStep(StepBase):
     def identity(self, task: int, params: str, images: Mapping[str, str]) -> Identity:
         names = self.program.key_parts.names
         values = {**self.defaults, **json.loads(params)}
+        values |= {name: self.program.defaults.get(name) for name in self.spec.from_history}
         own = {"run": self.row.run_id, "task": self.row.public_id(task)}
         parts: dict[str, Any] = {f"name of its {name}": own[name] for name in names & own.keys()}
         inputs: dict[str, Input] = {name: DataKey(one.url, one.version) for name, one in self.app.refdata.items()}
@@ -189,7 +195,10 @@ class AppStep(StepBase):
             elif values.get(name) is None:
                 parts[VALUE + name] = None
             else:
-                inputs[name] = _input(values[name])
+                one = _input(values[name])
+                if self.spec.reference and isinstance(one, LocalFile):
+                    one = BroughtFile(one.path)
+                inputs[name] = one
         if self.program.gathers and "results" in names:
             inputs["results"] = Results()
         return Identity(parts, inputs)

@@ -90,6 +90,10 @@ class StepSpec:
     """
     reuse: bool = False
     """Whether results of earlier tasks are taken where nothing has changed."""
+    reference: bool = False
+    """Whether what its tasks leave is the site's, and not a user's: it is made once."""
+    from_history: dict[str, str] = field(default_factory=dict)
+    """Values that come from earlier runs, each with how: they say how fast something is done, and not what."""
 
     def to_json(self) -> str:
         return kept_json({name: value for name in _FIELDS if (value := getattr(self, name)) or name == "kind"})
@@ -149,11 +153,18 @@ class LocalFile:
 
 
 @dataclass(frozen=True, slots=True)
+class BroughtFile:
+    """A file of the engine's machine that the site is brought, as an input: its content is that of what came."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """The results of all tasks that a step gathers, as an input."""
 
 
-Input = UpstreamFile | LocalFile | DataKey | Results
+Input = UpstreamFile | LocalFile | BroughtFile | DataKey | Results
 
 
 @dataclass(frozen=True, slots=True)

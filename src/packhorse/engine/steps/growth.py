@@ -1,10 +1,14 @@
-"""Tasks that come to be when a list is known: one for each item that a task left, and one for each of those."""
+"""Tasks that come to be when a list is known: one for each item that a task left, and one for each of those.
+
+They come in parts (``store.growths``): the first in the transaction that completes the task, the others when an engine
+goes on with them (``engine.growing``).
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,9 +21,10 @@ from packhorse.engine.steps.app import AppStep
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
 from packhorse.sites.site import Site
-from packhorse.store.newtasks import NewTask, batches, insert_tasks
+from packhorse.store.growths import PART, Grown, Part, add_first_part, begin_growth
+from packhorse.store.newtasks import NewTask
 from packhorse.store.schema import TASKS_PER_RUN
-from packhorse.store.steps import edges_into_step, edges_out_of, place_step, steps_of_run
+from packhorse.store.steps import edges_out_of, load_steps, steps_of_run
 from packhorse.store.tasks import get_task
 
 Values = dict[str, Any]
@@ -42,7 +47,7 @@ class Growth:
                 continue
             downstream = self._app_step(connection, edge.downstream)
             filled, defaults = FilledPaths(downstream.app.outputs, downstream.app.resources), downstream.defaults
-            more += len(result) * len(list(self._grown(connection, edge.downstream)))
+            more += len(result) * len(list(_growing(connection, edge.downstream)))
             for number, item in enumerate(result if more <= MAX_TASKS else [], start=1):
                 values, why = _values(downstream, item)
                 if why is None and (wrong := filled.problems("", {**defaults, **values})):
@@ -59,63 +64,61 @@ class Growth:
 
     def grow(self, connection: sa.Connection, downstream: Any, upstream: int) -> Mapping[int, int]:
         """See ``store.settling.Grow``. The list was looked at by ``problem`` before its task was complete."""
-        left = get_task(connection, upstream)
-        listing = self._app_step(connection, left.step_seq) if left is not None else None
-        if left is None or listing is None:
-            raise ValueError(f"the task {upstream} that left a list is not there")
-        items = json.loads(left.result or "[]")
-        grown: dict[int, int] = {}
-        above: dict[int, tuple[AppStep, int]] = {}  # steps that others are made for each task of, and where they begin
-        for seq, of in self._grown(connection, downstream.seq):
-            step = self._app_step(connection, seq)
-            first = _end(connection, downstream.run_seq)
-            waiting_on = sum(edge.kind == "gather" and edge.left > 0 for edge in edges_into_step(connection, seq))
+        items = json.loads(_left(connection, upstream).result or "[]")
+        seqs = [seq for seq, _ in _growing(connection, downstream.seq)]
+        first = _end(connection, downstream.run_seq)
+        growth = begin_growth(connection, downstream, seqs, upstream, first, len(items))
+        add_first_part(connection, self.next_part(connection, growth), time.time())
+        return dict.fromkeys(seqs, len(items))
+
+    def next_part(self, connection: sa.Connection, growth: Any) -> Part:
+        """The next tasks of a growth, a row of the store: with the task for an item come those that follow it."""
+        left = _left(connection, growth.upstream)
+        items, begin = json.loads(left.result or "[]"), growth.grown
+        growing = list(_growing(connection, growth.step_seq))
+        end = min(len(items), begin + max(1, PART // len(growing)))
+        rows = load_steps(connection, [seq for seq, _ in growing])
+        params: dict[int, list[str]] = {}
+        grown: list[Grown] = []
+        for seq, of in growing:
+            step, row = self._app_step(connection, seq), rows[seq]
             if of is None:
-                values = [_values(step, item)[0] for item in items]
-                taken = [_taken(step, listing, upstream % TASKS_PER_RUN, left.params)] * len(items)
+                listing = self._app_step(connection, left.step_seq)
+                taken = _taken(step, listing, growth.upstream % TASKS_PER_RUN, left.params)
+                values = [_values(step, item)[0] | taken for item in items[begin:end]]
             else:
-                source, start = above[of]
-                values = [{} for _ in items]
-                params = _params_of(connection, downstream.run_seq, start, len(items))
-                taken = [_taken(step, source, start + number, own) for number, own in enumerate(params)]
-                waiting_on += 1
-            own = [kept_json(one | more) for one, more in zip(values, taken, strict=True)]
-            place_step(connection, seq, first, len(items))
-            self._insert(connection, step, first, own, waiting_on)
-            above[seq] = step, first
-            grown[seq] = len(items)
-        return grown
-
-    def _insert(
-        self, connection: sa.Connection, step: AppStep, first: int, own: Sequence[str], waiting_on: int
-    ) -> None:
-        row, now = step.row, time.time()
-        new = (
-            NewTask(
-                params,
-                step.demand(params, None),
-                waiting_on=waiting_on,
-                data=step.needs(json.loads(params), self._site),
-            )
-            for params in own
-        )
-        for some in batches(new):
-            insert_tasks(connection, row.run_seq, row.seq, first, some, row.user, row.site, now, reuse=step.spec.reuse)
-            first += len(some)
-
-    def _grown(self, connection: sa.Connection, seq: int) -> Iterator[tuple[int, int | None]]:
-        """(step, the one that it has a task for each task of) for all that grow when a list is known."""
-        pending: list[tuple[int, int | None]] = [(seq, None)]
-        while pending:
-            step, of = pending.pop(0)
-            yield step, of
-            pending += [(edge.downstream, step) for edge in edges_out_of(connection, [step]) if edge.kind == "each"]
+                source, first = self._app_step(connection, of), rows[of].first + begin
+                values = [_taken(step, source, first + place, own) for place, own in enumerate(params[of])]
+            params[seq] = [kept_json(own) for own in values]
+            tasks = [
+                NewTask(text, step.demand(text, None), data=step.needs(own, self._site))
+                for text, own in zip(params[seq], values, strict=True)
+            ]
+            grown.append(Grown(row, row.first + begin, tasks, of is not None, step.spec.reuse))
+        return Part(growth.step_seq, begin, end, len(items), grown)
 
     def _app_step(self, connection: sa.Connection, seq: int) -> AppStep:
         step = self._steps.of(connection, seq)
         if not isinstance(step, AppStep):
             raise TypeError(f"step {seq} runs no app")
         return step
+
+
+def _left(connection: sa.Connection, task: int) -> Any:
+    """The row of a task that left a list."""
+    row = get_task(connection, task)
+    if row is None:
+        raise ValueError(f"the task {task} that left a list is not there")
+    return row
+
+
+def _growing(connection: sa.Connection, seq: int) -> Iterator[tuple[int, int | None]]:
+    """(step, the one that it has a task for each task of) for all that grow when a list is known."""
+    pending: list[tuple[int, int | None]] = [(seq, None)]
+    while pending:
+        step, of = pending.pop(0)
+        yield step, of
+        pending += [(edge.downstream, step) for edge in edges_out_of(connection, [step]) if edge.kind == "each"]
 
 
 def _end(connection: sa.Connection, run_seq: int) -> int:
@@ -143,13 +146,6 @@ def _no_file(path: str) -> str | None:
 def _taken(step: AppStep, source: AppStep, index: int, params: str) -> Values:
     """The parameters of a task that are outputs of the task with this index, of which these are the parameters."""
     return {name: source.output(output, index, params) for name, (_, output) in step.spec.takes.items()}
-
-
-def _params_of(connection: sa.Connection, run_seq: int, first: int, number: int) -> Iterator[str]:
-    begin = run_seq * TASKS_PER_RUN + first
-    for task in range(begin, begin + number):
-        row = get_task(connection, task)
-        yield "{}" if row is None else row.params
 
 
 def _kind(value: Any) -> str:

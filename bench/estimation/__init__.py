@@ -1,0 +1,1 @@
+"""Estimates against peers, on traces of workflows and of batch systems that whoever runs this has."""
