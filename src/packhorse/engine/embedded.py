@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
+from packhorse.domain.accessconfig import LimitsConfig
+from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig, SiteConfig
 from packhorse.domain.ourselves import make_own_folder, user_name
 from packhorse.domain.views import User
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
 from packhorse.engine.sealing import Seal
+from packhorse.engine.timing import TimedScheduler, Told
 from packhorse.http.reach import Reach
 from packhorse.sites.environment import Composer
 from packhorse.sites.site import Site, local_site
@@ -51,6 +53,8 @@ class Embedded:
         linger_s: float = 2.0,
         serves: bool = False,
         weights: Mapping[str, float] | None = None,
+        limits: LimitsConfig | None = None,
+        estimates: EstimatesConfig | None = None,
         private_networks: Sequence[str] = (),
     ) -> None:
         self.home = home.absolute()
@@ -60,6 +64,7 @@ class Embedded:
         self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s, serves)
         self._images = images
         self._weights = weights
+        self._estimates = estimates or EstimatesConfig()
         reach = self._reach = Reach(tuple(private_networks)) if serves else None
         self._data = data or DataConfig()
         self.user = User(user_name(), admin=True)
@@ -73,10 +78,24 @@ class Embedded:
         )
         files = FileRules(roots, urls, output_urls, reach)
         self.service = Service(
-            self.database, self.sites, catalog, files, self._wake, self._notifier, self.home / "downloads"
+            self.database,
+            self.sites,
+            catalog,
+            files,
+            self._wake,
+            self._notifier,
+            self.home / "downloads",
+            self._estimates,
+            limits,
+            self.seal,
         )
         self.mine = self.service.as_user(self.user)
         """What this process's own user may ask for."""
+
+    def time_schedulers(self, tell: Told) -> None:
+        """From now on, tells how long commands of the sites' batch schedulers take."""
+        for site in self.sites:
+            site.scheduler = TimedScheduler(site.scheduler, site.name, tell)
 
     @contextmanager
     def run_engine(self) -> Iterator[Engine]:
@@ -94,8 +113,9 @@ class Embedded:
             data=self._data,
             home=self.home,
             weights=self._weights,
-            reach=self._reach,
+            estimates=self._estimates,
             seal=self.seal,
+            reach=self._reach,
         )
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)
         thread.start()

@@ -32,6 +32,17 @@ def get_task(connection: sa.Connection, task: int) -> Any | None:
     return connection.execute(sa.select(tasks).where(tasks.c.id == task)).one_or_none()
 
 
+_PARAMS = sa.select(tasks.c.id, tasks.c.params).where(tasks.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+def params_of(connection: sa.Connection, ids: Collection[int]) -> dict[int, str]:
+    """What tasks are given, as JSON."""
+    found: dict[int, str] = {}
+    for some in chunks(ids):
+        found |= {row.id: row.params for row in connection.execute(_PARAMS, {"ids": some})}
+    return found
+
+
 def page_of_tasks(
     connection: sa.Connection, run_seq: int, states: Collection[TaskState] | None, after: int | None, limit: int
 ) -> Sequence[Any]:

@@ -13,12 +13,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from packhorse.api.auth import user_of
 from packhorse.api.bodies import MAX_JSON_BYTES, read_body
 from packhorse.api.errors import log_failure
 from packhorse.api.kbase.wire import raw_token
 from packhorse.domain.awe import job_state, run_of, task_state
 from packhorse.domain.errors import InvalidRequest, NotAuthenticated, PackhorseError
-from packhorse.domain.ids import new_id
 from packhorse.domain.jsontext import read_json
 from packhorse.domain.text import dumps
 from packhorse.domain.views import RunView, TaskView
@@ -41,7 +41,7 @@ async def awe_job(request: Request) -> Response:
 
 async def _answered(request: Request) -> Response:
     try:
-        user = await run_in_threadpool(_as_user, request)
+        user = await _as_user(request)
         body = b""
         if request.method == "POST":
             with await read_body(request, MAX_JSON_BYTES, "Submit it as several jobs.") as file:
@@ -50,16 +50,15 @@ async def _answered(request: Request) -> Response:
     except PackhorseError as error:
         return _json(error.http_status, None, [str(error)])
     except Exception:
-        error_id = new_id("e")
-        log_failure("request_failed", error_id=error_id, method=request.method, path=request.url.path)
-        return _json(500, None, [f"Something broke on the server (error {error_id})."])
+        log_failure("request_failed", method=request.method, path=request.url.path)
+        return _json(500, None, [f"Something broke on the server (request {request.state.request_id})."])
 
 
-def _as_user(request: Request) -> UserService:
+async def _as_user(request: Request) -> UserService:
     token = raw_token(request)
     if not token:
         raise NotAuthenticated("This request needs a token.", hint="Send 'Authorization: OAuth TOKEN'.")
-    user = request.app.state.tokens.who(token)
+    user = await user_of(request.app, token)
     request.state.user = user.name
     service: UserService = request.app.state.service.as_user(user)
     return service

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from packhorse.api.bodies import MAX_JSON_BYTES, read_body
 from packhorse.api.kbase.wire import PARAMS, RpcError, document_of, failed, json_answer
+from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import PackhorseError
 from packhorse.engine.requests.kbase.below import JobBelow
 from packhorse.engine.requests.kbase.service import KBase
@@ -33,6 +34,7 @@ async def callback(request: Request) -> Response:
     try:
         task = request.path_params["task"]
         job = await run_in_threadpool(JobBelow.of, kbase, request.path_params["secret"], task)
+        POLICY.require(job.caller.caller.user, Action.SUBMIT)
         with await read_body(request, MAX_JSON_BYTES, "Hand large data over as files in the shared folder.") as file:
             document = document_of(file.read())
         call_id = document.get("id")

@@ -29,6 +29,7 @@ from packhorse.engine.steps.base import (
 )
 from packhorse.engine.steps.files import file_key, folder_key, is_brought
 from packhorse.engine.steps.outputs import delivered_below, is_of, own_binds, own_url
+from packhorse.estimate.records import Kind
 from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
@@ -47,6 +48,9 @@ class DocumentStep(StepBase):
 
     def demand(self, params: str, overrides: str | None) -> DemandKey:
         return document_demand(_task(params), self.resources(params, overrides))
+
+    def kind(self, params: str) -> Kind:
+        return Kind(document_label(_task(params)))
 
     def needs(self, params: Mapping[str, Any], site: Site) -> tuple[DataKey, ...]:
         inputs = params["task"].get("inputs") or ()
@@ -127,9 +131,14 @@ def _counting(item: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 def document_demand(task: Task, asked: Resources) -> DemandKey:
     """What a TES document is counted with: those that begin with the same program are likely to take as long."""
+    return demand_key(document_label(task), task.executors[0].image, asked)
+
+
+def document_label(task: Task) -> str:
+    """Image and program of a TES document, the first of several."""
     first = task.executors[0]
     program = PurePath(first.command[0]).name if first.command else ""
-    return demand_key(f"{first.image or 'host'} {program}", first.image, asked)
+    return f"{first.image or 'host'} {program}"[:300]
 
 
 def _files(params: Mapping[str, Any], site: Site) -> Iterator[DataKey]:

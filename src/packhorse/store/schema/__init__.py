@@ -8,6 +8,7 @@ bulk, and never searched.
 from __future__ import annotations
 
 from packhorse.store.schema.base import TASKS_PER_RUN, metadata
+from packhorse.store.schema.history import estimates, history, secrets
 from packhorse.store.schema.kbase import kbase_jobs, kbase_logs, kbase_runs
 from packhorse.store.schema.runs import (
     BACKS_OFF,
@@ -37,7 +38,7 @@ from packhorse.store.schema.runs import (
     task_tags,
     tasks,
 )
-from packhorse.store.schema.service import file_sums, leases, tokens
+from packhorse.store.schema.service import audit, file_sums, leases, sharing, tokens
 from packhorse.store.schema.sites import (
     UNCLAIMED,
     allocations,
@@ -51,6 +52,7 @@ from packhorse.store.schema.sites import (
     run_images,
     step_data,
 )
+from packhorse.store.schema.webhooks import outbox, webhooks
 
 __all__ = [
     "BACKS_OFF",
@@ -66,6 +68,7 @@ __all__ = [
     "allocations",
     "apps",
     "attempts",
+    "audit",
     "blocks",
     "cached",
     "data",
@@ -73,8 +76,10 @@ __all__ = [
     "deliveries",
     "demands",
     "edges",
+    "estimates",
     "events",
     "file_sums",
+    "history",
     "growths",
     "images",
     "in_run",
@@ -87,9 +92,12 @@ __all__ = [
     "lookups",
     "makers",
     "metadata",
+    "outbox",
     "run_images",
     "runs",
+    "secrets",
     "shares",
+    "sharing",
     "step_counts",
     "step_data",
     "step_demands",
@@ -98,4 +106,5 @@ __all__ = [
     "task_tags",
     "tasks",
     "tokens",
+    "webhooks",
 ]

@@ -24,6 +24,7 @@ runs = sa.Table(
     sa.Column("retry_of", sa.String(32)),
     sa.Column("priority", sa.Integer, nullable=False, server_default="0"),  # among its user's runs; higher is first
     sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("started_at", sa.Float),  # when the first of its tasks ran
     sa.Column("ended_at", sa.Float),
     # while its tasks are being written nobody sees it; what was begun and never finished is swept away
     sa.Column("visible", sa.Boolean, nullable=False, server_default=sa.true()),
@@ -108,6 +109,8 @@ demands = sa.Table(
     sa.Column("image", sa.String(512)),  # the first that its tasks run in, as it was asked for
     sa.Column("resources", sa.Text, nullable=False),  # JSON: what one task asks for
     sa.Column("ready", sa.Integer, nullable=False),  # tasks, those of steps that are held left out
+    # what its tasks ask for was decided, from estimates or after a failure, and is not looked at again
+    sa.Column("sized", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("site", "user", "key"),
     partial_index("ix_demands_ready", "site", "seq", where=_HAS_READY),
     sqlite_autoincrement=True,
