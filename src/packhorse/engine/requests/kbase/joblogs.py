@@ -26,8 +26,8 @@ from packhorse.store.tasks import events_of, get_task
 from packhorse.store.together import Together
 
 MAX_LINES = 200_000  # in one request
-PAGE_LINES = 20_000  # where the request names no limit, or a larger one
-PAGE_CHARACTERS = 4_000_000
+PAGE_LINES = 10_000  # where the request names no limit, or a larger one
+PAGE_CHARACTERS = 2_000_000
 _READ_BYTES = 4 << 20
 _FOLLOW_S = 2.0  # for what a job has printed meanwhile; the rest comes with the next page
 _STREAMS = (("stdout", False), ("stderr", True))
