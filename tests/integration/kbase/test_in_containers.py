@@ -46,12 +46,14 @@ def test_a_module_runs_by_the_contract_of_the_sdk(registry: TestRegistry, tmp_pa
 
         def over() -> bool:
             seen.append(_commands())
+            server.call("get_job_logs", {"job_id": job})
             return server.call("check_job", {"job_id": job})["status"] in ("completed", "error")
 
         wait_for(over, 120, "the module")
         state = server.call("check_job", {"job_id": job})
         log = [line["line"] for line in server.call("get_job_logs", {"job_id": job})["lines"]]
         assert state["status"] == "completed", (state.get("error"), log)
+        assert [line for line in log if "image" in line], "what it waited for is told"
         assert state["job_output"]["result"] == [{"said": "ONE TWO THREE ", "data": "good day", "secret": len(SECRET)}]
         assert len(server.room.mine.runs().items) == 4, "each word was a job of its own"
         commands = "\n".join(seen)
