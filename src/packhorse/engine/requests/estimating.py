@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +18,7 @@ from packhorse.engine.requests.accept import Accepted, AcceptedStep
 from packhorse.engine.sizing.estimator import Estimator, Sized
 from packhorse.engine.sizing.rules import Rules
 from packhorse.engine.sizing.sizer import rounded
-from packhorse.engine.steps.base import Step
+from packhorse.engine.steps.base import Step, StepRow
 from packhorse.engine.steps.cache import SENSELESS, Steps
 from packhorse.engine.steps.features import TaskRow
 from packhorse.estimate.decisions import Estimate
@@ -84,11 +83,8 @@ class Estimating:
         self, connection: sa.Connection, user: str, accepted: Accepted, accepted_step: AcceptedStep
     ) -> StepExpectation:
         site = self._sites[accepted.site]
-        row = SimpleNamespace(
-            seq=0, run_seq=0, run_id=accepted.run_id, user=user, priority=0, site=site.name, name=accepted_step.name,
-            first=0, created_at=0.0, spec=accepted_step.spec.to_json(),
-        )  # fmt: skip
-        step = self._steps.made_of(connection, row)
+        place = StepRow(0, 0, accepted.run_id, user, 0, site.name, accepted_step.name, 0)
+        step = self._steps.made(connection, place, accepted_step.spec)
         number = accepted_step.number
         tasks = list(_spread(accepted_step.tasks(), number or 0))
         sized = list(self._sized(connection, site, step, [TaskRow(0, one.params) for one in tasks]))
@@ -113,7 +109,7 @@ class Estimating:
             walltime_s=_expected(
                 [(one.asked.walltime_s, one.granted.walltime_s, one.decision.walltime_s) for one in sized]
             ),
-            cores=_expected([(one.asked.cpu_cores, one.asked.cpu_cores, one.decision.cores) for one in sized]),
+            cores=_expected([(one.asked.cpu_cores, _worth(one), one.decision.cores) for one in sized]),
             core_hours=each * sum(one[0] for one in hours if one is not None) if known else None,
             core_hours_high=each * sum(one[1] for one in hours if one is not None) if known else None,
         )
@@ -158,6 +154,12 @@ def _expected(found: Sequence[tuple[float | None, float | None, Estimate | None]
         high=max((one.high for one in known), default=None),
         reason=max(known, key=lambda one: one.request).reason if known else "",
     )
+
+
+def _worth(one: Sized) -> float:
+    """How many of its cores are worth it."""
+    known = one.decision.cores
+    return known.request if known is not None and known.history else one.asked.cpu_cores
 
 
 def _core_hours(one: Sized) -> tuple[float, float] | None:
