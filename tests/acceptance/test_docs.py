@@ -69,6 +69,7 @@ def as_script(text: str) -> str:
         "docs/report.md",
         "docs/reuse.md",
         "docs/kbase.md",
+        "docs/security.md",
         "docs/estimates.md",
         "docs/tes.md",
     ],

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from packhorse.domain.accessconfig import AuthConfig, LimitsConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.images import DOCKER_HUB
 from packhorse.domain.kbaseconfig import KBaseConfig
@@ -19,14 +20,11 @@ from packhorse.domain.numbers import Number, Truth, Whole
 from packhorse.domain.ourselves import expanded, home, homeless, xdg
 from packhorse.domain.problems import validated
 from packhorse.domain.resources import Estimates
+from packhorse.domain.section import Section
 from packhorse.domain.utf8 import utf8_text
 
 _MAX_FILE = 1_000_000
 SITE_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def _network(text: str) -> str:
@@ -39,13 +37,23 @@ def _network(text: str) -> str:
 Network = Annotated[str, AfterValidator(_network)]
 
 
-class ServerConfig(_Section):
+class ServerConfig(Section):
     """``[server]``: where ``packhorse serve`` listens, and what its users may read."""
 
     host: str = "127.0.0.1"
     """The address to listen on; ``--host`` wins."""
     port: Whole = Field(default=8765, ge=0, le=65535)
     """The port to listen on; ``--port`` wins."""
+    tls_certificate: Path | None = None
+    """A file with the certificate (PEM) by which it speaks TLS. Required, with ``tls_key``, to listen where others
+    reach it, unless there are ``trusted_proxies``.
+    """
+    tls_key: Path | None = None
+    """A file with the private key of that certificate."""
+    trusted_proxies: list[Network] = []
+    """Addresses or networks of proxies that have TLS: besides this machine, only these may speak to the server."""
+    traces: str | None = None
+    """The URL of an OpenTelemetry collector, such as http://127.0.0.1:4318, that is sent a trace of each request."""
     data_roots: list[Path] | None = None
     """Inputs must lie below one of these folders. Without it, admins may name every file, and others none."""
     private_networks: list[Network] = []
@@ -55,7 +63,7 @@ class ServerConfig(_Section):
     """
 
 
-class ShockConfig(_Section):
+class ShockConfig(Section):
     """``[data.shock."HOST"]``: a Shock server, by the host of its shock:// URLs."""
 
     url: str | None = None
@@ -64,7 +72,7 @@ class ShockConfig(_Section):
     """A file with the token that it is sent."""
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """``[data]``: how the engine reaches data by URL. Credentials stay in files that only the engine reads."""
 
     urls: list[str] | None = None
@@ -85,7 +93,7 @@ class DataConfig(_Section):
     """Shock servers by host, as tables ``[data.shock."HOST"]``."""
 
 
-class ImagesConfig(_Section):
+class ImagesConfig(Section):
     """``[images]``: where container images come from."""
 
     default_registry: str = DOCKER_HUB
@@ -98,7 +106,7 @@ class ImagesConfig(_Section):
     """
 
 
-class EstimatesConfig(_Section):
+class EstimatesConfig(Section):
     """``[estimates]``: whether what tasks ask for is decided from what tasks like them used (docs/estimation.md)."""
 
     mode: Estimates = Estimates.OBSERVE
@@ -146,7 +154,7 @@ VariableValue = Annotated[str, AfterValidator(_variable_value)]
 PassedName = Annotated[str, AfterValidator(_passed_name)]
 
 
-class SiteConfig(_Section):
+class SiteConfig(Section):
     """``[sites.NAME]``: a place where tasks run.
 
     A name is small letters, digits, ``-`` and ``_``; it begins with a letter.
@@ -261,7 +269,7 @@ class SiteConfig(_Section):
     """How many seconds an agent without work waits for more before it gives its node back."""
 
 
-class Config(_Section):
+class Config(Section):
     """The whole file. Every field has a default: without a file, Packhorse runs on this machine."""
 
     home: Path | None = None
@@ -276,6 +284,12 @@ class Config(_Section):
     """Where images come from: the table ``[images]``."""
     data: DataConfig = DataConfig()
     """How data by URL is reached: the table ``[data]``."""
+    auth: AuthConfig = AuthConfig()
+    """Whose tokens a server accepts: the table ``[auth]``."""
+    limits: LimitsConfig = LimitsConfig()
+    """What each user may take: the table ``[limits]``."""
+    groups: dict[str, list[str]] = {}
+    """Groups that runs may be shared with, as ``NAME = [USER, ...]`` in the table ``[groups]``."""
     estimates: EstimatesConfig = EstimatesConfig()
     """What tasks are estimated to need: the table ``[estimates]``."""
     kbase: KBaseConfig = KBaseConfig()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from packhorse.domain.accessconfig import LimitsConfig
 from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig, SiteConfig
 from packhorse.domain.ourselves import make_own_folder, user_name
 from packhorse.domain.views import User
@@ -17,6 +18,7 @@ from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
 from packhorse.engine.sealing import Seal
+from packhorse.engine.timing import TimedScheduler, Told
 from packhorse.http.reach import Reach
 from packhorse.sites.environment import Composer
 from packhorse.sites.site import Site, local_site
@@ -51,6 +53,7 @@ class Embedded:
         linger_s: float = 2.0,
         serves: bool = False,
         weights: Mapping[str, float] | None = None,
+        limits: LimitsConfig | None = None,
         estimates: EstimatesConfig | None = None,
         private_networks: Sequence[str] = (),
     ) -> None:
@@ -83,9 +86,16 @@ class Embedded:
             self._notifier,
             self.home / "downloads",
             self._estimates,
+            limits,
+            self.seal,
         )
         self.mine = self.service.as_user(self.user)
         """What this process's own user may ask for."""
+
+    def time_schedulers(self, tell: Told) -> None:
+        """From now on, tells how long commands of the sites' batch schedulers take."""
+        for site in self.sites:
+            site.scheduler = TimedScheduler(site.scheduler, site.name, tell)
 
     @contextmanager
     def run_engine(self) -> Iterator[Engine]:
@@ -104,8 +114,8 @@ class Embedded:
             home=self.home,
             weights=self._weights,
             estimates=self._estimates,
-            reach=self._reach,
             seal=self.seal,
+            reach=self._reach,
         )
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)
         thread.start()

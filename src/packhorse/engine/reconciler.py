@@ -27,6 +27,7 @@ from packhorse.engine.reuse.reuseloop import ReuseLoop
 from packhorse.engine.sealing import Seal
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.unfinished import forget_tokens_of_ended, remove_unfinished
+from packhorse.engine.webhooks.webhookloop import WebhookLoop
 from packhorse.http.reach import Reach
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
@@ -86,6 +87,7 @@ class Engine:
 
                 config = images or ImagesConfig()
                 self._loops.append(ImageLoop(*shared, config, given, reach))
+        self._loops.append(WebhookLoop(database, clock, self._look, seal, reach))
         self.leading = threading.Event()
 
     def wake(self) -> None:

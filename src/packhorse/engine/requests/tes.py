@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import InvalidRequest, PackhorseError
 from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.resources import BACKEND_FIELDS
@@ -94,7 +95,8 @@ class TesTasks:
         """(tasks, where the next page begins; None at the end). A page may have fewer than ``size``, or none."""
         if why := next((why for text in _texts(wanted) if (why := text_problem(text))), None):
             raise InvalidRequest(f"What is looked for {why}.")
-        after, owner = _place(token), None if self._user.admin else self._user.name
+        POLICY.require(self._user, Action.LOOK)
+        after, owner = _place(token), None if POLICY.allows(self._user, Action.SEE_ALL) else self._user.name
         if owner is not None and after is not None:
             after = after._replace(owner=owner)  # whatever a token says
         with self._database.read() as connection:
@@ -112,6 +114,7 @@ class TesTasks:
 
     def about(self) -> dict[str, list[str]]:
         """What the service is told to have: where inputs and outputs of this user may be, and backend parameters."""
+        POLICY.require(self._user, Action.LOOK)
         roots = [f"file://{root}" for root in self._files.roots or ()]
         urls = [*roots, *(self._files.urls or ()), *(self._files.output_urls or ())]
         return {"storage": list(dict.fromkeys(urls)), "tesResources_backend_parameters": list(BACKEND_FIELDS)}

@@ -38,7 +38,7 @@ from packhorse.store.schema.runs import (
     task_tags,
     tasks,
 )
-from packhorse.store.schema.service import file_sums, leases, tokens
+from packhorse.store.schema.service import audit, file_sums, leases, sharing, tokens
 from packhorse.store.schema.sites import (
     UNCLAIMED,
     allocations,
@@ -52,6 +52,7 @@ from packhorse.store.schema.sites import (
     run_images,
     step_data,
 )
+from packhorse.store.schema.webhooks import outbox, webhooks
 
 __all__ = [
     "BACKS_OFF",
@@ -67,6 +68,7 @@ __all__ = [
     "allocations",
     "apps",
     "attempts",
+    "audit",
     "blocks",
     "cached",
     "data",
@@ -90,10 +92,12 @@ __all__ = [
     "lookups",
     "makers",
     "metadata",
+    "outbox",
     "run_images",
     "runs",
     "secrets",
     "shares",
+    "sharing",
     "step_counts",
     "step_data",
     "step_demands",
@@ -102,4 +106,5 @@ __all__ = [
     "task_tags",
     "tasks",
     "tokens",
+    "webhooks",
 ]

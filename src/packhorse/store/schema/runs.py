@@ -24,6 +24,7 @@ runs = sa.Table(
     sa.Column("retry_of", sa.String(32)),
     sa.Column("priority", sa.Integer, nullable=False, server_default="0"),  # among its user's runs; higher is first
     sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("started_at", sa.Float),  # when the first of its tasks ran
     sa.Column("ended_at", sa.Float),
     # while its tasks are being written nobody sees it; what was begun and never finished is swept away
     sa.Column("visible", sa.Boolean, nullable=False, server_default=sa.true()),
