@@ -265,8 +265,7 @@ class Effects:
 
     def _demand(self, step: Step, asked: Asked, raised: Resources) -> int:
         """The demand of a task that asks for more than before."""
-        key = demand_key(asked.label, asked.image, raised, sized=True)
-        mine = (step.row.user, key)
+        mine = (step.row.user, demand_key(asked.label, asked.image, raised, sized=True))
         return demand_seqs(self._connection, step.row.site, [mine])[mine]
 
     def _outputs(self, task: int, row: Current, step: Step, tried: Row) -> list[Row]:
@@ -285,9 +284,8 @@ class Effects:
 
     def _failures_before(self, task: int, row: Current) -> list[Any]:
         """The earlier failed attempts, those that made progress left out: what gets on may go on."""
-        if row.attempt == 1:
-            return []
-        return [earlier for earlier in failures_of(self._connection, task) if not progress_in(earlier.evidence)]
+        rows = failures_of(self._connection, task) if row.attempt > 1 else ()
+        return [earlier for earlier in rows if not progress_in(earlier.evidence)]
 
     def _attempt(
         self,

@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +18,7 @@ from packhorse.engine.requests.accept import Accepted, AcceptedStep
 from packhorse.engine.sizing.estimator import Estimator, Sized
 from packhorse.engine.sizing.rules import Rules
 from packhorse.engine.sizing.sizer import rounded
-from packhorse.engine.steps.base import Step
+from packhorse.engine.steps.base import Step, StepRow
 from packhorse.engine.steps.cache import SENSELESS, Steps
 from packhorse.engine.steps.features import TaskRow
 from packhorse.estimate.decisions import Estimate
@@ -84,11 +83,8 @@ class Estimating:
         self, connection: sa.Connection, user: str, accepted: Accepted, accepted_step: AcceptedStep
     ) -> StepExpectation:
         site = self._sites[accepted.site]
-        row = SimpleNamespace(
-            seq=0, run_seq=0, run_id=accepted.run_id, user=user, priority=0, site=site.name, name=accepted_step.name,
-            first=0, created_at=0.0, spec=accepted_step.spec.to_json(),
-        )  # fmt: skip
-        step = self._steps.made_of(connection, row)
+        place = StepRow(0, 0, accepted.run_id, user, 0, site.name, accepted_step.name, 0)
+        step = self._steps.made(connection, place, accepted_step.spec)
         number = accepted_step.number
         tasks = list(_spread(accepted_step.tasks(), number or 0))
         sized = list(self._sized(connection, site, step, [TaskRow(0, one.params) for one in tasks]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from packhorse.domain.errors import TooLarge
 from packhorse.domain.history import Features, HistoryRow
 from packhorse.engine.steps.features import features_json
 from packhorse.store.records import add_history, history_since
@@ -22,9 +23,12 @@ def page_of_history(connection: sa.Connection, after: int, limit: int) -> tuple[
     return [_view(row) for row in rows], rows[-1].seq if len(rows) == limit else None
 
 
-def keep_rows(connection: sa.Connection, rows: Sequence[HistoryRow]) -> None:
-    """Adds rows of elsewhere; they belong to no task here."""
+def keep_rows(connection: sa.Connection, rows: Sequence[HistoryRow]) -> int:
+    """Adds rows of elsewhere, which belong to no task here; returns how many. Raises TooLarge."""
+    if len(rows) > MOST_ROWS:
+        raise TooLarge(f"These are {len(rows):,} rows; the limit is {MOST_ROWS:,}.", hint="Send them in pieces.")
     add_history(connection, [_stored(row) for row in rows])
+    return len(rows)
 
 
 def _view(row: Any) -> HistoryRow:

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.accessconfig import LimitsConfig
 from packhorse.domain.config import EstimatesConfig
-from packhorse.domain.errors import Conflict, NotFound, PackhorseError, TooLarge
+from packhorse.domain.errors import Conflict, NotFound, PackhorseError
 from packhorse.domain.expectations import RunExpectation, TaskEstimate
 from packhorse.domain.history import HistoryRow
 from packhorse.domain.ids import new_id
@@ -47,7 +47,7 @@ from packhorse.engine.requests.doctor import examine, examine_site
 from packhorse.engine.requests.documents import image_view, run_view, site_view, step_view, task_view
 from packhorse.engine.requests.estimating import Estimating
 from packhorse.engine.requests.filerules import FileRules
-from packhorse.engine.requests.histories import MOST_ROWS, keep_rows, page_of_history
+from packhorse.engine.requests.histories import keep_rows, page_of_history
 from packhorse.engine.requests.limits import Limits
 from packhorse.engine.requests.line import steps_gathered_without, steps_wait_for
 from packhorse.engine.requests.outputfiles import OutputFiles
@@ -372,11 +372,8 @@ class UserService(Own):
     def add_history(self, rows: Sequence[HistoryRow]) -> int:
         """Takes in what attempts used elsewhere; returns how many. For admins."""
         POLICY.require(self._user, Action.MANAGE)
-        if len(rows) > MOST_ROWS:
-            raise TooLarge(f"These are {len(rows):,} rows; the limit is {MOST_ROWS:,}.", hint="Send them in pieces.")
         with self._database.write() as connection:
-            keep_rows(connection, rows)
-        return len(rows)
+            return keep_rows(connection, rows)
 
     # --- the rest ------------------------------------------------------------
 

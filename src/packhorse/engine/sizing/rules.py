@@ -25,11 +25,6 @@ class Rules:
     config: EstimatesConfig
     site: Estimates | None = None
 
-    @property
-    def may_decide(self) -> bool:
-        """Whether anything but a run's own word may turn estimates on."""
-        return Estimates.ON in (self.config.mode, self.site, *self.config.apps.values())
-
     def mode(self, app: str, asked: Resources) -> Estimates:
         """For tasks of an app: the run's own word, else that for the app, for the site, for all."""
         return asked.estimates or self.config.apps.get(app) or self.site or self.config.mode
