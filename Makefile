@@ -70,7 +70,7 @@ setup-apps: $(VENV)/.installed
 
 # PostgreSQL for the tests of the store, an SSH server and login shells for those of transports, a browser for those of
 # reports; util-linux has setpriv and setsid
-setup-test: setup-apps $(VENV)/rocrate/.installed
+setup-test: setup-apps $(VENV)/rocrate/.installed $(VENV)/snakemake/.installed $(VENV)/toil/.installed
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends postgresql >/dev/null; }
 	@{ PATH=$$PATH:/usr/sbin; command -v sshd && command -v tcsh && command -v fish; } >/dev/null || bash deploy/testcluster/install.sh sshd
 	@command -v chromium >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends chromium >/dev/null; }
@@ -81,13 +81,21 @@ $(VENV)/rocrate/.installed: $(VENV)/.installed
 	$(VENV)/rocrate/bin/python -m pip install --quiet --disable-pip-version-check roc-validator==0.13.0
 	touch $@
 
+# Other clients of TES: Toil, which wants older packages; and the newest py-tes, without the tools that it would install to build its pages
+$(VENV)/toil/.installed: $(VENV)/.installed
+	[ -x $(VENV)/toil/bin/python ] || $(PYTHON) -m venv $(VENV)/toil
+	$(VENV)/toil/bin/python -m pip install --quiet --disable-pip-version-check 'toil[cwl]==7.0.0' toil-batch-system-tes==2.0.0 six==1.17.0
+	$(VENV)/toil/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/py-tes py-tes==1.1.4
+	touch $@
+
 setup-bench: setup-test $(VENV)/.bench $(VENV)/snakemake/.installed
 	@command -v parallel >/dev/null || { $(SUDO) $(APT) update && $(SUDO) $(APT) install -y --no-install-recommends parallel >/dev/null; }
 
-# A peer for pipelines, in an environment of its own: it wants an older packaging than we have
+# A peer for pipelines, and a client of TES, in an environment of its own: it wants an older packaging than we have
 $(VENV)/snakemake/.installed: $(VENV)/.installed
 	[ -x $(VENV)/snakemake/bin/python ] || $(PYTHON) -m venv $(VENV)/snakemake
-	$(VENV)/snakemake/bin/python -m pip install --quiet --disable-pip-version-check snakemake==9.27.1 snakemake-executor-plugin-slurm==2.8.0
+	$(VENV)/snakemake/bin/python -m pip install --quiet --disable-pip-version-check snakemake==9.27.1 snakemake-executor-plugin-slurm==2.8.0 \
+	  snakemake-executor-plugin-tes==0.1.3 snakemake-storage-plugin-s3==0.3.6 six==1.17.0
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.installed

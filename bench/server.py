@@ -34,9 +34,9 @@ class Server:
     environment: dict[str, str]
     clients: list[Client] = field(default_factory=list)
 
-    def new_token(self, user: str) -> str:
+    def new_token(self, user: str, *, admin: bool = False) -> str:
         """A new token of a user."""
-        command = [*_COMMAND, "token", "add", user]
+        command = [*_COMMAND, "token", "add", user, *(["--admin"] if admin else [])]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 

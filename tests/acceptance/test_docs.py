@@ -62,7 +62,17 @@ def as_script(text: str) -> str:
 
 @pytest.mark.parametrize(
     "page",
-    ["docs/quickstart.md", "docs/apps.md", "docs/pipelines.md", "docs/report.md", "docs/reuse.md", "docs/kbase.md"],
+    [
+        "docs/quickstart.md",
+        "docs/apps.md",
+        "docs/pipelines.md",
+        "docs/report.md",
+        "docs/reuse.md",
+        "docs/kbase.md",
+        "docs/security.md",
+        "docs/estimates.md",
+        "docs/tes.md",
+    ],
 )
 def test_every_command_of_a_page_runs(page: str, tmp_path: Path) -> None:
     file = REPOSITORY / page

@@ -22,12 +22,13 @@ ALLOWED = {
     "estimate": {"domain"},
     "http": {"domain", "agent"},
     "report": {"domain"},
+    "identity": {"domain", "store", "http"},
     "staging": {"domain", "http"},
     "sites": {"domain", "http"},
-    "engine": {"domain", "http", "store", "estimate", "staging", "sites", "report"},
-    "api": {"domain", "store", "engine"},
+    "engine": {"domain", "http", "store", "estimate", "staging", "sites", "report", "identity"},
+    "api": {"domain", "store", "engine", "identity"},
     "client": {"domain", "http", "engine"},
-    "cli": {"domain", "store", "engine", "client", "api"},
+    "cli": {"domain", "store", "engine", "client", "api", "identity"},
 }
 
 
@@ -35,12 +36,14 @@ ALLOWED = {
 #: all.
 ENGINE = {
     "steps": set(),
-    "requests": {"steps"},
+    "sizing": {"steps"},
+    "requests": {"steps", "sizing"},
     "data": {"steps"},
     "images": {"steps"},
+    "webhooks": set(),
     "reuse": {"steps"},
-    "collecting": {"steps", "data"},
-    "placing": {"steps", "collecting", "images"},
+    "collecting": {"steps", "data", "sizing"},
+    "placing": {"steps", "collecting", "images", "sizing"},
 }
 
 

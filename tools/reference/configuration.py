@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
+from packhorse.domain.accessconfig import AuthConfig, KBaseAuthConfig, LimitsConfig, OidcConfig, UserLimits
 from packhorse.domain.config import Config, DataConfig, ImagesConfig, ServerConfig, ShockConfig, SiteConfig
 from packhorse.domain.kbaseconfig import ClientGroupConfig, KBaseConfig
 from tools.reference.markdown import page, prose, table
@@ -14,6 +15,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "Keys before the first table": Config,
     "[sites.NAME]": SiteConfig,
     "[server]": ServerConfig,
+    "[auth]": AuthConfig,
+    "[[auth.oidc]]": OidcConfig,
+    "[auth.kbase]": KBaseAuthConfig,
+    "[limits]": LimitsConfig,
+    "[limits.users.NAME]": UserLimits,
     "[images]": ImagesConfig,
     "[data]": DataConfig,
     '[data.shock."HOST"]': ShockConfig,

@@ -12,9 +12,9 @@ from tools.reference.markdown import anchor, one_line, page, prose, table
 from tools.reference.models import default_words, field_docs, type_words
 
 _INTRODUCTION = """
-Every request but `GET /api/v1/health` needs a token: `Authorization: Bearer TOKEN`. A server describes itself at
-`/api/v1/openapi.json`. Bodies are JSON where nothing else is said. Times are seconds since the epoch, sizes bytes,
-durations seconds.
+Every request but `GET /api/v1/health` and `GET /api/v1/health/ready` needs a token: `Authorization: Bearer TOKEN`. A
+server describes itself at `/api/v1/openapi.json`. Bodies are JSON where nothing else is said. Times are seconds since
+the epoch, sizes bytes, durations seconds.
 """
 
 

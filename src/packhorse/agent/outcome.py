@@ -19,7 +19,7 @@ class Verdict(Exception):
 class Outcome:
     """Filled in while a task runs; times in seconds, sizes in bytes. `exit` and `sig` are those of the last program."""
 
-    __slots__ = ("exit", "sig", "why", "msg", "cpu", "peak", "rd", "wr", "files", "result", "progress")
+    __slots__ = ("exit", "sig", "why", "msg", "cpu", "peak", "rd", "wr", "files", "result", "progress", "steps")
 
     def __init__(self) -> None:
         self.exit: "Optional[int]" = None
@@ -33,6 +33,7 @@ class Outcome:
         self.files: "List[Dict[str, Any]]" = []
         self.result: "Any" = None
         self.progress: "Optional[int]" = None  # lines of output that say so
+        self.steps: "List[Dict[str, Any]]" = []  # how each of several ended
 
     @property
     def failed(self) -> bool:
@@ -75,6 +76,7 @@ def end_record(
         and not outcome.files
         and outcome.result is None
         and outcome.progress is None
+        and not outcome.steps
     ):
         return head + b',"exit":0}'
     import json
@@ -88,6 +90,7 @@ def end_record(
         "files": outcome.files or None,
         "result": outcome.result,
         "progress": outcome.progress,
+        "steps": outcome.steps or None,
     }
     text = json.dumps({key: value for key, value in rest.items() if value is not None}, separators=(",", ":"))
     return head + (b"," if len(text) > 2 else b"") + text[1:].encode("ascii")

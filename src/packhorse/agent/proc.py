@@ -19,6 +19,19 @@ def stat_of(pid: int) -> "Tuple[int, str, float, int]":
     return int(fields[1]), fields[0].decode(), cpu, int(fields[21]) * PAGE
 
 
+def processor() -> str:
+    """What the processors of this node are called; where the kernel does not say, their architecture."""
+    try:
+        with open("/proc/cpuinfo", "rb") as file:
+            for _ in range(20):  # all of it is long where there are many
+                name, _, value = file.readline().partition(b":")
+                if name.strip() in (b"model name", b"cpu"):
+                    return value.decode("ascii", "replace").strip()
+    except OSError:
+        pass
+    return os.uname().machine
+
+
 def processes() -> "Dict[int, Tuple[int, str, float, int]]":
     """All processes that can be seen, by id."""
     found = {}

@@ -6,24 +6,30 @@ JSON at once, tables through a temporary file, so that a million rows need littl
 from __future__ import annotations
 
 import tempfile
+import time
 from typing import IO, Annotated, Any
 
+import anyio
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from packhorse.api.auth import CurrentUser
-from packhorse.domain.errors import InvalidRequest, PackhorseError, TooLarge
+from packhorse.api.deps import AsUser
+from packhorse.domain.errors import InvalidRequest, PackhorseError, TooLarge, TooSlow
 from packhorse.domain.jsontext import read_json
+from packhorse.domain.problems import Model, validated
 from packhorse.domain.run import SubmittedRun
 from packhorse.domain.submitted import run_of
 from packhorse.domain.tables import Form, Table
 from packhorse.domain.text import value_problem
 
 MAX_JSON_BYTES = 64_000_000
+MAX_DOCUMENT_BYTES = 1_000_000
 MAX_TABLE_BYTES = 1_000_000_000
 MAX_RUNS = 10_000  # in one request
 _IN_MEMORY_BYTES = 4_000_000
+_PATIENCE_S = 30.0  # for the next piece of a body
+_LEAST_PER_S = 1000  # bytes on average, after that time
 _VALUES = frozenset({"params", "over"})
 _FORMS = {
     "text/csv": Form.CSV,
@@ -44,9 +50,17 @@ async def read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
         raise too_large
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115  whoever reads the body closes it
     size = 0
+    began = time.monotonic()
+    pieces = request.stream()
     try:
-        async for chunk in request.stream():
+        while True:
+            with anyio.fail_after(_PATIENCE_S):
+                chunk = await anext(pieces, None)
+            if chunk is None:
+                break
             size += len(chunk)
+            if size < _LEAST_PER_S * (time.monotonic() - began - _PATIENCE_S):
+                raise TimeoutError
             if size > limit:
                 raise too_large
             if size <= _IN_MEMORY_BYTES:
@@ -56,6 +70,9 @@ async def read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
     except ClientDisconnect:
         file.close()
         raise InvalidRequest("The body ended early.") from None
+    except TimeoutError:
+        file.close()
+        raise TooSlow("The body came too slowly.", hint="Send it again, or send less.") from None
     except BaseException:
         file.close()
         raise
@@ -63,18 +80,27 @@ async def read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
     return file
 
 
-async def json_body(request: Request, _user: CurrentUser) -> IO[bytes]:
+async def json_body(request: Request, service: AsUser) -> IO[bytes]:
     """A JSON body. Depends on the user, so that nobody else makes us read it."""
-    return await read_body(request, MAX_JSON_BYTES, "Send a large table to POST /api/v1/runs/table.")
+    limit = service.body_bytes(MAX_JSON_BYTES)
+    return await read_body(request, limit, "Send a large table to POST /api/v1/runs/table.")
 
 
-async def table_body(request: Request, _user: CurrentUser) -> IO[bytes]:
+async def table_body(request: Request, service: AsUser) -> IO[bytes]:
     """A table's body."""
-    return await read_body(request, MAX_TABLE_BYTES, "Submit it as several runs.")
+    return await read_body(request, service.body_bytes(MAX_TABLE_BYTES), "Submit it as several runs.")
 
 
 JsonBody = Annotated[IO[bytes], Depends(json_body)]
 TableBody = Annotated[IO[bytes], Depends(table_body)]
+
+
+def read_document(model: type[Model], body: IO[bytes], message: str) -> Model:
+    """A small JSON body as ``model``; it is closed. Raises InvalidRequest, TooLarge."""
+    with body:
+        document = read_json(body.read(MAX_DOCUMENT_BYTES + 1), "The body", MAX_DOCUMENT_BYTES)
+    _refuse_odd(document, "The body")
+    return validated(model, document, message)
 
 
 def parse_run(body: IO[bytes]) -> SubmittedRun:
@@ -106,6 +132,23 @@ def _run_or_refusal(document: Any) -> SubmittedRun | PackhorseError:
         return _run_of(document, "The run")
     except PackhorseError as error:
         return error
+
+
+def parse_tes_task(body: IO[bytes]) -> Any:
+    """The TES document in a JSON body."""
+    return read_json(body.read(), "The body", MAX_JSON_BYTES)
+
+
+def parse_tes_tasks(body: IO[bytes]) -> list[Any]:
+    """The TES documents of ``{"tasks": [...]}``. Raises TooLarge, InvalidRequest."""
+    document = read_json(body.read(), "The body", MAX_JSON_BYTES)
+    tasks = document.get("tasks") if isinstance(document, dict) and set(document) == {"tasks"} else None
+    if not isinstance(tasks, list):
+        raise InvalidRequest("The body is not a list of tasks.", hint='Send {"tasks": [TASK, TASK, ...]}.')
+    if len(tasks) > MAX_RUNS:
+        hint = "Send them in several requests."
+        raise TooLarge(f"The body has {len(tasks):,} tasks; the limit is {MAX_RUNS:,}.", hint=hint)
+    return tasks
 
 
 def _refuse_odd(value: Any, which: str) -> None:

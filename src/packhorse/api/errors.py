@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 import traceback
 from typing import Any
@@ -16,11 +18,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from packhorse.api.methods import allowed_methods
-from packhorse.domain.errors import NotAuthenticated, PackhorseError
+from packhorse.api.tracing import route_of
+from packhorse.domain.errors import NotAuthenticated, PackhorseError, TooMany
 from packhorse.domain.ids import new_id
 from packhorse.domain.problems import located
 from packhorse.domain.text import dumps
 
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{8,100}")
 _log = structlog.get_logger("packhorse.api")
 
 
@@ -39,6 +43,8 @@ class ErrorView(BaseModel):
     message: str
     hint: str
     problems: list[ProblemView]
+    request_id: str | None = None
+    """By which the server's log knows the request; also in the header ``X-Request-ID`` of every answer."""
 
 
 class Refusal(BaseModel):
@@ -47,19 +53,35 @@ class Refusal(BaseModel):
     error: ErrorView
 
 
-#: What any request may be answered, for the description of the API.
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Refusal, "description": words}
-    for status, words in {
-        400: "The request is not valid; the same one will be refused again.",
-        401: "It needs a token.",
-        403: "This user may not do it.",
-        404: "There is no such thing, or none that this user may see.",
-        409: "What is asked of is in a state that forbids it.",
-        413: "Over a limit of size or number.",
-        503: "Something that is needed does not answer now.",
-    }.items()
+class TesError(Refusal):
+    """The same with the two fields that other services of GA4GH have; TES itself has no words for errors."""
+
+    status_code: int
+    msg: str
+
+
+_STATUS = {
+    400: "The request is not valid; the same one will be refused again.",
+    401: "It needs a token.",
+    403: "This user may not do it.",
+    404: "There is no such thing, or none that this user may see.",
+    408: "The body came too slowly.",
+    409: "What is asked of is in a state that forbids it.",
+    413: "Over a limit of size or number.",
+    429: "More than this user may take at a time; `Retry-After` says when to ask again.",
+    503: "Something that is needed does not answer now.",
 }
+
+
+def _refusals(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": model, "description": words} for status, words in _STATUS.items()}
+
+
+#: What any request may be answered, for the description of the API.
+REFUSALS = _refusals(Refusal)
+TES_REFUSALS = _refusals(TesError)
+#: Where TES is.
+TES_PREFIX = "/ga4gh/tes/v1"
 
 
 class StrictJson(JSONResponse):
@@ -69,10 +91,11 @@ class StrictJson(JSONResponse):
         return dumps(content).encode("ascii")
 
 
-def error_document(error: PackhorseError) -> dict[str, Any]:
+def error_document(error: PackhorseError, request_id: str | None = None) -> dict[str, Any]:
     """A refusal as JSON."""
     problems = [{"where": problem.where, "what": problem.what, "hint": problem.hint} for problem in error.problems]
-    return {"error": {"code": error.code, "message": error.message, "hint": error.hint, "problems": problems}}
+    told = {"code": error.code, "message": error.message, "hint": error.hint, "problems": problems}
+    return {"error": {**told, "request_id": request_id}}
 
 
 def install_errors(app: FastAPI) -> None:
@@ -92,7 +115,9 @@ def log_failure(event: str, **fields: Any) -> None:
 
 
 class RequestLog:
-    """Logs each request, never its headers or its query, and answers 500 with an id where something broke."""
+    """Logs each request, never its headers or its query, under an id that the client gave or that is made here, and
+    answers 500 where something broke.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -103,43 +128,58 @@ class RequestLog:
             return
         status = 0
         began = time.monotonic()
+        request_id = _request_id(scope)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
 
         async def note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message = {**message, "headers": headers}
             await send(message)
 
-        try:
-            await self._app(scope, receive, note_status)
-        except Exception:
-            error_id = new_id("e")
-            log_failure("request_failed", error_id=error_id, method=scope["method"], path=scope["path"])
-            if not status:
-                await _broken(error_id)(scope, receive, note_status)
-        user = scope.get("state", {}).get("user")
-        _log.info(
-            "request",
-            method=scope["method"],
-            path=scope["path"],
-            status=status,
-            ms=round((time.monotonic() - began) * 1000, 1),
-            user=user,
-        )
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, note_status)
+            except Exception:
+                log_failure("request_failed", method=scope["method"], path=scope["path"])
+                if not status:
+                    await _broken(scope)(scope, receive, note_status)
+            seconds = time.monotonic() - began
+            told = {"method": scope["method"], "path": scope["path"], "status": status, "user": state.get("user")}
+            _log.info("request", **told, ms=round(seconds * 1000, 1))
+        metrics = scope["app"].state.metrics if "app" in scope else None
+        if metrics is not None:
+            metrics.request(scope["method"], route_of(scope), status, seconds)
 
 
-def _refused(_request: Request, error: Exception) -> Response:
+def _request_id(scope: Scope) -> str:
+    """The client's, where it is one that may stand in a log."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode("ascii"))
+    return new_id("q")
+
+
+def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, PackhorseError)
-    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthenticated) else None
-    return StrictJson(error_document(error), error.http_status, headers)
+    headers = None
+    if isinstance(error, NotAuthenticated):
+        headers = {"WWW-Authenticate": "Bearer"}
+    elif isinstance(error, TooMany):
+        headers = {"Retry-After": str(max(1, math.ceil(error.after_s)))}
+    document = _shaped(request.scope, error_document(error, request.state.request_id), error.http_status)
+    return StrictJson(document, error.http_status, headers)
 
 
-def _invalid(_request: Request, error: Exception) -> Response:
+def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = [
         {"where": _place(field), "what": what, "hint": ""} for field, what in located(error.errors(), "parameter", None)
     ]
-    return _error(400, "invalid_request", "The request is not valid.", "", problems)
+    return refusal_response(request.scope, 400, "invalid_request", "The request is not valid.", "", problems)
 
 
 def _place(field: tuple[int | str, ...]) -> str:
@@ -156,18 +196,32 @@ def _http_error(request: Request, error: Exception) -> Response:
         place = quote(path) + (f"?{request.url.query}" if request.url.query else "")
         return Response(status_code=307, headers={"Location": place})
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
-    answer = _error(error.status_code, code, f"{error.detail}.", "The endpoints are in /api/v1/openapi.json.")
+    hint = "The endpoints are in /api/v1/openapi.json."
+    answer = refusal_response(scope, error.status_code, code, f"{error.detail}.", hint)
     answer.headers.update(error.headers or {})
     if error.status_code == 405:
         answer.headers["Allow"] = ", ".join(allowed_methods(routes, scope))
     return answer
 
 
-def _broken(error_id: str) -> Response:
-    return _error(
-        500, "internal", f"Something broke on the server (error {error_id}).", "Its log says more under that id."
-    )
+def _broken(scope: Scope) -> Response:
+    what = f"Something broke on the server (request {scope['state']['request_id']})."
+    return refusal_response(scope, 500, "internal", what, "Its log says more under that id.")
 
 
-def _error(status: int, code: str, message: str, hint: str, problems: list[dict[str, str]] | None = None) -> Response:
-    return StrictJson({"error": {"code": code, "message": message, "hint": hint, "problems": problems or []}}, status)
+def refusal_response(
+    scope: Scope, status: int, code: str, message: str, hint: str, problems: list[dict[str, str]] | None = None
+) -> Response:
+    """A refusal that is no exception of ours."""
+    told = {"code": code, "message": message, "hint": hint, "problems": problems or []}
+    document = {"error": {**told, "request_id": scope["state"]["request_id"]}}
+    return StrictJson(_shaped(scope, document, status), status)
+
+
+def _shaped(scope: Scope, document: dict[str, Any], status: int) -> dict[str, Any]:
+    """A refusal as the front door that was asked has it."""
+    if not scope["path"].startswith(f"{TES_PREFIX}/"):
+        return document
+    error = document["error"]
+    places = (": ".join(part for part in (one["where"], one["what"]) if part) for one in error["problems"])
+    return {"status_code": status, "msg": " ".join([error["message"], *places]), **document}

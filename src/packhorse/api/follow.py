@@ -89,17 +89,17 @@ class Follower:
             except Unavailable:
                 part = None  # it will be back
             except PackhorseError as error:
-                yield _event("error", None, error_document(error))
+                yield event_bytes("error", None, error_document(error))
                 return
             except Exception:
                 log_failure("follow_failed", task=self._task_id)
                 return
             text = self._encoded(part) if part is not None else ""
             if text:
-                yield _event(None, self._position, text)
+                yield event_bytes(None, str(self._position), text)
                 pause_s, silent_since = PAUSE_S[0], time.monotonic()
             if part is not None and part.ended:
-                yield _event("end", self._position, {"offset": self._position.offset})
+                yield event_bytes("end", str(self._position), {"offset": self._position.offset})
                 return
             if time.monotonic() - silent_since >= HEARTBEAT_S:
                 yield b": still here\n\n"
@@ -138,9 +138,10 @@ def _begun_character(data: bytes) -> int:
     return 0
 
 
-def _event(name: str | None, position: LogPosition | None, data: object) -> bytes:
+def event_bytes(name: str | None, event_id: str | None, data: object) -> bytes:
+    """A server-sent event; its data is JSON."""
     lines = [f"event: {name}"] if name else []
-    if position is not None:
-        lines.append(f"id: {position}")
+    if event_id is not None:
+        lines.append(f"id: {event_id}")
     lines.append(f"data: {dumps(data)}")
     return ("\n".join(lines) + "\n\n").encode()

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from packhorse.api.bodies import MAX_RUNS, JsonBody, TableBody, parse_object, parse_run, parse_runs, read_rows
 from packhorse.api.deps import LARGE, AsUser, Cursor, IdempotencyKey, Limit
 from packhorse.api.errors import ErrorView, error_document
+from packhorse.api.progress import progress
 from packhorse.api.results import as_csv, as_json_lines, begun
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError
 from packhorse.domain.numbers import Number, Truth, Whole
@@ -192,9 +193,14 @@ def _submit(
 
 
 @router.get("/runs", summary="List runs, newest first")
-def list_runs(service: AsUser, cursor: Cursor = None, limit: Limit = 100) -> Page[RunView]:
+def list_runs(
+    service: AsUser,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+    shared: Annotated[Truth, Query(description="those that others share with you, instead")] = False,
+) -> Page[RunView]:
     """Yours; an admin sees everybody's."""
-    return service.runs(cursor, limit)
+    return service.runs(cursor, limit, shared=shared)
 
 
 @router.get("/runs/{run_id}", summary="One run and how far it is")
@@ -231,6 +237,22 @@ async def wait_for_run(
             with anyio.move_on_after(min(left_s, _SLICE_S)):
                 await moved.wait()
     return await run_in_threadpool(service.run, run_id)
+
+
+@router.get(
+    "/runs/{run_id}/events",
+    summary="Follow a run",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+def follow_run(request: Request, service: AsUser, run_id: str) -> StreamingResponse:
+    """Server-sent events: ``progress`` has the run, at first and each time that more of its tasks are done; ``end`` is
+    the last one.
+    """
+    first = service.run(run_id)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    pieces = progress(service, run_id, first, request.app.state.stopping)
+    return StreamingResponse(pieces, media_type="text/event-stream", headers=headers)
 
 
 @router.get("/runs/{run_id}/tasks", summary="List the tasks of a run, in order")

@@ -47,6 +47,8 @@ class RunArguments:
     outputs: str | None = None
     priority: int = 0
     reuse: bool | None = None
+    estimates: str | None = None
+    hard: bool = False
 
 
 def request_of(arguments: RunArguments) -> SubmittedRun:
@@ -82,6 +84,8 @@ def _options(arguments: RunArguments) -> dict[str, Any]:
         "site": arguments.site,
         "queue": arguments.queue,
         "nodes": arguments.nodes,
+        "estimates": arguments.estimates,
+        "hard": arguments.hard or None,
     }
     options: dict[str, Any] = {
         "name": arguments.name,

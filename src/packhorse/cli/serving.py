@@ -1,4 +1,4 @@
-"""Commands of a server: serve, and its tokens."""
+"""``packhorse serve``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ import ipaddress
 import logging
 import signal
 import socket
+import ssl
 import sys
+from typing import Any
 
 import uvicorn
 
 from packhorse.api.app import create_app
-from packhorse.api.auth import Tokens
-from packhorse.cli.output import note, say
-from packhorse.domain.config import Config, load_config
-from packhorse.domain.errors import Conflict, InvalidRequest, NotFound
+from packhorse.api.metrics import Metrics
+from packhorse.api.peers import Network, networks
+from packhorse.api.tracing import Traces
+from packhorse.cli.output import note
+from packhorse.domain.config import Config, ServerConfig, load_config
+from packhorse.domain.errors import Conflict, InvalidRequest
+from packhorse.domain.ourselves import expanded
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.requests.kbase.service import KBase
+from packhorse.identity.checkers import Checkers
+from packhorse.identity.tokens import Tokens
 from packhorse.logs import configure_logs, take_over_logging
 
 _LINGER_S = 30.0  # a server's agent waits for the next task that long
@@ -27,16 +34,15 @@ _SHUTDOWN_S = 5
 _SWITCH_S = 0.001
 
 
-def serve(host: str | None, port: int | None, database: str | None, *, json_logs: bool, allow_remote: bool) -> None:
+def serve(host: str | None, port: int | None, database: str | None, *, json_logs: bool) -> None:
     """``packhorse serve``: API and engine in one process, until SIGTERM. Agents go on with what they have."""
     config = load_config()
-    host = config.server.host if host is None else host
-    port = config.server.port if port is None else port
-    if not _is_loopback(host) and not allow_remote:
-        raise InvalidRequest(
-            f"Others can reach {host}, and the API speaks plain HTTP, so tokens could be read on the way.",
-            hint="Put a proxy with TLS before 127.0.0.1, or say --allow-remote.",
-        )
+    settings = config.server
+    host = settings.host if host is None else host
+    port = settings.port if port is None else port
+    trusted = _peers(settings, host)
+    tls = _tls(settings)
+    traces = None if settings.traces is None else Traces(settings.traces)
     listener = _listen(host, port)
     sys.setswitchinterval(_SWITCH_S)
     configure_logs(level=logging.INFO, as_json=json_logs)
@@ -45,12 +51,19 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
     tokens = Tokens(embedded.database)
     token_file = embedded.home / "token"
     tokens.ensure_file(token_file, embedded.user.name)
+    metrics = Metrics()
+    embedded.time_schedulers(metrics.command)
+    checkers = Checkers(tokens, config.auth, config.groups)
+    options: dict[str, Any] = {"metrics": metrics, "traces": traces, "trusted": trusted}
     kbase = KBase(embedded.service, config.kbase, embedded.seal)
-    api = create_app(embedded.service, tokens, lambda: server.should_exit, kbase)
-    settings = uvicorn.Config(api, log_config=None, access_log=False, timeout_graceful_shutdown=_SHUTDOWN_S)
-    server = uvicorn.Server(settings)
-    address = f"[{host}]" if ":" in host else host
-    note(f"Serving http://{address}:{listener.getsockname()[1]}; the token of {embedded.user.name} is in {token_file}")
+    api = create_app(embedded.service, checkers, lambda: server.should_exit, kbase, **options)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            api, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=_SHUTDOWN_S, **tls
+        )
+    )
+    address = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    note(f"Serving {address}; the token of {embedded.user.name} is in {token_file}")
     # uvicorn raises them again when it has shut down; the engine must be left in order
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -60,6 +73,41 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
     finally:
         listener.close()
         embedded.close()
+        if traces is not None:
+            traces.close()
+
+
+def _peers(settings: ServerConfig, host: str) -> list[Network] | None:
+    """Who may speak to the server besides this machine; None: everybody. Raises InvalidRequest where tokens could be
+    read on the way.
+    """
+    trusted = networks(settings.trusted_proxies)
+    if _is_loopback(host) or settings.tls_certificate is not None:
+        return trusted or None
+    if not trusted:
+        raise InvalidRequest(
+            f"Others can reach {host}, and without TLS tokens could be read on the way.",
+            hint="Set 'tls_certificate' and 'tls_key' of [server], or put a proxy with TLS before it and name it in"
+            " 'trusted_proxies'; a proxy on this machine needs no more than 127.0.0.1.",
+        )
+    return trusted
+
+
+def _tls(settings: ServerConfig) -> dict[str, Any]:
+    """Options of uvicorn. Raises InvalidRequest where the files cannot be used."""
+    if settings.tls_certificate is None and settings.tls_key is None:
+        return {}
+    if settings.tls_certificate is None or settings.tls_key is None:
+        raise InvalidRequest(
+            "TLS needs a certificate and its key.", hint="Set 'tls_certificate' and 'tls_key' of [server]."
+        )
+    certificate, key = expanded(settings.tls_certificate), expanded(settings.tls_key)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:  # ssl's errors are OSErrors
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidRequest(f"The certificate {certificate} with the key {key} cannot be used: {why}.") from None
+    return {"ssl_certfile": certificate, "ssl_keyfile": key}
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -82,23 +130,6 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def add_token(user: str, database: str | None, *, admin: bool) -> None:
-    """``packhorse token add``."""
-    embedded = _open(load_config(), database)
-    say(Tokens(embedded.database).add(user, admin=admin))
-    embedded.close()
-
-
-def revoke_tokens(user: str, database: str | None) -> None:
-    """``packhorse token revoke``."""
-    embedded = _open(load_config(), database)
-    number = Tokens(embedded.database).revoke(user)
-    embedded.close()
-    if not number:
-        raise NotFound(f"There is no token of '{user}'.")
-    say(f"Forgot {number} {'token' if number == 1 else 'tokens'} of {user}.")
-
-
 def _open(config: Config, database: str | None, *, serving: bool = False) -> Embedded:
     return Embedded(
         config.home_folder(),
@@ -111,6 +142,9 @@ def _open(config: Config, database: str | None, *, serving: bool = False) -> Emb
         linger_s=_LINGER_S if serving else 2.0,
         serves=serving,
         weights=config.weights,
+        limits=config.limits,
+        estimates=config.estimates,
+        private_networks=config.server.private_networks,
     )
 
 

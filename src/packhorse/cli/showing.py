@@ -106,12 +106,15 @@ def show(target: str, *, as_json: bool) -> None:
 
 def explain(task_id: str, *, as_json: bool) -> None:
     """``packhorse why``."""
+    from packhorse.cli.estimating import sentences
+
     with Client() as client:
         task = client.backend.task(task_id)
+        estimates = client.backend.task_estimates(task_id)
     reason = task.reason or _USUAL_REASONS.get(task.state, "")
     history = [event for event in task.events if event.why and event.why != task.reason]
     if as_json:
-        about = {"reuse": task.reuse, "from_history": task.from_history, "history": history}
+        about = {"reuse": task.reuse, "from_history": task.from_history, "estimates": estimates, "history": history}
         print_json({"task": task.id, "state": task.state, "reason": reason, **about})
         return
     say(f"{task.state}: {reason}")
@@ -121,6 +124,9 @@ def explain(task_id: str, *, as_json: bool) -> None:
         say(f"{name} is {(task.params or {}).get(name) or 'not given'}: {why}.")
     for event in history:
         say(f"{moment(event.at)} {event.to_state}: {event.why}")
+    for estimate in estimates:
+        for sentence in sentences(estimate):
+            say(sentence)
 
 
 _USUAL_REASONS = {

@@ -19,6 +19,8 @@ from packhorse.domain.errors import (
     PackhorseError,
     Problem,
     TooLarge,
+    TooMany,
+    TooSlow,
     Unavailable,
 )
 
@@ -32,6 +34,8 @@ _ERRORS = {
         NotAuthenticated,
         NotFound,
         TooLarge,
+        TooMany,
+        TooSlow,
         Unavailable,
     )
 }

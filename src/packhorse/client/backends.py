@@ -1,21 +1,20 @@
-"""Where a client's requests go: a server over HTTP, or an engine room in this process (``embedded``), by the same
-methods.
-"""
+"""A client's requests, answered by a server over HTTP."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
 from packhorse.client.answers import other_server, refusal, refusal_of, server_url
+from packhorse.client.backend import Rows
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.ourselves import make_private_folder
@@ -37,10 +36,11 @@ from packhorse.domain.views import (
 )
 
 if TYPE_CHECKING:  # models that are slow to build, and most commands do without
+    from packhorse.domain.expectations import RunExpectation, TaskEstimate
+    from packhorse.domain.history import HistoryRow
     from packhorse.domain.run import SubmittedRun
     from packhorse.http.errors import NotReached
 
-Rows = Iterable[Mapping[str, Any]]
 T = TypeVar("T")
 
 _TIMEOUT_S = 60.0
@@ -55,37 +55,6 @@ _PATIENCE_S = 30.0  # a server that says Retry-After is waited for so long
 _MAX_ANSWER = 256 << 20  # bytes
 _OUR_PAGE = b'content="Packhorse '
 _OWN_HINT = ("proxy", "cut", "certificate", "tls", "garbled")  # faults whose hint says more than ours
-
-
-class Backend(Protocol):
-    """What the client needs; see ``engine.requests.service.UserService`` for what each method does."""
-
-    def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView: ...
-    def submit_many(self, requests: Sequence[SubmittedRun]) -> list[RunView | PackhorseError]: ...
-    def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]: ...
-    def run(self, run_id: str) -> RunView: ...
-    def wait(self, run_id: str, seen_done: int, timeout_s: float) -> RunView: ...
-    def tasks(self, run_id: str, states: list[TaskState] | None, cursor: str | None, limit: int) -> Page[TaskView]: ...
-    def task(self, task_id: str) -> TaskDetail: ...
-    def log(self, task_id: str, stream: str, offset: int, attempt: int | None) -> LogPart: ...
-    def cancel_run(self, run_id: str) -> RunView: ...
-    def cancel_task(self, task_id: str) -> TaskView: ...
-    def retry(self, run_id: str, client_key: str | None) -> RunView: ...
-    def results(self, run_id: str) -> Iterator[dict[str, Any]]: ...
-    def gathered(self, run_id: str) -> dict[str, Path]: ...
-    def usage(self, run_id: str) -> UsageView: ...
-    def report(self, run_id: str) -> bytes: ...
-    def crate(self, run_id: str, target: IO[bytes]) -> None: ...
-    def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account: ...
-    def apps(self) -> list[AppView]: ...
-    def sites(self) -> list[SiteView]: ...
-    def images(self) -> list[ImageView]: ...
-    def doctor(self, site: str | None = None) -> list[Check]: ...
-    def working(self) -> AbstractContextManager[None]:
-        """Makes sure that an engine works meanwhile."""
-        ...
-
-    def close(self) -> None: ...
 
 
 class _AnswerLost(Unavailable):
@@ -239,6 +208,30 @@ class HttpBackend:
 
     def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
         return self._one(Account, "GET", "/usage", params=_given(by=[one.value for one in by], since=since))
+
+    def estimate(self, request: SubmittedRun, rows: Rows | None = None) -> RunExpectation:
+        from packhorse.domain.expectations import RunExpectation
+
+        if rows is not None:
+            request = request.model_copy(update={"over": list(rows)})
+        body = _json_of(request.model_dump(mode="json", exclude_defaults=True), "The run").encode()
+        headers = {"Content-Type": "application/json"}
+        return self._one(RunExpectation, "POST", "/estimate", headers=headers, content=body, timeout_s=_REPORT_S)
+
+    def task_estimates(self, task_id: str) -> list[TaskEstimate]:
+        from packhorse.domain.expectations import TaskEstimate
+
+        return self._one(list[TaskEstimate], "GET", f"/tasks/{_part(task_id)}/estimates")
+
+    def history(self, cursor: str | None = None, limit: int = 1000) -> Page[HistoryRow]:
+        from packhorse.domain.history import HistoryRow
+
+        return self._one(Page[HistoryRow], "GET", "/history", params=_given(cursor=cursor, limit=limit))
+
+    def add_history(self, rows: Sequence[HistoryRow]) -> int:
+        body = _json_of([row.model_dump(mode="json", exclude_defaults=True) for row in rows], "The history").encode()
+        headers = {"Content-Type": "application/json"}
+        return self._one(int, "POST", "/history", headers=headers, content=body, timeout_s=_SUBMIT_S)
 
     def apps(self) -> list[AppView]:
         return self._one(list[AppView], "GET", "/apps")

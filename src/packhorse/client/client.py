@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from packhorse.client.answers import server_url
-from packhorse.client.backends import Backend, HttpBackend
+from packhorse.client.backend import Backend
+from packhorse.client.backends import HttpBackend
 from packhorse.client.handle import RunHandle
 from packhorse.client.pipeline import Pipeline
 from packhorse.client.tables import plain_values, rows_of
@@ -102,7 +103,13 @@ class Client:
             config = load_config()
             folder = Path(home) if home else config.home_folder()
             self._backend = EmbeddedBackend(
-                folder, config.app_folders(), config.database, config.sites, config.images, config.data
+                folder,
+                config.app_folders(),
+                config.database,
+                config.sites,
+                config.images,
+                config.data,
+                config.estimates,
             )
 
     def run(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
+from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig, SiteConfig
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.requests.service import UserService
 
@@ -25,6 +25,7 @@ class EmbeddedBackend(UserService):
         site_configs: Mapping[str, SiteConfig] | None = None,
         images: ImagesConfig | None = None,
         data: DataConfig | None = None,
+        estimates: EstimatesConfig | None = None,
     ) -> None:
         self._embedded = Embedded(
             home,
@@ -33,6 +34,7 @@ class EmbeddedBackend(UserService):
             site_configs=site_configs,
             images=images,
             data=data,
+            estimates=estimates,
         )
         super().__init__(self._embedded.service, self._embedded.user)
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from packhorse.client.backends import Backend
+from packhorse.client.backend import Backend
 from packhorse.client.progress import Progress
 from packhorse.domain.backoff import BackOff
 from packhorse.domain.errors import Unavailable

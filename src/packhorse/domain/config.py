@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -9,36 +10,60 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from packhorse.domain.accessconfig import AuthConfig, LimitsConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.images import DOCKER_HUB
 from packhorse.domain.kbaseconfig import KBaseConfig
 from packhorse.domain.numbers import Number, Truth, Whole
 from packhorse.domain.ourselves import expanded, home, homeless, xdg
 from packhorse.domain.problems import validated
+from packhorse.domain.resources import Estimates
+from packhorse.domain.section import Section
 from packhorse.domain.utf8 import utf8_text
 
 _MAX_FILE = 1_000_000
 SITE_NAME = r"^[a-z][a-z0-9_-]{0,63}$"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"{error}; a network is written like 10.1.0.0/16") from None
 
 
-class ServerConfig(_Section):
+Network = Annotated[str, AfterValidator(_network)]
+
+
+class ServerConfig(Section):
     """``[server]``: where ``packhorse serve`` listens, and what its users may read."""
 
     host: str = "127.0.0.1"
     """The address to listen on; ``--host`` wins."""
     port: Whole = Field(default=8765, ge=0, le=65535)
     """The port to listen on; ``--port`` wins."""
+    tls_certificate: Path | None = None
+    """A file with the certificate (PEM) by which it speaks TLS. Required, with ``tls_key``, to listen where others
+    reach it, unless there are ``trusted_proxies``.
+    """
+    tls_key: Path | None = None
+    """A file with the private key of that certificate."""
+    trusted_proxies: list[Network] = []
+    """Addresses or networks of proxies that have TLS: besides this machine, only these may speak to the server."""
+    traces: str | None = None
+    """The URL of an OpenTelemetry collector, such as http://127.0.0.1:4318, that is sent a trace of each request."""
     data_roots: list[Path] | None = None
     """Inputs must lie below one of these folders. Without it, admins may name every file, and others none."""
+    private_networks: list[Network] = []
+    """Networks of its own, as '["10.1.0.0/16"]', where URLs and images that users name may lead. Without it, loopback,
+    private and link-local addresses are refused, by name, by number and by redirect; servers that this file names are
+    not.
+    """
 
 
-class ShockConfig(_Section):
+class ShockConfig(Section):
     """``[data.shock."HOST"]``: a Shock server, by the host of its shock:// URLs."""
 
     url: str | None = None
@@ -47,7 +72,7 @@ class ShockConfig(_Section):
     """A file with the token that it is sent."""
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """``[data]``: how the engine reaches data by URL. Credentials stay in files that only the engine reads."""
 
     urls: list[str] | None = None
@@ -68,7 +93,7 @@ class DataConfig(_Section):
     """Shock servers by host, as tables ``[data.shock."HOST"]``."""
 
 
-class ImagesConfig(_Section):
+class ImagesConfig(Section):
     """``[images]``: where container images come from."""
 
     default_registry: str = DOCKER_HUB
@@ -79,6 +104,27 @@ class ImagesConfig(_Section):
     """Credentials, as ``podman login`` or ``docker login`` write them; without it, $REGISTRY_AUTH_FILE, else the files
     that those commands write.
     """
+
+
+class EstimatesConfig(Section):
+    """``[estimates]``: whether what tasks ask for is decided from what tasks like them used (docs/estimation.md)."""
+
+    mode: Estimates = Estimates.OBSERVE
+    """``off``: nothing is remembered. ``observe``: what would be asked for can be seen. ``on``: it is asked for. A
+    run's own word (``estimates`` among its resources) goes first, then that of ``apps``, then the site's.
+    """
+    apps: dict[str, Estimates] = {}
+    """The same for apps by name, as a table ``[estimates.apps]``."""
+    failure_cap: Number = Field(default=0.05, gt=0, lt=1)
+    """The largest chance that an attempt is ended at a memory limit that was estimated."""
+    walltime_failure_cap: Number = Field(default=0.005, gt=0, lt=1)
+    """The same for an estimated walltime."""
+    keep_rows: Whole = Field(default=200_000, ge=100)
+    """Attempts that are remembered; the oldest leave."""
+    keep_rows_of_user: Whole = Field(default=5_000, ge=100)
+    """Of one user and app."""
+    keep_days: Number = Field(default=730, gt=0)
+    """For how long."""
 
 
 def _variable_name(name: str) -> str:
@@ -108,7 +154,7 @@ VariableValue = Annotated[str, AfterValidator(_variable_value)]
 PassedName = Annotated[str, AfterValidator(_passed_name)]
 
 
-class SiteConfig(_Section):
+class SiteConfig(Section):
     """``[sites.NAME]``: a place where tasks run.
 
     A name is small letters, digits, ``-`` and ``_``; it begins with a letter.
@@ -215,11 +261,15 @@ class SiteConfig(_Section):
     """Whether runs that do not say so themselves take results of earlier tasks of their user, where nothing has changed
     (docs/reuse.md).
     """
+    estimates: Estimates | None = None
+    """Whether memory and walltime of tasks here are decided from what tasks like them used; without it, as
+    ``[estimates]`` says.
+    """
     linger_s: Number = Field(default=10.0, ge=0)
     """How many seconds an agent without work waits for more before it gives its node back."""
 
 
-class Config(_Section):
+class Config(Section):
     """The whole file. Every field has a default: without a file, Packhorse runs on this machine."""
 
     home: Path | None = None
@@ -234,6 +284,14 @@ class Config(_Section):
     """Where images come from: the table ``[images]``."""
     data: DataConfig = DataConfig()
     """How data by URL is reached: the table ``[data]``."""
+    auth: AuthConfig = AuthConfig()
+    """Whose tokens a server accepts: the table ``[auth]``."""
+    limits: LimitsConfig = LimitsConfig()
+    """What each user may take: the table ``[limits]``."""
+    groups: dict[str, list[str]] = {}
+    """Groups that runs may be shared with, as ``NAME = [USER, ...]`` in the table ``[groups]``."""
+    estimates: EstimatesConfig = EstimatesConfig()
+    """What tasks are estimated to need: the table ``[estimates]``."""
     kbase: KBaseConfig = KBaseConfig()
     """KBase, whose execution engine this server stands in for: the table ``[kbase]``."""
     weights: dict[str, Annotated[Number, Field(gt=0, le=1e6)]] = {}

@@ -66,6 +66,33 @@ class TooLarge(InvalidRequest):
     http_status = 413
 
 
+class TooSlow(PackhorseError):
+    """What was sent did not come in time."""
+
+    code = "too_slow"
+    http_status = 408
+    exit_code = 6
+
+
+class TooMany(PackhorseError):
+    """More than a user may take at a time; the same request may succeed after ``after_s`` seconds."""
+
+    code = "too_many"
+    http_status = 429
+    exit_code = 6
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        problems: tuple[Problem, ...] | list[Problem] = (),
+        after_s: float = 1.0,
+    ) -> None:
+        super().__init__(message, hint=hint, problems=problems)
+        self.after_s = after_s
+
+
 class NotFound(PackhorseError):
     """No such app, run, task or site, or none that this user may see."""
 

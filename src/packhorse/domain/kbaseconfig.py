@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from packhorse.domain.numbers import Number, Whole
+from packhorse.domain.section import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-
-class ClientGroupConfig(_Section):
+class ClientGroupConfig(Section):
     """``[kbase.client_groups.NAME]``: what jobs of a client group are given where KBase's catalogue does not say."""
 
     cpus: Whole | None = Field(default=None, ge=1)
@@ -26,7 +23,7 @@ class ClientGroupConfig(_Section):
     """The partition of the batch scheduler."""
 
 
-class KBaseConfig(_Section):
+class KBaseConfig(Section):
     """``[kbase]``: the services of KBase that its execution engine's methods ask, and that its jobs are told of."""
 
     endpoint: str | None = None

@@ -23,6 +23,17 @@ class Launch(StrEnum):
     """The command is started on every rank, by the site's launcher."""
 
 
+class Estimates(StrEnum):
+    """Whether memory and walltime of a task are decided from what tasks like it used."""
+
+    OFF = "off"
+    """What is asked for is granted, and nothing is remembered."""
+    OBSERVE = "observe"
+    """What is asked for is granted; what would have been asked for can be seen."""
+    ON = "on"
+    """What is asked for is a hint: less is granted where less was used, and more after a failure for want of it."""
+
+
 class Resources(BaseModel):
     """Resources of one task. Per node where a task spans several. ``None`` means: the site's default, or no limit.
 
@@ -49,6 +60,13 @@ class Resources(BaseModel):
     gpus: Whole = Field(default=0, ge=0, le=100_000, description="GPUs")
     site: str | None = Field(default=None, description="the site where it has to run")
     queue: str | None = Field(default=None, description="the queue (partition) where it has to run")
+    estimates: Estimates | None = Field(
+        default=None,
+        description="whether memory and walltime are decided from what such tasks used before: on, observe or off",
+    )
+    hard: Truth | None = Field(
+        default=None, description="true: memory and walltime as asked for are limits that no attempt exceeds"
+    )
 
     @property
     def ranks_problem(self) -> str | None:

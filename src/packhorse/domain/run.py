@@ -19,7 +19,7 @@ from packhorse.domain.taskpaths import path_problems
 from packhorse.domain.text import value_problem
 
 MAX_TASKS = 1_000_000
-MAX_TASK_BYTES = 256 * 1024
+MAX_TASK_BYTES = 4 * 1024 * 1024
 TASK_URL = "task://"
 TASK_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"
 MAX_NAME = 200
@@ -105,6 +105,13 @@ class TaskRun(RunOptions):
     """Tasks with edges."""
 
     tasks: list[NamedTask] = Field(min_length=1)
+
+
+class TesRun(TaskRun):
+    """One task that came over TES, which lists it."""
+
+    warnings: list[str] = []
+    """What its user is told, in its system logs."""
 
 
 class RunStep(BaseModel):

@@ -19,15 +19,37 @@ Item = TypeVar("Item")
 Shown = Annotated[str, BeforeValidator(lambda text: holdable(text) if isinstance(text, str) else text)]
 
 
+class Scope(StrEnum):
+    """What a token opens."""
+
+    READ = "read"
+    """To see what its user may see."""
+    SUBMIT = "submit"
+    """To submit, change and share what is its user's."""
+    ADMIN = "admin"
+    """To act as an admin, where its user is one."""
+
+
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who asks. ``admin`` may see and cancel everybody's runs."""
+    """Who asks, with the rights that the token at hand gives."""
 
     name: str
     admin: bool = False
+    """May see and change everybody's runs, and bring what the server does not know."""
+    sees_all: bool = False
+    """May see everybody's runs, and change nothing of them: a read-only admin."""
+    scopes: frozenset[Scope] = frozenset(Scope)
+    groups: frozenset[str] = frozenset()
+    """Groups that runs may be shared with."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", holdable(self.name)[:200])
+
+    @property
+    def grantees(self) -> list[str]:
+        """As whom runs may be shared with this user: 'user:NAME', 'group:NAME'."""
+        return [f"user:{self.name}", *(f"group:{name}" for name in sorted(self.groups))]
 
 
 class _View(BaseModel):
@@ -124,6 +146,21 @@ class TaskView(_View):
     ended_at: float | None
 
 
+class ExecutorView(_View):
+    """How one of several executors of an attempt ended."""
+
+    exit_code: int | None
+    signal: int | None
+    started_at: float
+    ended_at: float
+    stdout: tuple[int, int] | None = None
+    """Where in the attempt's stdout its own begins, and where it ends: bytes."""
+    stderr: tuple[int, int] | None = None
+    stdout_tail: Shown | None = None
+    """The end of what it wrote to the file that its stdout went to."""
+    stderr_tail: Shown | None = None
+
+
 class AttemptView(_View):
     """One ended try at a task: what it was granted, what it used, how it went."""
 
@@ -160,6 +197,8 @@ class AttemptView(_View):
     """Outputs that were kept: path, size, and where they were delivered."""
     image: str | None = None
     """Digest of the image that it ran in."""
+    executors: list[ExecutorView] = []
+    """How each ended, of a TES task with several; empty where there is one."""
 
 
 class EventView(_View):
@@ -365,3 +404,70 @@ class Check(_View):
     ok: bool
     detail: Shown
     hint: Shown = ""
+
+
+class TokenView(_View):
+    """A token, without what opens anything."""
+
+    id: str
+    name: str
+    user: str
+    admin: bool
+    sees_all: bool
+    """Of a read-only admin."""
+    scopes: list[Scope]
+    created_at: float
+    expires_at: float | None
+    """None: never."""
+
+
+class NewTokenView(TokenView):
+    """A token that was just made."""
+
+    token: str
+    """It is shown this once."""
+
+
+class ShareView(_View):
+    """With whom a run is shared."""
+
+    grantee: str
+    """'user:NAME' or 'group:NAME'."""
+    by: str
+    """Who shared it."""
+    at: float
+
+
+class WebhookView(_View):
+    """Who is told of a user's runs, and how well that goes."""
+
+    id: str
+    user: str
+    url: str
+    events: list[str]
+    """Of which it is told: submitted, started, ended."""
+    created_at: float
+    waiting: int
+    """Events that are to be sent."""
+    given_up: int
+    """Events that it did not take, and that are tried no more."""
+    error: str | None
+    """Of the last try, where it failed."""
+    next_at: float | None
+    """When the next try is, after one that failed."""
+
+
+class NewWebhookView(WebhookView):
+    """A webhook that was just made."""
+
+    secret: str
+    """By which its events are signed. It is shown this once."""
+
+
+class ChangeView(_View):
+    """A line of the audit: who changed what."""
+
+    at: float
+    user: str
+    action: str
+    what: str

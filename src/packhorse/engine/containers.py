@@ -129,6 +129,17 @@ def sees_all(site: Site, session: Session) -> bool:
     return session is not Session.NONE or Ability.NEW_MOUNT_POINTS not in site.runtime.abilities
 
 
+def why_not_isolated(site: Site) -> str | None:
+    """Why a container of one task would see here what is not its own; None when it sees only what it is given: its
+    work folder, and its inputs, which it cannot change.
+    """
+    if not site.runs_images:
+        return f"'{site.name}' runs no containers, in which commands of one's own have to run"
+    if sees_all(site, Session.NONE) or Ability.READ_ONLY_BINDS not in site.runtime.abilities:
+        return f"containers of {site.runtime.name} at '{site.name}' see what belongs to others"
+    return None
+
+
 def container(
     site: Site,
     image: ReadyImage,

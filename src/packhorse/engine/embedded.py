@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packhorse.domain.config import DataConfig, ImagesConfig, SiteConfig
+from packhorse.domain.accessconfig import LimitsConfig
+from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig, SiteConfig
 from packhorse.domain.ourselves import make_own_folder, user_name
 from packhorse.domain.views import User
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
 from packhorse.engine.sealing import Seal
+from packhorse.engine.timing import TimedScheduler, Told
+from packhorse.http.reach import Reach
 from packhorse.sites.environment import Composer
 from packhorse.sites.site import Site, local_site
 from packhorse.staging.apps import AppCatalog
@@ -33,7 +36,7 @@ class Embedded:
     Sites are this machine, as 'local', and those of ``site_configs``, unless ``sites`` are given. ``serves``: several
     users, whose tasks see nothing of this process's environment but what is listed (sites/environment.py).
     ``data_roots`` restricts which files may be inputs (a server's setting); None allows every readable one to an admin,
-    none to others.
+    none to others. ``private_networks`` (likewise) opens networks of its own to URLs of users of one that ``serves``.
     """
 
     def __init__(
@@ -50,6 +53,9 @@ class Embedded:
         linger_s: float = 2.0,
         serves: bool = False,
         weights: Mapping[str, float] | None = None,
+        limits: LimitsConfig | None = None,
+        estimates: EstimatesConfig | None = None,
+        private_networks: Sequence[str] = (),
     ) -> None:
         self.home = home.absolute()
         make_own_folder(self.home)
@@ -58,6 +64,8 @@ class Embedded:
         self.sites = list(sites) if sites is not None else _sites(site_configs or {}, self.home, linger_s, serves)
         self._images = images
         self._weights = weights
+        self._estimates = estimates or EstimatesConfig()
+        reach = self._reach = Reach(tuple(private_networks)) if serves else None
         self._data = data or DataConfig()
         self.user = User(user_name(), admin=True)
         self._engine: Engine | None = None
@@ -68,12 +76,26 @@ class Embedded:
         urls, output_urls = (
             None if some is None else tuple(some) for some in (self._data.urls, self._data.output_urls)
         )
-        files = FileRules(roots, urls, output_urls)
+        files = FileRules(roots, urls, output_urls, reach)
         self.service = Service(
-            self.database, self.sites, catalog, files, self._wake, self._notifier, self.home / "downloads"
+            self.database,
+            self.sites,
+            catalog,
+            files,
+            self._wake,
+            self._notifier,
+            self.home / "downloads",
+            self._estimates,
+            limits,
+            self.seal,
         )
         self.mine = self.service.as_user(self.user)
         """What this process's own user may ask for."""
+
+    def time_schedulers(self, tell: Told) -> None:
+        """From now on, tells how long commands of the sites' batch schedulers take."""
+        for site in self.sites:
+            site.scheduler = TimedScheduler(site.scheduler, site.name, tell)
 
     @contextmanager
     def run_engine(self) -> Iterator[Engine]:
@@ -91,7 +113,9 @@ class Embedded:
             data=self._data,
             home=self.home,
             weights=self._weights,
+            estimates=self._estimates,
             seal=self.seal,
+            reach=self._reach,
         )
         thread = threading.Thread(target=engine.run, name="packhorse-engine", daemon=True)
         thread.start()

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from packhorse.domain.backoff import BackOff
-from packhorse.domain.config import DataConfig, ImagesConfig
+from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import Clock, SystemClock
@@ -27,11 +27,15 @@ from packhorse.engine.reuse.reuseloop import ReuseLoop
 from packhorse.engine.sealing import Seal
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.unfinished import forget_tokens_of_ended, remove_unfinished
+from packhorse.engine.webhooks.webhookloop import WebhookLoop
+from packhorse.http.reach import Reach
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
+from packhorse.store.records import Kept, prune_history
 
 _LOOK_S = 0.5  # between two looks whether we may lead, or still do
 _SWEEP_S = 60.0  # between two looks for what was begun and never finished
+_PRUNE_S = 3600.0  # between two looks for history that is more than is kept
 
 _log = structlog.get_logger("packhorse.engine")
 
@@ -51,15 +55,19 @@ class Engine:
         data: DataConfig | None = None,
         home: Path | None = None,
         weights: Mapping[str, float] | None = None,
+        reach: Reach | None = None,
         seal: Seal | None = None,
+        estimates: EstimatesConfig | None = None,
     ) -> None:
-        """``weights`` are users' parts of what there is, 1 where none is given.
+        """``weights`` are users' parts of what there is, 1 where none is given. ``reach`` is where their URLs and
+        images may lead; None is anywhere.
 
         ``home`` is for data on its way to sites that have not this machine's files; without it, a temporary folder.
         """
         self._database, self._lease = database, Lease(database)
         self._stop = threading.Event()
         self._look = threading.Event()
+        self._estimates = estimates or EstimatesConfig()
         clock, notifier = clock or SystemClock(), notifier or Notifier()
         self._clock = clock
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
@@ -69,17 +77,19 @@ class Engine:
         for site in sites:
             folders = AppFolders()
             shared = (site, database, self._lease, clock, notifier, self._look)
-            work = SiteLoop(*shared, weights or {}, folders, seal)
+            work = SiteLoop(*shared, weights or {}, folders, seal, self._estimates)
             reuse = ReuseLoop(*shared, work.wake)
             work.after_end = reuse.wake_if_busy
             given = partial(_wake_all, work.wake, reuse.wake_if_busy)
             options = data or DataConfig()
-            self._loops += [work, reuse, DataLoop(*shared, options, own / site.name, given, folders, by_name)]
+            bringing = DataLoop(*shared, options, own / site.name, given, folders, by_name, reach)
+            self._loops += [work, reuse, bringing]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
                 config = images or ImagesConfig()
-                self._loops.append(ImageLoop(*shared, config, given))
+                self._loops.append(ImageLoop(*shared, config, given, reach))
+        self._loops.append(WebhookLoop(database, clock, self._look, seal, reach))
         self.leading = threading.Event()
 
     def wake(self) -> None:
@@ -150,15 +160,29 @@ class Engine:
 
     def _sweep(self) -> Iterator[None]:
         """Never ends: removes what was begun and never finished, a piece at each step, so that the lease is kept."""
+        prune_at = self._clock.monotonic() + _SWEEP_S
         while True:
             try:
                 yield from remove_unfinished(self._database)
                 yield from forget_tokens_of_ended(self._database)
+                if self._clock.monotonic() >= prune_at:
+                    prune_at = self._clock.monotonic() + _PRUNE_S
+                    yield from self._prune()
             except (Unavailable, OSError) as error:
-                _log.warning("unfinished_runs_not_removed", reason=str(error))
+                _log.warning("not_swept", reason=str(error))
             again = self._clock.monotonic() + _SWEEP_S
             while self._clock.monotonic() < again:
                 yield
+
+    def _prune(self) -> Iterator[None]:
+        """Removes history that is more than is kept, a piece at each step."""
+        config = self._estimates
+        kept = Kept(config.keep_rows_of_user, config.keep_rows, config.keep_days * 86400)
+        more = True
+        while more:
+            with self._database.write() as connection:
+                more = prune_history(connection, kept, self._clock.now()) > 0
+            yield
 
     def _leave(self) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,18 @@ class RetryDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class Raised:
+    """What is asked for after a failure for want of it: ``overrides`` of the resources, or the ``problem`` that there
+    is no more of it.
+    """
+
+    overrides: dict[str, Any] | None = None
+    problem: str | None = None
+    counts: bool = True
+    """Whether the failure uses up a retry: one of less than was asked for does not."""
+
+
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How many retries each failure class gets."""
 
@@ -62,23 +74,35 @@ class RetryPolicy:
         """This policy with other numbers for some classes."""
         return RetryPolicy({**self.retries, **changes})
 
-    def decide(self, failure: FailureClass, earlier: Sequence[str], granted: Resources, fits: bool) -> RetryDecision:
-        """What to do after an attempt that failed with ``failure`` and ``granted`` resources.
+    def decide(self, failure: FailureClass, earlier: Sequence[str], raised: Raised) -> RetryDecision:
+        """What to do after an attempt that failed with ``failure``: ``raised`` is what the next one would ask for.
 
-        ``earlier`` are the classes of the attempts before it; ``fits`` says whether a site can give the escalated
-        resources.
+        ``earlier`` are the classes of the attempts before it, as far as they count.
         """
         used = Counter(earlier)[failure]
         allowed = self.retries[failure]
-        if used >= allowed or len(earlier) + 1 >= _MAX_ATTEMPTS:
+        if (used >= allowed and raised.counts) or len(earlier) + 1 >= _MAX_ATTEMPTS:
             spent = f"all {allowed} retries for '{failure}' are used" if allowed else f"'{failure}' is not retried"
             return RetryDecision(False, spent)
-        overrides = escalate(failure, granted)
-        if overrides and not fits:
-            return RetryDecision(False, "no site can give it more")
+        overrides = raised.overrides
+        if raised.problem is not None:
+            return RetryDecision(False, raised.problem)
         delay_s = 0.0 if failure in _AT_ONCE else wait_after(used + 1, _FIRST_BACKOFF_S, MAX_BACKOFF_S)
         told = f" with {' and '.join(f'{name} {value:g}' for name, value in overrides.items())}" if overrides else ""
-        return RetryDecision(True, f"retry {used + 1} of {allowed} for '{failure}'{told}", delay_s, overrides)
+        how = f"retry {used + 1} of {allowed} for '{failure}'"
+        if not raised.counts:
+            how = "it had less than was asked for, so that it is tried again"
+        return RetryDecision(True, f"{how}{told}", delay_s, overrides)
+
+
+def raise_plainly(failure: FailureClass, granted: Resources, fits: Callable[[Resources], bool]) -> Raised:
+    """Twice of what was not enough; ``fits`` says whether a site can give that."""
+    overrides = escalate(failure, granted)
+    if overrides is None:
+        return Raised()
+    if granted.hard:
+        return Raised(problem="what was asked for is marked as a hard limit")
+    return Raised(overrides) if fits(granted.override(overrides)) else Raised(problem="no site can give it more")
 
 
 def escalate(failure: FailureClass, granted: Resources) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.states import AllocationState
 from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import Clock
@@ -19,9 +20,11 @@ from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.placing.blocks import Blocks
+from packhorse.engine.placing.demands import Demands
 from packhorse.engine.placing.dispatch import Dispatcher
 from packhorse.engine.placing.needs import Needs
 from packhorse.engine.sealing import Seal
+from packhorse.engine.sizing.sizing import Sizing
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.watch import Watcher
 from packhorse.estimate.durations import Durations
@@ -51,16 +54,19 @@ class SiteLoop(Loop):
         weights: Mapping[str, float],
         folders: AppFolders,
         seal: Seal,
+        estimates: EstimatesConfig,
     ) -> None:
         super().__init__(site.name, clock, tell)
         self._site = site
         self._lease = lease
         self._notifier = notifier
         steps, durations = Steps(), Durations()
-        collector = Collector(site, steps, durations)
+        sizing = Sizing(site, steps, estimates)
+        collector = Collector(site, steps, durations, sizing)
         needs = Needs(site.name, folders)
         self._blocks = Blocks(site, database, lease, steps, collector, clock, seal)
-        self._dispatcher = Dispatcher(site, database, lease, steps, durations, self._blocks, clock, weights, needs)
+        demands = Demands(site.name, steps, durations, needs, sizing.sizer)
+        self._dispatcher = Dispatcher(site, database, lease, steps, demands, self._blocks, clock, weights, needs)
         self._reader = JournalReader(site, database, lease, collector, clock)
         self._growing = Growing(site, database, lease, steps, clock)
         self._watcher = Watcher(site, database, lease, collector, self._reader, clock)

@@ -18,6 +18,7 @@ import httpx2
 
 from packhorse.agent.background.network import BadSetting
 from packhorse.http.errors import Fault, NotReached, Stopped
+from packhorse.http.reach import Reach
 from packhorse.http.reasons import explain, host_of
 from packhorse.http.sockets import Watch
 from packhorse.http.transport import ANSWER_S, Transport
@@ -44,7 +45,7 @@ class Http:
     """A client that keeps its connections for a moment, and no cookies. May be used by several threads.
 
     ``timeout_s`` is for each wait for a server's next bytes. ``stop``, once it is set, ends every wait with Stopped.
-    ``transport`` is for tests.
+    ``transport`` is for tests. ``reach`` says where requests may lead that are not ``trusted``.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class Http:
         stop: threading.Event | None = None,
         transport: httpx2.BaseTransport | None = None,
         environ: Mapping[str, str] = os.environ,
+        reach: Reach | None = None,
     ) -> None:
-        self._timeout_s, self._check, self._stop = timeout_s, check, stop
+        self._timeout_s, self._check, self._stop, self._reach = timeout_s, check, stop, reach
         named = {"User-Agent": "packhorse", "Accept-Encoding": "identity", **(headers or {})}
         self._client = httpx2.Client(headers=named, transport=transport or Transport(environ), trust_env=False)
         self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
@@ -76,14 +78,15 @@ class Http:
         total_s: float | None = None,
         stop: threading.Event | None = None,
         patience_s: float = 0.0,
+        trusted: bool = False,
         **options: Any,
     ) -> Iterator[httpx2.Response]:
         """The answer, whatever its status, to be read within the block.
 
         Raises NotReached and Stopped, also while it is read.
 
-        ``patience_s``: how long, in all, a server that says ``Retry-After`` is waited for. ``options`` are those of
-        httpx2.
+        ``patience_s``: how long, in all, a server that says ``Retry-After`` is waited for. ``trusted``: the
+        configuration names its server, which may be in our own network. ``options`` are those of httpx2.
         """
         stop = stop or self._stop
         waits_s = timeout_s if timeout_s is not None else self._timeout_s
@@ -91,7 +94,8 @@ class Http:
         request: httpx2.Request | None = None
         try:
             limits = httpx2.Timeout(waits_s, connect=min(_CONNECT_S, waits_s))
-            request = self._client.build_request(method, url, timeout=limits, extensions={"watch": watch}, **options)
+            known = {"watch": watch, "reach": None if trusted else self._reach}
+            request = self._client.build_request(method, url, timeout=limits, extensions=known, **options)
             response = self._patiently(request, watch, patience_s, stop)
             request = response.request
             watch.answered()

@@ -32,10 +32,12 @@ class Fault(StrEnum):
     """The answer is larger than any that makes sense."""
     URL = "url"
     """What was to be asked for is no URL of the web."""
+    INSIDE = "inside"
+    """It is in our own network, where those who asked are not let."""
 
 
 #: These stay as they are until somebody does something about them: trying again does not help.
-LASTING = frozenset({Fault.REDIRECT, Fault.LARGE, Fault.URL})
+LASTING = frozenset({Fault.REDIRECT, Fault.LARGE, Fault.URL, Fault.INSIDE})
 
 #: Answers of servers that are busy or have a fault of their own for now: the same request may go well later.
 PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})

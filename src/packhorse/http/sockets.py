@@ -17,6 +17,7 @@ from typing import Any
 import httpcore2
 
 from packhorse.http.errors import Stopped
+from packhorse.http.reach import Reach
 
 _SLICE_S = 0.25  # so soon a stop is heard
 _WRITE = 1 << 16
@@ -103,10 +104,11 @@ def _watch() -> Watch:
 
 
 class Sockets(httpcore2.NetworkBackend):
-    """Connects. A host with several addresses has one limit for all of them."""
+    """Connects. A host with several addresses has one limit for all of them. ``reach`` says which are allowed."""
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Reach | None = None) -> None:
         self._inner = httpcore2.SyncBackend()
+        self._reach = reach
 
     def connect_tcp(
         self,
@@ -125,6 +127,8 @@ class Sockets(httpcore2.NetworkBackend):
             )
         except (OSError, UnicodeError) as error:  # a name with an empty or too long part is a UnicodeError
             raise httpcore2.ConnectError(f"name resolution: {error}") from error
+        if self._reach is not None:
+            found = self._reach.outside(host, found)
         for number, address in enumerate(found, 1):
             left = (give_up - time.monotonic()) / (len(found) - number + 1)
             try:

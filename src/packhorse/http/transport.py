@@ -15,6 +15,7 @@ import httpcore2
 import httpx2
 
 from packhorse.agent.background.network import SOCKS, BadSetting, Proxy, proxy_for, tls_context
+from packhorse.http.reach import Reach
 from packhorse.http.sockets import Sockets, Watch
 
 _KEPT_S = 3.0  # idle; servers, ours too, end idle connections after 5 s, and a request must not meet that end
@@ -43,7 +44,10 @@ class Transport(httpx2.BaseTransport):
             raise
         except ValueError:
             raise httpx2.UnsupportedProtocol("no URL of the web") from None
-        pool = self._pool(proxy, url.scheme)
+        reach: Reach | None = request.extensions.get("reach")
+        if reach is not None and proxy is not None:
+            reach.check_name(url.host)
+        pool = self._pool(proxy, url.scheme, reach)
         core = httpcore2.Request(
             request.method, httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
             headers=request.headers.raw, content=request.stream, extensions=request.extensions,
@@ -64,20 +68,22 @@ class Transport(httpx2.BaseTransport):
                 pool.close()
             self._pools.clear()
 
-    def _pool(self, proxy: Proxy | None, scheme: str) -> httpcore2.ConnectionPool:
-        way = (scheme, *((proxy.scheme, proxy.host, proxy.port, proxy.login) if proxy is not None else ()))
+    def _pool(self, proxy: Proxy | None, scheme: str, reach: Reach | None) -> httpcore2.ConnectionPool:
+        way: tuple[object, ...] = (scheme, reach)  # a connection that one may have is none for the other
+        if proxy is not None:
+            way += (proxy.scheme, proxy.host, proxy.port, proxy.login)
         with self._making:
             if way not in self._pools:
-                self._pools[way] = self._make_pool(proxy, scheme)
+                self._pools[way] = self._make_pool(proxy, scheme, reach)
             return self._pools[way]
 
-    def _make_pool(self, proxy: Proxy | None, scheme: str) -> httpcore2.ConnectionPool:
+    def _make_pool(self, proxy: Proxy | None, scheme: str, reach: Reach | None) -> httpcore2.ConnectionPool:
         tls = self._context() if "https" in (scheme, proxy.scheme if proxy is not None else "") else None
         if proxy is not None and proxy.scheme in SOCKS:
             return _socks_pool(proxy, tls)
         if proxy is None:
             return httpcore2.ConnectionPool(
-                tls, max_connections=100, keepalive_expiry=_KEPT_S, network_backend=Sockets()
+                tls, max_connections=100, keepalive_expiry=_KEPT_S, network_backend=Sockets(reach)
             )
         return httpcore2.HTTPProxy(
             httpcore2.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/"),

@@ -10,6 +10,8 @@ from packhorse.domain.states import FAILED, TERMINAL, TaskState
 from packhorse.report.sketch import Sketch
 from packhorse.report.timeline import Timeline
 
+MOST_PAIRS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class AppFacts:
@@ -63,6 +65,24 @@ class Spent:
 
 
 @dataclass(slots=True)
+class Pairs:
+    """What attempts were granted and used of one thing, each with whether it failed: of many, some, equally spread."""
+
+    kept: list[tuple[float, float, bool]] = field(default_factory=list)
+    each: int = 1
+    """One of so many is kept."""
+    seen: int = 0
+
+    def add(self, granted: float, used: float, *, failed: bool) -> None:
+        """One more attempt."""
+        if self.seen % self.each == 0:
+            self.kept.append((granted, used, failed))
+            if len(self.kept) > MOST_PAIRS:
+                self.kept, self.each = self.kept[::2], 2 * self.each
+        self.seen += 1
+
+
+@dataclass(slots=True)
 class Measured:
     """What the ended attempts of a step were granted and used, on all nodes together."""
 
@@ -79,6 +99,10 @@ class Measured:
     core_s: Spent = field(default_factory=Spent)
     gb_s: Spent = field(default_factory=Spent)
     """Of attempts whose memory had a limit; used: the peak, as if it was needed all the time."""
+    memory: Pairs = field(default_factory=Pairs)
+    """Bytes; of those whose memory had a limit."""
+    time: Pairs = field(default_factory=Pairs)
+    """Seconds; of those whose time had a limit."""
     cpu_s: float = 0.0
     read_bytes: int = 0
     write_bytes: int = 0
@@ -217,6 +241,8 @@ class RunFacts:
     again: Again
     task_graph: tuple[Sequence[StepFacts], Sequence[EdgeFacts]] | None = None
     """Of TES documents with edges of their own, while they are few: each task as if it was a step."""
+    estimated: int = 0
+    """Attempts that were granted what such tasks are estimated to need."""
     paid_core_s: float = 0.0
     """The run's share of what its allocations paid."""
 

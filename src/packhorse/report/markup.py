@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from packhorse.domain.plain import plain, plain_lines
 
-_SVG = frozenset({"rect", "line", "path"})  # that may be closed at once
+_SVG = frozenset({"circle", "rect", "line", "path"})  # that may be closed at once
 
 
 class Markup(str):

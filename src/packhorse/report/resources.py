@@ -7,6 +7,7 @@ from collections.abc import Callable
 from packhorse.report.charts import colour, draw_distribution, draw_spent
 from packhorse.report.facts import AskedFacts, Measured, RunFacts, Spent, StepFacts
 from packhorse.report.markup import Markup, el, table
+from packhorse.report.scatter import draw_scatter
 from packhorse.report.sketch import Sketch
 from packhorse.report.units import duration, hours, number, share, size, some
 
@@ -40,10 +41,19 @@ def resources_section(facts: RunFacts) -> Markup:
         "section",
         heading,
         el("p", what, class_="note"),
+        el("p", _estimated(facts.estimated), class_="note"),
         _waste(measured),
         el("div", keys, class_="legend"),
         cards,
         more,
+    )
+
+
+def _estimated(number: int) -> str:
+    if not number:
+        return "All attempts were granted what was asked for."
+    return (
+        f"{some(number, 'attempt')} were granted what such tasks are estimated to need (packhorse why TASK says more)."
     )
 
 
@@ -78,7 +88,18 @@ def _card(step: StepFacts) -> Markup:
     read = f"{size(measured.read_bytes)} read, {size(measured.write_bytes)} written"
     attempts = el("p", f"{some(measured.attempts, 'attempt')}{failed}; {read}.", class_="note")
     return el("div", title, asked, attempts, el("div", _cores(step), _memory(step), _time(step), class_="three"),
-              class_="card")  # fmt: skip
+              el("div", _pairs(step), class_="three"), class_="card")  # fmt: skip
+
+
+def _pairs(step: StepFacts) -> list[Markup]:
+    """Granted against used, of what had a limit."""
+    measured = step.measured
+    drawn = []
+    if measured.memory.kept:
+        drawn.append(draw_scatter(measured.memory, step.number, size, "Memory"))
+    if measured.time.kept:
+        drawn.append(draw_scatter(measured.time, step.number, duration, "Time"))
+    return drawn
 
 
 def _asked(one: AskedFacts) -> str:

@@ -74,6 +74,7 @@ svg text.lane{font-size:12px}
 .frame{fill:var(--card);stroke:var(--line);stroke-width:1}
 .empty{fill:var(--grid)}
 .bar.failed{stroke:var(--bad);stroke-width:2}
+.point{opacity:.7}.point.failed{stroke:var(--bad);stroke-width:1.6}
 .state-ok{fill:var(--ok)}.state-bad{fill:var(--bad)}.state-off{fill:var(--off)}.state-now{fill:var(--now)}
 .state-wait{fill:var(--wait)}
 .spent-used{fill:var(--used)}.spent-unused{fill:var(--unused)}.spent-lost{fill:var(--bad)}

@@ -88,7 +88,7 @@ def _with_containers(site: Site, config: SiteConfig) -> Site:
         site, launcher=tuple(config.launcher),
         runtime=runtime(config.runtime or "none", options), binds=tuple(str(folder) for folder in config.binds),
         registry=config.registry, images=_text(config.images), image_tmp=_text(config.image_tmp),
-        fetches=config.fetch == "site", reuse=config.reuse,
+        fetches=config.fetch == "site", reuse=config.reuse, estimates=config.estimates,
         data_quota_bytes=None if config.data_quota_gb is None else round(config.data_quota_gb * GB),
         image_quota_bytes=quota_bytes, image_patience_s=config.image_patience_s, architecture=config.architecture,
         gateway=config.shifter_gateway, gateway_system=config.shifter_system or "",

@@ -16,7 +16,7 @@ from typing import Any
 from packhorse.domain.errors import Conflict
 from packhorse.domain.ourselves import make_private_folder
 from packhorse.domain.render import compile_parts
-from packhorse.domain.resources import Launch, Resources
+from packhorse.domain.resources import Estimates, Launch, Resources
 from packhorse.domain.text import kept_json
 from packhorse.sites.agentfile import agent_file, agent_name
 from packhorse.sites.base import Job, Limits, Scheduler, Shape, Transport
@@ -71,6 +71,8 @@ class Site:
     image_quota_bytes: int | None = None
     reuse: bool = False
     """Whether runs that do not say so themselves take results of earlier tasks."""
+    estimates: Estimates | None = None
+    """Whether memory and walltime of tasks are estimated here; None: as the configuration says for all sites."""
     image_patience_s: float = 3600.0
     architecture: str = "amd64"
     gateway: str | None = None

@@ -89,7 +89,10 @@ def _stream(
     if have and have == source.expected.size:
         return source
     headers = {**source.headers, **_request_headers(source, have)}
-    with asking(), client.stream("GET", source.request_url, headers=headers, stop=stop) as answer:
+    with (
+        asking(),
+        client.stream("GET", source.request_url, headers=headers, stop=stop, trusted=source.trusted) as answer,
+    ):
         if have and not _goes_on(answer, source, have):
             if answer.status_code in (206, 412, 416):  # it is another file by now: from the beginning, next time
                 file.truncate(0)

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
 from packhorse.domain.images import DOCKER_HUB, ImageError, ImageFailure, ImageReference
 from packhorse.http.client import TOTAL_S, Http, read, retry_after
 from packhorse.http.errors import Fault, NotReached
+from packhorse.http.reach import Reach
 from packhorse.http.reasons import through
 from packhorse.staging.credentials import Login, find_login
 
@@ -26,11 +28,18 @@ _PARAMETER = re.compile(r'([a-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))', re.IGNOR
 class RegistryOptions:
     """``insecure``: hosts (``host:port`` where a name has the port) that are spoken to in the clear, without TLS:
     registries, and the token servers and stores that they send us to. ``auth_file``: an auth.json, and then no other
-    is read. ``timeout_s`` is for each wait, not for the whole."""
+    is read. ``timeout_s`` is for each wait, not for the whole. ``reach`` says where requests may lead, but for those to
+    ``trusted`` registries, which the configuration names."""
 
     insecure: tuple[str, ...] = ()
     auth_file: Path | None = None
     timeout_s: float = 30.0
+    reach: Reach | None = None
+    trusted: tuple[str, ...] = ()
+
+    def trusts(self, registry: str) -> bool:
+        """Whether a registry, and where it sends us to, may be in our own network."""
+        return registry in self.trusted or registry in self.insecure
 
     def tls(self, registry: str) -> bool:
         """Whether a registry is spoken to over TLS."""
@@ -105,7 +114,8 @@ class RegistryHttp:
     ) -> None:
         self.options = options
         self._known: dict[str, _Access] = {}
-        self._http = Http(timeout_s=options.timeout_s, check=self._check_scheme, stop=stop, transport=transport)
+        check, reach = self._check_scheme, options.reach
+        self._http = Http(timeout_s=options.timeout_s, check=check, stop=stop, transport=transport, reach=reach)
 
     def close(self) -> None:
         """Ends all connections."""
@@ -135,9 +145,8 @@ class RegistryHttp:
             hint = (
                 f"If it is meant to be without, list '{host}' as insecure." if error.fault is Fault.TLS else error.hint
             )
-            raise ImageError(
-                ImageFailure.REGISTRY_AWAY, f"{reference} cannot be had: {error.what}.", hint=hint
-            ) from None
+            failure = ImageFailure.DENIED if error.fault is Fault.INSIDE else ImageFailure.REGISTRY_AWAY
+            raise ImageError(failure, f"{reference} cannot be had: {error.what}.", hint=hint) from None
 
     def _ask(
         self, stack: ExitStack, reference: ImageReference, url: str, headers: dict[str, str], total_s: float | None
@@ -146,10 +155,11 @@ class RegistryHttp:
 
         Where the registry wants to know who asks, it is told, and asked again.
         """
+        how: dict[str, Any] = {"total_s": total_s, "trusted": self.options.trusts(reference.registry)}
         access = self._known.get(reference.name)
         given = {"Authorization": access.header} if access else {}
         with ExitStack() as first:
-            response = first.enter_context(self._http.stream("GET", url, headers={**headers, **given}, total_s=total_s))
+            response = first.enter_context(self._http.stream("GET", url, headers={**headers, **given}, **how))
             # a store that a redirect led to has nothing to do with our credentials
             if response.status_code != 401 or response.url.origin != httpx2.URL(url).origin:
                 stack.push(first.pop_all())
@@ -157,7 +167,7 @@ class RegistryHttp:
             challenges = response.headers.get_list("WWW-Authenticate")
         login = find_login(reference, self.options.auth_file)
         access = self._known[reference.name] = _Access(self._authorization(reference, challenges, login), login)
-        again = self._http.stream("GET", url, headers={**headers, "Authorization": access.header}, total_s=total_s)
+        again = self._http.stream("GET", url, headers={**headers, "Authorization": access.header}, **how)
         return Answer(reference, stack.enter_context(again), login)
 
     def _authorization(self, reference: ImageReference, challenges: list[str], login: Login | None) -> str:
@@ -183,9 +193,9 @@ class RegistryHttp:
             raise garbled(reference, "it names no token server") from None
         if realm.scheme not in ("http", "https") or not realm.host or realm.userinfo:
             raise garbled(reference, "it names no token server")
-        with self._http.stream(
-            "GET", str(realm), headers={"Authorization": login.basic} if login else {}, total_s=TOTAL_S
-        ) as response:
+        headers = {"Authorization": login.basic} if login else {}
+        trusted = self.options.trusts(reference.registry)
+        with self._http.stream("GET", str(realm), headers=headers, total_s=TOTAL_S, trusted=trusted) as response:
             answer = Answer(reference, response, login)
             answer.raise_for_status()
             body = answer.body(MAX_TOKEN)

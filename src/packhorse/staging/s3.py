@@ -64,6 +64,17 @@ class S3:
         request = {"Bucket": bucket, "Key": key}
         return str(self._client().generate_presigned_url("get_object", Params=request, ExpiresIn=_PRESIGNED_S))
 
+    def keys(self, bucket: str, prefix: str) -> Iterator[str]:
+        """The keys of all objects below a prefix, a thousand at a time. Raises NotFetched."""
+        more: dict[str, str] = {}
+        while True:
+            page = self._ask(bucket, "list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+            for one in page.get("Contents", ()):
+                yield str(one["Key"])
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
     def upload(self, source: Path, bucket: str, key: str, sha256: str) -> None:
         """Puts a file there, in one piece or in parts; S3 refuses what does not have its checksum.
 

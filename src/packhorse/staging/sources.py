@@ -49,6 +49,8 @@ class Source:
     who: str = "its server says"
     is_plain: bool = False
     """Nothing but the answers of a web server tells of it."""
+    trusted: bool = False
+    """Its server is one that the configuration names, and may be in our own network."""
 
     def is_still(self, etag: str | None, last_modified: str | None, size: int | None) -> bool:
         """Whether it is what it was when it was fetched. Without anything to tell by, it is not."""
@@ -91,12 +93,14 @@ class Sources:
         found = self.s3.look(url.host, url.path)
         request_url = self.s3.presigned(url.host, url.path)
         expected = Expected(size=found.size, sha256=found.sha256, crc64nvme=found.crc64nvme)
-        return Source(request_url, {}, url.name, found.etag, found.last_modified, found.etag, expected, "S3 says")
+        etag, modified = found.etag, found.last_modified
+        return Source(request_url, {}, url.name, etag, modified, etag, expected, "S3 says", trusted=True)
 
     def _look_shock(self, url: DataUrl, stop: threading.Event | None) -> Source:
         base, headers = self.shock(url.host)
+        trusted = self.is_configured(url.host)
         with asking():
-            answer = self._client.ask("GET", f"{base}/node/{url.path}", headers=headers, stop=stop)
+            answer = self._client.ask("GET", f"{base}/node/{url.path}", headers=headers, stop=stop, trusted=trusted)
         refuse(answer, url.host)
         node = shock_data(answer, url.host)
         file = node.get("file") or {}
@@ -105,9 +109,12 @@ class Sources:
             raise NotFetched(Trouble.REFUSED, f"The node at {url.host} has no file.")
         name = safe_name(str(file.get("name") or "")) or url.name
         expected = Expected(size=int(file["size"]), md5=str(md5).lower())
-        return Source(
-            f"{base}/node/{url.path}?download", headers, name, etag=str(md5), expected=expected, who="Shock says"
-        )
+        location = f"{base}/node/{url.path}?download"
+        return Source(location, headers, name, etag=str(md5), expected=expected, who="Shock says", trusted=trusted)
+
+    def is_configured(self, host: str) -> bool:
+        """Whether a Shock server is one that the configuration names."""
+        return host in self._config.shock
 
     def shock(self, host: str) -> tuple[str, dict[str, str]]:
         """Base URL and headers for a Shock server. A token goes to the hosts only that the configuration names."""

@@ -43,6 +43,7 @@ _ADVANCE = (
         offset=sa.bindparam("to_offset"),
         bad_lines=_J.bad_lines + sa.bindparam("more_bad"),
         node=sa.func.coalesce(sa.bindparam("to_node", type_=_J.node.type), _J.node),
+        node_type=sa.func.coalesce(sa.bindparam("to_node_type", type_=_J.node_type.type), _J.node_type),
     )
 )
 
@@ -161,11 +162,26 @@ def insert_journal(connection: sa.Connection, allocation_seq: int, agent: str) -
     return int(connection.execute(sa.insert(journals).values(values).returning(journals.c.id)).scalar_one())
 
 
-def advance_journal(connection: sa.Connection, journal_id: int, offset: int, bad_lines: int, node: str | None) -> None:
+def queue_waits(connection: sa.Connection, site: str, number: int) -> list[float]:
+    """For how many seconds the last allocations of a site waited until they ran."""
+    started = sa.and_(_A.site == site, _A.started_at.is_not(None))
+    query = sa.select(_A.started_at - _A.created_at).where(started).order_by(_A.seq.desc()).limit(number)
+    return [max(0.0, float(waited)) for waited in connection.execute(query).scalars()]
+
+
+class Node(NamedTuple):
+    """Where an agent runs: the name of its node, and of the processors of that."""
+
+    name: str | None = None
+    type: str | None = None
+
+
+def advance_journal(connection: sa.Connection, journal_id: int, offset: int, bad_lines: int, node: Node) -> None:
     """Remembers that everything before ``offset`` (bytes) has been applied; belongs in the transaction that applied
     it.
     """
-    values = {"of": journal_id, "to_offset": offset, "more_bad": bad_lines, "to_node": node}
+    values: dict[str, Any] = {"of": journal_id, "to_offset": offset, "more_bad": bad_lines}
+    values |= {"to_node": node.name, "to_node_type": node.type}
     connection.execute(_ADVANCE, values)
 
 

@@ -54,3 +54,10 @@ class Size(sa.TypeDecorator[int]):
 
     def process_bind_param(self, value: int | None, dialect: sa.Dialect) -> int | None:
         return None if value is None else max(0, min(value, _LARGEST))
+
+
+def Searched(length: int) -> sa.types.TypeEngine[str]:  # noqa: N802  it is written where types are
+    """Text that is searched by how it begins: in the order of its bytes, which is SQLite's own, whatever the
+    language of the database.
+    """
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")

@@ -205,6 +205,15 @@ def data_of_task(connection: sa.Connection, task: int) -> Sequence[Any]:
     return connection.execute(query.order_by(data.c.id)).all()
 
 
+def sizes_of_data(connection: sa.Connection, site: str, urls: Collection[str]) -> dict[str, int]:
+    """The size in bytes of what is known at a site by these URLs, of any version the last one."""
+    found: dict[str, int] = {}
+    for some in chunks(urls):
+        query = sa.select(data.c.url, data.c.size).where(data.c.site == site, data.c.url.in_(some))
+        found |= {row.url: row.size for row in connection.execute(query.where(data.c.size.is_not(None)))}
+    return found
+
+
 def remember_cached(connection: sa.Connection, site: str, sha256: str, size: int, at: float) -> None:
     """Content is in the cache of a site, and was used just now."""
     row = {"site": site, "sha256": sha256, "size": size, "last_used_at": at}

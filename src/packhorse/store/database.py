@@ -154,6 +154,15 @@ class Database:
             with suppress(sqlite3.Error), self.engine.connect() as connection:
                 connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def answers(self) -> bool:
+        """Whether it can be read now."""
+        try:
+            with self.read() as connection:
+                connection.exec_driver_sql("SELECT 1")
+        except Unavailable:
+            return False
+        return True
+
     def close(self) -> None:
         """Gives every connection back."""
         self.engine.dispose()

@@ -98,10 +98,13 @@ class DemandKey:
     resources: str
     """JSON of what differs from the defaults."""
     image: str | None = None
+    sized: bool = False
+    """What they ask for was decided, and is not looked at again."""
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256("\0".join((self.label, self.image or "", self.resources)).encode()).hexdigest()
+        parts = (self.label, self.image or "", self.resources, *(["sized"] if self.sized else []))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 #: A user, and what tasks of theirs ask for.
@@ -141,7 +144,7 @@ def _known(connection: sa.Connection, site: str, some: Collection[tuple[str, str
 
 
 def _row(site: str, user: str, digest: str, key: DemandKey) -> dict[str, Any]:
-    said = {"label": key.label, "image": key.image, "resources": key.resources}
+    said = {"label": key.label, "image": key.image, "resources": key.resources, "sized": key.sized}
     return {"site": site, "user": user, "key": digest, "ready": 0, **said}
 
 
@@ -291,7 +294,7 @@ def take_ready(connection: sa.Connection, demand_seq: int, limit: int) -> Sequen
     Rows are id, step_seq, demand_seq, params, overrides, and the ``attempt`` that is next.
     """
     found: list[Any] = []
-    whole, last = _first_steps(connection, demand_seq, limit)
+    whole, last = first_steps(connection, demand_seq, limit)
     asked = [*chunks(whole), *([] if last is None else [[last]])]
     for some in asked:
         if (number := limit - len(found)) > 0:
@@ -299,7 +302,7 @@ def take_ready(connection: sa.Connection, demand_seq: int, limit: int) -> Sequen
     return found
 
 
-def _first_steps(connection: sa.Connection, demand_seq: int, limit: int) -> tuple[list[int], int | None]:
+def first_steps(connection: sa.Connection, demand_seq: int, limit: int) -> tuple[list[int], int | None]:
     """The steps of which all ready tasks are taken when ``limit`` are, and the one of which only some are."""
     whole: list[int] = []
     asked = {"demand": demand_seq, "number": min(limit, _STEPS_AT_ONCE)}

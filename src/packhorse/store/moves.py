@@ -17,6 +17,7 @@ from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.states import TERMINAL, TaskState, may_move
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import Delta, add_ready, add_ready_to_steps
+from packhorse.store.outbox import start_runs
 from packhorse.store.runs import close_runs
 from packhorse.store.schema import TASKS_PER_RUN, events, growths, in_run, runs, tasks
 from packhorse.store.settling import Grow, InVain, settle_edges, settle_new
@@ -175,10 +176,13 @@ def _apply(
         if move.target in TERMINAL:
             ended[move.task_id] = move.target
     _update_tasks(connection, updates)
+    started = {move.task_id // TASKS_PER_RUN for move in applied if move.target is S.RUNNING}
     if rows:
         connection.execute(_INSERT_EVENT, rows)
     add_counts(connection, counts)
     add_ready(connection, _ready_changes(updates, current))
+    if started:
+        start_runs(connection, started, applied[-1].at)
     return applied, ended
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -13,13 +13,14 @@ import sqlalchemy as sa
 from packhorse.domain.states import TaskState
 from packhorse.store.data import DataKey, Link, add_data_edges, edges_for, link_data
 from packhorse.store.demands import Delta, DemandKey, Owned, add_ready, demand_seqs
-from packhorse.store.schema import TASKS_PER_RUN, events, tasks
+from packhorse.store.listing import tag_rows
+from packhorse.store.schema import TASKS_PER_RUN, events, task_tags, tasks
 from packhorse.store.steps import add_counts
 
 INSERT_CHUNK = 5000  # tasks of a run that is written in one transaction
 _BATCH = 2000  # of one that is written in several: others wait for no more
 
-_INSERT_TASK, _INSERT_EVENT = sa.insert(tasks), sa.insert(events)
+_INSERT_TASK, _INSERT_EVENT, _INSERT_TAG = sa.insert(tasks), sa.insert(events), sa.insert(task_tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class NewTask:
     name: str | None = None
     waiting_on: int = 0
     data: tuple[DataKey, ...] = ()
+    tags: Mapping[str, str] | None = None
+    """Of a task that is listed by TES: the tags that it is found by; None: it is not listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,40 +74,47 @@ def insert_pieces(connection: sa.Connection, pieces: Sequence[Piece]) -> Delta:
         needed = {key for piece in here for task in piece.tasks for key in task.data}
         links[site] = link_data(connection, site, needed) if needed else {}
         seqs[site] = demand_seqs(connection, site, {(one.user, task.demand) for one in here for task in one.tasks})
-    all_rows: dict[bool, list[dict[str, Any]]] = {False: [], True: []}  # the others have a column more
+    plain: list[dict[str, Any]] = []
+    reusing: list[dict[str, Any]] = []  # these have a column more,
+    listed: list[dict[str, Any]] = []  # and so have these
+    tags: list[dict[str, int]] = []
     told: list[dict[str, Any]] = []
     data_rows: list[dict[str, Any]] = []
     ready: Delta = Counter()
     for piece in pieces:
         begin, step, user, at = piece.run_seq * TASKS_PER_RUN + piece.first, piece.step_seq, piece.user, piece.at
-        of_site, links_here, rows = seqs[piece.site], links[piece.site], all_rows[piece.reuse]
+        of_site, links_here, rows = seqs[piece.site], links[piece.site], reusing if piece.reuse else plain
         for index, task in enumerate(piece.tasks, start=begin):
             waiting_on = task.waiting_on + piece.reuse
             if task.data:
                 waiting_on += sum(links_here[key].sha256 is None for key in set(task.data))
             demand = of_site[user, task.demand]
-            rows.append(
-                {
-                    "id": index,
-                    "step_seq": step,
-                    "demand_seq": demand,
-                    "name": task.name,
-                    "params": task.params,
-                    "state": TaskState.QUEUED,
-                    "attempt": 0,
-                    "not_before": 0.0,
-                    "waiting_on": waiting_on,
-                }
-            )
+            row = {
+                "id": index,
+                "step_seq": step,
+                "demand_seq": demand,
+                "name": task.name,
+                "params": task.params,
+                "state": TaskState.QUEUED,
+                "attempt": 0,
+                "not_before": 0.0,
+                "waiting_on": waiting_on,
+            }
+            if task.tags is None:
+                rows.append(row)
+            else:
+                listed.append({**row, "owner": user, "cache_key": "" if piece.reuse else None})
+                tags += tag_rows(index, user, task.tags)
             told.append({"task_id": index, "at": at, "attempt": 0, "to_state": TaskState.QUEUED})
             if not waiting_on:
                 ready[step, demand] += 1
         if links_here:
             data_rows += edges_for(begin, ((index, task.data) for index, task in enumerate(piece.tasks)), links_here)
-    if all_rows[False]:
-        connection.execute(_INSERT_TASK, all_rows[False])
-    if all_rows[True]:
-        connection.execute(_INSERT_TASK, [{**row, "cache_key": ""} for row in all_rows[True]])
+    for rows in (plain, [{**row, "cache_key": ""} for row in reusing], listed):
+        if rows:
+            connection.execute(_INSERT_TASK, rows)
+    if tags:
+        connection.execute(_INSERT_TAG, tags)
     if told:
         connection.execute(_INSERT_EVENT, told)
     add_data_edges(connection, data_rows)

@@ -15,6 +15,7 @@ from packhorse.domain.states import ACTIVE, TERMINAL, TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import NewReady, add_ready_of_new, hold_steps
 from packhorse.store.newtasks import INSERT_CHUNK, NewTask, Piece, add_pieces, insert_pieces
+from packhorse.store.outbox import tell_ended, tell_submitted
 from packhorse.store.schema import (
     TASKS_PER_RUN,
     UNFINISHED,
@@ -95,6 +96,17 @@ _STILL_OPEN = sa.select(step_counts.c.run_seq).where(
     step_counts.c.run_seq.in_(_OF_SEQS), step_counts.c.state.in_(ACTIVE), step_counts.c.tasks > 0
 )
 _END = sa.update(runs).where(runs.c.seq.in_(_OF_SEQS), runs.c.ended_at.is_(None)).values(ended_at=sa.bindparam("at"))
+#: What is listed of a run.
+RUN_COLUMNS = (
+    runs.c.seq,
+    runs.c.id,
+    runs.c.user,
+    runs.c.name,
+    runs.c.app,
+    runs.c.retry_of,
+    runs.c.created_at,
+    runs.c.ended_at,
+)
 _INSERT_RUN, _INSERT_STEP = sa.insert(runs), sa.insert(steps)
 _INSERT_KBASE = sa.insert(kbase_runs)
 
@@ -136,6 +148,7 @@ def insert_runs(connection: sa.Connection, new: Sequence[tuple[NewRun, Sequence[
         connection,
         [NewReady(step, demand, about[step][0], number, about[step][1]) for (step, demand), number in ready.items()],
     )
+    tell_submitted(connection, [begun.seq for begun in all_begun], time.time())
     for begun in all_begun:
         if not any(step.tasks for step in begun.run.steps):  # all of its lists are empty
             close_runs(connection, [begun.seq], begun.run.values["created_at"])
@@ -234,6 +247,7 @@ def publish_run(connection: sa.Connection, begun: Begun) -> None:
     _update_unfinished(connection, begun, visible=True, ended_at=None, created_at=begun.run.values["created_at"])
     held = [step.held for step in begun.run.steps]
     hold_steps(connection, [seq for seq, one in zip(begun.steps, held, strict=True) if not one], held=False)
+    tell_submitted(connection, [begun.seq], time.time())
     close_runs(connection, [begun.seq], begun.run.values["created_at"])  # all of its data may have failed meanwhile
 
 
@@ -249,6 +263,7 @@ def close_runs(connection: sa.Connection, seqs: Collection[int], at: float) -> N
     still_open = set(connection.execute(_STILL_OPEN, {"seqs": list(seqs)}).scalars())
     done = [seq for seq in seqs if seq not in still_open]
     if done:
+        tell_ended(connection, done, at)
         connection.execute(_END, {"seqs": done, "at": at})
 
 
@@ -300,17 +315,7 @@ def get_run(connection: sa.Connection, run_id: str) -> Any | None:
 
 def list_runs(connection: sa.Connection, user: str | None, before: int | None, limit: int) -> Sequence[Any]:
     """Newest first; ``before`` is the ``seq`` of the last one seen; ``user`` None lists everybody's."""
-    columns = (
-        runs.c.seq,
-        runs.c.id,
-        runs.c.user,
-        runs.c.name,
-        runs.c.app,
-        runs.c.retry_of,
-        runs.c.created_at,
-        runs.c.ended_at,
-    )
-    query = sa.select(*columns).where(runs.c.visible).order_by(runs.c.seq.desc()).limit(limit)
+    query = sa.select(*RUN_COLUMNS).where(runs.c.visible).order_by(runs.c.seq.desc()).limit(limit)
     if user is not None:
         query = query.where(runs.c.user == user)
     if before is not None:
@@ -326,6 +331,18 @@ def counts_of(connection: sa.Connection, run_seqs: Collection[int]) -> dict[int,
     for seq, state, number in connection.execute(query.group_by(c.run_seq, c.state)):
         found[seq][TaskState(state)] = int(number)
     return found
+
+
+_IN_FLIGHT = (
+    sa.select(sa.func.coalesce(sa.func.sum(step_counts.c.tasks), 0))
+    .join(runs, runs.c.seq == step_counts.c.run_seq)
+    .where(runs.c.ended_at.is_(None), runs.c.user == sa.bindparam("whose"), step_counts.c.state.in_(ACTIVE))
+)
+
+
+def tasks_in_flight(connection: sa.Connection, user: str) -> int:
+    """How many tasks of a user have not ended."""
+    return int(connection.execute(_IN_FLIGHT, {"whose": user}).scalar_one())
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,17 @@ def get_task(connection: sa.Connection, task: int) -> Any | None:
     return connection.execute(sa.select(tasks).where(tasks.c.id == task)).one_or_none()
 
 
+_PARAMS = sa.select(tasks.c.id, tasks.c.params).where(tasks.c.id.in_(sa.bindparam("ids", expanding=True)))
+
+
+def params_of(connection: sa.Connection, ids: Collection[int]) -> dict[int, str]:
+    """What tasks are given, as JSON."""
+    found: dict[int, str] = {}
+    for some in chunks(ids):
+        found |= {row.id: row.params for row in connection.execute(_PARAMS, {"ids": some})}
+    return found
+
+
 def page_of_tasks(
     connection: sa.Connection, run_seq: int, states: Collection[TaskState] | None, after: int | None, limit: int
 ) -> Sequence[Any]:
@@ -77,17 +88,23 @@ def without_tasks(connection: sa.Connection, allocation_seqs: Collection[int]) -
     return idle
 
 
+_ATTEMPTS = (
+    sa.select(attempts, allocations.c.id.label("allocation"), allocations.c.site, allocations.c.job_id, journals.c.node)
+    .join(allocations, allocations.c.seq == attempts.c.allocation_seq, isouter=True)
+    .join(journals, journals.c.id == attempts.c.journal_id, isouter=True)
+    .where(attempts.c.task_id.in_(sa.bindparam("ids", expanding=True)))
+    .order_by(attempts.c.task_id, attempts.c.attempt)
+)
+
+
 def attempts_of(connection: sa.Connection, task: int) -> Sequence[Any]:
     """The ended attempts of a task with their site, allocation and node."""
-    return connection.execute(
-        sa.select(
-            attempts, allocations.c.id.label("allocation"), allocations.c.site, allocations.c.job_id, journals.c.node
-        )
-        .join(allocations, allocations.c.seq == attempts.c.allocation_seq, isouter=True)
-        .join(journals, journals.c.id == attempts.c.journal_id, isouter=True)
-        .where(attempts.c.task_id == task)
-        .order_by(attempts.c.attempt)
-    ).all()
+    return attempts_of_many(connection, [task])
+
+
+def attempts_of_many(connection: sa.Connection, ids: Collection[int]) -> Sequence[Any]:
+    """The same of several tasks, in order of their ids."""
+    return [row for some in chunks(ids) for row in connection.execute(_ATTEMPTS, {"ids": some})]
 
 
 def events_of(connection: sa.Connection, task: int) -> Sequence[Any]:

@@ -143,7 +143,7 @@ def test_what_a_user_may_not_do_is_refused_and_the_rest_is_not(server: Server, h
     documents = [TASKS, {**ONE, "image": "none"}, path, ONE]
     told = server.batch(*documents)
     assert [one["error"] and one["error"]["code"] for one in told] == ["not_allowed", "not_allowed", "not_found", None]
-    assert "are for admins here" in told[0]["error"]["message"]
+    assert "need an image here" in told[0]["error"]["message"]
     assert len(server.ids(*documents, user="root")) == 4
     assert [server.ask("GET", f"/runs/{told[3]['run']['id']}", user).status_code for user in ("bob", "root")] == [
         404, 200

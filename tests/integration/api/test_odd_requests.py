@@ -64,7 +64,7 @@ class Server:
     def refused(self, method: str, path: str, *statuses: int, **options: Any) -> str:
         """The message and the problems of a refusal, which has the one shape of all."""
         error = json.loads(self.ask(method, path, *(statuses or (400,)), **options).content.decode("ascii"))["error"]
-        assert set(error) == {"code", "message", "hint", "problems"}
+        assert set(error) == {"code", "message", "hint", "problems", "request_id"}
         assert error["message"].endswith(".")
         return " ".join(
             [error["message"], *(f"{problem['where']}: {problem['what']}" for problem in error["problems"])]
@@ -253,7 +253,9 @@ def test_head_answers_as_get_without_a_body(server: Server) -> None:
         "/runs?limit=x",
     ]
     for path in paths:
-        got, head = server.ask("GET", path, 200, 400, 404), server.ask("HEAD", path, 200, 400, 404)
+        same = {"X-Request-ID": "the-same-id"}
+        got = server.ask("GET", path, 200, 400, 404, headers=same)
+        head = server.ask("HEAD", path, 200, 400, 404, headers=same)
         assert (head.status_code, head.content) == (got.status_code, b"")
         assert head.headers == got.headers, path
     follow = server.ask("HEAD", f"/tasks/{server.run}.0/logs/stdout/follow", 200)  # the body of a GET would not end

@@ -8,11 +8,6 @@ import pytest
 import sqlalchemy as sa
 
 from packhorse.domain.states import TaskState
-from packhorse.engine.appfolders import AppFolders
-from packhorse.engine.placing.demands import Demands
-from packhorse.engine.placing.needs import Needs
-from packhorse.engine.steps.cache import Steps
-from packhorse.estimate.durations import Durations
 from packhorse.store import images as stored
 from packhorse.store.database import Database
 from packhorse.store.demands import (
@@ -31,6 +26,7 @@ from packhorse.store.runs import NewRun, begin_run, insert_run, publish_run
 from packhorse.store.schema import TASKS_PER_RUN, demands, steps
 from packhorse.store.steps import StepEdge
 from packhorse.store.tasks import get_task
+from tests.fixtures.engines import new_demands
 from tests.fixtures.stores import (
     DEMAND,
     LARGER,
@@ -203,7 +199,7 @@ LOOKS: dict[str, Callable[[sa.Connection], object]] = {
     "settle_holds": lambda connection: settle_holds(connection, SITE),
     "recount": lambda connection: recount(connection, SITE),
     "place_in_line": lambda connection: place_in_line(connection, get_task(connection, TASKS_PER_RUN)),
-    "engine": lambda connection: Demands(SITE, Steps(), Durations(), Needs(SITE, AppFolders())).waiting(connection),
+    "engine": lambda connection: new_demands(SITE).waiting(connection).sized,
 }
 
 

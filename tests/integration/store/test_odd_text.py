@@ -24,10 +24,7 @@ from packhorse.api.auth import Tokens
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.run import AppRun
 from packhorse.domain.text import value_problem
-from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.embedded import Embedded
-from packhorse.engine.steps.cache import Steps
-from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
 from packhorse.sites.journals import Request, read_journals
 from packhorse.sites.site import local_site
@@ -35,6 +32,7 @@ from packhorse.store import allocations as stored
 from packhorse.store.deliveries import add_deliveries, open_deliveries, update_delivery
 from packhorse.store.runs import get_run
 from packhorse.store.schema import TASKS_PER_RUN, deliveries
+from tests.fixtures.engines import new_collector
 from tests.fixtures.oddtext import RESULTS, any_text, any_value
 from tests.fixtures.stores import ids_of, place_some
 
@@ -63,7 +61,7 @@ class Room:
         tokens = Tokens(embedded.database)
         headers = {"Authorization": f"Bearer {tokens.add('root', admin=True)}"}
         self.http = TestClient(create_app(embedded.service, tokens), headers=headers)
-        self.collector = Collector(local_site("/nowhere"), Steps(), Durations())
+        self.collector = new_collector(local_site("/nowhere"))
 
     def submit(self, kind: str = "json", over: Any = ({}, {}), **options: Any) -> str:
         request = AppRun(app=str(self.folder / kind), **options)

@@ -39,6 +39,9 @@ class Fake:
         self.user = user
         return self
 
+    def body_bytes(self, most: int) -> int:
+        return most
+
     def submit(self, request: Any, rows: Iterator[dict[str, Any]] | None = None) -> RunView:
         number = sum(1 for _ in rows) if rows is not None else 1
         return RunView(
@@ -243,7 +246,7 @@ def test_what_breaks_is_an_id_for_the_client_and_a_traceback_for_us(
     answer = http.get("/api/v1/runs/r-1?why=ph_query")
     error = answer.json()["error"]
     logged = "".join(capsys.readouterr())
-    error_id = error["message"].partition("(error ")[2].partition(")")[0]
+    error_id = error["message"].partition("(request ")[2].partition(")")[0]
     assert (answer.status_code, error["code"]) == (500, "internal")
     assert "secret" not in answer.text
     assert "RuntimeError" not in answer.text

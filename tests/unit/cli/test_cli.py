@@ -145,7 +145,7 @@ def folder(tmp_path: Path) -> Path:
         (["usage", "--since", "ages"], 2, "'ages' is not a duration."),
         (["cancel", "r-0123456789abcdef"], 3, "There is no run"),
         (["ps", "r-0123456789abcdef", "--state", "sleeping"], 2, "is not a state"),
-        (["serve", "--host", "0.0.0.0"], 2, "--allow-remote"),
+        (["serve", "--host", "0.0.0.0"], 2, "tls_certificate"),
         (["token", "revoke", "nobody"], 3, "There is no token of 'nobody'."),
     ],
 )

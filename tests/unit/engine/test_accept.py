@@ -170,7 +170,7 @@ def accept_tasks(*tasks: NamedTask) -> Accepted:
         ([named("a"), named("b", inputs=[{"path": "x", "url": "task://a/y"}])], "does not declare that output."),
         ([named("a", resources={"backend_parameters": {"colour": "blue"}})], "'colour' is not known here."),
         ([named("a", resources={"cpu_cores": 99})], "asks for 99 cores"),
-        ([named("a", inputs=[{"path": "x", "content": "y" * 300_000}])], "is larger than 262,144 bytes."),
+        ([named("a", inputs=[{"path": "x", "content": "y" * 5_000_000}])], "is larger than 4,194,304 bytes."),
     ],
 )
 def test_pipelines_that_cannot_work_are_refused(tasks: list[NamedTask], words: str) -> None:

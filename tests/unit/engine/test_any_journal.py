@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 from packhorse.domain.states import TaskState
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.steps.base import StepSpec
-from packhorse.engine.steps.cache import Steps
-from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
 from packhorse.sites.site import local_site
 from packhorse.store import allocations as stored
@@ -28,6 +26,7 @@ from packhorse.store.moves import PlacedBlock, place_tasks
 from packhorse.store.runs import NewRun, NewStep, counts_of, insert_run
 from packhorse.store.schema import TASKS_PER_RUN, allocations, attempts, journals, shares
 from packhorse.store.steps import keep_app
+from tests.fixtures.engines import new_collector
 from tests.fixtures.stores import new_task, run_values
 
 MANIFEST = {"packhorse": 1, "name": "t", "version": "1", "command": ["true"], "parameters": {"i": {"type": "integer"}}}
@@ -69,7 +68,7 @@ record = st.fixed_dictionaries({"k": kinds}, optional=fields)
 
 @pytest.fixture
 def placed(database: Database) -> Iterator[tuple[Database, Collector]]:
-    yield database, Collector(local_site("/nowhere"), Steps(), Durations())
+    yield database, new_collector(local_site("/nowhere"))
 
 
 def new_allocation(connection: sa.Connection) -> tuple[Any, int]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from packhorse.domain.errors import NotAllowed, NotFound
+from packhorse.domain.errors import InvalidRequest, NotAllowed, NotFound, TooLarge
+from packhorse.domain.history import HistoryRow
 from packhorse.domain.run import AppRun
 from packhorse.domain.views import User
 from packhorse.engine.embedded import Embedded
@@ -67,3 +68,26 @@ def test_only_an_admin_examines_the_server(room: Embedded) -> None:
     with pytest.raises(NotAllowed, match="Only an admin"):
         room.service.as_user(User("alice")).doctor()
     assert room.mine.doctor()
+
+
+def test_only_an_admin_takes_history_in_and_out(room: Embedded) -> None:
+    """It is that of all users; what is estimated from it is for everybody."""
+    alice, row = room.service.as_user(User("alice")), HistoryRow(ended_at=1.0, app="t", wall_s=5.0)
+    for asked in (alice.history, lambda: alice.add_history([row])):
+        with pytest.raises(NotAllowed, match="Only an admin"):
+            asked()
+    assert room.mine.add_history([row, row]) == 2
+    assert [one.wall_s for one in room.mine.history().items] == [5.0, 5.0]
+    with pytest.raises(TooLarge, match="the limit is"):
+        room.mine.add_history([row] * 5001)
+
+
+def test_a_run_that_would_be_refused_is_not_estimated(room: Embedded, tmp_path: Path) -> None:
+    app = make_app(tmp_path / "app", command="['true']", more="resources: {ram_gb: 0.5}\n")
+    with pytest.raises(InvalidRequest, match="was not accepted"):
+        room.mine.estimate(AppRun(app=app, over=[{"i": "many"}]))
+    expected = room.mine.estimate(AppRun(app=app, over=[{"i": 1}, {"i": 2}]))
+    [step] = expected.steps
+    assert (step.tasks, step.history, step.memory_mb.asked, step.memory_mb.median) == (2, 0, 500, None)
+    assert (expected.core_hours, expected.queue_wait_s) == (None, None)
+    assert not room.mine.runs().items, "nothing was submitted"

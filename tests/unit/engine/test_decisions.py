@@ -17,8 +17,10 @@ from packhorse.engine.collecting.journal import parse_journal
 from packhorse.engine.collecting.verdict import judge, last_line
 from packhorse.engine.placing import pack
 from packhorse.engine.placing.share import Turns, share
-from packhorse.engine.retry import MAX_BACKOFF_S, RetryPolicy, escalate
+from packhorse.engine.retry import MAX_BACKOFF_S, Raised, RetryPolicy, escalate, raise_plainly
 from packhorse.estimate.durations import Durations
+
+GRANTED = Resources(ram_gb=1, walltime_s=60)
 
 demands = st.lists(
     st.builds(pack.Demand, st.sampled_from("abcd"), st.integers(1, 50), st.integers(0, 10_000), st.floats(1e-4, 1e4)),
@@ -140,28 +142,39 @@ def test_blocks_hold_every_task_once_and_are_bounded(items: list[int], core_s: f
 def test_retries_by_class(
     failure: FailureClass, earlier: list[str], again: bool, overrides: dict[str, float] | None
 ) -> None:
-    decision = RetryPolicy.default().decide(failure, earlier, Resources(ram_gb=1, walltime_s=60), fits=True)
+    decision = RetryPolicy.default().decide(failure, earlier, raise_plainly(failure, GRANTED, lambda _: True))
     assert (decision.again, decision.overrides) == (again, overrides)
     assert decision.why
 
 
 def test_what_no_site_can_give_is_not_tried_again() -> None:
-    decision = RetryPolicy.default().decide(FailureClass.OUT_OF_MEMORY, [], Resources(ram_gb=1), fits=False)
+    raised = raise_plainly(FailureClass.OUT_OF_MEMORY, GRANTED, lambda _: False)
+    decision = RetryPolicy.default().decide(FailureClass.OUT_OF_MEMORY, [], raised)
     assert (decision.again, decision.why) == (False, "no site can give it more")
 
 
 def test_a_policy_may_be_overridden() -> None:
-    assert (
-        RetryPolicy.default().override({FailureClass.APP: 1}).decide(FailureClass.APP, [], Resources(), fits=True).again
-    )
+    assert RetryPolicy.default().override({FailureClass.APP: 1}).decide(FailureClass.APP, [], Raised()).again
+
+
+def test_what_is_marked_as_hard_is_not_exceeded() -> None:
+    hard = GRANTED.override({"hard": True})
+    for failure in (FailureClass.OUT_OF_MEMORY, FailureClass.OUT_OF_TIME):
+        raised = raise_plainly(failure, hard, lambda _: True)
+        decision = RetryPolicy.default().decide(failure, [], raised)
+        assert (decision.again, decision.why) == (False, "what was asked for is marked as a hard limit")
+    assert RetryPolicy.default().decide(FailureClass.NODE_LOST, [], Raised()).again
+
+
+def test_who_had_less_than_was_asked_for_loses_no_retry() -> None:
+    policy = RetryPolicy.default().override({FailureClass.OUT_OF_MEMORY: 0})
+    assert policy.decide(FailureClass.OUT_OF_MEMORY, [], Raised({"ram_gb": 2}, counts=False)).overrides == {"ram_gb": 2}
+    assert not policy.decide(FailureClass.OUT_OF_MEMORY, [], Raised({"ram_gb": 2})).again
 
 
 def test_back_off_grows_and_is_capped() -> None:
     policy = RetryPolicy.default().override({FailureClass.NODE_LOST: 15})
-    delays = [
-        policy.decide(FailureClass.NODE_LOST, ["node_lost"] * used, Resources(), fits=True).delay_s
-        for used in range(15)
-    ]
+    delays = [policy.decide(FailureClass.NODE_LOST, ["node_lost"] * used, Raised()).delay_s for used in range(15)]
     assert delays == sorted(delays)
     assert (delays[0], delays[-1]) == (1.0, MAX_BACKOFF_S)
 

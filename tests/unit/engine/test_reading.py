@@ -17,9 +17,7 @@ from packhorse.engine.collecting.reading import JournalReader
 from packhorse.engine.heartbeats import Heartbeats
 from packhorse.engine.lease import Lease
 from packhorse.engine.steps.base import StepSpec
-from packhorse.engine.steps.cache import Steps
 from packhorse.engine.watch import Watcher
-from packhorse.estimate.durations import Durations
 from packhorse.sites.base import JobState, JobStatus, Shape
 from packhorse.sites.journals import ANSWER_BYTES, READ_BYTES
 from packhorse.sites.schedulers.local import LocalScheduler
@@ -29,6 +27,7 @@ from packhorse.store.database import Database
 from packhorse.store.runs import NewRun, NewStep, counts_of, insert_run
 from packhorse.store.steps import keep_app
 from packhorse.store.tasks import get_task
+from tests.fixtures.engines import new_collector
 from tests.fixtures.far import FarTransport, far_site
 from tests.fixtures.stores import counted_statements, new_task, place_some, run_values
 
@@ -67,7 +66,7 @@ class Room:
         self.clock = Clock()
         self.lease = Lease(database)
         assert self.lease.try_take()
-        collector = Collector(site, Steps(), Durations())
+        collector = new_collector(site)
         self.reader = JournalReader(site, database, self.lease, collector, self.clock)
         self.watcher = Watcher(site, database, self.lease, collector, self.reader, self.clock)
         self.heartbeats = Heartbeats(self.clock)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.states import AllocationState
 from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import SystemClock
@@ -111,7 +112,16 @@ def cost_of_tick(database: Database, root: Path, number: int, waiting: int) -> t
     lease = Lease(database)
     assert lease.try_take()
     loop = SiteLoop(
-        site, database, lease, Leaping(), Notifier(), threading.Event(), {}, AppFolders(), Seal(root / "seal.key")
+        site,
+        database,
+        lease,
+        Leaping(),
+        Notifier(),
+        threading.Event(),
+        {},
+        AppFolders(),
+        Seal(root / "seal.key"),
+        EstimatesConfig(),
     )
     loop.recover()
     loop.tick(0.0)

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.report import units
-from packhorse.report.facts import Spent
+from packhorse.report.facts import Pairs, Spent
 from packhorse.report.graph import layers_of, ordered, short
 from packhorse.report.markup import Markup, el, lines, text
+from packhorse.report.scatter import draw_scatter
 from packhorse.report.sketch import Sketch
 from packhorse.report.timeline import BINS, MAX_LANES, Allocation, Bar, Timeline, rows_of
 
@@ -135,3 +136,28 @@ def test_markup_says_what_was_said(said: str) -> None:
     assert made.get("title") == made.text == again.text or not said
     assert ElementTree.fromstring(f"<pre>{lines(said)}</pre>") is not None
     assert el("p", Markup("<b/>")) == "<p><b/></p>"
+
+
+PAIRS = st.lists(st.tuples(st.floats(0, 1e15), st.floats(0, 1e15), st.booleans()), max_size=60)
+
+
+@given(PAIRS)
+def test_a_plot_has_a_point_for_each_attempt_that_was_measured(some: list[tuple[float, float, bool]]) -> None:
+    pairs = Pairs()
+    for granted, used, failed in some:
+        pairs.add(granted, used, failed=failed)
+    drawn = ElementTree.fromstring(f"<body>{draw_scatter(pairs, 1, units.size, 'Memory')}</body>")
+    points = list(drawn.iter("circle"))
+    measured = [one for one in some if min(one[:2]) > 1e-9]
+    assert len(points) == len(measured)
+    assert sum("failed" in point.get("class", "") for point in points) == sum(failed for *_, failed in measured)
+
+
+def test_of_many_attempts_some_are_points() -> None:
+    pairs = Pairs()
+    for number in range(1, 10_001):
+        pairs.add(2.0 * number, number, failed=False)
+    assert 100 <= len(pairs.kept) <= 201
+    used = [used for _, used, _ in pairs.kept]
+    assert max(later - before for before, later in pairwise(used)) == pairs.each, "they are from all over the run"
+    assert f"One point stands for {pairs.each} attempts" in draw_scatter(pairs, 0, units.size, "Memory")

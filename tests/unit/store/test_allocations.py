@@ -28,7 +28,7 @@ def test_how_far_the_journals_of_allocations_are(database: Database, monkeypatch
         for number, seq in enumerate(seqs[:3]):
             for agent in range(3):
                 journal = stored.insert_journal(connection, seq, f"n{agent}")
-                stored.advance_journal(connection, journal, 10 * number + agent, 0, None)
+                stored.advance_journal(connection, journal, 10 * number + agent, 0, stored.Node())
         offsets = stored.journal_offsets(connection, [seqs[0], seqs[2], seqs[3]])
         assert offsets == {
             seqs[0]: {"n0": 0, "n1": 1, "n2": 2},

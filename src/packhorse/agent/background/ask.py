@@ -10,13 +10,14 @@ import ssl
 import threading
 import time
 from email.utils import mktime_tz, parsedate_tz
+from functools import partial
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
-from .network import SOCKS, BadSetting, origin, proxy_for, tls_context
+from .network import SOCKS, BadSetting, is_inside, names_inside, origin, proxy_for, tls_context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Dict, Optional
+    from typing import Any, Dict, Optional, Sequence, Tuple
 
     from .network import Proxy
 
@@ -30,6 +31,7 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _MOVED = (301, 302, 303, 307, 308)
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 _SAFE = "%/:=&?~#+!$,;'@()*[]"
+_INSIDE = "it is inside the site's own network, where URLs of users do not lead"
 
 
 class FetchFailed(Exception):
@@ -106,20 +108,23 @@ class Guard:
                 return
 
 
-def ask(url: str, headers: "Dict[str, str]", secrets: "Dict[str, str]") -> Answer:
+def ask(
+    url: str, headers: "Dict[str, str]", secrets: "Dict[str, str]", opened: "Optional[Sequence[str]]" = None
+) -> Answer:
     """The answer to a GET, after redirects; one that is no success is FetchFailed, but 416.
 
-    `secrets` are headers for this server alone.
+    `secrets` are headers for this server alone. Unless `opened` is None, nothing inside the site's own network is asked
+    but what lies in these networks.
     """
     for _ in range(TIMES):
-        answer = _follow(url, headers, secrets)
+        answer = _follow(url, headers, secrets, opened)
         after_s = retry_after(answer)
         if after_s is None or after_s > AFTER_S:
             break
         answer.close()
         time.sleep(after_s)
     else:
-        answer = _follow(url, headers, secrets)
+        answer = _follow(url, headers, secrets, opened)
     if not 200 <= answer.status < 300 and answer.status != 416:
         answer.close()
         raise FetchFailed(
@@ -142,11 +147,13 @@ def retry_after(answer: Answer) -> "Optional[float]":
         return None
 
 
-def _follow(url: str, headers: "Dict[str, str]", secrets: "Dict[str, str]") -> Answer:
+def _follow(
+    url: str, headers: "Dict[str, str]", secrets: "Dict[str, str]", opened: "Optional[Sequence[str]]"
+) -> Answer:
     seen = []
     for _ in range(HOPS + 1):
         seen.append(url)
-        answer = _get(url, dict(headers, **secrets))
+        answer = _get(url, dict(headers, **secrets), opened)
         location = answer.headers.get("Location")
         if answer.status not in _MOVED or not location:
             return answer
@@ -173,7 +180,7 @@ def _onward(url: str, location: str) -> str:
     return url
 
 
-def _get(url: str, headers: "Dict[str, str]") -> Answer:
+def _get(url: str, headers: "Dict[str, str]", opened: "Optional[Sequence[str]]") -> Answer:
     """The answer to one request, whatever its status."""
     try:
         proxy = proxy_for(url, os.environ)
@@ -183,6 +190,10 @@ def _get(url: str, headers: "Dict[str, str]") -> Answer:
         raise FetchFailed("refused", str(error)) from None
     connection = _connection(url, proxy)
     parts = urlsplit(url)
+    if opened is not None and proxy is None:
+        connection._create_connection = partial(_connect_outside, opened)  # type: ignore[attr-defined]
+    elif opened is not None and names_inside(parts.hostname or "", opened):
+        raise FetchFailed("refused", _INSIDE)
     target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
     headers = dict(headers, Host=parts.netloc, Connection="close")
     headers["User-Agent"] = "packhorse"
@@ -262,6 +273,23 @@ def _connect(connection: http.client.HTTPConnection, proxy: "Optional[Proxy]") -
             raise FetchFailed("away", "%s does not let us through (%s)" % (proxy.shown, said[26:90])) from None
         raise FetchFailed("away", "%s does not work%s" % (proxy.shown, _why(error))) from None
     connection.sock.settimeout(WAIT_S)
+
+
+def _connect_outside(
+    opened: "Sequence[str]", address: "Tuple[str, int]", timeout: "Any" = None, source_address: "Any" = None
+) -> socket.socket:
+    """A connection to one of a host's addresses that is not inside: what is connected to is what was looked at."""
+    entries = socket.getaddrinfo(address[0], address[1], 0, socket.SOCK_STREAM)
+    found = [(str(entry[4][0]), address[1]) for entry in entries]
+    outside = [place for place in found if not is_inside(place[0], opened)]
+    if not outside:
+        raise FetchFailed("refused", _INSIDE)
+    for place in outside[:-1]:
+        try:
+            return socket.create_connection(place, timeout, source_address)
+        except OSError:
+            pass
+    return socket.create_connection(outside[-1], timeout, source_address)
 
 
 def _why(error: Exception) -> str:

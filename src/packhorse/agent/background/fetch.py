@@ -21,7 +21,8 @@ def fetch(step: "Dict[str, Any]", progress: "Callable[[int], None]") -> "Dict[st
     """Fetch `url` to `path`; returns size, sha256 and crc64nvme (if it was asked for), in hexadecimal.
 
     `progress` is told the bytes that are there. `size`, `sha256`, `crc64nvme` are what it must be, `headers` go to this
-    server alone, `etag` is what the source must still be. A URL may hold a secret: it is repeated nowhere.
+    server alone, `etag` is what the source must still be, `opened` what of the site's own network may be asked
+    (all of it if it is not there). A URL may hold a secret: it is repeated nowhere.
     """
     path = str(step["path"])
     part = path + ".part"
@@ -126,7 +127,7 @@ def _ask(step: "Dict[str, Any]", have: int) -> "Optional[Answer]":
         headers["Range"] = "bytes=%d-" % have
         if step.get("etag"):
             headers["If-Range"] = step["etag"]
-    answer = ask(str(step["url"]), headers, dict(step.get("headers") or {}))
+    answer = ask(str(step["url"]), headers, dict(step.get("headers") or {}), step.get("opened"))
     if answer.status != 416:
         return answer
     answer.close()

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from typing import Any, List, Mapping, Optional, Tuple, Union
+    from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
     Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
@@ -304,3 +304,44 @@ def _system_certificates(paths: "Any") -> "List[str]":
     """The system's own; the environment has no say in them."""
     found = [path for path in (paths.openssl_cafile, paths.openssl_capath) if path and os.path.exists(path)]
     return found or [path for path in KNOWN_BUNDLES if os.path.isfile(path)][:1]
+
+
+_EMBEDDING = (  # networks of IPv6 whose addresses lead to one of IPv4, and how far from their end that stands, in bits
+    (ipaddress.ip_network("64:ff9b::/96"), 0),
+    (ipaddress.ip_network("64:ff9b:1::/48"), 0),
+    (ipaddress.ip_network("2002::/16"), 80),
+)
+
+
+def is_inside(address: str, opened: "Sequence[str]") -> bool:
+    """Whether an address does not belong to the internet: of this machine, of a private or link-local network, of none.
+
+    `opened` are networks (CIDR) that are taken for parts of the internet. Of an address of IPv6 that stands for one of
+    IPv4, that one counts.
+    """
+    found = ipaddress.ip_address(address.partition("%")[0])
+    if found.version == 6:
+        inner = found.ipv4_mapped
+        for network, bits in _EMBEDDING:
+            if found in network:
+                inner = ipaddress.IPv4Address((int(found) >> bits) & 0xFFFFFFFF)
+        found = inner if inner is not None else found
+    if any(found.version == network.version and found in network for network in map(ipaddress.ip_network, opened)):
+        return False
+    return not found.is_global or found.is_multicast or found.is_reserved
+
+
+def names_inside(host: str, opened: "Sequence[str]") -> bool:
+    """Whether a host is written as such an address, in any way that the system reads, or is called localhost.
+
+    Other names are not looked up.
+    """
+    name = host.strip("[]").rstrip(".").lower()
+    try:
+        return is_inside(name, opened)
+    except ValueError:
+        pass
+    try:
+        return is_inside(socket.inet_ntoa(socket.inet_aton(name)), opened)  # 127.1, 0x7f000001
+    except (OSError, UnicodeError, ValueError):
+        return (name == "localhost" or name.endswith(".localhost")) and is_inside("127.0.0.1", opened)

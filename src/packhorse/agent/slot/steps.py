@@ -1,8 +1,9 @@
 """The steps of a task: TES executors, run in order until one fails."""
 
 import os
+import time
 
-from ..outcome import Outcome, Verdict
+from ..outcome import Outcome, Verdict, tail_text
 from ..staging import inside
 
 TYPE_CHECKING = False
@@ -21,16 +22,54 @@ def run_steps(
     pair: int,
     outcome: Outcome,
 ) -> None:
-    """Run a task's steps one after the other; the outcome is that of the first that fails, else of the last."""
-    for step in task["steps"]:
+    """Run a task's steps one after the other; the outcome is that of the first that fails, else of the last.
+
+    Where there are several, or output goes into files, how each ended is told.
+    """
+    steps = task["steps"]
+    tells = len(steps) > 1 or any(step.get("stdout") or step.get("stderr") for step in steps)
+    for step in steps:
         if context.programs.signaled:
             return
         container = step.get("container", task.get("container"))
+        began, sizes = time.time(), context.sizes(pair)
         run_step(context, containers if container else None, step, container, env, pair, outcome)
+        if tells:
+            outcome.steps.append(told(context, step, pair, outcome, began, sizes))
         if (outcome.exit != 0 or outcome.sig) and not step.get("ignore_error"):
             return
     if not context.programs.signaled:
         outcome.exit, outcome.sig = 0, None  # what failed was to be ignored
+
+
+def told(
+    context: "Context", step: "Dict[str, Any]", pair: int, outcome: Outcome, began: float, before: "Any"
+) -> "Dict[str, Any]":
+    """How a step ended: times, exit code or signal; where its output is, and the end of what went into files."""
+    after = context.sizes(pair)
+    record: "Dict[str, Any]" = {"t0": round(began, 3), "t1": round(time.time(), 3)}
+    record["exit" if outcome.sig is None else "sig"] = outcome.exit if outcome.sig is None else outcome.sig
+    for index, (name, stream) in enumerate((("out", "stdout"), ("err", "stderr"))):
+        if step.get(stream):
+            record["%s_tail" % name] = tail_of(context.work, step[stream])
+        else:
+            record[name] = [before[index], max(before[index], after[index])]
+    return record
+
+
+def tail_of(work: str, path: str) -> str:
+    """The end of a file that a step wrote; empty where it is gone, or is no file any more."""
+    try:
+        fd = open_inside(work, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except Verdict:
+        return ""
+    try:
+        size = os.fstat(fd).st_size
+        return tail_text(os.pread(fd, 2049, max(0, size - 2049))) or ""
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
 
 
 def run_step(

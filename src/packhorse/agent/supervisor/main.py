@@ -79,6 +79,7 @@ class Supervisor:
                 "cores": node.resources.cores,
                 "memory_mb": node.resources.memory // MB,
                 "limits": node.cgroups.limits,
+                "processor": proc.processor(),
                 "t": round(time.time(), 3),
             }
         )

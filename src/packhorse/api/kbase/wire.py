@@ -15,11 +15,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from packhorse.api.auth import TokenChecker
+from packhorse.api.auth import user_of
 from packhorse.api.bodies import MAX_JSON_BYTES, read_body
 from packhorse.api.errors import log_failure
+from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import InvalidRequest, NotAuthenticated, PackhorseError
-from packhorse.domain.ids import new_id
 from packhorse.domain.jsontext import read_json
 from packhorse.domain.text import dumps
 from packhorse.domain.views import User
@@ -62,6 +62,8 @@ class Method:
     is_void: bool = False
     is_several: bool = False
     """Its result is a list of values, not one."""
+    changes: bool = False
+    """It starts, changes or ends something."""
 
 
 class RpcService:
@@ -75,13 +77,13 @@ class RpcService:
         """Any request to the service's path."""
         if request.method == "OPTIONS":
             return Response(status_code=200, headers=_cors(request))
-        kbase, tokens = request.app.state.kbase, request.app.state.tokens
+        kbase = request.app.state.kbase
         token = raw_token(request)
         user: User | None = None
         refusal: PackhorseError | None = None
         if token:
             try:
-                user = await run_in_threadpool(_who, tokens, token)
+                user = await user_of(request.app, token)
             except PackhorseError as error:
                 refusal = error
         try:
@@ -102,15 +104,16 @@ class RpcService:
             call_id = document.get("id")
             method, params = self._method(document)
             caller = None if method.is_open else self._caller(kbase, user, token, refusal)
+            if caller is not None:
+                POLICY.require(caller.caller.user, Action.SUBMIT if method.changes else Action.LOOK)
             result = method.call(kbase if caller is None else caller, *params)
         except RpcError as error:
             return _failed(request, call_id, error)
         except PackhorseError as error:
             return _failed(request, call_id, RpcError.of(error))
         except Exception:
-            error_id = new_id("e")
-            log_failure("request_failed", error_id=error_id, method=request.method, path=request.url.path)
-            message = f"Something broke on the server (error {error_id})."
+            log_failure("request_failed", method=request.method, path=request.url.path)
+            message = f"Something broke on the server (request {request.state.request_id})."
             return _failed(request, call_id, RpcError(SERVER, message, "Its log says more under that id."))
         values = [] if method.is_void else list(result) if method.is_several else [result]
         return _json(request, 200, {"version": "1.1", "result": values, "id": call_id})
@@ -156,10 +159,6 @@ def raw_token(request: Request) -> str:
     text: str = request.headers.get("authorization", "").strip()
     scheme, _, rest = text.partition(" ")
     return rest.strip() if scheme.lower() in ("bearer", "oauth") else text
-
-
-def _who(tokens: TokenChecker, token: str) -> User:
-    return tokens.who(token)
 
 
 def _document(body: bytes) -> Mapping[str, Any]:

@@ -27,6 +27,8 @@ _MODULES = {
     "cancel": "runs",
     "retry": "runs",
     "usage": "looking",
+    "estimate": "estimating",
+    "estimates": "estimating",
     "report": "looking",
     "doctor": "sites",
     "serve": "serving",

@@ -63,6 +63,15 @@ def run(
             help="Take results of your earlier tasks where nothing has changed, or none; else as its site says.",
         ),
     ] = None,
+    estimates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="on|observe|off", help="Grant memory and walltime by what such tasks used before, or not."
+        ),
+    ] = None,
+    hard: Annotated[
+        bool, typer.Option("--hard", help="Memory and walltime as asked for are limits that no retry exceeds.")
+    ] = False,
     no_gather: Annotated[bool, typer.Option("--no-gather", help="Leave the gathering task out.")] = False,
     key: Annotated[str | None, typer.Option(help="Client key: the same key returns the same run.")] = None,
     detach: Annotated[
@@ -95,6 +104,8 @@ def run(
         outputs,
         priority,
         reuse,
+        estimates,
+        hard,
     )
     run_app(arguments, detach=detach, as_json=as_json)
 

@@ -13,6 +13,8 @@ app = commands()
 token_command = commands("Who may use a server.", no_args_is_help=True)
 app.add_typer(token_command, name="token")
 
+Database = Annotated[str | None, typer.Option(help="Database URL; default: SQLite in the home folder.")]
+
 
 @app.command()
 def serve(
@@ -23,39 +25,58 @@ def serve(
         int | None,
         typer.Option(parser=whole, metavar="INTEGER", help="Port to listen on; default: that of [server], 8765."),
     ] = None,
-    database: Annotated[str | None, typer.Option(help="Database URL; default: SQLite in the home folder.")] = None,
+    database: Database = None,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log as JSON lines.")] = False,
-    allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Listen on an address that others can reach.")
-    ] = False,
 ) -> None:
     """Serve the REST API, with an engine, until SIGTERM."""
     from packhorse.cli.serving import serve as serve_api
 
-    serve_api(host, port, database, json_logs=json_logs, allow_remote=allow_remote)
+    serve_api(host, port, database, json_logs=json_logs)
 
 
 @token_command.command("add")
 def token_add(
     user: Annotated[str, typer.Argument(help="Whose token it is.")],
-    admin: Annotated[bool, typer.Option("--admin", help="May see and cancel everybody's runs.")] = False,
-    database: Annotated[str | None, typer.Option(help="Database URL; default: SQLite in the home folder.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="May see and change everybody's runs.")] = False,
+    read_only_admin: Annotated[
+        bool, typer.Option("--read-only-admin", help="May see everybody's runs, and change nothing.")
+    ] = False,
+    name: Annotated[str, typer.Option(help="What it is for; 'token list' shows it.")] = "",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="What it opens: read, submit or admin; may be repeated. Default: all.")
+    ] = None,
+    expires: Annotated[str | None, typer.Option(help="After that it opens nothing: 12h, 90d. Default: never.")] = None,
+    database: Database = None,
 ) -> None:
     """Make a token for a user, and print it once."""
-    from packhorse.cli.serving import add_token
+    from packhorse.cli.tokens import add_token
 
-    add_token(user, database, admin=admin)
+    add_token(
+        user, database, admin=admin, read_only_admin=read_only_admin, name=name, scopes=scope or [], expires=expires
+    )
+
+
+@token_command.command("list")
+def token_list(
+    user: Annotated[str | None, typer.Argument(help="Whose; default: everybody's.")] = None,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """List tokens: whose, what they open, and until when; never what opens anything."""
+    from packhorse.cli.tokens import list_tokens
+
+    list_tokens(user, database, as_json=as_json)
 
 
 @token_command.command("revoke")
 def token_revoke(
-    user: Annotated[str, typer.Argument(help="Whose tokens to forget.")],
-    database: Annotated[str | None, typer.Option(help="Database URL; default: SQLite in the home folder.")] = None,
+    which: Annotated[str, typer.Argument(metavar="USER|TOKEN", help="A token (t-…), or a user: all of theirs.")],
+    database: Database = None,
 ) -> None:
-    """Forget all tokens of a user."""
-    from packhorse.cli.serving import revoke_tokens
+    """Forget a token, or all tokens of a user."""
+    from packhorse.cli.tokens import revoke_tokens
 
-    revoke_tokens(user, database)
+    revoke_tokens(which, database)
 
 
 @app.command()

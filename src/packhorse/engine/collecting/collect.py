@@ -16,7 +16,9 @@ import structlog
 from packhorse.domain.states import AllocationState
 from packhorse.engine.collecting.effects import Effects
 from packhorse.engine.collecting.journal import Batch, parse_journal
+from packhorse.engine.collecting.records import Recorder
 from packhorse.engine.collecting.verdict import Failure
+from packhorse.engine.sizing.sizing import Sizing
 from packhorse.engine.steps.cache import Steps
 from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Shape
@@ -30,8 +32,10 @@ _log = structlog.get_logger("packhorse.collect")
 class Collector:
     """Applies the journals of one site's allocations."""
 
-    def __init__(self, site: Site, steps: Steps, durations: Durations) -> None:
+    def __init__(self, site: Site, steps: Steps, durations: Durations, sizing: Sizing) -> None:
         self._site = site
+        self._sizing = sizing
+        self._recorder = Recorder(site, sizing.rules)
         self._steps = steps
         self._durations = durations
         self._stopped: defaultdict[int, set[str]] = defaultdict(set)  # agents that we saw end, by allocation
@@ -41,7 +45,9 @@ class Collector:
         batch = parse_journal(data, READ_BYTES)
         journal = stored.journal_of(connection, allocation.seq, agent)
         journal_id = journal.id if journal else stored.insert_journal(connection, allocation.seq, agent)
-        node = self._apply_allocation(connection, allocation, agent, batch, now) or (journal.node if journal else None)
+        node = self._apply_allocation(connection, allocation, agent, batch, now)
+        if not node.name and journal is not None:
+            node = stored.Node(journal.node, journal.node_type)
         effects = self._effects(connection, batch.task_ids, allocation.seq, journal_id, node)
         for record in batch.records:
             effects.add(record, now)
@@ -68,7 +74,7 @@ class Collector:
 
         ``ended_at`` is when the allocation ended, where that is not now: until then it held the cores of the lost ones.
         """
-        effects = self._effects(connection, {*lost, *unstarted}, allocation_seq, None, None)
+        effects = self._effects(connection, {*lost, *unstarted}, allocation_seq, None, stored.Node())
         for task, failure in lost.items():
             effects.lost(task, failure, now, ended_at)
         for task, why in unstarted.items():
@@ -80,30 +86,36 @@ class Collector:
         self._stopped.pop(allocation_seq, None)
 
     def _effects(
-        self, connection: sa.Connection, tasks: set[int], allocation_seq: int, journal_id: int | None, node: str | None
+        self,
+        connection: sa.Connection,
+        tasks: set[int],
+        allocation_seq: int,
+        journal_id: int | None,
+        node: stored.Node,
     ) -> Effects:
         return Effects(
             connection,
             tasks,
             steps=self._steps,
             durations=self._durations,
-            fits=lambda resources: self._site.why_not(resources) is None,
             site=self._site,
+            retrying=self._sizing.retrying,
             allocation_seq=allocation_seq,
             journal_id=journal_id,
             node=node,
+            recorder=self._recorder,
         )
 
     def _apply_allocation(
         self, connection: sa.Connection, allocation: Any, agent: str, batch: Batch, now: float
-    ) -> str | None:
-        """What the records say of the allocation itself; returns the node's name if they tell it."""
-        node: str | None = None
+    ) -> stored.Node:
+        """What the records say of the allocation itself; returns the node if they tell of it."""
+        node = stored.Node()
         claimed: list[int] = []
         for record in batch.records:
             match record["k"]:
                 case "agent":
-                    node = record.get("host") or ""
+                    node = stored.Node(record.get("host") or "", record.get("processor") or "")
                     if allocation.started_at is None:
                         started = float(record.get("t") or now)
                         stored.update_allocation(

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,15 +14,19 @@ from packhorse.domain.failures import TERMINAL_STATE, FailureClass
 from packhorse.domain.resources import Resources
 from packhorse.domain.states import AT_SITE, TaskState
 from packhorse.domain.text import is_plain, kept_json, value_problem
+from packhorse.engine.collecting.executors import kept_executors
 from packhorse.engine.collecting.journal import Record
+from packhorse.engine.collecting.records import Recorder, Records
 from packhorse.engine.collecting.verdict import Failure, judge
 from packhorse.engine.data.deliveries import of_outputs
-from packhorse.engine.retry import GOES_ON, RetryDecision, escalate
+from packhorse.engine.retry import GOES_ON, RetryDecision
+from packhorse.engine.sizing.retrying import Retrying
 from packhorse.engine.steps.base import Step, demand_key
 from packhorse.engine.steps.cache import Asked, Steps
 from packhorse.engine.steps.growth import Growth
 from packhorse.estimate.durations import Durations
 from packhorse.sites.site import Site
+from packhorse.store.allocations import Node
 from packhorse.store.deliveries import hold_for_delivery
 from packhorse.store.demands import demand_seqs
 from packhorse.store.moves import Current, Move, apply_moves, lock_tasks
@@ -47,21 +50,23 @@ class Effects:
         *,
         steps: Steps,
         durations: Durations,
-        fits: Callable[[Resources], bool],
         site: Site,
+        retrying: Retrying,
         allocation_seq: int,
-        journal_id: int | None = None,
-        node: str | None = None,
+        journal_id: int | None,
+        node: Node,
+        recorder: Recorder,
     ) -> None:
         self._connection = connection
         self._steps = steps
         self._growth = Growth(steps, site)
         self._durations = durations
-        self._fits = fits
+        self._retrying = retrying
         self._site = site
         self._allocation_seq = allocation_seq
         self._journal_id = journal_id
-        self._node = node
+        self._node = node.name
+        self._records = Records(recorder, node)
         self._current = lock_tasks(connection, task_ids)
         self._started: set[int] = set()
         self._over: set[int] = set()
@@ -140,7 +145,7 @@ class Effects:
         failure = judge(record, granted, self._node)
         tried = self._attempt(task, row, record, granted, failure, began, ended)
         self._over.add(task)
-        self._keep(tried, granted)
+        self._keep(tried, granted, step)
         for stream, start, length in record.get("log") or ():
             self._chunk(task, attempt, stream, start, length)
         if row.state is S.INITIALIZING and task not in self._started:
@@ -167,7 +172,7 @@ class Effects:
             else min(max(0.0, (now if ended_at is None else ended_at) - began), granted.walltime_s or _LONGEST_S)
         )
         tried = self._attempt(task, row, {"wall": held_s}, granted, failure, began, now)
-        self._keep(tried, granted)
+        self._keep(tried, granted, step)
         if row.state is S.INITIALIZING and TERMINAL_STATE[failure.failure] is not S.SYSTEM_ERROR:
             self._moves.append(Move(task, S.RUNNING, now))
         self._settle(task, row, step, asked, failure, tried, None, now)
@@ -177,6 +182,7 @@ class Effects:
         add_log_chunks(self._connection, self._chunks)
         add_attempts(self._connection, self._attempts)
         add_shares(self._connection, self._allocation_seq, self._shares)
+        self._records.write(self._connection)
         moved = apply_moves(self._connection, self._moves, self._current, self._growth.grow)
         if self._held:
             hold_for_delivery(self._connection, self._site.name, self._held, self._outputs_to_deliver)
@@ -233,9 +239,10 @@ class Effects:
         if step.is_resumable and failure.evidence.progress and failure.failure in GOES_ON:
             decision = RetryDecision(True, "it got on, so that it goes on where it stopped")
         else:
-            raised = escalate(failure.failure, granted)
-            fits = raised is None or self._fits(granted.override(raised))
-            decision = step.retry_policy.decide(failure.failure, self._failures_before(task, row), granted, fits)
+            raised, earlier = self._retrying.raised(
+                self._connection, step, task, row.attempt, failure.failure, granted, self._failures_before(task, row)
+            )
+            decision = step.retry_policy.decide(failure.failure, earlier, raised)
         why = f"{failure.evidence.message} {decision.why[0].upper()}{decision.why[1:]}."
         if not decision.again:
             final = {**end, "failure": failure.failure, "reason": failure.evidence.message}
@@ -258,8 +265,7 @@ class Effects:
 
     def _demand(self, step: Step, asked: Asked, raised: Resources) -> int:
         """The demand of a task that asks for more than before."""
-        key = demand_key(asked.label, asked.image, raised)
-        mine = (step.row.user, key)
+        mine = (step.row.user, demand_key(asked.label, asked.image, raised, sized=True))
         return demand_seqs(self._connection, step.row.site, [mine])[mine]
 
     def _outputs(self, task: int, row: Current, step: Step, tried: Row) -> list[Row]:
@@ -276,11 +282,10 @@ class Effects:
         """The step of a task, and what it was granted."""
         return self._steps.of(self._connection, row.step_seq), self._steps.asked(self._connection, row.demand_seq)
 
-    def _failures_before(self, task: int, row: Current) -> list[str]:
-        """Classes of the earlier failed attempts, those that made progress left out: what gets on may go on."""
-        if row.attempt == 1:
-            return []
-        return [earlier.failure for earlier in failures_of(self._connection, task) if not progress_in(earlier.evidence)]
+    def _failures_before(self, task: int, row: Current) -> list[Any]:
+        """The earlier failed attempts, those that made progress left out: what gets on may go on."""
+        rows = failures_of(self._connection, task) if row.attempt > 1 else ()
+        return [earlier for earlier in rows if not progress_in(earlier.evidence)]
 
     def _attempt(
         self,
@@ -317,6 +322,7 @@ class Effects:
             "evidence": kept_json(failure.evidence.as_dict()) if failure else None,
             "files": kept_json(files) if files else None,
             "image": self._image(task, row),
+            "steps": kept_executors(record),
         }
 
     def _image(self, task: int, row: Current) -> str | None:
@@ -327,9 +333,10 @@ class Effects:
         image = self._steps.images_of(self._connection, task // TASKS_PER_RUN).get(named)
         return None if image is None else image.digest
 
-    def _keep(self, tried: Row, granted: Resources) -> None:
-        """The attempt, and what its run thereby was granted of the allocation."""
+    def _keep(self, tried: Row, granted: Resources, step: Step) -> None:
+        """The attempt, what its run thereby was granted of the allocation, and what is remembered of it."""
         self._attempts.append(tried)
+        self._records.add(step, tried, granted)
         share = self._shares[tried["task_id"] // TASKS_PER_RUN]
         core_s = granted.nodes * granted.cpu_cores * _sane(tried["wall_s"])
         share.tasks += tried["attempt"] == 1
@@ -342,16 +349,8 @@ class Effects:
 
     def _chunk(self, task: int, attempt: int, stream: str, start: int, length: int) -> None:
         if length > 0 and stream in ("out", "err") and self._journal_id is not None:
-            self._chunks.append(
-                {
-                    "task_id": task,
-                    "attempt": attempt,
-                    "stream": stream,
-                    "start": start,
-                    "length": length,
-                    "journal_id": self._journal_id,
-                }
-            )
+            chunk = {"task_id": task, "attempt": attempt, "stream": stream, "start": start, "length": length}
+            self._chunks.append({**chunk, "journal_id": self._journal_id})
 
 
 def progress_in(evidence: str | None) -> int:

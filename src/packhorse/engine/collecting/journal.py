@@ -22,7 +22,7 @@ _SMALLER_THAN = {
     **dict.fromkeys(("exit", "sig", "progress"), _CODE),
     **dict.fromkeys(("peak", "rd", "wr", "o", "l"), _BYTES),
 }
-_TEXTS = ("why", "s", "host")
+_TEXTS = ("why", "s", "host", "processor")
 _ODD = re.compile(rb"\\u(?:d[89a-f]|0000)", re.IGNORECASE)
 
 

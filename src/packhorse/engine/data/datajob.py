@@ -12,8 +12,11 @@ from packhorse.domain.config import DataConfig
 from packhorse.domain.dataurl import parse_url
 from packhorse.engine.data.job import Brought, Job, Known
 from packhorse.engine.data.keeping import Keeping
+from packhorse.engine.data.s3folders import bring_s3_folder
 from packhorse.engine.data.sitefetch import fetch_at_site, forget_at_site
+from packhorse.engine.steps.files import FOLDER
 from packhorse.http.client import Http
+from packhorse.http.reach import Reach
 from packhorse.sites import cache
 from packhorse.sites.site import Site
 from packhorse.staging.checksums import Sums, sum_up
@@ -25,10 +28,13 @@ from packhorse.staging.sources import Source, Sources
 class Carrier:
     """Brings what jobs name by URL. ``folder`` is for what is on its way to a site that has not our files."""
 
-    def __init__(self, site: Site, config: DataConfig, folder: Path, keeping: Keeping) -> None:
+    def __init__(
+        self, site: Site, config: DataConfig, folder: Path, keeping: Keeping, reach: Reach | None = None
+    ) -> None:
         self._site = site
         self._folder = Path(f"{site.root}/cache/.partial") if site.transport.is_local else folder
-        self._client = Http()
+        self._client = Http(reach=reach)
+        self._reach = reach
         self._sources = Sources(config, self._client)
         self._keeping = keeping
 
@@ -54,6 +60,10 @@ class Carrier:
         Raises NotFetched, Stopped, NotUnpacked, SiteUnreachable, OSError.
         """
         url = parse_url(job.url)
+        if job.version.startswith(FOLDER):
+            archive = self._folder / f"{job.data_id}-folder.tar"
+            sums = bring_s3_folder(self._client, self._sources, url, archive, job)
+            return self._keep(job, archive, sums, Source("", name=f"{url.name}.tar"))
         source = self._sources.look(url, job.stop)
         known = job.known
         is_still = known is not None and source.is_still(known.etag, known.last_modified, known.size)
@@ -63,7 +73,7 @@ class Carrier:
                 return Brought(known.sha256, known.path, known.size or 0, None, source.etag, source.last_modified)
         job.size = source.expected.size
         if self._site.fetches and not source.headers:  # a token does not leave the engine
-            part, sums = fetch_at_site(self._site, url, source, job)
+            part, sums = fetch_at_site(self._site, url, source, job, self._reach)
             return self._keep(job, part, sums, source)
 
         def report(done: int, size: int | None) -> None:

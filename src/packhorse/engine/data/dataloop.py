@@ -31,6 +31,7 @@ from packhorse.engine.data.uploads import Uploads, is_of_this_machine
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
+from packhorse.http.reach import Reach
 from packhorse.sites import cache
 from packhorse.sites.site import Site
 from packhorse.staging import data as machine
@@ -71,6 +72,7 @@ class DataLoop(Loop):
         given: Callable[[], None],
         folders: AppFolders,
         sites: Mapping[str, Site],
+        reach: Reach | None = None,
     ) -> None:
         super().__init__(f"{site.name} data", clock, tell)
         self._site = site
@@ -78,6 +80,7 @@ class DataLoop(Loop):
         self._lease = lease
         self._notifier = notifier
         self._config = config
+        self._reach = reach
         self._folder = folder
         self._given = given
         self._folders = folders
@@ -185,7 +188,7 @@ class DataLoop(Loop):
         if self._made is None:
             from packhorse.engine.data.datajob import Carrier  # slow to import, and most runs name no URL
 
-            self._made = Carrier(self._site, self._config, self._folder, self._keeping)
+            self._made = Carrier(self._site, self._config, self._folder, self._keeping, self._reach)
         return self._made
 
     def _watch(self, row: Any, job: Job, monotonic: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from packhorse.domain.dataurl import DataUrl
 from packhorse.engine.data.job import Job
 from packhorse.http.errors import Stopped
+from packhorse.http.reach import Reach
 from packhorse.sites import background
 from packhorse.sites.site import Site
 from packhorse.staging.checksums import Sums
@@ -25,14 +26,14 @@ _TIMEOUT_S = 24 * 3600.0
 _TROUBLES = {"wrong": Trouble.WRONG, "refused": Trouble.REFUSED}
 
 
-def fetch_at_site(site: Site, url: DataUrl, source: Source, job: Job) -> tuple[str, Sums]:
-    """Fetches ``source`` there; returns the path and what it is.
+def fetch_at_site(site: Site, url: DataUrl, source: Source, job: Job, reach: Reach | None) -> tuple[str, Sums]:
+    """Fetches ``source`` there, where ``reach`` lets it; returns the path and what it is.
 
     Raises NotFetched, Stopped, SiteUnreachable, OSError.
     """
     name = f"data-{job.data_id}-{version_tag(source)}"
     path = f"{_folder(site)}/{name}"
-    step = background.Step([], "fetching", fetch=_step(url, source, path))
+    step = background.Step([], "fetching", fetch=_step(url, source, path, reach))
     heard, since = -1, time.monotonic()
     status: background.BackgroundStatus | None = None
     background.start(site, name, [step], watch=f"{path}.part", tmp="", timeout_s=_TIMEOUT_S)
@@ -76,13 +77,14 @@ def _folder(site: Site) -> str:
     return f"{site.root}/cache/.partial"
 
 
-def _step(url: DataUrl, source: Source, path: str) -> dict[str, Any]:
+def _step(url: DataUrl, source: Source, path: str, reach: Reach | None) -> dict[str, Any]:
     """The fetch of docs/spool.md. A CRC is slow there: it is asked for only where nothing better is known."""
     expected = source.expected
     sha256 = url.sha256 or expected.sha256
     step = {
         "url": source.request_url, "path": path, "size": expected.size, "sha256": sha256, "etag": source.if_range,
         "crc64nvme": None if sha256 else expected.crc64nvme,
+        "opened": None if reach is None or source.trusted else list(reach.opened),
     }  # fmt: skip
     return {key: value for key, value in step.items() if value is not None}
 

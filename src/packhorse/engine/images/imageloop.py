@@ -28,6 +28,7 @@ from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.steps.cache import Steps
+from packhorse.http.reach import Reach
 from packhorse.sites.images import file_name, growing_folder, image_folder, images_folder, keeps_files
 from packhorse.sites.site import Site
 from packhorse.staging.images import WORKING, ImageState, after_failure, to_evict
@@ -69,6 +70,7 @@ class ImageLoop(Loop):
         tell: threading.Event,
         config: ImagesConfig,
         given: Callable[[], None],
+        reach: Reach | None = None,
     ) -> None:
         super().__init__(f"{site.name} images", clock, tell)
         self._site = site
@@ -78,9 +80,9 @@ class ImageLoop(Loop):
         self._config = config
         self._given = given
         self._ending = threading.Event()  # nothing that is far away holds up the engine's end
-        self._client = RegistryClient(
-            RegistryOptions(insecure=tuple(config.insecure), auth_file=config.auth_file), stop=self._ending
-        )
+        trusted = (config.default_registry, *([site.registry.partition("/")[0]] if site.registry else []))
+        options = RegistryOptions(tuple(config.insecure), config.auth_file, reach=reach, trusted=trusted)
+        self._client = RegistryClient(options, stop=self._ending)
         self._preparer: Preparer = preparer_for(site, config.insecure, self._client)
         self._steps = Steps()
         self._asked: dict[str, _Asked] = {}

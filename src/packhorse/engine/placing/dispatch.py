@@ -26,12 +26,11 @@ from packhorse.engine.containers import job_image
 from packhorse.engine.lease import Lease
 from packhorse.engine.placing import pack
 from packhorse.engine.placing.blocks import Block, Blocks
-from packhorse.engine.placing.demands import Demands
+from packhorse.engine.placing.demands import Demands, Waiting
 from packhorse.engine.placing.needs import Needs
 from packhorse.engine.placing.share import Turns
 from packhorse.engine.retry import MAX_BACKOFF_S
 from packhorse.engine.steps.cache import Steps
-from packhorse.estimate.durations import Durations
 from packhorse.sites.base import Limits, Shape, SubmitRejected
 from packhorse.sites.site import Site, fitting
 from packhorse.store import allocations as stored
@@ -86,7 +85,7 @@ class Dispatcher:
         database: Database,
         lease: Lease,
         steps: Steps,
-        durations: Durations,
+        demands: Demands,
         blocks: Blocks,
         clock: Clock,
         weights: Mapping[str, float],
@@ -97,7 +96,7 @@ class Dispatcher:
         self._lease = lease
         self._steps = steps
         self._needs = needs
-        self._demands = Demands(site.name, steps, durations, needs)
+        self._demands = demands
         self._blocks = blocks
         self._clock = clock
         self._weights = weights
@@ -113,7 +112,11 @@ class Dispatcher:
         """
         self._end_back_offs()
         with self._database.read() as connection:
-            demands = self._demands.waiting(connection)
+            waiting = self._demands.waiting(connection)
+            rows = stored.live_allocations(connection, self._site.name) if waiting.open else ()
+        has_sized = bool(waiting.open) and self._size(waiting, rows)
+        with self._database.read() as connection:
+            demands = (self._demands.waiting(connection) if has_sized else waiting).sized
             lacking = self._demands.lacking(connection, demands)
             rows = stored.live_allocations(connection, self._site.name)
             unclaimed = stored.unclaimed_core_s(connection, [row.seq for row in rows]) if demands else {}
@@ -139,7 +142,14 @@ class Dispatcher:
         if has_held:
             self._needs.wake()
         unsubmitted = [row for row in rows if row.state == AllocationState.SUBMITTING]
-        return Plan(blocks, unsubmitted, bool(demands), has_held or bool(lacking))
+        goes_on = has_held or bool(lacking) or has_sized
+        return Plan(blocks, unsubmitted, bool(demands or waiting.open), goes_on)
+
+    def _size(self, waiting: Waiting, rows: Sequence[Any]) -> bool:
+        """Decides what some of the tasks ask for that are about to be placed; whether it did."""
+        cores = sum(one.shape.all_cores for one in self._live(rows))
+        with self._lease.write() as connection:
+            return self._demands.size(connection, waiting, cores, self._clock.monotonic())
 
     def _end_back_offs(self) -> None:
         """Makes tasks ready whose back-off is over: one look at an index, where none is."""

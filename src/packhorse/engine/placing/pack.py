@@ -44,6 +44,8 @@ class Demand:
     """Of its first step: minus the priority of that step's run."""
     step_seq: int = 0
     """Its first step: of those with the lowest rank, the oldest."""
+    high_s: float | None = None
+    """The wall time that nearly all of its tasks are expected to need; None: not estimated."""
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -95,7 +97,7 @@ def suits(shape: Shape, demand: Demand, left_s: float | None) -> bool:
     ``demand``.
     """
     resources = demand.resources
-    needed_s = resources.walltime_s or _MARGIN * demand.core_s / resources.cpu_cores
+    needed_s = resources.walltime_s or demand.high_s or _MARGIN * demand.core_s / resources.cpu_cores
     return (
         not shape.for_one_task
         and resources.nodes == 1

@@ -19,7 +19,7 @@ from packhorse.domain.problems import problems_of
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.run import RunOptions
 from packhorse.domain.taskpaths import AbsolutePaths
-from packhorse.engine.containers import why_no_container
+from packhorse.engine.containers import why_no_container, why_not_isolated
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.steps.base import NO_IMAGE, StepRow, StepSpec
 from packhorse.sites.base import SiteUnreachable
@@ -79,6 +79,8 @@ class Requester:
     user: str
     files: FileRules
     sites: Sequence[Site]
+    needs_image: bool = False
+    """Commands of their own have to run in images, at sites that keep these to what they are given."""
 
     def site(self, name: str) -> Site:
         """The site that was chosen; where none was, and the run is refused, any."""
@@ -99,12 +101,15 @@ class Asked:
     network: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
     paths: AbsolutePaths | None = None
+    isolated: bool = False
+    """Their containers must see nothing of others."""
 
     def why_not(self, site: Site) -> str | None:
         """Why a site cannot give it; None when it can. Raises SiteUnreachable where that is not known."""
         if self.session is not Session.NONE and self.resources.launch is Launch.RANKS:
             return "its ranks are started by a launcher ('launch: ranks'), which goes with 'session: none' only"
-        why = self.resources.ranks_problem or site.why_not(self.resources)
+        why = (why_not_isolated(site) if self.isolated else None) or self.resources.ranks_problem
+        why = why or site.why_not(self.resources)
         how: dict[str, Any] = {"session": self.session, "network": self.network, "env": self.env, "paths": self.paths}
         for image in self.images if why is None else ():
             why = why or why_no_container(site, image, self.resources, **how)

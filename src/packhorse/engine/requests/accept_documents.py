@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 from pydantic import ValidationError
 
 from packhorse.domain.dataurl import is_url
-from packhorse.domain.errors import InvalidRequest, Problem
+from packhorse.domain.errors import InvalidRequest, NotAllowed, Problem
 from packhorse.domain.outputpath import plain
 from packhorse.domain.outputurl import file_target
 from packhorse.domain.problems import problems_of
-from packhorse.domain.run import NamedTask, TaskRun, check_tasks, is_task_url, parse_task_url
+from packhorse.domain.run import NamedTask, TaskRun, TesRun, check_tasks, is_task_url, parse_task_url
 from packhorse.domain.task import FileType
 from packhorse.domain.taskpaths import AbsolutePaths
 from packhorse.domain.text import kept_json, value_problem
@@ -31,6 +32,7 @@ from packhorse.engine.requests.accept import (
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.steps.base import NO_IMAGE
 from packhorse.engine.steps.document import DocumentStep, document_demand, task_resources
+from packhorse.store.listing import MAX_NAME
 from packhorse.store.newtasks import NewTask
 from packhorse.store.steps import StepEdge
 
@@ -41,6 +43,8 @@ STEP = "tasks"
 def accept_task_run(request: TaskRun, by: Requester) -> Accepted:
     """Tasks with edges."""
     items = [_with_image(item, request.image) for item in request.tasks]
+    if by.needs_image:
+        _require_images(items)
     check_tasks(items)
     index_of = {item.name: index for index, item in enumerate(items)}
     problems = option_problems(request, by.files)
@@ -55,7 +59,8 @@ def accept_task_run(request: TaskRun, by: Requester) -> Accepted:
             wanted = [executor.image for executor in item.task.executors if executor.image is not None]
             problems += image_problems(where, wanted) if request.image is None else []  # else it is said of the run
             resources = task_resources(item.task).override(dict(request.resources))
-            asked[where] = Asked(resources, wanted, paths=AbsolutePaths.of(item.task))
+            paths = AbsolutePaths.of(item.task)
+            asked[where] = Asked(resources, wanted, paths=paths, isolated=by.needs_image)
             images |= set(wanted)
         except InvalidRequest as error:
             found = [replace(problem, where=f"{where}, {problem.where}") for problem in error.problems]
@@ -72,11 +77,11 @@ def accept_task_run(request: TaskRun, by: Requester) -> Accepted:
         if why := value_problem(document, "task"):
             problems.append(Problem(where, f"{why}."))
             continue
-        params = {"task": document, "upstream": upstream}
         needs = item.needs
         if not problems:
             demand = document_demand(item.task, resources)
-            tasks.append(NewTask(kept_json(params), demand, item.name, waiting_on=len(needs)))
+            params = kept_json({"task": document, "upstream": upstream, **_told(request)})
+            tasks.append(NewTask(params, demand, item.name, waiting_on=len(needs)))
         edges += [(index_of[need], index, False) for need in needs]
     site, unfit = choose_site(asked, by.sites)
     problems += unfit
@@ -85,6 +90,9 @@ def accept_task_run(request: TaskRun, by: Requester) -> Accepted:
     spec = spec_of(request, "documents")
     step = DocumentStep(by.row(STEP, site), spec)
     tasks = [replace(task, data=step.needs(json.loads(task.params), by.site(site))) for task in tasks]
+    if isinstance(request, TesRun):
+        [task], [item] = tasks, items
+        tasks = [replace(task, name=(item.task.name or "")[:MAX_NAME] or None, tags=item.task.tags or {})]
     spec = replace(spec, has_data=any(task.data for task in tasks))
     accepted = AcceptedStep(STEP, site, spec, len(tasks), lambda: tasks)
     step_edges = [StepEdge(0, 0, "tasks")] if edges else []
@@ -94,14 +102,31 @@ def accept_task_run(request: TaskRun, by: Requester) -> Accepted:
     )
 
 
+def _told(request: TaskRun) -> dict[str, Any]:
+    """What the user of a task is told, which its document does not say."""
+    return {"warnings": request.warnings} if isinstance(request, TesRun) and request.warnings else {}
+
+
 def _with_image(item: NamedTask, image: str | None) -> NamedTask:
-    """A task whose executors run in the image that its run names for all of them, if it does."""
-    if image is None:
+    """A task whose executors run in the image that its run names for all of them, if it does. ``none`` is none."""
+    named = [executor.image if image is None else image for executor in item.task.executors]
+    if image is None and NO_IMAGE not in named:
         return item
     executors = [
-        executor.model_copy(update={"image": None if image == NO_IMAGE else image}) for executor in item.task.executors
+        executor.model_copy(update={"image": None if name == NO_IMAGE else name})
+        for executor, name in zip(item.task.executors, named, strict=True)
     ]
     return item.model_copy(update={"task": item.task.model_copy(update={"executors": executors})})
+
+
+def _require_images(items: list[NamedTask]) -> None:
+    """Without a container, a command of a user's own could read the server's database and tokens."""
+    if all(executor.image is not None for item in items for executor in item.task.executors):
+        return
+    raise NotAllowed(
+        "Tasks with commands of your own need an image here: without one they would run as the server's own user.",
+        hint="Name an 'image' for each executor; or run one of the server's apps ('packhorse apps').",
+    )
 
 
 def _input_problems(where: str, item: NamedTask, files: FileRules) -> list[Problem]:
@@ -109,11 +134,14 @@ def _input_problems(where: str, item: NamedTask, files: FileRules) -> list[Probl
     for given in item.task.inputs or []:
         if given.url is None or given.content is not None or is_task_url(given.url):
             continue
-        if is_url(given.url) and given.type is FileType.DIRECTORY:
+        is_folder = given.type is FileType.DIRECTORY
+        if is_folder and is_url(given.url) and not given.url.lower().startswith("s3://"):
             problems.append(
-                Problem(f"{where}, input '{given.path}'", "is a folder, and by URL only files are fetched.")
+                Problem(
+                    f"{where}, input '{given.path}'", "is a folder, and by URL folders are fetched from s3:// only."
+                )
             )
-        elif why := files.problem(file_target(given.url)):
+        elif why := files.problem(file_target(given.url.rstrip("/") if is_folder else given.url)):
             problems.append(Problem(f"{where}, input '{given.path}'", why))
     for output in item.task.outputs or []:
         if output.url is not None and (why := files.output_problem(output.url)):

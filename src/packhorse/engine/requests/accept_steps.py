@@ -74,10 +74,10 @@ def accept_step_run(request: StepRun, apps: Mapping[str, SubmittedApp], by: Requ
         one = _Planned(asked, app, app_step(spec, app, by, asked.name), place)
         planned[asked.name] = one
         wanted[one.where] = asked_by(one.step, [] if one.step.app.image is None else [one.step.app.image])
-    problems = _choose_sites(planned, wanted, by)
+    unfit = _choose_sites(planned, wanted, by)
     images, twice = _images(planned)
     ordered = _ordered(planned)
-    problems += _number(ordered, planned) + twice
+    problems = _number(ordered, planned) + unfit + twice
     for one in ordered:
         problems += _plan(one, planned, by)
     _refuse(problems)

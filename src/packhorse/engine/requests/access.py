@@ -1,4 +1,4 @@
-"""Whose runs and tasks these are: what is another user's is not there for those who ask, unless an admin does."""
+"""Whose runs and tasks these are: what is another user's is not there for those who may not see it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packhorse.domain.errors import NotFound
+from packhorse.domain.access import POLICY, Action, Owned, Verdict
+from packhorse.domain.errors import NotAllowed, NotFound
 from packhorse.domain.ids import is_run_id, parse_task_id
 from packhorse.domain.views import User
-from packhorse.store.runs import get_run
 from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.sharing import run_with_sharing
 from packhorse.store.tasks import get_task
 
 
-def run_row(connection: sa.Connection, user: User, run_id: str) -> Any:
-    """The row of a run that ``user`` may see. Raises NotFound."""
-    row = get_run(connection, run_id) if is_run_id(run_id) else None
-    if row is None or not (user.admin or row.user == user.name):
+def run_row(connection: sa.Connection, user: User, run_id: str, action: Action = Action.SEE) -> Any:
+    """The row of a run with which ``user`` may do this. Raises NotFound, NotAllowed."""
+    POLICY.require(user, action)
+    row = run_with_sharing(connection, run_id, user.grantees) if is_run_id(run_id) else None
+    decision = None if row is None else POLICY.decide(user, action, Owned(row.user, bool(row.shared)))
+    if decision is None or decision.verdict is Verdict.HIDE:
         raise NotFound(f"There is no run '{run_id[:60]}'.", hint="'packhorse ps' lists your runs.")
+    if not decision.allowed:
+        raise NotAllowed(decision.why, hint=decision.hint)
     return row
 
 
-def task_row(connection: sa.Connection, user: User, task_id: str) -> tuple[Any, Any]:
-    """The rows of a task that ``user`` may see, and of its run: (run, task). Raises NotFound."""
+def task_row(connection: sa.Connection, user: User, task_id: str, action: Action = Action.SEE) -> tuple[Any, Any]:
+    """The rows of a task with which ``user`` may do this, and of its run: (run, task). Raises NotFound, NotAllowed."""
     run_id, index = parse_task_id(task_id)
-    run = run_row(connection, user, run_id)
+    run = run_row(connection, user, run_id, action)
     row = get_task(connection, run.seq * TASKS_PER_RUN + index) if index < TASKS_PER_RUN else None
     if row is None:
         raise NotFound(f"Run {run_id} has no task {index}.", hint=f"'packhorse ps {run_id}' lists its tasks.")

@@ -1,18 +1,19 @@
-"""Renders what the store has into what front doors show: views, and the TES document of a task."""
+"""Renders what the store has into what front doors show."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from packhorse.domain.errors import PackhorseError
 from packhorse.domain.states import TaskState
-from packhorse.domain.text import dumps, holdable_value, shown_json
+from packhorse.domain.text import shown_json
 from packhorse.domain.views import (
     AttemptView,
     DataView,
     EventView,
+    ExecutorView,
     ImageView,
     QueueView,
     RunView,
@@ -151,43 +152,11 @@ def site_view(site: Site, live: Mapping[str, int]) -> SiteView:
 def attempt_view(row: Any) -> AttemptView:
     """A row of ``store.tasks.attempts_of``."""
     values = {name: getattr(row, name) for name in _COPIED}
-    return AttemptView(**values, evidence=shown_json(row.evidence) if row.evidence else None, files=files_of(row))
+    executors = [ExecutorView(**one) for one in json.loads(row.steps)] if row.steps else []
+    evidence = shown_json(row.evidence) if row.evidence else None
+    return AttemptView(**values, evidence=evidence, files=files_of(row), executors=executors)
 
 
 def event_view(row: Any) -> EventView:
     """A row of the events table."""
     return EventView(at=row.at, attempt=row.attempt, from_state=row.from_state, to_state=row.to_state, why=row.why)
-
-
-def tes_document(row: Any, step: Step, created_at: float, attempts: list[AttemptView]) -> dict[str, Any]:
-    """The TES 1.1 document of a task, rendered from what its step keeps."""
-    document = step.document(row)
-    document |= {
-        "id": step.row.public_id(row.id),
-        "state": row.state,
-        "name": document.get("name") or row.name,
-        "tags": {**step.spec.tags, **(document.get("tags") or {})},
-        "creation_time": rfc3339(created_at),
-        "logs": [_task_log(attempt) for attempt in attempts],
-    }
-    return dict(holdable_value({key: value for key, value in document.items() if value is not None}))
-
-
-def _task_log(attempt: AttemptView) -> dict[str, Any]:
-    times = {"start_time": rfc3339(attempt.started_at), "end_time": rfc3339(attempt.ended_at)}
-    code = attempt.exit_code if attempt.exit_code is not None else 128 + attempt.signal if attempt.signal else 1
-    return {
-        "logs": [{**times, "exit_code": code}],
-        **times,
-        "metadata": {name: getattr(attempt, name) or "" for name in ("site", "allocation", "node", "image")},
-        "outputs": [
-            {"url": file.get("url", file["path"]), "path": file["path"], "size_bytes": str(file.get("size", 0))}
-            for file in attempt.files
-        ],
-        "system_logs": [dumps(attempt.evidence)] if attempt.evidence else [],
-    }
-
-
-def rfc3339(at: float | None) -> str | None:
-    """A time as TES wants it."""
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from packhorse.domain.dataurl import is_below, is_url, url_problem
 from packhorse.domain.outputurl import file_target, has_folders, output_problem
+from packhorse.http.reach import Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +22,15 @@ class FileRules:
     urls: tuple[str, ...] | None = None
     output_urls: tuple[str, ...] | None = None
     """What URLs of outputs must begin as; None is any."""
+    reach: Reach | None = None
+    """Where URLs may lead; None is anywhere."""
 
     def problem(self, path: str) -> str | None:
         """Why ``path``, or a URL, cannot be an input; None when it can."""
         if not path:
             return "names no file."
         if is_url(path):
-            return url_problem(path) or self._forbidden(path)
+            return url_problem(path) or self._forbidden(path) or self._inside(path)
         path = file_target(path)
         try:
             real = Path(path).resolve(strict=True)
@@ -58,6 +62,22 @@ class FileRules:
                     " packhorse.toml)."
                 )
         return None
+
+    def _inside(self, url: str) -> str | None:
+        """What can be told before it is used: a name may have any address by then, and is looked at again. Hosts of
+        other schemes are names in the configuration.
+        """
+        parts = urlsplit(url)
+        if (
+            self.reach is None
+            or parts.scheme not in ("http", "https")
+            or not self.reach.is_inside(parts.hostname or "")
+        ):
+            return None
+        return (
+            f"the URL '{url[:200]}' leads into this server's own network, which is closed to its users ([server]"
+            " private_networks in its packhorse.toml)."
+        )
 
     def _forbidden(self, url: str) -> str | None:
         if self.urls is None or any(is_below(url, prefix) for prefix in self.urls):

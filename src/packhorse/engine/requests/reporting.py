@@ -35,6 +35,7 @@ from packhorse.report.facts import (
 from packhorse.report.graph import MAX_DRAWN
 from packhorse.report.timeline import MAX_BARS, Allocation, Bar, Timeline
 from packhorse.sites.base import Shape
+from packhorse.store.records import estimated_in_run
 from packhorse.store.reports import (
     allocations_by_seq,
     asked_in_run,
@@ -90,6 +91,7 @@ def facts_of(connection: sa.Connection, steps: Steps, run: Any, now: float) -> R
         data_left_out=number - len(data),
         again=again(run, told.steps),
         task_graph=_task_graph(connection, run.seq, told.facts) if told.are_documents else None,
+        estimated=estimated_in_run(connection, run.seq),
         paid_core_s=paid.used_core_s,
     )
 
@@ -254,9 +256,13 @@ def _measure(measured: Measured, row: Any, nodes: int) -> None:
         measured.walltime_granted.add(row.walltime_s)
     if row.peak_memory is not None:
         measured.peak_memory.add(row.peak_memory)
+        if row.memory_mb is not None and row.peak_memory > 0:
+            measured.memory.add(row.memory_mb * MB, row.peak_memory, failed=failed)
     if wall_s is None or wall_s < 0:
         return
     measured.wall_s.add(wall_s)
+    if row.walltime_s is not None and wall_s > 0:
+        measured.time.add(row.walltime_s, wall_s, failed=failed)
     cpu_s = max(0.0, row.cpu_s or 0.0)
     measured.cpu_s += cpu_s
     if wall_s > 0:

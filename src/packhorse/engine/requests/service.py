@@ -1,6 +1,6 @@
 """What front doors may ask for, each for the user who asks.
 
-The HTTP API and the embedded client are thin layers over this; permissions are checked here.
+The HTTP API and the embedded client are thin layers over this; each method asks ``domain.access`` whether it may.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, NotFound, PackhorseError
+from packhorse.domain.access import POLICY, Action
+from packhorse.domain.accessconfig import LimitsConfig
+from packhorse.domain.config import EstimatesConfig
+from packhorse.domain.errors import Conflict, NotFound, PackhorseError
+from packhorse.domain.expectations import RunExpectation, TaskEstimate
+from packhorse.domain.history import HistoryRow
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import SubmittedRun
 from packhorse.domain.states import TaskState
@@ -40,28 +45,37 @@ from packhorse.engine.requests.again import accept_retry
 from packhorse.engine.requests.cancel import cancel_all, cancel_tasks
 from packhorse.engine.requests.doctor import examine, examine_site
 from packhorse.engine.requests.documents import image_view, run_view, site_view, step_view, task_view
+from packhorse.engine.requests.estimating import Estimating
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.histories import keep_rows, page_of_history
+from packhorse.engine.requests.limits import Limits
 from packhorse.engine.requests.line import steps_gathered_without, steps_wait_for
 from packhorse.engine.requests.outputfiles import OutputFiles
+from packhorse.engine.requests.own import Own
+from packhorse.engine.requests.pages import MAX_PAGE, cursor_of, page_size
 from packhorse.engine.requests.runwaiters import RunWaiters
 from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
 from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.taskviews import TaskViews
 from packhorse.engine.requests.usage import sum_usage
+from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.results import iter_results
 from packhorse.sites.site import Site, site_named
 from packhorse.staging.apps import AppCatalog
 from packhorse.store.allocations import live_allocations
+from packhorse.store.audit import note_change
 from packhorse.store.database import Database, NoRoom
 from packhorse.store.images import images_at
 from packhorse.store.lookups import source_of
 from packhorse.store.runs import counts_of, list_runs
 from packhorse.store.shares import iter_shares
+from packhorse.store.sharing import list_shared_runs
 from packhorse.store.steps import counts_of_steps, edges_out_of, steps_of_run
 from packhorse.store.tasks import get_task, page_of_tasks
 
-MAX_PAGE = 1000
+if TYPE_CHECKING:
+    from packhorse.engine.requests.tes import TesTasks
 
 
 class Service:
@@ -79,14 +93,21 @@ class Service:
         wake: Callable[[], None] = lambda: None,
         notifier: Notifier | None = None,
         downloads: Path = Path("downloads"),
+        estimates: EstimatesConfig | None = None,
+        limits: LimitsConfig | None = None,
+        seal: Seal | None = None,
     ) -> None:
         self.database = database
         self.sites = {site.name: site for site in sites}
         self.catalog = catalog
         self.steps = Steps()
         self.submissions = Submissions(database, sites, catalog, files, wake)
+        self.limits = Limits(database, limits)
+        self.seal = seal or Seal(downloads.parent / "seal.key")
+        self.reach = files.reach
         self.wake = wake
         self.waiters = RunWaiters(database, notifier or Notifier())
+        self.estimating = Estimating(self.steps, self.sites, estimates or EstimatesConfig())
         self.task_views = TaskViews(database, self.steps, self.sites)
         self.output_files = OutputFiles(database, self.steps, self.sites, downloads)
 
@@ -94,27 +115,41 @@ class Service:
         """What ``user`` may ask for."""
         return UserService(self, user)
 
+    def why_not_ready(self) -> str | None:
+        """Why nothing can be asked for now; None when it can."""
+        return None if self.database.answers() else "its database does not answer"
 
-class UserService:
+
+class UserService(Own):
     """What one user may ask for. Every method checks that this user may, and raises the refusals of
     ``domain.errors``: NotFound also for what is not theirs.
     """
 
     def __init__(self, service: Service, user: User) -> None:
+        super().__init__(service.database, user, service.seal, service.reach)
         self._service = service
-        self._database = service.database
-        self._user = user
-        self._whose = None if user.admin else user.name
-        """Whose runs are listed; None: everybody's."""
+
+    def body_bytes(self, most: int) -> int:
+        """How large a body of this user may be, at most ``most``."""
+        return self._service.limits.body_bytes(self._user, most)
+
+    def _whose(self) -> str | None:
+        """Whose runs are listed; None: everybody's. Raises NotAllowed."""
+        POLICY.require(self._user, Action.LOOK)
+        return None if POLICY.allows(self._user, Action.SEE_ALL) else self._user.name
 
     # --- runs ------------------------------------------------------------
 
     def submit(self, request: SubmittedRun, rows: Rows | None = None) -> RunView:
         """Accepts a run, or refuses it with all that is wrong. ``rows`` (streamed) stands in for ``AppRun.over``."""
+        POLICY.require(self._user, Action.SUBMIT)
+        self._service.limits.submission(self._user)
         return self._write(self._service.submissions.check(self._user, request, rows))
 
     def submit_many(self, requests: Sequence[SubmittedRun | PackhorseError]) -> list[RunView | PackhorseError]:
         """By position: the run, or why it was refused; each by itself. What is a refusal already stays one."""
+        POLICY.require(self._user, Action.SUBMIT)
+        self._service.limits.submission(self._user)
         catalog = self._service.catalog.for_one_request()
         checked = [self._checked(request, catalog) for request in requests]
         written = self._service.submissions.write_many(checked)
@@ -124,7 +159,9 @@ class UserService:
         if isinstance(request, PackhorseError):
             return request
         try:
-            return self._service.submissions.check(self._user, request, catalog=catalog)
+            submission = self._service.submissions.check(self._user, request, catalog=catalog)
+            self._service.limits.tasks(self._user, submission.tasks)
+            return submission
         except PackhorseError as error:
             return error
 
@@ -136,17 +173,21 @@ class UserService:
         return written if isinstance(written, PackhorseError) else self._view(submission, written)
 
     def _write(self, submission: Submission) -> RunView:
+        self._service.limits.tasks(self._user, submission.tasks)
         return self._view(submission, self._service.submissions.write(submission))
 
     def _view(self, submission: Submission, written: Written) -> RunView:
         """A run that was just written need not be read for that."""
         return self.run(written.run_id) if written.again else submission.view(written.at)
 
-    def runs(self, cursor: str | None = None, limit: int = 100) -> Page[RunView]:
-        """Newest first; an admin sees everybody's."""
-        size = _page_size(limit)
+    def runs(self, cursor: str | None = None, limit: int = 100, *, shared: bool = False) -> Page[RunView]:
+        """Newest first; an admin sees everybody's. ``shared``: those that others share with this user."""
+        size, before, whose = page_size(limit), cursor_of(cursor), self._whose()
         with self._database.read() as connection:
-            rows = list_runs(connection, self._whose, _cursor(cursor), size)
+            if shared:
+                rows = list_shared_runs(connection, self._user.grantees, before, size)
+            else:
+                rows = list_runs(connection, whose, before, size)
             counts = counts_of(connection, [row.seq for row in rows])
         items = [run_view(row, counts[row.seq]) for row in rows]
         return Page(items=items, next_cursor=str(rows[-1].seq) if len(rows) == size else None)
@@ -189,15 +230,16 @@ class UserService:
     def cancel_run(self, run_id: str) -> RunView:
         """Cancels every task that has not ended."""
         with self._database.write() as connection:
-            seq = run_row(connection, self._user, run_id).seq
+            seq = run_row(connection, self._user, run_id, Action.CHANGE).seq
             cancel_all(connection, seq, f"Run canceled by {self._user.name}.")
+            note_change(connection, self._user.name, "run canceled", run_id)
         self._service.wake()
         return self.run(run_id)
 
     def retry(self, run_id: str, client_key: str | None = None) -> RunView:
         """A new run of the tasks that failed or were canceled, and of those that waited for them."""
         with self._database.read() as connection:
-            row = run_row(connection, self._user, run_id)
+            row = run_row(connection, self._user, run_id, Action.CHANGE)
             if row.ended_at is None:
                 raise Conflict(f"Run {run_id} has not ended yet.", hint="Wait for it, or cancel it first.")
             for step in steps_of_run(connection, row.seq):
@@ -257,10 +299,10 @@ class UserService:
         self, run_id: str, states: list[TaskState] | None = None, cursor: str | None = None, limit: int = 100
     ) -> Page[TaskView]:
         """Tasks of a run in order."""
-        size = _page_size(limit)
+        size = page_size(limit)
         with self._database.read() as connection:
             row = run_row(connection, self._user, run_id)
-            rows = page_of_tasks(connection, row.seq, states, _cursor(cursor), size)
+            rows = page_of_tasks(connection, row.seq, states, cursor_of(cursor), size)
             items = self._service.task_views.page(connection, row, rows)
         return Page(items=items, next_cursor=str(rows[-1].id) if len(rows) == size else None)
 
@@ -280,8 +322,9 @@ class UserService:
     def cancel_task(self, task_id: str) -> TaskView:
         """Cancels one task; one that has ended stays as it is."""
         with self._database.write() as connection:
-            _, row = task_row(connection, self._user, task_id)
+            _, row = task_row(connection, self._user, task_id, Action.CHANGE)
             cancel_tasks(connection, [row.id], f"Canceled by {self._user.name}.")
+            note_change(connection, self._user.name, "task canceled", task_id)
         self._service.wake()
         with self._database.read() as connection:
             after = get_task(connection, row.id)
@@ -294,16 +337,56 @@ class UserService:
             _, row = task_row(connection, self._user, task_id)
         return self._service.output_files.path_of(row, path)
 
+    @property
+    def tes(self) -> TesTasks:
+        """The same tasks as GA4GH TES has them."""
+        from packhorse.engine.requests.tes import TesTasks  # the command line does without
+
+        service, files = self._service, self._service.submissions.files_for(self._user)
+        return TesTasks(self._user, self._database, service.steps, service.sites, files, self.submit_many)
+
+    # --- what tasks need ------------------------------------------------------------
+
+    def estimate(self, request: SubmittedRun, rows: Rows | None = None) -> RunExpectation:
+        """What a run is expected to need. Refuses what ``submit`` would refuse; nothing is submitted."""
+        POLICY.require(self._user, Action.LOOK)
+        accepted = self._service.submissions.check(self._user, request, rows).accepted
+        self._service.estimating.prepare(self._database)
+        with self._database.read() as connection:
+            return self._service.estimating.of_run(connection, self._user.name, accepted)
+
+    def task_estimates(self, task_id: str) -> list[TaskEstimate]:
+        """What was decided for the attempts at a task; where nothing was, what would be now."""
+        self._service.estimating.prepare(self._database)
+        with self._database.read() as connection:
+            _, row = task_row(connection, self._user, task_id)
+            return self._service.estimating.of_task(connection, self._service.steps.of(connection, row.step_seq), row)
+
+    def history(self, cursor: str | None = None, limit: int = MAX_PAGE) -> Page[HistoryRow]:
+        """What attempts used, oldest first. For admins: it is that of all users, whom digests stand for."""
+        POLICY.require(self._user, Action.SEE_ALL)
+        with self._database.read() as connection:
+            items, last = page_of_history(connection, cursor_of(cursor) or 0, page_size(limit))
+        return Page(items=items, next_cursor=None if last is None else str(last))
+
+    def add_history(self, rows: Sequence[HistoryRow]) -> int:
+        """Takes in what attempts used elsewhere; returns how many. For admins."""
+        POLICY.require(self._user, Action.MANAGE)
+        with self._database.write() as connection:
+            return keep_rows(connection, rows)
+
     # --- the rest ------------------------------------------------------------
 
     def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
         """What allocations paid for a user; an admin is told everybody's part, and what was idle."""
         with self._database.read() as connection:
-            rows = iter_shares(connection, user=self._whose, since=since)
-            return account(rows, by, time.time(), since=since, whole=self._user.admin)
+            whose = self._whose()
+            rows = iter_shares(connection, user=whose, since=since)
+            return account(rows, by, time.time(), since=since, whole=whose is None)
 
     def apps(self) -> list[AppView]:
         """The apps that can be run by name."""
+        POLICY.require(self._user, Action.LOOK)
         return [
             AppView(name=m.name, version=m.version, title=m.title, description=m.description, manifest=m)
             for m in (app.manifest for app in self._service.catalog.all())
@@ -311,6 +394,7 @@ class UserService:
 
     def sites(self) -> list[SiteView]:
         """The sites with their queues, those that do not answer included."""
+        POLICY.require(self._user, Action.LOOK)
         sites = self._service.sites
         with self._database.read() as connection:
             live = {name: Counter(row.state for row in live_allocations(connection, name)) for name in sites}
@@ -318,6 +402,7 @@ class UserService:
 
     def images(self) -> list[ImageView]:
         """Images at sites, and those on their way there, oldest first."""
+        POLICY.require(self._user, Action.LOOK)
         with self._database.read() as connection:
             return [image_view(row) for row in images_at(connection)]
 
@@ -325,25 +410,10 @@ class UserService:
         """Whether everything that runs need is there; of one ``site`` by more than looks, with a real job. For admins:
         it names folders and versions of the server.
         """
-        if not self._user.admin:
-            raise NotAllowed("Only an admin may examine the server.", hint="Ask whoever runs it.")
+        POLICY.require(self._user, Action.EXAMINE)
         sites = self._service.sites
         if site is None:
             return examine(self._database, list(sites.values()))
         if site not in sites:
             raise NotFound(f"There is no site '{site[:60]}'.", hint="'packhorse sites' lists them.")
         return examine_site(sites[site], with_job=True)
-
-
-def _page_size(limit: int) -> int:
-    if not 1 <= limit <= MAX_PAGE:
-        raise InvalidRequest(f"A page has 1 to {MAX_PAGE} items, not {limit}.")
-    return limit
-
-
-def _cursor(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise InvalidRequest(f"'{text[:60]}' is not a cursor.", hint="Use 'next_cursor' of the page before.")
-    return int(text)

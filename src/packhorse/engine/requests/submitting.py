@@ -13,9 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic_core import PydanticSerializationError
 
+from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
-from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun
+from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
 from packhorse.domain.views import RunView, User
@@ -160,25 +161,21 @@ class Submissions:
         where several runs are asked for at once.
         """
         catalog = catalog or self._catalog
-        if request.image is not None and not user.admin:
+        is_trusted, own_commands = POLICY.allows(user, Action.TRUST), isinstance(request, TaskRun)
+        if request.image is not None and not is_trusted and not own_commands:
             raise NotAllowed("An image instead of the app's own is for admins here.", hint=_APPS_HINT)
         key = self.checked_key(request.client_key)
-        by = Requester(new_id("r"), user.name, self._files_for(user), self._sites)
+        files = self.files_for(user)
+        by = Requester(new_id("r"), user.name, files, self._sites, needs_image=own_commands and not is_trusted)
         if isinstance(request, AppRun | PipelineRun):
             table = rows if rows is not None else request.over if request.over is not None else [{}]
             accepted = self._over_table(user, request, table, by, catalog)
         elif isinstance(request, StepRun):
             apps = {
-                name: self.kept_app(catalog.get(name, paths_allowed=user.admin), catalog)
+                name: self.kept_app(catalog.get(name, paths_allowed=is_trusted), catalog)
                 for name in {step.app for step in request.steps}
             }
             accepted = accept_step_run(request, apps, by)
-        elif not user.admin:
-            # without a container, a command of their own could read the server's database and tokens
-            raise NotAllowed(
-                "Tasks with commands of your own are for admins here: they would run as the server's own user.",
-                hint=_APPS_HINT,
-            )
         else:
             accepted = accept_task_run(request, by)
         accepted = with_reuse(accepted, request.reuse, self._sites)
@@ -188,11 +185,12 @@ class Submissions:
     def _over_table(
         self, user: User, request: AppRun | PipelineRun, table: Rows, by: Requester, catalog: AppCatalog
     ) -> Accepted:
+        is_trusted = POLICY.allows(user, Action.TRUST)
         if isinstance(request, PipelineRun):
             manifest, file = request.pipeline, None
-            folders = catalog.apps_of(manifest, None, paths_allowed=user.admin)
+            folders = catalog.apps_of(manifest, None, paths_allowed=is_trusted)
         else:
-            found = catalog.find(request.app, paths_allowed=user.admin)
+            found = catalog.find(request.app, paths_allowed=is_trusted)
             if isinstance(found, AppFolder):
                 return accept_app_run(request, self.kept_app(found, catalog), table, by)
             manifest, file = found.manifest, found.file
@@ -226,13 +224,14 @@ class Submissions:
         self._kept.add(digest)
         return digest
 
-    def _files_for(self, user: User) -> FileRules:
-        """Where no folders are configured, only an admin may name files; where no URLs are, only an admin may name
-        URLs.
+    def files_for(self, user: User) -> FileRules:
+        """What a user may name. Where no folders are configured, only an admin may name files; where no URLs are, only
+        an admin may name URLs.
         """
-        if user.admin:
+        if POLICY.allows(user, Action.TRUST):
             return replace(self._files, urls=None, output_urls=None)
-        return FileRules(self._files.roots or (), self._files.urls or (), self._files.output_urls or ())
+        files = self._files
+        return replace(files, roots=files.roots or (), urls=files.urls or (), output_urls=files.output_urls or ())
 
     # --- writing ------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from packhorse.engine.requests.documents import (
     data_view,
     event_view,
     task_view,
-    tes_document,
     waiting_reason,
     waits_for_data,
     waits_for_images,
@@ -23,6 +22,7 @@ from packhorse.engine.requests.documents import (
 )
 from packhorse.engine.requests.line import waits_for_others, waits_for_size
 from packhorse.engine.requests.reuseview import reuse_view
+from packhorse.engine.requests.tesdocument import tes_document
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
 from packhorse.sites.site import Site, not_configured

@@ -34,6 +34,7 @@ from packhorse.engine.steps.base import (
 from packhorse.engine.steps.files import file_key, is_brought
 from packhorse.engine.steps.outputs import delivered_below, own_binds
 from packhorse.engine.steps.program import Program
+from packhorse.estimate.records import Kind
 from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
@@ -57,6 +58,18 @@ class AppStep(StepBase):
     @property
     def app(self) -> AppManifest:
         return self.program.manifest
+
+    def kind(self, params: str) -> Kind:
+        return self._kind
+
+    @cached_property
+    def _kind(self) -> Kind:
+        part = "gather" if self.program.gathers else ""
+        return Kind(self.app.name, f"{self.app.version}+{self.spec.app[:12]}", part)
+
+    @property
+    def sizes_itself(self) -> bool:
+        return "memory_gb" in self.program.key_parts.names
 
     @property
     def is_resumable(self) -> bool:

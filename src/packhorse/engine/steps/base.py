@@ -17,6 +17,7 @@ from packhorse.domain.resources import Resources
 from packhorse.domain.text import kept_json
 from packhorse.engine.containers import Containers
 from packhorse.engine.retry import RetryPolicy
+from packhorse.estimate.records import Kind
 from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
@@ -192,6 +193,13 @@ class Step(Protocol):
     def app(self) -> AppManifest | None:
         """The manifest with what the run lays over it; None for documents."""
 
+    def kind(self, params: str) -> Kind:
+        """The tasks that are expected to behave as this one, here and in other runs."""
+
+    @property
+    def sizes_itself(self) -> bool:
+        """Whether its command is told the memory that a task is granted, which it may fill."""
+
     @property
     def retry_policy(self) -> RetryPolicy:
         """What is tried again, and how often."""
@@ -304,6 +312,10 @@ class StepBase:
     def is_gathering(self) -> bool:
         return False
 
+    @property
+    def sizes_itself(self) -> bool:
+        return False
+
     def common_needs(self) -> tuple[DataKey, ...]:
         files = tuple(DataKey(url, version) for url, version in self.spec.files.items())
         return (results_key(self.row), *files) if self.is_gathering else files
@@ -320,6 +332,6 @@ def overridden(asked: Resources, overrides: str | None) -> Resources:
     return asked.override(json.loads(overrides)) if overrides else asked
 
 
-def demand_key(label: str, image: str | None, asked: Resources) -> DemandKey:
-    """The demand of tasks that take as long as others of ``label``."""
-    return DemandKey(label[:300], kept_json(asked.model_dump(mode="json", exclude_defaults=True)), image)
+def demand_key(label: str, image: str | None, asked: Resources, *, sized: bool = False) -> DemandKey:
+    """The demand of tasks that take as long as others of ``label``; ``sized``: what they ask for was decided."""
+    return DemandKey(label[:300], kept_json(asked.model_dump(mode="json", exclude_defaults=True)), image, sized)

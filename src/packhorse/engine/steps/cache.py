@@ -77,7 +77,10 @@ class Steps:
 
     def made_of(self, connection: sa.Connection, row: Any) -> Step:
         """The step of a row of ``store.steps.load_steps``."""
-        spec, place = StepSpec.from_json(row.spec), StepRow.of(row)
+        return self.made(connection, StepRow.of(row), StepSpec.from_json(row.spec))
+
+    def made(self, connection: sa.Connection, place: StepRow, spec: StepSpec) -> Step:
+        """A step that need not be in the store."""
         if spec.kind == "documents":
             return DocumentStep(place, spec)
         if spec.kind not in ("app", "gather", "kbase"):

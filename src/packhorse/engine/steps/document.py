@@ -13,7 +13,7 @@ from packhorse.domain.outputpath import kept_as, normal, output_entry
 from packhorse.domain.outputurl import file_target
 from packhorse.domain.render import limits, template_key, threads
 from packhorse.domain.resources import Resources, resources_from_tes
-from packhorse.domain.task import Executor, Task
+from packhorse.domain.task import Executor, FileType, Task
 from packhorse.domain.taskpaths import AbsolutePaths
 from packhorse.engine.rootpaths import ROOT, RootPaths, in_work
 from packhorse.engine.steps.base import (
@@ -27,8 +27,9 @@ from packhorse.engine.steps.base import (
     demand_key,
     overridden,
 )
-from packhorse.engine.steps.files import file_key, is_brought
+from packhorse.engine.steps.files import file_key, folder_key, is_brought
 from packhorse.engine.steps.outputs import delivered_below, is_of, own_binds, own_url
+from packhorse.estimate.records import Kind
 from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
@@ -48,10 +49,18 @@ class DocumentStep(StepBase):
     def demand(self, params: str, overrides: str | None) -> DemandKey:
         return document_demand(_task(params), self.resources(params, overrides))
 
+    def kind(self, params: str) -> Kind:
+        return Kind(document_label(_task(params)))
+
     def needs(self, params: Mapping[str, Any], site: Site) -> tuple[DataKey, ...]:
         inputs = params["task"].get("inputs") or ()
-        urls = tuple(DataKey(item["url"]) for item in inputs if is_data(item.get("url"), item.get("content")))
+        urls = tuple(self._data_key(item) for item in inputs if is_data(item.get("url"), item.get("content")))
         return (*urls, *_files(params, site)) if len(urls) < len(inputs) else urls
+
+    def _data_key(self, item: Mapping[str, Any]) -> DataKey:
+        """The data of an input by URL."""
+        is_folder = item.get("type") == FileType.DIRECTORY
+        return folder_key(item["url"], self.row.run_id) if is_folder else DataKey(item["url"])
 
     def images(self, params: str) -> list[str]:
         named = (executor.get("image") for executor in json.loads(params)["task"]["executors"])
@@ -87,7 +96,7 @@ class DocumentStep(StepBase):
                 inputs[path] = UpstreamFile(*stored["upstream"][path])
             else:
                 url = item.get("url") or ""
-                inputs[path] = DataKey(url) if is_data(url) else LocalFile(file_target(url))
+                inputs[path] = self._data_key(item) if is_data(url) else LocalFile(file_target(url))
         return Identity(parts, inputs)
 
     def delivers(self, params: str) -> bool:
@@ -122,9 +131,14 @@ def _counting(item: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 def document_demand(task: Task, asked: Resources) -> DemandKey:
     """What a TES document is counted with: those that begin with the same program are likely to take as long."""
+    return demand_key(document_label(task), task.executors[0].image, asked)
+
+
+def document_label(task: Task) -> str:
+    """Image and program of a TES document, the first of several."""
     first = task.executors[0]
     program = PurePath(first.command[0]).name if first.command else ""
-    return demand_key(f"{first.image or 'host'} {program}", first.image, asked)
+    return f"{first.image or 'host'} {program}"[:300]
 
 
 def _files(params: Mapping[str, Any], site: Site) -> Iterator[DataKey]:
@@ -177,7 +191,8 @@ def render_document(stored: dict[str, Any], where: Locations, resources: Resourc
             run_id, index, path = stored["upstream"][item.path]
             sources[item.path] = f"{where.outputs}/{run_id}/{index}/{kept_as(path)}"
         elif item.content is None:
-            sources[item.path] = where.bring(file_target(item.url or ""))
+            url = item.url or ""
+            sources[item.path] = where.bring(url.rstrip("/") if is_data(url) else file_target(url))
     root = RootPaths(paths, {normal(path): source for path, source in sources.items()}) if paths is not None else None
     folders = [volume for volume in task.volumes or [] if not volume.startswith("/")]
     if root is not None and where.containers is not None:

@@ -1,4 +1,4 @@
-"""Input files of the engine's machine: which a site has to be brought, and as what."""
+"""Inputs that are brought to a site as something else than a plain URL: files of the engine's machine, and folders."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
 
 _GONE = "gone"
+#: How versions of folders of S3 begin.
+FOLDER = "folder:"
 
 
 def is_brought(site: Site, session: Session, path: str, *, in_image: bool) -> bool:
@@ -34,6 +36,11 @@ def file_key(path: str) -> DataKey:
         return DataKey(url, version_of(Path(path).stat()))
     except OSError:  # it was there a moment ago
         return DataKey(url, _GONE)
+
+
+def folder_key(url: str, run_id: str) -> DataKey:
+    """All that lies below a prefix of S3, as it is when a run's tasks first need it: another run fetches it anew."""
+    return DataKey(url.rstrip("/"), f"{FOLDER}{run_id}")
 
 
 def url_of(path: str) -> str:

@@ -8,11 +8,13 @@ bulk, and never searched.
 from __future__ import annotations
 
 from packhorse.store.schema.base import TASKS_PER_RUN, metadata
+from packhorse.store.schema.history import estimates, history, secrets
 from packhorse.store.schema.kbase import kbase_jobs, kbase_logs, kbase_runs
 from packhorse.store.schema.runs import (
     BACKS_OFF,
     CAN_GIVE,
     HAS_ALLOCATION,
+    IS_LISTED,
     READY,
     REUSABLE,
     TO_LOOK_UP,
@@ -33,9 +35,10 @@ from packhorse.store.schema.runs import (
     step_demands,
     step_edges,
     steps,
+    task_tags,
     tasks,
 )
-from packhorse.store.schema.service import file_sums, leases, tokens
+from packhorse.store.schema.service import audit, file_sums, leases, sharing, tokens
 from packhorse.store.schema.sites import (
     UNCLAIMED,
     allocations,
@@ -49,11 +52,13 @@ from packhorse.store.schema.sites import (
     run_images,
     step_data,
 )
+from packhorse.store.schema.webhooks import outbox, webhooks
 
 __all__ = [
     "BACKS_OFF",
     "CAN_GIVE",
     "HAS_ALLOCATION",
+    "IS_LISTED",
     "READY",
     "REUSABLE",
     "TASKS_PER_RUN",
@@ -63,6 +68,7 @@ __all__ = [
     "allocations",
     "apps",
     "attempts",
+    "audit",
     "blocks",
     "cached",
     "data",
@@ -70,8 +76,10 @@ __all__ = [
     "deliveries",
     "demands",
     "edges",
+    "estimates",
     "events",
     "file_sums",
+    "history",
     "growths",
     "images",
     "in_run",
@@ -84,14 +92,19 @@ __all__ = [
     "lookups",
     "makers",
     "metadata",
+    "outbox",
     "run_images",
     "runs",
+    "secrets",
     "shares",
+    "sharing",
     "step_counts",
     "step_data",
     "step_demands",
     "step_edges",
     "steps",
+    "task_tags",
     "tasks",
     "tokens",
+    "webhooks",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from packhorse.domain.states import AT_SITE, TaskState
-from packhorse.store.columns import Said
+from packhorse.store.columns import Said, Searched
 from packhorse.store.schema.base import TASKS_PER_RUN, BigKey, metadata, partial_index
 
 #: Of a run that is being written.
@@ -24,6 +24,7 @@ runs = sa.Table(
     sa.Column("retry_of", sa.String(32)),
     sa.Column("priority", sa.Integer, nullable=False, server_default="0"),  # among its user's runs; higher is first
     sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("started_at", sa.Float),  # when the first of its tasks ran
     sa.Column("ended_at", sa.Float),
     # while its tasks are being written nobody sees it; what was begun and never finished is swept away
     sa.Column("visible", sa.Boolean, nullable=False, server_default=sa.true()),
@@ -108,6 +109,8 @@ demands = sa.Table(
     sa.Column("image", sa.String(512)),  # the first that its tasks run in, as it was asked for
     sa.Column("resources", sa.Text, nullable=False),  # JSON: what one task asks for
     sa.Column("ready", sa.Integer, nullable=False),  # tasks, those of steps that are held left out
+    # what its tasks ask for was decided, from estimates or after a failure, and is not looked at again
+    sa.Column("sized", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.UniqueConstraint("site", "user", "key"),
     partial_index("ix_demands_ready", "site", "seq", where=_HAS_READY),
     sqlite_autoincrement=True,
@@ -139,6 +142,9 @@ _BACKS_OFF = sa.text(BACKS_OFF)
 #: It waits for nothing but to be looked up.
 TO_LOOK_UP = "state = 'QUEUED' AND waiting_on = 1 AND cache_key = ''"
 _TO_LOOK_UP = sa.text(TO_LOOK_UP)
+#: It came over TES, and is listed there.
+IS_LISTED = "owner IS NOT NULL"
+_IS_LISTED = sa.text(IS_LISTED)
 #: What it left may be taken.
 REUSABLE = "state = 'COMPLETE' AND cache_key > ''"
 _REUSABLE = sa.text(REUSABLE)
@@ -152,7 +158,7 @@ tasks = sa.Table(
     sa.Column("id", BigKey, primary_key=True, autoincrement=False),
     sa.Column("step_seq", sa.BigInteger, nullable=False),
     sa.Column("demand_seq", sa.BigInteger, nullable=False),
-    sa.Column("name", sa.String(100)),
+    sa.Column("name", Searched(100)),
     sa.Column("state", sa.String(16), nullable=False, default=TaskState.QUEUED),
     sa.Column("params", sa.Text, nullable=False),  # JSON: its own values, or its TES document
     sa.Column("waiting_on", sa.Integer, nullable=False, default=0),  # upstream tasks, steps and data that are missing
@@ -168,6 +174,7 @@ tasks = sa.Table(
     sa.Column("started_at", sa.Float),
     sa.Column("ended_at", sa.Float),
     sa.Column("cache_key", sa.String(64)),  # domain.cachekey; empty: it is to be looked up; None: it has none
+    sa.Column("owner", sa.String(200)),  # the user, of a task that came over TES
     sa.Index("ix_tasks_state", "state", "id"),
     # the constant columns make SQLite's planner prefer it to ix_tasks_state
     partial_index("ix_tasks_ready", "state", "waiting_on", "step_seq", "demand_seq", "id", where=_READY),
@@ -175,6 +182,19 @@ tasks = sa.Table(
     partial_index("ix_tasks_at_site", "allocation_seq", "id", where=_AT_SITE),
     partial_index("ix_tasks_to_look_up", "step_seq", "id", where=_TO_LOOK_UP),
     partial_index("ix_tasks_reusable", "cache_key", "id", where=_REUSABLE),
+    partial_index("ix_tasks_owner", "owner", "id", where=_IS_LISTED),
+    partial_index("ix_tasks_owner_name", "owner", "name", "id", where=_IS_LISTED),
+    partial_index("ix_tasks_owner_state", "owner", "state", "id", where=_IS_LISTED),
+)
+
+#: By which tags a task that came over TES is found: digests of its owner and a key, and of both with the value
+#: (store.listing).
+task_tags = sa.Table(
+    "task_tags",
+    metadata,
+    sa.Column("digest", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("task_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )
 
 #: What came of looking a task up: the content of its ``inputs`` then, and from which task (one that was executed) its
@@ -247,6 +267,7 @@ attempts = sa.Table(
     sa.Column("evidence", sa.Text),  # JSON, of a failure
     sa.Column("files", sa.Text),  # JSON: outputs that were kept
     sa.Column("image", sa.String(80)),  # digest of the image that it ran in
+    sa.Column("steps", sa.Text),  # JSON: how each of several executors ended (engine.collecting.executors)
     sqlite_with_rowid=False,
 )
 

@@ -181,6 +181,7 @@ journals = sa.Table(
     sa.Column("allocation_seq", sa.BigInteger, nullable=False),
     sa.Column("agent", sa.String(200), nullable=False),
     sa.Column("node", SaidShortly(200)),
+    sa.Column("node_type", SaidShortly(100)),  # its processor
     sa.Column("offset", sa.BigInteger, nullable=False),
     sa.Column("bad_lines", sa.Integer, nullable=False, default=0),
     sa.UniqueConstraint("allocation_seq", "agent"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import NotAllowed
 from packhorse.domain.kbase import not_found, not_writable, task_of
 from packhorse.domain.views import User
@@ -35,9 +36,9 @@ class Access:
         self.caller = caller
         self._workspaces = workspaces
 
-    def require_admin(self) -> None:
-        """Raises NotAllowed for who is none, and may not act as one."""
-        if not self.caller.user.admin:
+    def require_admin(self, *, write: bool = False) -> None:
+        """Raises NotAllowed for who is none, and may not act as one; a read-only admin may not ``write``."""
+        if not POLICY.allows(self.caller.user, Action.MANAGE if write else Action.SEE_ALL):
             raise NotAllowed(f"User {self.caller.name} is not an admin, and may not act as one.")
 
     def require_write(self, wsid: int | None) -> None:
@@ -74,7 +75,7 @@ class Access:
         if run is None or not is_its_id(job, run):
             raise not_found(str(job))
         if as_admin:
-            self.require_admin()
+            self.require_admin(write=write)
         elif run.user != self.caller.name and not self._has_right(run, write=write):
             what = "write" if write else "read"
             raise NotAllowed(f"User {self.caller.name} does not have permission to {what} job {job}")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import InvalidRequest, NotAllowed
 from packhorse.domain.kbase import truth
 from packhorse.engine.requests.kbase.access import Access
@@ -30,7 +31,7 @@ def jobs_made(database: Database, lookup: Lookup, access: Access, said: Mapping[
     """What ``check_jobs_date_range_for_user`` answers; ``user`` is ALL, or None for who asks."""
     own = access.caller.name
     user = user or own
-    if user != own and not access.caller.user.admin:
+    if user != own and not POLICY.allows(access.caller.user, Action.SEE_ALL):
         told = "You are not authorized to view all records or records for others."
         raise NotAllowed(f"{told} user={user} token={own}")
     begin, end = _time(said.get("start_time"), "start"), _time(said.get("end_time"), "end")

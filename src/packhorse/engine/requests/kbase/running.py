@@ -40,7 +40,7 @@ class Running:
         """One job; its id."""
         request = job_request(document)
         if request.as_admin:
-            self._access.require_admin()
+            self._access.require_admin(write=True)
         else:
             self._access.require_write(request.wsid)
         resolved = self._resolved([request])
@@ -53,7 +53,7 @@ class Running:
         about = batch if isinstance(batch, dict) else {}
         wsid = wsid_of(about.get("wsid"))
         if truth(about.get("as_admin")):
-            self._access.require_admin()
+            self._access.require_admin(write=True)
         else:
             self._access.require_write(wsid)
         requests = [self._of_batch(number, one, len(documents), wsid) for number, one in enumerate(documents, start=1)]

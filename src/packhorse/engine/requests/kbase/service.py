@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError
 from packhorse.domain.kbase import OVER, Status, not_found, truth, wsid_of
 from packhorse.domain.kbaseconfig import KBaseConfig
@@ -227,7 +228,9 @@ class KBaseCaller:
 
     def get_admin_permission(self) -> State:
         """r, w or n."""
-        return {"permission": "w" if self.caller.user.admin else "n"}
+        user = self.caller.user
+        may_read = POLICY.allows(user, Action.SEE_ALL)
+        return {"permission": "w" if POLICY.allows(user, Action.MANAGE) else "r" if may_read else "n"}
 
     def get_client_groups(self) -> list[str]:
         """The names of those that are configured."""

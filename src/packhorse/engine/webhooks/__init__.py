@@ -1,0 +1,1 @@
+"""Events of runs, sent to those who asked to be told."""

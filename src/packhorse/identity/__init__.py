@@ -1,0 +1,1 @@
+"""Who asks: tokens of the store, of an OpenID Connect issuer, and of KBase."""

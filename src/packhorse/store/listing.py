@@ -1,0 +1,272 @@
+"""Tasks that came over TES, listed: by owner, and by name, state and tags, each along an index.
+
+One condition leads along its index; where there are others, so many tasks are looked at that a page takes no longer
+than others, and it may then be shorter than was asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from packhorse.store.chunks import chunks
+from packhorse.store.schema import runs, task_tags, tasks
+
+MAX_NAME = 100
+"""Characters of a name that are searched."""
+_LOOKED_AT = 10_000  # tasks, of which those are left out that other conditions do not hold for
+_AT_ONCE = 1000
+_OWNERS = 200  # for a page of everybody's
+_END = (1 << 63) - 1
+
+_T = tasks.c
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is listed: tasks whose names begin with ``prefix``, in one state, with all of these tags. A tag's value ''
+    is any.
+    """
+
+    prefix: str = ""
+    state: str | None = None
+    tags: Mapping[str, str] | None = None
+
+
+class Place(NamedTuple):
+    """Where a list goes on: behind this task. ``name`` counts where names lead."""
+
+    owner: str
+    name: str
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Ids of a page, in order, and where the next one begins; None where there is none."""
+
+    ids: Sequence[int]
+    following: Place | None
+
+
+def tag_rows(task: int, owner: str, tags: Mapping[str, str]) -> list[dict[str, int]]:
+    """The rows of ``task_tags`` of one task."""
+    digests = {digest for key, value in tags.items() for digest in (_digest(owner, key), _digest(owner, key, value))}
+    return [{"digest": digest, "task_id": task} for digest in sorted(digests)]
+
+
+def _digest(*words: str) -> int:
+    """63 bits of SHA-256: nobody but a task's owner chooses what it is made of."""
+    said = json.dumps(words).encode()
+    return int.from_bytes(hashlib.sha256(said).digest()[:8], "big") >> 1
+
+
+def page_of_listed(
+    connection: sa.Connection, owner: str | None, wanted: Wanted, after: Place | None, size: int
+) -> Listed:
+    """At most ``size`` tasks of ``owner``, or of everybody, behind ``after``. Newest first, or by name where names are
+    asked for; everybody's by owner.
+    """
+    ids: list[int] = []
+    left = _LOOKED_AT
+    of = owner if owner is not None else after.owner if after is not None else _next_owner(connection, None)
+    for _ in range(_OWNERS):
+        if of is None:
+            return Listed(ids, None)
+        found, after, looked_at = _of_owner(connection, of, wanted, after, size - len(ids), left)
+        ids += found
+        left -= looked_at
+        if after is not None:
+            return Listed(ids, after)
+        of = None if owner is not None else _next_owner(connection, of)
+        if of is not None and (len(ids) == size or left <= 0):
+            break
+    return Listed(ids, None if of is None else Place(of, "", _END))
+
+
+_NEXT_OWNER = sa.select(sa.func.min(_T.owner)).where(_T.owner > sa.bindparam("before"), _T.owner.is_not(None))
+
+
+def _next_owner(connection: sa.Connection, before: str | None) -> str | None:
+    return connection.execute(_NEXT_OWNER, {"before": before or ""}).scalar()
+
+
+def _of_owner(
+    connection: sa.Connection, owner: str, wanted: Wanted, after: Place | None, size: int, most: int
+) -> tuple[list[int], Place | None, int]:
+    """(ids of the page, where it goes on with this owner, how many tasks were looked at)."""
+    lead, others = _way(connection, owner, wanted)
+    number = size + 1 if not others else _AT_ONCE
+    place = after or Place(owner, "", _END)
+    ids: list[int] = []
+    looked_at = 0
+    while True:
+        candidates = lead(place, number)
+        holding = _holding(connection, [one.task for one in candidates], others)
+        for one in candidates:
+            if len(ids) == size:
+                return ids, place, looked_at
+            place = one
+            looked_at += 1
+            if one.task in holding:
+                ids.append(one.task)
+        if len(candidates) < number:
+            return ids, None, looked_at
+        if looked_at >= most:
+            return ids, place, looked_at
+
+
+Lead = Callable[[Place, int], list[Place]]
+Others = dict[str, Any]
+
+
+def _way(connection: sa.Connection, owner: str, wanted: Wanted) -> tuple[Lead, Others]:
+    """The condition that leads along its index, and those that are left."""
+    digests = [_digest(owner, key, *([value] if value else [])) for key, value in (wanted.tags or {}).items()]
+    others: Others = {}
+    if wanted.state is not None:
+        others["state"] = wanted.state
+    if prefix := wanted.prefix[:MAX_NAME]:
+        others |= {"low": prefix, "high": _behind(prefix)}
+    if digests:
+        return _ids(connection, _BY_TAG, owner, digest=digests[0]), others | {
+            f"digest{number}": digest for number, digest in enumerate(digests[1:])
+        }
+    if prefix:
+        low, high = others.pop("low"), others.pop("high")
+        return _names(connection, owner, low, high), others
+    if wanted.state is not None:
+        return _ids(connection, _BY_STATE, owner, state=others.pop("state"), owner=owner), others
+    return _ids(connection, _BY_OWNER, owner, owner=owner), others
+
+
+_NUMBER = sa.bindparam("number", type_=sa.Integer)
+_BEFORE = sa.bindparam("before", type_=sa.BigInteger)
+_OF_OWNER = _T.owner == sa.bindparam("owner")
+_BY_OWNER = sa.select(_T.id).where(_OF_OWNER, _T.id < _BEFORE).order_by(_T.id.desc()).limit(_NUMBER)
+_BY_STATE = (
+    sa.select(_T.id)
+    .where(_OF_OWNER, _T.state == sa.bindparam("state"), _T.id < _BEFORE)
+    .order_by(_T.id.desc())
+    .limit(_NUMBER)
+)
+_BY_TAG = (
+    sa.select(task_tags.c.task_id)
+    .where(task_tags.c.digest == sa.bindparam("digest"), task_tags.c.task_id < _BEFORE)
+    .order_by(task_tags.c.task_id.desc())
+    .limit(_NUMBER)
+)
+_OF_NAME = (
+    sa.select(_T.name, _T.id)
+    .where(_OF_OWNER, _T.name == sa.bindparam("low"), _T.id > sa.bindparam("after", type_=sa.BigInteger))
+    .order_by(_T.id)
+    .limit(_NUMBER)
+)
+
+
+@cache
+def _by_name(*, first: bool, bounded: bool) -> sa.Select[Any]:
+    """Names from ``low`` on, itself only for the first page; below ``high`` where there is such a bound."""
+    low = _T.name >= sa.bindparam("low") if first else _T.name > sa.bindparam("low")
+    high = [_T.name < sa.bindparam("high")] if bounded else []
+    return sa.select(_T.name, _T.id).where(_OF_OWNER, low, *high).order_by(_T.name, _T.id).limit(_NUMBER)
+
+
+def _ids(connection: sa.Connection, query: sa.Select[Any], of: str, **values: Any) -> Lead:
+    """Newest first."""
+
+    def lead(place: Place, number: int) -> list[Place]:
+        found = connection.execute(query, {**values, "before": place.task, "number": number}).scalars()
+        return [Place(of, "", task) for task in found]
+
+    return lead
+
+
+def _names(connection: sa.Connection, owner: str, low: str, high: str | None) -> Lead:
+    """By name, and of one name oldest first."""
+
+    def lead(place: Place, number: int) -> list[Place]:
+        values = {"owner": owner, "number": number, **({"high": high} if high is not None else {})}
+        if not place.name:
+            query = _by_name(first=True, bounded=high is not None)
+            return [Place(owner, *row) for row in connection.execute(query, {**values, "low": low})]
+        same = {"owner": owner, "low": place.name, "after": place.task, "number": number}
+        found = [Place(owner, *row) for row in connection.execute(_OF_NAME, same)]
+        if len(found) < number:
+            query = _by_name(first=False, bounded=high is not None)
+            values |= {"low": place.name, "number": number - len(found)}
+            found += [Place(owner, *row) for row in connection.execute(query, values)]
+        return found
+
+    return lead
+
+
+def _behind(prefix: str) -> str | None:
+    """The first text behind all that begin with ``prefix``, in the order of bytes; None where there is none."""
+    for end in range(len(prefix), 0, -1):
+        code = ord(prefix[end - 1]) + 1
+        if code <= 0x10FFFF:
+            return prefix[: end - 1] + chr(0xE000 if 0xD800 <= code < 0xE000 else code)
+    return None
+
+
+def _holding(connection: sa.Connection, ids: Sequence[int], others: Others) -> Collection[int]:
+    """Those of ``ids`` for which the other conditions hold."""
+    if not others:
+        return set(ids)
+    found: set[int] = set()
+    values = {name: value for name, value in others.items() if value is not None}
+    query = _which(tuple(sorted(values)))
+    for some in chunks(ids):
+        found.update(connection.execute(query, {**values, "ids": some}).scalars())
+    return found
+
+
+@cache
+def _which(names: tuple[str, ...]) -> sa.Select[Any]:
+    """Tasks of ``ids`` for which the conditions of these names hold."""
+    query = sa.select(_T.id).where(_T.id.in_(sa.bindparam("ids", expanding=True)))
+    for name in names:
+        match name:
+            case "state":
+                query = query.where(_T.state == sa.bindparam("state"))
+            case "low":
+                query = query.where(_T.name >= sa.bindparam("low"))
+            case "high":
+                query = query.where(_T.name < sa.bindparam("high"))
+            case _:
+                tag = task_tags.alias()
+                query = query.where(sa.exists().where(tag.c.digest == sa.bindparam(name), tag.c.task_id == _T.id))
+    return query
+
+
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_SHORT = sa.select(_T.id, _T.state, sa.func.length(_T.params).label("length")).where(_T.id.in_(_IDS))
+_WHOLE = sa.select(tasks).where(_T.id.in_(_IDS))
+_RUNS = sa.select(runs.c.seq, runs.c.id, runs.c.created_at).where(runs.c.seq.in_(_IDS))
+
+
+def short_rows(connection: sa.Connection, ids: Collection[int]) -> dict[int, Any]:
+    """(id, state, length of what is kept of it in characters) of tasks, by id."""
+    return {row.id: row for some in chunks(ids) for row in connection.execute(_SHORT, {"ids": some})}
+
+
+def whole_rows(connection: sa.Connection, ids: Collection[int]) -> dict[int, Any]:
+    """Tasks by id."""
+    return {row.id: row for some in chunks(ids) for row in connection.execute(_WHOLE, {"ids": some})}
+
+
+def runs_of(connection: sa.Connection, seqs: Collection[int]) -> dict[int, Any]:
+    """(seq, id, created_at) of runs, by ``seq``."""
+    return {row.seq: row for some in chunks(seqs) for row in connection.execute(_RUNS, {"ids": some})}
+
+
+def place_behind(row: Any, wanted: Wanted) -> Place:
+    """Where a list of what is ``wanted`` goes on behind the task of this row."""
+    return Place(row.owner, row.name or "" if wanted.prefix and not wanted.tags else "", row.id)
