@@ -90,7 +90,7 @@ def sacct_rows(rows: Iterable[Row], app: str | None, site: str) -> Iterator[Hist
         told = {name: str(value or "") for name, value in row.items() if name}
         identity = told.get("JobID", "")
         if "." in identity:
-            if job is not None and identity.partition(".")[0] == job["JobID"]:
+            if job is not None and identity.partition(".")[0] == job.get("JobID"):
                 _add_step(job, told)
             continue
         if job is not None:

@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from packhorse.client.traces import form_of, moment_of, nextflow_rows, sacct_rows, seconds_of, size_of
@@ -103,6 +103,7 @@ cells = st.one_of(st.text(max_size=12), st.sampled_from(["1" * 400, "1e999", "-1
         )
     )
 )
+@example([{}, {"JobID": "."}])
 def test_whatever_stands_there_is_a_row_or_left_out(rows: list[dict[str, str]]) -> None:
     read = [*sacct_rows(rows, None, ""), *nextflow_rows(rows, None, "")]
     assert all(row is None or HistoryRow.model_validate(row.model_dump()) == row for row in read)

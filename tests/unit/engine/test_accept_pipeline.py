@@ -15,6 +15,7 @@ from packhorse.domain.run import AppRun
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp
 from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
 from packhorse.engine.requests.filerules import FileRules
+from packhorse.engine.requests.history import FromHistory
 from packhorse.sites.site import local_site
 from tests.unit.domain.pipelines import MANY, manifest_of, pipelines
 
@@ -23,9 +24,13 @@ APPS = {"many@1": SubmittedApp(MANY, "digest")}
 OVER = {"over": "rows", "app": "many@1", "params": {"v": "of {sample}"}}
 
 
+def _no_history(*asked: Any) -> dict[str, FromHistory]:
+    return {}
+
+
 def accept(steps: dict[str, dict[str, Any]], rows: list[dict[str, Any]], **options: Any) -> Accepted:
     request, by = AppRun(app="p", **options), Requester("r-1", "ada", FileRules(), [SITE])
-    return accept_pipeline_run(request, manifest_of(steps), APPS, rows, by, lambda *_: {})
+    return accept_pipeline_run(request, manifest_of(steps), APPS, rows, by, _no_history)
 
 
 @given(pipelines(), st.integers(1, 3))
@@ -84,9 +89,9 @@ def test_no_two_rows_may_have_the_same_value_of_what_is_unique() -> None:
     request, by = AppRun(app="p"), Requester("r-1", "ada", FileRules(), [SITE])
     with pytest.raises(InvalidRequest) as caught:
         rows = [{"sample": name} for name in "abca"]
-        accept_pipeline_run(request, PipelineManifest.model_validate(manifest), APPS, rows, by, lambda *_: {})
+        accept_pipeline_run(request, PipelineManifest.model_validate(manifest), APPS, rows, by, _no_history)
     told = "row 4, parameter 'sample': 'a' is in row 1 already; no two rows may have the same."
     assert [str(problem) for problem in caught.value.problems] == [told]
     common = AppRun(app="p", params={"sample": "x"})
     with pytest.raises(InvalidRequest, match="row 2, parameter 'sample': 'x' is in row 1 already"):
-        accept_pipeline_run(common, PipelineManifest.model_validate(manifest), APPS, [{}, {}], by, lambda *_: {})
+        accept_pipeline_run(common, PipelineManifest.model_validate(manifest), APPS, [{}, {}], by, _no_history)

@@ -21,6 +21,7 @@ from packhorse.engine.requests.accept import Accepted, AcceptedStep, TaskEdge
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.files import as_now
+from packhorse.engine.steps.kbase import KBaseStep
 from packhorse.sites.site import Site
 from packhorse.store.images import references_of
 from packhorse.store.newtasks import NewTask
@@ -64,6 +65,9 @@ def accept_retry(connection: sa.Connection, steps: Steps, run: Any, run_id: str,
         row.seq: _Old(row, steps.of(connection, row.seq), edges_into_step(connection, row.seq))
         for row in steps_of_run(connection, run.seq)
     }
+    if any(isinstance(one.step, KBaseStep) for one in old.values()):
+        told = f"Run {run.id} is of jobs of KBase, which are retried one by one."
+        raise InvalidRequest(told, hint="Call retry_jobs at /services/ee2 (docs/kbase.md).")
     failed = ids_in_states(connection, run.seq, AGAIN)
     if not failed:
         raise InvalidRequest(f"Run {run.id} has no task that failed or was canceled, so there is nothing to retry.")

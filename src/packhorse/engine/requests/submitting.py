@@ -25,11 +25,12 @@ from packhorse.engine.requests.accept_documents import accept_task_run
 from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.accept_table import accept_app_run
-from packhorse.engine.requests.checking import findings_of, refuse_findings
+from packhorse.engine.requests.checking import findings_of, refuse_findings, refuse_kbase
 from packhorse.engine.requests.documents import step_view
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.history import history_of
 from packhorse.engine.requests.line import steps_wait_for
+from packhorse.engine.requests.ownsecrets import require_secrets
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
 from packhorse.staging.apps import AppCatalog, AppFolder, pack_folder
@@ -172,9 +173,10 @@ class Submissions:
             accepted = self._over_table(user, request, table, by, catalog)
         elif isinstance(request, StepRun):
             apps = {
-                name: self.kept_app(catalog.get(name, paths_allowed=is_trusted), catalog)
+                name: self._named_app(catalog.get(name, paths_allowed=is_trusted), catalog)
                 for name in {step.app for step in request.steps}
             }
+            require_secrets(self._database, user, (one.manifest for one in apps.values()))
             accepted = accept_step_run(request, apps, by)
         else:
             accepted = accept_task_run(request, by)
@@ -192,12 +194,14 @@ class Submissions:
         else:
             found = catalog.find(request.app, paths_allowed=is_trusted)
             if isinstance(found, AppFolder):
-                return accept_app_run(request, self.kept_app(found, catalog), table, by)
+                require_secrets(self._database, user, [found.manifest])
+                return accept_app_run(request, self._named_app(found, catalog), table, by)
             manifest, file = found.manifest, found.file
             folders = catalog.apps_of(manifest, found.folder)
         told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
         refuse_findings(findings_of(manifest, told), file)
-        apps = {name: self.kept_app(one, catalog) for name, one in folders.items() if isinstance(one, AppFolder)}
+        require_secrets(self._database, user, told.values())
+        apps = {name: self._named_app(one, catalog) for name, one in folders.items() if isinstance(one, AppFolder)}
         history = history_of(self._database, user.name)
         return accept_pipeline_run(request, manifest, apps, table, by, history)
 
@@ -208,8 +212,12 @@ class Submissions:
             raise InvalidRequest(f"The client key {why}.", hint="Use printable characters.")
         return key or None
 
+    def _named_app(self, app: AppFolder, catalog: AppCatalog) -> SubmittedApp:
+        refuse_kbase(app.manifest)
+        return self.kept_app(app, catalog)
+
     def kept_app(self, app: AppFolder, catalog: AppCatalog | None = None) -> SubmittedApp:
-        """An app that a run names, once the store has its folder."""
+        """An app that is to be run, once the store has its folder."""
         digest = (catalog or self._catalog).digest(app)
         return SubmittedApp(app.manifest, digest if digest in self._kept else self._keep(app, digest))
 
