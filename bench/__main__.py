@@ -7,8 +7,8 @@ import importlib
 import time
 
 BENCHMARKS = (
-    "cli", "pages", "lists", "latency", "users", "arrivals", "tes", "batch", "rows", "openruns", "overhead", "agent",
-    "path", "growth", "pipeline", "fba", "slurm", "containers", "assembly", "rnaseq", "similarity",
+    "cli", "pages", "lists", "latency", "users", "arrivals", "tes", "batch", "ee2", "rows", "openruns", "overhead",
+    "agent", "path", "growth", "pipeline", "fba", "slurm", "containers", "assembly", "rnaseq", "similarity",
 )  # fmt: skip
 #: Only by name: they take too long.
 ALONE = ("million",)
@@ -16,6 +16,7 @@ ALONE = ("million",)
 #: Printed last, in this order: what the project is held to first of all.
 HEADLINES = (
     "open_runs_cpu", "newcomer_s", "runs_per_s", "tes_creates_per_s", "tes_vs_native", "list_p99_ms", "batch_runs_s",
+    "ee2_batch_s", "ee2_poll_ms", "log_page_mb",
     "million_rows_mb", "million_rows_wait_ms",
     "users_submit_max_ms", "users_last_vs_first", "users_ratio", "path_vs_agent", "million_rows_per_s", "million_ratio",
     "overhead_ratio", "agent_ratio", "growth_ratio", "worker_speedup", "fba_vs_cobra", "fba_vs_bare_glpk",

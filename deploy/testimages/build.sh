@@ -2,6 +2,7 @@
 # Builds the test images from Debian packages into an OCI layout: build.sh FOLDER. Does nothing when they are there already.
 #   box       busybox with an ENTRYPOINT, CMD, ENV, WORKDIR and a USER, all of which a runner must treat as it should
 #   box-bare  the same files with an empty configuration
+#   kbase-module  a module of the shape of KBase's SDK (module/)
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/../images/functions.sh"
@@ -30,6 +31,12 @@ umoci new --image "$LAYOUT:box-bare"
 umoci insert --image "$LAYOUT:box-bare" "$files" /
 umoci config --image "$LAYOUT:box-bare" --tag box --config.entrypoint /bin/entry --config.cmd echo --config.cmd "the default command" \
   --config.env PATH=/bin:/usr/bin --config.env FROM_IMAGE=yes --config.env BOTH=image --config.workingdir /app --config.user 1234:1234
+for applet in sed wget; do ln -s busybox "$files/bin/$applet"; done
+mkdir -p "$files/data" "$files/kb/module/work"
+cp -r "$HERE/module/." "$files/kb/module/"
+umoci new --image "$LAYOUT:kbase-module"
+umoci insert --image "$LAYOUT:kbase-module" "$files" /
+umoci config --image "$LAYOUT:kbase-module" --config.entrypoint ./scripts/entrypoint.sh --config.env PATH=/bin --config.workingdir /kb/module
 umoci gc --layout "$LAYOUT"
 rm -rf "$files"
 chmod -R a+rX "$LAYOUT" # tests run as other users too

@@ -20,6 +20,6 @@ echo $! >"$ROOT/pid"
 for _ in $(seq 100); do answers && break; sleep .1; done
 answers || fail "it does not come up; see $ROOT/log"
 "$HERE/../testimages/build.sh" "$ROOT/images"
-for image in box box-bare; do
+for image in box box-bare kbase-module; do
   push_image "$ROOT/images:$image" "127.0.0.1:$PORT/packhorse/$image:1"
 done

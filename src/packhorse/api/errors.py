@@ -23,6 +23,7 @@ from packhorse.domain.errors import NotAuthenticated, PackhorseError, TooMany
 from packhorse.domain.ids import new_id
 from packhorse.domain.problems import located
 from packhorse.domain.text import dumps
+from packhorse.engine.requests.kbase.running import CALLBACK_PATH
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{8,100}")
 _log = structlog.get_logger("packhorse.api")
@@ -144,11 +145,16 @@ class RequestLog:
             try:
                 await self._app(scope, receive, note_status)
             except Exception:
-                log_failure("request_failed", method=scope["method"], path=scope["path"])
+                log_failure("request_failed", method=scope["method"], path=_shown(scope["path"]))
                 if not status:
                     await _broken(scope)(scope, receive, note_status)
             seconds = time.monotonic() - began
-            told = {"method": scope["method"], "path": scope["path"], "status": status, "user": state.get("user")}
+            told = {
+                "method": scope["method"],
+                "path": _shown(scope["path"]),
+                "status": status,
+                "user": state.get("user"),
+            }
             _log.info("request", **told, ms=round(seconds * 1000, 1))
         metrics = scope["app"].state.metrics if "app" in scope else None
         if metrics is not None:
@@ -161,6 +167,11 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode("ascii"))
     return new_id("q")
+
+
+def _shown(path: str) -> str:
+    """A path without what is as good as a token."""
+    return CALLBACK_PATH if path.startswith(f"{CALLBACK_PATH}/") else path
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
+import zipfile
 from typing import Any
 
 import pytest
@@ -120,6 +123,18 @@ def test_lines_that_are_reported_keep_their_numbers(running: KBaseServer) -> Non
     assert after[: len(lines)] == lines
     assert "three" in [line["line"] for line in after[len(lines) :]]
     running.call("cancel_job", {"job_id": job})
+
+
+def test_a_report_and_a_crate_tell_of_jobs(running: KBaseServer) -> None:
+    job = running.run("add", 20, 22)
+    run = running.wait(job)["scheduler_id"].partition(".")[0]
+    page = running.room.mine.report(run).decode()
+    assert "run_job_batch" in page and running.tokens["alice"] not in page
+    with io.BytesIO() as file:
+        running.room.mine.crate(run, file)
+        with zipfile.ZipFile(file) as crate:
+            [asked] = json.loads(crate.read("run.json"))["run_job_batch"]
+    assert (asked["method"], asked["params"]) == ("Tester.add", [20, 22])
 
 
 def test_a_runner_reports_start_and_end_itself(running: KBaseServer) -> None:

@@ -13,7 +13,7 @@ from packhorse.engine.requests.kbase.service import KBase, KBaseCaller
 SERVICE = "execution_engine2"
 
 
-def _status(_: KBase) -> dict[str, Any]:
+def service_status(_: KBase) -> dict[str, Any]:
     return {
         "git_commit": __version__,
         "version": __version__,
@@ -48,7 +48,7 @@ def _of_mapping(call: Callable[[KBaseCaller, Any], Any], **how: Any) -> Method:
 
 METHODS = {
     "ver": Method(lambda _: __version__, (0,), is_open=True),
-    "status": Method(_status, (0,), is_open=True),
+    "status": Method(service_status, (0,), is_open=True),
     "list_config": Method(list_config, (0,), is_open=True),
     "run_job": _of_mapping(KBaseCaller.run_job, changes=True),
     "run_job_batch": Method(lambda caller, jobs, batch=None: caller.run_job_batch(jobs, batch), (1, 2), changes=True),

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
+from packhorse.api.kbase.awe import awe_job, awe_jobs
+from packhorse.api.kbase.callback import callback
 from packhorse.api.kbase.ee2 import ee2
+from packhorse.api.kbase.older import NJS, UJS
 from packhorse.api.kbase.wire import RpcService
+from packhorse.engine.requests.kbase.running import CALLBACK_PATH
 
 _METHODS = ["GET", "POST", "OPTIONS"]
 
@@ -19,4 +23,11 @@ def _routes(path: str, service: RpcService) -> list[Route]:
     ]
 
 
-routes = [*_routes("/services/ee2", ee2)]
+routes = [
+    *_routes("/services/ee2", ee2),
+    *_routes("/services/njs_wrapper", NJS),
+    *_routes("/services/userandjobstate", UJS),
+    Route(f"{CALLBACK_PATH}/{{secret}}/{{task:int}}", callback, methods=["GET", "POST"], name="kbase-callback"),
+    Route("/awe/job", awe_jobs, methods=["GET", "POST"], name="awe-jobs"),
+    Route("/awe/job/{job}", awe_job, methods=["GET", "DELETE"], name="awe-job"),
+]

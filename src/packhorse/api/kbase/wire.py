@@ -71,7 +71,7 @@ class RpcService:
 
     def __init__(self, name: str, methods: Mapping[str, Method]) -> None:
         self.name = name
-        self._methods = methods
+        self.methods = methods
 
     async def answer(self, request: Request) -> Response:
         """Any request to the service's path."""
@@ -90,7 +90,7 @@ class RpcService:
             with await read_body(request, MAX_JSON_BYTES if user else _MAX_OPEN_BYTES, "Send less at once.") as file:
                 body = file.read()
         except PackhorseError as error:
-            return _failed(request, None, RpcError.of(error))
+            return failed(request, None, RpcError.of(error))
         if user is not None:
             request.state.user = user.name
         return await run_in_threadpool(self._answered, request, kbase, body, user, token, refusal)
@@ -100,7 +100,7 @@ class RpcService:
     ) -> Response:
         call_id: Any = None
         try:
-            document = _document(body)
+            document = document_of(body)
             call_id = document.get("id")
             method, params = self._method(document)
             caller = None if method.is_open else self._caller(kbase, user, token, refusal)
@@ -108,22 +108,22 @@ class RpcService:
                 POLICY.require(caller.caller.user, Action.SUBMIT if method.changes else Action.LOOK)
             result = method.call(kbase if caller is None else caller, *params)
         except RpcError as error:
-            return _failed(request, call_id, error)
+            return failed(request, call_id, error)
         except PackhorseError as error:
-            return _failed(request, call_id, RpcError.of(error))
+            return failed(request, call_id, RpcError.of(error))
         except Exception:
             log_failure("request_failed", method=request.method, path=request.url.path)
             message = f"Something broke on the server (request {request.state.request_id})."
-            return _failed(request, call_id, RpcError(SERVER, message, "Its log says more under that id."))
+            return failed(request, call_id, RpcError(SERVER, message, "Its log says more under that id."))
         values = [] if method.is_void else list(result) if method.is_several else [result]
-        return _json(request, 200, {"version": "1.1", "result": values, "id": call_id})
+        return json_answer(request, 200, {"version": "1.1", "result": values, "id": call_id})
 
     def _method(self, document: Mapping[str, Any]) -> tuple[Method, Sequence[Any]]:
         name = document.get("method")
         if not isinstance(name, str):
             raise RpcError(INVALID, "The request names no method")
         module, _, function = name.rpartition(".")
-        method = self._methods.get(function) if module in (self.name, "") else None
+        method = self.methods.get(function) if module in (self.name, "") else None
         if method is None:
             raise RpcError(NO_METHOD, f"Method {name[:200]} is not found")
         params = document.get("params", [])
@@ -161,7 +161,7 @@ def raw_token(request: Request) -> str:
     return rest.strip() if scheme.lower() in ("bearer", "oauth") else text
 
 
-def _document(body: bytes) -> Mapping[str, Any]:
+def document_of(body: bytes) -> Mapping[str, Any]:
     try:
         document = read_json(body, "The request", MAX_JSON_BYTES)
     except PackhorseError as error:
@@ -174,12 +174,12 @@ def _document(body: bytes) -> Mapping[str, Any]:
     return document
 
 
-def _failed(request: Request, call_id: Any, error: RpcError) -> Response:
+def failed(request: Request, call_id: Any, error: RpcError) -> Response:
     told = {"code": error.code, "name": _NAMES[error.code], "message": error.message, "error": error.detail}
-    return _json(request, 500, {"version": "1.1", "id": call_id, "error": told})
+    return json_answer(request, 500, {"version": "1.1", "id": call_id, "error": told})
 
 
-def _json(request: Request, status: int, document: Any) -> Response:
+def json_answer(request: Request, status: int, document: Any) -> Response:
     body = dumps(document).encode("ascii")
     return Response(body, status, media_type="application/json", headers=_cors(request))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +13,9 @@ app = commands()
 apps_command = commands("The apps that can be run.", invoke_without_command=True)
 images_command = commands("The container images at sites.", invoke_without_command=True)
 sites_command = commands("The sites where tasks can run.", invoke_without_command=True)
+import_command = commands("Make apps of what others call apps.", no_args_is_help=True)
 app.add_typer(apps_command, name="apps")
+apps_command.add_typer(import_command, name="import")
 app.add_typer(images_command, name="images")
 app.add_typer(sites_command, name="sites")
 
@@ -54,6 +57,23 @@ def apps_check(
     from packhorse.cli.apps import check_app
 
     check_app(path, as_json=as_json)
+
+
+@import_command.command("kbase")
+def apps_import_kbase(
+    folder: Annotated[Path, typer.Argument(metavar="MODULE_DIR", help="A module of KBase's SDK: it has a kbase.yml.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Where each app gets a folder.")] = Path("apps"),
+    image: Annotated[str | None, typer.Option(help="The module's image; default: KBase's own of its commit.")] = None,
+    commit: Annotated[
+        str | None, typer.Option(help="The image's commit; default: the one that is checked out.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace manifests that are there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write an app for each method of a KBase module, and one for its other functions."""
+    from packhorse.cli.importing import import_kbase
+
+    import_kbase(folder, to, image, commit, force=force, as_json=as_json)
 
 
 @sites_command.callback()

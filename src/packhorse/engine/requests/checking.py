@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from packhorse.domain.app import AppManifest
-from packhorse.domain.errors import InvalidManifest, NotFound, PackhorseError
+from packhorse.domain.errors import InvalidManifest, InvalidRequest, NotFound, PackhorseError
 from packhorse.domain.manifest import PipelineFile
 from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.pipelinecheck import Finding, check_pipeline, problem_of
@@ -96,3 +96,10 @@ def _why_not(site: SiteView, asked: Resources) -> str | None:
     ]
     answers = site.problem is None or asked.site not in (None, site.name)
     return why_not(site.name, limits, asked) if answers else None
+
+
+def refuse_kbase(manifest: AppManifest) -> None:
+    """Raises InvalidRequest for an app that runs a method of KBase, which takes a request of its own form."""
+    if manifest.kbase is not None:
+        told = f"The app '{manifest.name}' runs a method of KBase, which takes a request of its own form."
+        raise InvalidRequest(told, hint="Submit it to /services/ee2 with run_job (docs/kbase.md).")

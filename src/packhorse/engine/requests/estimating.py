@@ -52,7 +52,8 @@ class Estimating:
 
     def of_run(self, connection: sa.Connection, user: str, accepted: Accepted) -> RunExpectation:
         """What a run would need that could be submitted."""
-        waits = sorted(queue_waits(connection, accepted.site, _WAITS))
+        sites = {one.site for one in accepted.steps}
+        waits = sorted(wait for site in sites for wait in queue_waits(connection, site, _WAITS))
         with self._turn:
             steps = [self._of_step(connection, user, accepted, one) for one in accepted.steps]
         known = [one.core_hours for one in steps if one.core_hours is not None]
@@ -82,7 +83,7 @@ class Estimating:
     def _of_step(
         self, connection: sa.Connection, user: str, accepted: Accepted, accepted_step: AcceptedStep
     ) -> StepExpectation:
-        site = self._sites[accepted.site]
+        site = self._sites[accepted_step.site]
         place = StepRow(0, 0, accepted.run_id, user, 0, site.name, accepted_step.name, 0)
         step = self._steps.made(connection, place, accepted_step.spec)
         number = accepted_step.number
@@ -109,7 +110,7 @@ class Estimating:
             walltime_s=_expected(
                 [(one.asked.walltime_s, one.granted.walltime_s, one.decision.walltime_s) for one in sized]
             ),
-            cores=_expected([(one.asked.cpu_cores, one.asked.cpu_cores, one.decision.cores) for one in sized]),
+            cores=_expected([(one.asked.cpu_cores, _worth(one), one.decision.cores) for one in sized]),
             core_hours=each * sum(one[0] for one in hours if one is not None) if known else None,
             core_hours_high=each * sum(one[1] for one in hours if one is not None) if known else None,
         )
@@ -154,6 +155,12 @@ def _expected(found: Sequence[tuple[float | None, float | None, Estimate | None]
         high=max((one.high for one in known), default=None),
         reason=max(known, key=lambda one: one.request).reason if known else "",
     )
+
+
+def _worth(one: Sized) -> float:
+    """How many of its cores are worth it."""
+    known = one.decision.cores
+    return known.request if known is not None and known.history else one.asked.cpu_cores
 
 
 def _core_hours(one: Sized) -> tuple[float, float] | None:

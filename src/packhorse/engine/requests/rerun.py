@@ -10,6 +10,7 @@ from packhorse.domain.plain import plain
 from packhorse.engine.steps.app import AppStep
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.document import DocumentStep
+from packhorse.engine.steps.kbase import KBaseStep
 from packhorse.report.facts import Again
 
 #: What a run lays over its apps' resources, as the command line says it.
@@ -33,6 +34,8 @@ def again(run: Any, steps: Sequence[Step | None], folder: str | None = None) -> 
     known = [step for step in steps if step is not None]
     if len(known) < len(steps):
         return Again([], "A step of it is of a newer version of Packhorse; that can say how to run it again.")
+    if isinstance(known[0], KBaseStep):
+        return Again([], f"{RUN_FILE} has what its jobs were asked for with; run_job_batch of /services/ee2 takes it.")
     made = [f"packhorse report {run.id} --crate {run.id}"] if folder is None else []
     at = run.id if folder is None else folder
     return Again([*made, shlex.join(["packhorse", "run", *_what(run, known, at)])], _note(known))

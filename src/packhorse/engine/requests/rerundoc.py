@@ -13,6 +13,7 @@ from packhorse.engine.requests.rerun import app_folders, is_app_run, table_name
 from packhorse.engine.steps.app import AppStep
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.document import DocumentStep
+from packhorse.engine.steps.kbase import KBaseStep
 from packhorse.store.reports import edges_of_run, iter_tasks_of_step, task_edges_of_run
 from packhorse.store.schema import TASKS_PER_RUN
 
@@ -29,7 +30,11 @@ class RunDocument:
         self._numbers = {row.seq: row.tasks or 0 for row in rows}
         self._folders = app_folders(steps)
         self._edges = edges_of_run(connection, run.seq)
-        self._own = {step.row.seq: self._has_own_values(step) for step in steps if isinstance(step, AppStep)}
+        self._own = {
+            step.row.seq: self._has_own_values(step)
+            for step in steps
+            if isinstance(step, AppStep) and not isinstance(step, KBaseStep)
+        }
 
     def tables(self) -> Iterator[tuple[Step, Iterator[str]]]:
         """The steps whose tasks have values of their own, and these, each task's as JSON."""
@@ -43,6 +48,8 @@ class RunDocument:
         options = self._options(first)
         if isinstance(first, DocumentStep):
             return {**options, "tasks": list(self._tasks(first))}
+        if isinstance(first, KBaseStep):
+            return {"run_job_batch": [job for step in self._steps for job in self._jobs(step)]}
         if is_app_run(self._steps):
             assert isinstance(first, AppStep)
             gathers = {"gather": False} if first.app.gather is not None and len(self._steps) == 1 else {}
@@ -133,6 +140,14 @@ class RunDocument:
                     if not declared.glob and step.output(name, index, task.params)["output"][2] == path:
                         return step, name
         raise LookupError(f"no step of run {self._run.id} has the output {path}")
+
+    def _jobs(self, step: Step) -> Iterator[dict[str, Any]]:
+        """RunJobParams of the jobs of KBase in a step."""
+        names = ("method", "params", "app_id", "source_ws_objects", "meta")
+        for row in iter_tasks_of_step(self._connection, self._first(step), self._numbers[step.row.seq]):
+            stored = json.loads(row.params)
+            asked = {name: stored[name] for name in names if name in stored}
+            yield {**asked, "service_ver": step.spec.params["service_ver"]}
 
     # --- documents ------------------------------------------------------------
 

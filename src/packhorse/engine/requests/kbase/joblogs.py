@@ -12,22 +12,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
+
 from packhorse.domain.errors import InvalidRequest, PackhorseError, TooLarge
 from packhorse.domain.joblog import LogLine, Piece, lines_of, pieces, take_lines
 from packhorse.domain.kbase import truth
 from packhorse.domain.states import TERMINAL, TaskState
 from packhorse.domain.views import LogPart
+from packhorse.engine.requests.documents import waits_for_images, waits_for_one
 from packhorse.engine.requests.taskout import read_log
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
+from packhorse.store.images import wants_of
 from packhorse.store.kbase.jobs import reported_of
 from packhorse.store.kbase.logs import append_pieces, append_told, pieces_from
+from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.stepdata import awaited_by_steps
 from packhorse.store.tasks import events_of, get_task
 from packhorse.store.together import Together
 
 MAX_LINES = 200_000  # in one request
-PAGE_LINES = 20_000  # where the request names no limit, or a larger one
-PAGE_CHARACTERS = 4_000_000
+PAGE_LINES = 10_000  # where the request names no limit, or a larger one
+PAGE_CHARACTERS = 2_000_000
 _READ_BYTES = 4 << 20
 _FOLLOW_S = 2.0  # for what a job has printed meanwhile; the rest comes with the next page
 _STREAMS = (("stdout", False), ("stderr", True))
@@ -87,12 +93,16 @@ class JobLogs:
                 reported = reported_of(connection, [task]).get(task)
                 row = get_task(connection, task)
                 events = events_of(connection, task)
+                waits = _waits(connection, row)
             count = 0 if reported is None else int(reported.lines)
             if row is None or count >= wanted:
                 return count
             before = None if reported is None else reported.told
             told = json.loads(before) if before else {}
             lines, up_to = self._new(row, events, told)
+            if waits is not None and waits[0] != up_to.get("waits"):
+                lines.append(LogLine(waits[1], int(time.time() * 1000)))
+                up_to["waits"] = waits[0]
             if up_to == told:
                 return count
             some = list(pieces(lines))
@@ -145,6 +155,18 @@ class JobLogs:
             return read_log(self._database, self._sites, row, stream, offset, _READ_BYTES, attempt)
         except (PackhorseError, OSError):
             return None
+
+
+def _waits(connection: sa.Connection, row: Any) -> tuple[str, str] | None:
+    """(what kind of thing, in words) a queued job waits for besides its turn: images and data on their way."""
+    if row is None or row.state != TaskState.QUEUED:
+        return None
+    if (
+        words := waits_for_images(wants_of(connection, [row.id // TASKS_PER_RUN])[row.id // TASKS_PER_RUN])
+    ) is not None:
+        return "image", words
+    needs = awaited_by_steps(connection, [row.step_seq])
+    return ("data", waits_for_one(needs[row.step_seq])) if needs else None
 
 
 def log_lines(lines: Any) -> list[LogLine]:

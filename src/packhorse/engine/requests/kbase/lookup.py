@@ -78,7 +78,7 @@ class Lookup:
         jobs = set(ids) - batches
         left_out = frozenset(exclude)
         with self._database.read() as connection:
-            reported = reported_of(connection, ids)
+            reported = reported_of(connection, jobs) | reported_of(connection, batches)
             retries = retries_of(connection, *spans_of(jobs))
             wanted = {"params": _INPUT not in left_out, "result": _OUTPUT not in left_out}
             rows = list(load_jobs(connection, jobs, **wanted))

@@ -26,6 +26,7 @@ from packhorse.engine.requests.cancel import cancel_tasks
 from packhorse.engine.requests.kbase.access import Access
 from packhorse.engine.requests.kbase.context import KBaseContext
 from packhorse.engine.requests.kbase.lookup import Lookup
+from packhorse.engine.requests.kbase.notes import with_those_below
 from packhorse.engine.requests.kbase.states import State, status_of
 from packhorse.store.chunks import chunks
 from packhorse.store.kbase.jobs import load_jobs, report, reported_of
@@ -106,7 +107,7 @@ class Reporting:
         self._context.wake()
 
     def cancel_job(self, job: Any, code: Any, *, as_admin: bool) -> None:
-        """Ends a job, or all of a batch; what is over stays as it is."""
+        """Ends a job, or all of a batch, and what they have started; what is over stays as it is."""
         code = _terminated_code(code)
         with self._context.database.write() as connection:
             task, run = self._access.require(connection, job, write=True, as_admin=as_admin)
@@ -117,7 +118,7 @@ class Reporting:
                 report(connection, [task], {"terminated_code": code, "terminated_at": time.time()})
             else:
                 tasks = [task]
-            rows = list(load_jobs(connection, set(tasks), params=False, result=False))
+            rows = list(load_jobs(connection, set(with_those_below(connection, tasks)), params=False, result=False))
             if not rows:
                 raise not_found(job)
             active = [row.id for row in rows if row.state in _LATER]

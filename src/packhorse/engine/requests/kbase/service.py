@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,7 +24,6 @@ from packhorse.engine.requests.kbase.states import State
 from packhorse.engine.requests.service import Service
 from packhorse.engine.sealing import Seal
 from packhorse.http.client import Http
-from packhorse.store.kbase.jobs import load_jobs
 from packhorse.store.kbase.runs import BATCH_INDEX, runs_by_seq, sealed_token
 from packhorse.store.schema import TASKS_PER_RUN
 
@@ -256,18 +254,15 @@ class KBaseCaller:
     def _status(self, said: Said) -> str:
         return str(self._readable(said, ("job_input", "job_output"))["status"])
 
-    def jobs_below(self, task: int, run: Any) -> str:
-        """The folder that a job shares with those that it starts."""
+    def task_to_read(self, job: Any) -> int:
+        """The task of a job that the caller may see. Raises NotFound, NotAllowed."""
         with self._database.read() as connection:
-            [row] = load_jobs(connection, {task}, params=True, result=False)
-            step = self.kbase.context.steps.of(connection, row.step_seq)
-        site = self.kbase.context.sites_by_name[step.row.site]
-        return shared_folder(row.params, site.output_folder(run.id, task % TASKS_PER_RUN))
+            return self._access.require(connection, job, write=False)[0]
 
-
-def shared_folder(params: str, output_folder: str) -> str:
-    """Where a job, and those that it starts, keep the files that they hand to each other."""
-    return str(json.loads(params).get("shared") or f"{output_folder}.shared")
+    def task_to_change(self, job: Any) -> int:
+        """The task of a job that the caller may change. Raises NotFound, NotAllowed."""
+        with self._database.read() as connection:
+            return self._access.require(connection, job, write=True)[0]
 
 
 def _listed(states: Mapping[str, State], said: Said) -> State:

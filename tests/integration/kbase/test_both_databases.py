@@ -1,0 +1,112 @@
+"""What the store does for jobs, on SQLite and PostgreSQL: batches that run, retries, logs of many writers at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from packhorse.store.schema import kbase_runs
+from tests.fixtures.kbase import KBaseServer, kbase_server
+from tests.fixtures.room import wait_for
+from tests.fixtures.stores import counted_statements
+
+
+@pytest.fixture
+def server(tmp_path: Path, database_url: str) -> Iterator[KBaseServer]:
+    with kbase_server(tmp_path / "home", engine=True, database_url=database_url) as made:
+        yield made
+
+
+@pytest.fixture
+def idle(tmp_path: Path, database_url: str) -> Iterator[KBaseServer]:
+    """Without an engine."""
+    with kbase_server(tmp_path / "home", database_url=database_url) as made:
+        yield made
+
+
+def test_a_batch_runs_and_what_failed_is_tried_again(server: KBaseServer) -> None:
+    jobs = [
+        {"method": f"Tester.{'fail' if index == 3 else 'add'}", "params": [index], "app_id": "t"} for index in range(60)
+    ]
+    batch = server.call("run_job_batch", jobs, {"wsid": 7})
+
+    def over() -> Any:
+        state = server.call("check_job", {"job_id": batch["batch_id"]})
+        return state if state["status"] in ("completed", "error") else None
+
+    parent = wait_for(over, 90, "the end of the batch")
+    assert parent["status"] == "completed" and parent["finished"] >= parent["created"]
+    states = server.call("check_jobs", {"job_ids": batch["child_job_ids"], "return_list": 0})
+    results = [state.get("job_output", {}).get("result") for state in states.values()]
+    assert results == [None if index == 3 else [index] for index in range(60)]
+    failed = batch["child_job_ids"][3]
+    assert states[failed]["status"] == "error"
+    [retry] = server.call("retry_jobs", {"job_ids": [failed]})
+    assert server.wait(retry["retry_id"])["status"] == "error"
+    listed = server.call("check_workspace_jobs", {"workspace_id": 7, "return_list": 0})
+    assert set(listed) == {batch["batch_id"], *batch["child_job_ids"], retry["retry_id"]}
+    assert listed[batch["batch_id"]]["child_jobs"] == [*batch["child_job_ids"], retry["retry_id"]]
+
+
+def test_many_writers_of_logs_are_numbered_and_cost_few_statements(idle: KBaseServer) -> None:
+    jobs = [idle.run("add", index) for index in range(10)]
+    caller = idle.kbase.of_caller(idle.room.user, "")
+    tasks = [int(job[8:], 16) for job in jobs]
+    failures: list[BaseException] = []
+
+    def write(number: int) -> None:
+        try:
+            for part in range(5):
+                lines = [{"line": f"{number} {part} {index}"} for index in range(20)]
+                caller.kbase.logs.add(tasks[number % len(tasks)], lines)
+        except BaseException as error:
+            failures.append(error)
+
+    with counted_statements(idle.room.database) as sent:
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert len(sent) < 200 * 6, "one transaction takes several of the two hundred calls"
+    for place, job in enumerate(jobs):
+        page = idle.call("get_job_logs", {"job_id": job})
+        texts = [line["line"] for line in page["lines"] if line["line"][0].isdigit()]
+        assert [line["linepos"] for line in page["lines"]] == list(range(page["count"]))
+        assert len(texts) == 400
+        for writer in range(place, 40, 10):  # each writer's lines are in the order in which it wrote them
+            own = [text for text in texts if text.startswith(f"{writer} ")]
+            assert own == [f"{writer} {part} {index}" for part in range(5) for index in range(20)]
+
+
+def test_what_is_asked_of_a_batch_takes_few_statements(idle: KBaseServer) -> None:
+    told = idle.call("run_job_batch", [{"method": "Tester.add", "app_id": "t"}] * 300, {"wsid": 1})
+    ids = [told["batch_id"], *told["child_job_ids"]]
+    with counted_statements(idle.room.database) as sent:
+        idle.call("check_jobs", {"job_ids": ids, "exclude_fields": ["job_input"], "return_list": 0})
+    few = len(sent)
+    with counted_statements(idle.room.database) as sent:
+        idle.call("check_jobs", {"job_ids": ids[:60], "exclude_fields": ["job_input"], "return_list": 0})
+    assert few <= len(sent) + 1 and few < 20, "as many for three hundred as for sixty"
+
+
+def test_tokens_are_forgotten_when_a_run_is_over(server: KBaseServer) -> None:
+    job = server.run("add", 1)
+    server.wait(job)
+    from packhorse.engine.unfinished import forget_tokens_of_ended
+
+    def sealed() -> list[Any]:
+        with server.room.database.read() as connection:
+            return [row.sealed for row in connection.execute(kbase_runs.select())]
+
+    assert server.tokens["alice"].encode() not in (sealed()[0] or b"")
+    give_up = time.monotonic() + 30
+    while sealed() != [None] and time.monotonic() < give_up:
+        list(forget_tokens_of_ended(server.room.database))
+    assert sealed() == [None]
