@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
-from hypothesis import given
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from packhorse.domain.config import EstimatesConfig
+from packhorse.domain.failures import FailureClass
+from packhorse.domain.history import Features
 from packhorse.domain.resources import Estimates, Resources
 from packhorse.engine.collecting.thinning import Thinning
+from packhorse.engine.sizing.estimator import Estimator, Sized
 from packhorse.engine.sizing.histories import OWN, Histories
 from packhorse.engine.sizing.rules import Rules, bounds, decides, of_owner
+from packhorse.estimate.decisions import Decision
+from packhorse.estimate.predictor import Predictor
 from packhorse.estimate.records import Kind
 from packhorse.sites.base import Limits
 
@@ -110,3 +117,49 @@ def test_bounds_are_the_site_s_the_user_s_where_hard_and_twice_what_was_asked_fo
     assert (hard.most.memory_mb, hard.most.walltime_s) == (2000, 600)
     assert bounds(asked.override({"ram_gb": 0.01, "hard": True}), site, others=False).least.memory_mb == 10
     assert bounds(asked, [], others=False).most.memory_mb is None, "nothing is known of the site"
+
+
+def test_a_decision_that_cannot_be_made_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a history holds: it must not stop the site."""
+
+    def fails(*_: Any) -> Decision:
+        raise ArithmeticError("of a matrix without a rank")
+
+    monkeypatch.setattr(Predictor, "decide", fails)
+    monkeypatch.setattr(Predictor, "retry", fails)
+    estimator = Estimator(Rules(EstimatesConfig()))
+    monkeypatch.setattr(estimator, "_owner", lambda *_: "a")
+    step: Any = SimpleNamespace(kind=lambda _: KIND, sizes_itself=False)
+    asked, connection = Resources(ram_gb=1, walltime_s=60), cast(sa.Connection, None)
+    assert estimator.decide(connection, step, "{}", asked, Features(), []).granted == asked
+    failed = FailureClass.OUT_OF_MEMORY
+    raised = estimator.raised(connection, step, "{}", Features(), failed, asked, asked, [])
+    assert isinstance(raised, Sized) and raised.granted == asked
+
+
+odd_numbers = st.one_of(st.none(), st.floats(allow_nan=False, width=64), st.integers(0, 1 << 62))
+
+
+remembered = st.fixed_dictionaries(
+    {
+        "peak_memory": st.one_of(st.none(), st.integers(0, 1 << 62)),
+        **dict.fromkeys(("wall_s", "cpu_s", "memory_mb", "walltime_s"), odd_numbers),
+        "features": st.sampled_from(['{"numbers":{"a":1e300}}', '{"inputs":{"b":0}}', '{"compressed":["b"]}', "{}"]),
+        "failure": st.sampled_from([None, "app", "out_of_memory", "preempted"]),
+    }
+)
+
+
+@given(st.lists(remembered, max_size=12))
+@settings(deadline=None, max_examples=25)
+def test_whatever_was_remembered_a_task_is_granted_something(rows: list[dict[str, Any]]) -> None:
+    estimator = Estimator(Rules(EstimatesConfig()))
+    for changes in rows:
+        estimator._histories._take(row("a", **changes))
+    step: Any = SimpleNamespace(kind=lambda _: KIND, sizes_itself=False, row=SimpleNamespace(user="u"))
+    estimator.features.texts._key = bytes(32)
+    site = [Limits(4, 16_000, walltime_s=3600.0)]
+    asked = Resources(ram_gb=1, walltime_s=60)
+    sized = estimator.decide(cast(sa.Connection, None), step, "{}", asked, Features(numbers={"a": 2.0}), site)
+    assert 0 < (sized.granted.memory_mb or 0) <= 16_000
+    assert 0 < (sized.granted.walltime_s or 0) <= 3600

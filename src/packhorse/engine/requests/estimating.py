@@ -109,7 +109,7 @@ class Estimating:
             walltime_s=_expected(
                 [(one.asked.walltime_s, one.granted.walltime_s, one.decision.walltime_s) for one in sized]
             ),
-            cores=_expected([(one.asked.cpu_cores, one.asked.cpu_cores, one.decision.cores) for one in sized]),
+            cores=_expected([(one.asked.cpu_cores, _worth(one), one.decision.cores) for one in sized]),
             core_hours=each * sum(one[0] for one in hours if one is not None) if known else None,
             core_hours_high=each * sum(one[1] for one in hours if one is not None) if known else None,
         )
@@ -154,6 +154,12 @@ def _expected(found: Sequence[tuple[float | None, float | None, Estimate | None]
         high=max((one.high for one in known), default=None),
         reason=max(known, key=lambda one: one.request).reason if known else "",
     )
+
+
+def _worth(one: Sized) -> float:
+    """How many of its cores are worth it."""
+    known = one.decision.cores
+    return known.request if known is not None and known.history else one.asked.cpu_cores
 
 
 def _core_hours(one: Sized) -> tuple[float, float] | None:

@@ -4,11 +4,12 @@ after it failed for want of something.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.history import Features as StoredFeatures
@@ -23,6 +24,7 @@ from packhorse.estimate.ladder import ladder
 from packhorse.estimate.records import Amounts, Kind
 from packhorse.sites.base import Limits as SiteLimits
 
+_log = structlog.get_logger("packhorse.sizing")
 _NOTHING_NEW = 1.0 / 1.05  # of what was asked for: what is nearly as much is granted as it was asked for
 
 
@@ -98,9 +100,8 @@ class Estimator:
         """What one task is to be granted where estimates are on."""
         kind, others = self._histories.best(step.kind(params), self._owner(connection, step))
         within = bounds(asked, limits, others=others)
-        decision = self._histories.predictor.decide(
-            kind, features_of(features), preset(asked), self.rules.policy, within
-        )
+        how = (kind, features_of(features), preset(asked), self.rules.policy, within)
+        decision = _or_nothing(lambda: self._histories.predictor.decide(*how))
         memory, wall = decides(asked, sizes_itself=step.sizes_itself)
         changes: dict[str, Any] = {}
         if memory and (estimate := decision.memory_mb) and _differs(estimate, asked.memory_mb):
@@ -136,9 +137,8 @@ class Estimator:
         kind, _ = self._histories.best(step.kind(params), self._owner(connection, step))
         within = bounds(asked, limits, others=False)
         failed = Amounts(granted.memory_mb, granted.walltime_s, granted.cpu_cores)
-        decision = self._histories.predictor.retry(
-            kind, features_of(features), failed, failure, preset(asked), self.rules.policy, within
-        )
+        how = (kind, features_of(features), failed, failure, preset(asked), self.rules.policy, within)
+        decision = _or_nothing(lambda: self._histories.predictor.retry(*how))
         if decision.exhausted:
             if asked.hard:
                 return "what was asked for is marked as a hard limit"
@@ -152,6 +152,15 @@ class Estimator:
 
     def _owner(self, connection: sa.Connection, step: Step) -> str:
         return self.features.texts.digest(connection, f"user {step.row.user}")
+
+
+def _or_nothing(decide: Callable[[], Decision]) -> Decision:
+    """A decision; where it cannot be made, one that changes nothing: whatever a history holds, it stops no site."""
+    try:
+        return decide()
+    except Exception:
+        _log.exception("not_estimated")
+        return Decision()
 
 
 def _differs(estimate: Estimate, asked: float | None) -> bool:

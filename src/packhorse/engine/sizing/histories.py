@@ -107,7 +107,7 @@ def _record(row: Any, kind: Kind) -> Record:
         Amounts(row.memory_mb, row.walltime_s, row.cores),
         row.peak_memory,
         row.cpu_s,
-        row.wall_s,
+        row.wall_s or None,  # of what was too short, nothing was measured
         row.disk_bytes,
         row.node_type,
         FailureClass(row.failure) if row.failure else None,

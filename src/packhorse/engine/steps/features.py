@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -26,6 +25,7 @@ from packhorse.store.data import DataKey, sizes_of_data
 from packhorse.store.records import secret
 from packhorse.store.schema import TASKS_PER_RUN
 
+_LARGEST = 1e300
 _MOST = 50  # of each sort: numbers, texts, inputs
 _KEPT = 20_000
 _LOOK_AGAIN_S = 60.0
@@ -96,7 +96,7 @@ class FeatureReader:
             if name == part or value is None:
                 continue
             if isinstance(value, bool | int | float):
-                if len(found.numbers) < _MOST:
+                if len(found.numbers) < _MOST and abs(value) < _LARGEST:
                     found.numbers[name] = float(value)
             elif isinstance(value, str) and len(found.categories) < _MOST:
                 found.categories[name] = self._category(connection, step, name, value)
@@ -109,7 +109,7 @@ class FeatureReader:
                 case UpstreamFile(run_id, index, path):
                     size = left.get((run_id, index), {}).get(kept_as(path))
                 case DataKey(url, _):
-                    path, size = urlsplit(url).path, by_url.get(url)
+                    path, size = url.partition("?")[0], by_url.get(url)
                 case _:
                     continue
             if size is not None:
