@@ -96,11 +96,9 @@ ANY = st.recursive(
     max_leaves=5,
 )
 FIELDS = ("taskid", "cmd", "inputs", "outputs", "dependsOn", "totalwork", "skip")
-OF_ENVIRONS = st.dictionaries(st.sampled_from(["public", "private"]), ANY)
-COMMANDS = st.fixed_dictionaries({"name": st.just("x")}, optional={name: ANY | ENVIRONS for name in OF_COMMANDS})
-COMMANDS = st.dictionaries(
-    st.sampled_from(OF_COMMANDS), ANY | st.dictionaries(st.sampled_from(["public", "private"]), ANY)
-)
+ENVIRONS = st.dictionaries(st.sampled_from(["public", "private"]), ANY)
+OF_COMMANDS = ("args", "environ", "description", "Dockerimage")
+COMMANDS = st.fixed_dictionaries({"name": st.just("x")}, optional=dict.fromkeys(OF_COMMANDS, ANY | ENVIRONS))
 FILES = st.dictionaries(st.text(max_size=5), st.dictionaries(st.sampled_from(["host", "node", "origin", "url"]), ANY))
 TASKS = st.dictionaries(st.sampled_from(FIELDS), ANY | COMMANDS | FILES)
 
