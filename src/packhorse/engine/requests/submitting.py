@@ -32,6 +32,7 @@ from packhorse.engine.requests.documents import step_view
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.history import FromHistory, values_from_history
 from packhorse.engine.requests.line import steps_wait_for
+from packhorse.engine.requests.ownsecrets import require_secrets
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
 from packhorse.staging.apps import AppCatalog, AppFolder, pack_folder
@@ -175,6 +176,7 @@ class Submissions:
                 name: self._named_app(catalog.get(name, paths_allowed=is_trusted), catalog)
                 for name in {step.app for step in request.steps}
             }
+            require_secrets(self._database, user, (one.manifest for one in apps.values()))
             accepted = accept_step_run(request, apps, by)
         else:
             accepted = accept_task_run(request, by)
@@ -192,11 +194,13 @@ class Submissions:
         else:
             found = catalog.find(request.app, paths_allowed=is_trusted)
             if isinstance(found, AppFolder):
+                require_secrets(self._database, user, [found.manifest])
                 return accept_app_run(request, self._named_app(found, catalog), table, by)
             manifest, file = found.manifest, found.file
             folders = catalog.apps_of(manifest, found.folder)
         told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
         refuse_findings(findings_of(manifest, told), file)
+        require_secrets(self._database, user, told.values())
         apps = {name: self._named_app(one, catalog) for name, one in folders.items() if isinstance(one, AppFolder)}
         history = partial(self._history, user.name)
         return accept_pipeline_run(request, manifest, apps, table, by, history)

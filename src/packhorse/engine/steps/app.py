@@ -15,6 +15,7 @@ from packhorse.domain.outputpath import escaped, kept_as, matching
 from packhorse.domain.outputurl import file_target
 from packhorse.domain.render import app_template, granted, template_key
 from packhorse.domain.resources import BACKEND_FIELDS, TES_FIELDS, Resources
+from packhorse.domain.secretuse import as_told
 from packhorse.domain.text import holdable_value, shown_json
 from packhorse.engine.steps.base import (
     BroughtFile,
@@ -80,6 +81,10 @@ class AppStep(StepBase):
     @property
     def session(self) -> Session:
         return self.program.session
+
+    @property
+    def user_secrets(self) -> Collection[str]:
+        return self.program.secrets.keys()
 
     @property
     def may_deliver(self) -> bool:
@@ -149,6 +154,8 @@ class AppStep(StepBase):
         if "container" in document and where.containers is not None:
             paths = [*files.values(), *([where.results] if self.program.gathers else []), *where.reads]
             line |= own_binds(where.containers, self.session, paths)
+        if self.program.secrets:
+            line["secrets"] = {"file": f"{where.secrets}/{self.row.run_id}.json", **as_told(self.program.secrets)}
         line["t"] = key
         folder = f"{where.outputs}/{self.row.run_id}/{index}"
         if self.is_resumable:

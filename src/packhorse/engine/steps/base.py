@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, Protocol
@@ -218,6 +218,10 @@ class Step(Protocol):
         """Whether its tasks are given what is kept, sealed, with their run."""
 
     @property
+    def user_secrets(self) -> Collection[str]:
+        """Names of its user's secrets that its tasks are given."""
+
+    @property
     def result_type(self) -> str:
         """``none``, ``text`` or ``json``: what a task's result is."""
 
@@ -292,6 +296,10 @@ class StepBase:
         return {}
 
     has_secrets = False
+
+    @property
+    def user_secrets(self) -> Collection[str]:
+        return ()
 
     def verdict(self, record: dict[str, Any]) -> dict[str, Any]:
         return record
