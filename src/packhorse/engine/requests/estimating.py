@@ -52,7 +52,8 @@ class Estimating:
 
     def of_run(self, connection: sa.Connection, user: str, accepted: Accepted) -> RunExpectation:
         """What a run would need that could be submitted."""
-        waits = sorted(queue_waits(connection, accepted.site, _WAITS))
+        sites = {one.site for one in accepted.steps}
+        waits = sorted(wait for site in sites for wait in queue_waits(connection, site, _WAITS))
         with self._turn:
             steps = [self._of_step(connection, user, accepted, one) for one in accepted.steps]
         known = [one.core_hours for one in steps if one.core_hours is not None]
@@ -82,7 +83,7 @@ class Estimating:
     def _of_step(
         self, connection: sa.Connection, user: str, accepted: Accepted, accepted_step: AcceptedStep
     ) -> StepExpectation:
-        site = self._sites[accepted.site]
+        site = self._sites[accepted_step.site]
         place = StepRow(0, 0, accepted.run_id, user, 0, site.name, accepted_step.name, 0)
         step = self._steps.made(connection, place, accepted_step.spec)
         number = accepted_step.number

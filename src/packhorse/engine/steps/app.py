@@ -21,6 +21,7 @@ from packhorse.engine.steps.base import (
     BroughtFile,
     Identity,
     Input,
+    InputNotBrought,
     Line,
     LocalFile,
     Locations,
@@ -29,6 +30,7 @@ from packhorse.engine.steps.base import (
     StepRow,
     StepSpec,
     UpstreamFile,
+    output_key,
 )
 from packhorse.engine.steps.files import file_key, is_brought
 from packhorse.engine.steps.outputs import delivered_below, own_binds
@@ -117,6 +119,14 @@ class AppStep(StepBase):
         files = [file_key(path) for name in self.program.files if (path := self._brought(given.get(name), site))]
         return (*own, *files, *self.program.refdata)
 
+    @cached_property
+    def _elsewhere(self) -> dict[str, DataKey]:
+        """What is brought from another site, by parameter."""
+        return {name: output_key(site, *self.spec.params[name]["output"]) for name, site in self.spec.elsewhere.items()}
+
+    def common_needs(self) -> tuple[DataKey, ...]:
+        return (*super().common_needs(), *self._elsewhere.values())
+
     def common_files(self, names: Collection[str], site: Site) -> dict[str, str]:
         """``StepSpec.files``: of those parameters that some task leaves to what is common to all."""
         if self.spec.reference:  # each task is looked up with what it was brought
@@ -143,6 +153,7 @@ class AppStep(StepBase):
             key = template_key(document)
         values = {**self.defaults, **json.loads(params)}
         files = {name: _file(values[name], where) for name in self.program.files if values.get(name) is not None}
+        files |= {name: _brought(where, key) for name, key in self._elsewhere.items()}
         if self.spec.results_to:
             files[self.spec.results_to] = where.results
         values |= files
@@ -270,6 +281,13 @@ def _input(value: Any) -> Input:
     if isinstance(value, dict):
         return UpstreamFile(*value["output"])
     return DataKey(str(value)) if is_data(value) else LocalFile(file_target(str(value)))
+
+
+def _brought(where: Locations, key: DataKey) -> str:
+    """Where an output of a task at another site is."""
+    if key not in where.data:
+        raise InputNotBrought("What it takes from another site is not here, and should have been brought before.")
+    return where.data[key]
 
 
 def _file(value: Any, where: Locations) -> str:
