@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from packhorse import __version__
-from packhorse.api import about, estimates, reports, runs, sharing, tasks, tes, tokens, webhooks
+from packhorse.api import about, estimates, reports, runs, secrets, sharing, tasks, tes, tokens, webhooks
 from packhorse.api import metrics as figures
 from packhorse.api.auth import TokenChecker, current_user
 from packhorse.api.errors import REFUSALS, TES_PREFIX, TES_REFUSALS, install_errors
@@ -28,7 +28,7 @@ from packhorse.identity.known import KnownTokens
 PREFIX = "/api/v1"
 
 #: Models of bodies that we read ourselves, for the description.
-BODIES = (RunRequest, tokens.TokenRequest, webhooks.WebhookRequest, tes.NewTasks)
+BODIES = (RunRequest, tokens.TokenRequest, secrets.SecretRequest, webhooks.WebhookRequest, tes.NewTasks)
 
 
 def create_app(
@@ -63,7 +63,7 @@ def create_app(
     if kbase is not None:
         app.router.routes.extend(kbase_routes)
     guarded = APIRouter(dependencies=[Depends(current_user)])
-    for door in (runs, reports, sharing, tasks, estimates, tokens, webhooks, about):
+    for door in (runs, reports, sharing, tasks, estimates, tokens, secrets, webhooks, about):
         guarded.include_router(door.router)
     app.include_router(about.open_router, prefix=PREFIX)
     app.include_router(guarded, prefix=PREFIX, responses=REFUSALS)

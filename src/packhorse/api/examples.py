@@ -18,6 +18,7 @@ BODIES: dict[str, Any] = {
     "/api/v1/estimate": _OVER_TWO,
     "/api/v1/runs:batch": [{"app": "gc", "over": [{"sequence": "GATTACA"}], "client_key": "sample-1"}],
     "/api/v1/tokens": {"name": "laptop", "scopes": ["read", "submit"], "expires_in_s": 7776000},
+    "/api/v1/secrets/{name}": {"value": "what nobody is shown"},
     "/api/v1/webhooks": {"url": "https://gateway.example.org/hook", "events": ["ended"]},
     "/ga4gh/tes/v1/tasks": _TES,
     "/ga4gh/tes/v1/tasks:batch": {"tasks": [_TES]},

@@ -39,6 +39,13 @@ DOWNLOAD: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
 
+#: One of the events of a run; ``data`` is JSON.
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("event", "id", "data")},
+    "required": ["data"],
+}
+
 router = APIRouter(tags=["runs"])
 
 
@@ -243,7 +250,7 @@ async def wait_for_run(
     "/runs/{run_id}/events",
     summary="Follow a run",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {"schema": _EVENT}}}},
 )
 def follow_run(request: Request, service: AsUser, run_id: str) -> StreamingResponse:
     """Server-sent events: ``progress`` has the run, at first and each time that more of its tasks are done; ``end`` is

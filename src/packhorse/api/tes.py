@@ -18,6 +18,7 @@ from packhorse.api.errors import ErrorView, StrictJson, error_document
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError
 from packhorse.domain.ids import parse_task_id
 from packhorse.domain.numbers import Whole
+from packhorse.domain.states import TaskState
 from packhorse.domain.task import Task
 from packhorse.domain.tes import ListedState, View
 from packhorse.engine.requests.tes import MOST_LISTED
@@ -84,10 +85,17 @@ class CreatedTasks(BaseModel):
     tasks: list[CreatedTask | RefusedTask]
 
 
+class MinimalTask(BaseModel):
+    """A task in the view MINIMAL, which has nothing else."""
+
+    id: str
+    state: TaskState
+
+
 class Tasks(BaseModel):
     """A page of tasks; ask again with ``next_page_token`` until there is none."""
 
-    tasks: list[Task]
+    tasks: list[Task | MinimalTask]
     next_page_token: str | None = None
 
 
@@ -188,7 +196,7 @@ def _created(answer: str | PackhorseError) -> CreatedTask | RefusedTask:
     return CreatedTask(id=answer)
 
 
-@router.get("/tasks/{task_id}", summary="GetTask", responses={200: {"model": Task}})
+@router.get("/tasks/{task_id}", summary="GetTask", responses={200: {"model": Task | MinimalTask}})
 def get_task(service: AsUser, task_id: str, view: Seen = View.MINIMAL) -> StrictJson:
     """Also of a task that came another way; what has no TES document of its own is shown as one."""
     return StrictJson(service.tes.get(_known(task_id), view))

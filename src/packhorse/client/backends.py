@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from packhorse.client.answers import other_server, refusal, refusal_of, server_url
 from packhorse.client.backend import Rows
+from packhorse.client.own import HttpSecrets, HttpShares
 from packhorse.domain.errors import InvalidRequest, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.ourselves import make_private_folder
@@ -245,6 +246,14 @@ class HttpBackend:
     def doctor(self, site: str | None = None) -> list[Check]:
         return self._one(list[Check], "GET", "/doctor", params=_given(site=site), timeout_s=_DOCTOR_S)
 
+    @property
+    def secrets(self) -> HttpSecrets:
+        return HttpSecrets(self._one)
+
+    @property
+    def sharing(self) -> HttpShares:
+        return HttpShares(self._one)
+
     @contextmanager
     def working(self) -> Iterator[None]:
         yield  # the server's engine works
@@ -340,7 +349,7 @@ class HttpBackend:
         """The answer, as ``kind``."""
         response = self._request(method, path, **options)
         with self._of_packhorse(response):
-            return TypeAdapter(kind).validate_json(response.content)
+            return TypeAdapter(kind).validate_json(response.content or b"null")
 
     @contextmanager
     def _of_packhorse(self, response: Any) -> Iterator[None]:

@@ -64,6 +64,8 @@ class UserLimits(Section):
     """Tasks that have not ended."""
     body_mb: Number | None = Field(default=None, gt=0)
     """The body of one request."""
+    stored_gb: Number | None = Field(default=None, gt=0)
+    """Outputs of all of a user's tasks that were kept at sites, all together: beyond it, nothing more is accepted."""
 
 
 class LimitsConfig(UserLimits):

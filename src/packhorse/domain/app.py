@@ -20,6 +20,8 @@ from packhorse.domain.outputpath import has_loose_backslash
 from packhorse.domain.paths import folder_problem
 from packhorse.domain.placeholders import PLACEHOLDER, Part, check_placeholders, placeholders
 from packhorse.domain.resources import Launch, Resources
+from packhorse.domain.secretuse import NAME as NAME_OF_SECRET
+from packhorse.domain.secretuse import SecretUse
 from packhorse.domain.text import argument_problem, value_problem
 
 ParameterValue = str | int | float | bool | None
@@ -237,6 +239,9 @@ class AppManifest(_Manifest):
         default=None, description="regular expression; a line of the log that it is found in is progress"
     )
     retry: dict[FailureClass, Annotated[Whole, Field(ge=0, le=100)]] = {}
+    secrets: dict[Annotated[str, Field(pattern=NAME_OF_SECRET)], SecretUse] = Field(
+        default={}, description="its user's secrets that each task is given, as a variable or a file"
+    )
     kbase: KBaseMethod | None = Field(default=None, description="the KBase method that it runs (docs/kbase.md)")
 
     @model_validator(mode="after")
@@ -263,6 +268,8 @@ class AppManifest(_Manifest):
             raise ValueError(
                 "command: with 'session: worker' the command starts the worker, so parameters go into 'arguments'"
             )
+        if self.secrets and (self.session is not Session.NONE or self.reference):
+            raise ValueError("secrets: go with 'session: none', and not with 'reference': they are one user's own")
         if self.gather is not None:
             gathered = given | {"results"}
             check_placeholders("gather.command", self.gather.command or [], gathered)

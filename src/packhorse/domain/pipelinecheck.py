@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from packhorse.domain.app import AppManifest, Parameter, ParameterType
+from packhorse.domain.crossing import leaves_files, many_elsewhere, no_site
 from packhorse.domain.dataurl import is_url
 from packhorse.domain.errors import Problem
 from packhorse.domain.graph import find_cycle
@@ -136,19 +137,23 @@ def _histories(manifest: PipelineManifest, apps: Apps) -> Iterator[Finding]:
 
 
 def _sites(manifest: PipelineManifest, apps: Apps) -> Iterator[Finding]:
-    """All steps of a run go to one site: they hand files to each other."""
-    first: tuple[str, str] | None = None
-    for name, step in manifest.steps.items():
-        app = apps[step.app]
-        own = None if isinstance(app, str) else app.resources.site
-        site = step.resources.get("site", own)
+    """Steps that ask for different sites: whether what they take can get there."""
+    known = {name: app for name, step in manifest.steps.items() if not isinstance(app := apps[step.app], str)}
+    sites = {name: manifest.steps[name].resources.get("site", app.resources.site) for name, app in known.items()}
+    different = sorted({str(site) for site in sites.values() if site is not None})
+    if len(different) < 2:
+        return
+    for name, site in sites.items():
+        step = manifest.steps[name]
         if site is None:
+            yield Finding(("steps", name), *no_site(different))
             continue
-        first = first or (name, site)
-        if site != first[1]:
-            field = ("steps", name, "resources", "site") if "site" in step.resources else ("steps", name, "app")
-            told = f"asks for the site '{site}', and step '{first[0]}' for '{first[1]}'."
-            yield Finding(field, told, "All steps of a run go to one site, since they hand files to each other.")
+        taken: list[tuple[Location, str]] = [(("results",), one) for one in step.gather if leaves_files(known.get(one))]
+        inputs = {parameter: said.partition(".")[0] for parameter, said in step.inputs.items()}
+        many = [one for one in inputs.items() if one[1] in sites and manifest.root(one[1]) is not None]
+        for field, other in [*(taken if step.results else []), *((("inputs", one), other) for one, other in many)]:
+            if (there := sites[other]) not in (None, site):
+                yield Finding(("steps", name, *field), *many_elsewhere(other, str(there)))
 
 
 class _Given:

@@ -464,6 +464,13 @@ class NewWebhookView(WebhookView):
     """By which its events are signed. It is shown this once."""
 
 
+class SecretView(_View):
+    """A secret by its name."""
+
+    name: str
+    set_at: float
+
+
 class ChangeView(_View):
     """A line of the audit: who changed what."""
 

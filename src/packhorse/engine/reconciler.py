@@ -73,6 +73,7 @@ class Engine:
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
         seal = seal or Seal(own.parent / "seal.key")
         self._loops: list[Loop] = []
+        by_name = {site.name: site for site in sites}
         for site in sites:
             folders = AppFolders()
             shared = (site, database, self._lease, clock, notifier, self._look)
@@ -81,7 +82,8 @@ class Engine:
             work.after_end = reuse.wake_if_busy
             given = partial(_wake_all, work.wake, reuse.wake_if_busy)
             options = data or DataConfig()
-            self._loops += [work, reuse, DataLoop(*shared, options, own / site.name, given, folders, reach)]
+            bringing = DataLoop(*shared, options, own / site.name, given, folders, by_name, reach)
+            self._loops += [work, reuse, bringing]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from urllib.parse import unquote
 
 from packhorse.domain.backoff import wait_after
 from packhorse.domain.outputurl import as_text, file_target
@@ -155,6 +156,9 @@ def subject(url: str) -> str:
             return f"the folder of the app '{rest}'"
         case "file":
             return f"the file '{as_text(file_target(url))}'"
+        case "output":
+            site, run_id, index, path = rest.split("/", 3)
+            return f"the output '{as_text(unquote(path))}' of task {run_id}.{index} at '{site}'"
         case "results":
             return "the table of the results that it reads"
         case _:

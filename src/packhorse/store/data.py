@@ -107,15 +107,15 @@ def add_data_edges(connection: sa.Connection, rows: Sequence[dict[str, Any]]) ->
 #: What has places of its own among what is under way, so that none waits for what may be large.
 KINDS: Mapping[str, sa.ColumnElement[bool]] = {
     "program": sa.or_(data.c.url.like("app:%"), data.c.url.like("results:%")),
-    "file": data.c.url.like("file:%"),
-    "url": sa.and_(data.c.url.like("%://%"), data.c.url.not_like("file:%")),
+    "file": sa.or_(data.c.url.like("file:%"), data.c.url.like("output:%")),
+    "url": sa.and_(data.c.url.like("%://%"), data.c.url.not_like("file:%"), data.c.url.not_like("output:%")),
 }
 
 
 def kind_of(url: str) -> str:
     """Which of ``KINDS`` it is."""
     scheme = url.partition(":")[0]
-    return "program" if scheme in ("app", "results") else "file" if scheme == "file" else "url"
+    return "program" if scheme in ("app", "results") else "file" if scheme in ("file", "output") else "url"
 
 
 def open_data(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,19 +16,24 @@ _WANTS = run_images.join(runs, runs.c.seq == run_images.c.run_seq)
 _AT_SITE = sa.and_(images.c.site == run_images.c.site, images.c.digest == run_images.c.digest)
 
 
-def want_images(connection: sa.Connection, run_seq: int, site: str, references: Collection[str]) -> None:
-    """Notes which images a run wants at its site; belongs in the transaction that inserts the run."""
-    if references:
-        rows = [
-            {"run_seq": run_seq, "reference": reference, "site": site, "failed": False}
-            for reference in sorted(set(references))
-        ]
+def want_images(connection: sa.Connection, run_seq: int, images: Mapping[str, Collection[str]]) -> None:
+    """Notes which images (references by site) a run wants; belongs in the transaction that inserts the run."""
+    rows = [
+        {"run_seq": run_seq, "reference": reference, "site": site, "failed": False}
+        for site, references in sorted(images.items())
+        for reference in sorted(set(references))
+    ]
+    if rows:
         connection.execute(sa.insert(run_images), rows)
 
 
-def references_of(connection: sa.Connection, run_seq: int) -> Sequence[str]:
-    """The references that a run names."""
-    return connection.execute(sa.select(run_images.c.reference).where(run_images.c.run_seq == run_seq)).scalars().all()
+def references_of(connection: sa.Connection, run_seq: int) -> dict[str, list[str]]:
+    """The references that a run names, by site."""
+    found: dict[str, list[str]] = {}
+    columns = (run_images.c.site, run_images.c.reference)
+    for row in connection.execute(sa.select(*columns).where(run_images.c.run_seq == run_seq)):
+        found.setdefault(row.site, []).append(row.reference)
+    return found
 
 
 def unresolved(connection: sa.Connection, site: str) -> dict[str, list[int]]:

@@ -49,10 +49,18 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Ids of a page, in order, and where the next one begins; None where there is none."""
+    """A page: its tasks in order, each with the place behind it, and where the next one begins, if there is one."""
 
-    ids: Sequence[int]
+    places: Sequence[Place]
     following: Place | None
+
+    @property
+    def ids(self) -> list[int]:
+        return [place.task for place in self.places]
+
+    def first(self, number: int) -> Listed:
+        """No more than so many of them."""
+        return self if number >= len(self.places) else Listed(self.places[:number], self.places[number - 1])
 
 
 def tag_rows(task: int, owner: str, tags: Mapping[str, str]) -> list[dict[str, int]]:
@@ -73,21 +81,21 @@ def page_of_listed(
     """At most ``size`` tasks of ``owner``, or of everybody, behind ``after``. Newest first, or by name where names are
     asked for; everybody's by owner.
     """
-    ids: list[int] = []
+    places: list[Place] = []
     left = _LOOKED_AT
     of = owner if owner is not None else after.owner if after is not None else _next_owner(connection, None)
     for _ in range(_OWNERS):
         if of is None:
-            return Listed(ids, None)
-        found, after, looked_at = _of_owner(connection, of, wanted, after, size - len(ids), left)
-        ids += found
+            return Listed(places, None)
+        found, after, looked_at = _of_owner(connection, of, wanted, after, size - len(places), left)
+        places += found
         left -= looked_at
         if after is not None:
-            return Listed(ids, after)
+            return Listed(places, after)
         of = None if owner is not None else _next_owner(connection, of)
-        if of is not None and (len(ids) == size or left <= 0):
+        if of is not None and (len(places) == size or left <= 0):
             break
-    return Listed(ids, None if of is None else Place(of, "", _END))
+    return Listed(places, None if of is None else Place(of, "", _END))
 
 
 _NEXT_OWNER = sa.select(sa.func.min(_T.owner)).where(_T.owner > sa.bindparam("before"), _T.owner.is_not(None))
@@ -99,51 +107,57 @@ def _next_owner(connection: sa.Connection, before: str | None) -> str | None:
 
 def _of_owner(
     connection: sa.Connection, owner: str, wanted: Wanted, after: Place | None, size: int, most: int
-) -> tuple[list[int], Place | None, int]:
-    """(ids of the page, where it goes on with this owner, how many tasks were looked at)."""
-    lead, others = _way(connection, owner, wanted)
-    number = size + 1 if not others else _AT_ONCE
+) -> tuple[list[Place], Place | None, int]:
+    """(tasks of the page, where it goes on with this owner, how many tasks were looked at)."""
     place = after or Place(owner, "", _END)
-    ids: list[int] = []
+    lead, others = _way(connection, owner, wanted, place)
+    number = size + 1 if not others else _AT_ONCE
+    found: list[Place] = []
     looked_at = 0
     while True:
         candidates = lead(place, number)
         holding = _holding(connection, [one.task for one in candidates], others)
         for one in candidates:
-            if len(ids) == size:
-                return ids, place, looked_at
+            if len(found) == size:
+                return found, place, looked_at
             place = one
             looked_at += 1
             if one.task in holding:
-                ids.append(one.task)
+                found.append(one)
         if len(candidates) < number:
-            return ids, None, looked_at
+            return found, None, looked_at
         if looked_at >= most:
-            return ids, place, looked_at
+            return found, place, looked_at
 
 
 Lead = Callable[[Place, int], list[Place]]
 Others = dict[str, Any]
 
 
-def _way(connection: sa.Connection, owner: str, wanted: Wanted) -> tuple[Lead, Others]:
-    """The condition that leads along its index, and those that are left."""
+def _way(connection: sa.Connection, owner: str, wanted: Wanted, place: Place) -> tuple[Lead, Others]:
+    """The condition that leads along its index, and those that are left: the one that the fewest tasks meet, as far as
+    that is soon counted. A list that began by name goes on so, and all others have one order.
+    """
     digests = [_digest(owner, key, *([value] if value else [])) for key, value in (wanted.tags or {}).items()]
-    others: Others = {}
+    others: Others = {f"digest{number}": digest for number, digest in enumerate(digests)}
     if wanted.state is not None:
         others["state"] = wanted.state
-    if prefix := wanted.prefix[:MAX_NAME]:
-        others |= {"low": prefix, "high": _behind(prefix)}
-    if digests:
-        return _ids(connection, _BY_TAG, owner, digest=digests[0]), others | {
-            f"digest{number}": digest for number, digest in enumerate(digests[1:])
-        }
+    prefix = wanted.prefix[:MAX_NAME]
     if prefix:
-        low, high = others.pop("low"), others.pop("high")
-        return _names(connection, owner, low, high), others
-    if wanted.state is not None:
-        return _ids(connection, _BY_STATE, owner, state=others.pop("state"), owner=owner), others
-    return _ids(connection, _BY_OWNER, owner, owner=owner), others
+        others |= {"low": prefix, "high": _behind(prefix)}
+    leads: list[tuple[Lead, set[str]]] = []
+    is_first = place.task == _END
+    if prefix and (is_first or place.name):
+        leads.append((_names(connection, owner, prefix, others["high"]), {"low", "high"}))
+    if not place.name:
+        for number, digest in enumerate(digests):
+            leads.append((_ids(connection, _BY_TAG, owner, digest=digest), {f"digest{number}"}))
+        if wanted.state is not None:
+            leads.append((_ids(connection, _BY_STATE, owner, state=wanted.state, owner=owner), {"state"}))
+    if not leads:
+        return _ids(connection, _BY_OWNER, owner, owner=owner), others
+    lead, led = leads[0] if len(leads) == 1 else min(leads, key=lambda one: len(one[0](place, _AT_ONCE)))
+    return lead, {name: value for name, value in others.items() if name not in led}
 
 
 _NUMBER = sa.bindparam("number", type_=sa.Integer)
@@ -265,8 +279,3 @@ def whole_rows(connection: sa.Connection, ids: Collection[int]) -> dict[int, Any
 def runs_of(connection: sa.Connection, seqs: Collection[int]) -> dict[int, Any]:
     """(seq, id, created_at) of runs, by ``seq``."""
     return {row.seq: row for some in chunks(seqs) for row in connection.execute(_RUNS, {"ids": some})}
-
-
-def place_behind(row: Any, wanted: Wanted) -> Place:
-    """Where a list of what is ``wanted`` goes on behind the task of this row."""
-    return Place(row.owner, row.name or "" if wanted.prefix and not wanted.tags else "", row.id)

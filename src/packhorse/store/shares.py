@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -18,7 +19,8 @@ _ROWS_AT_ONCE = 1000
 class Share:
     """Sums over ended attempts.
 
-    ``core_s`` are the cores granted on all nodes times wall time; ``tasks`` had their first attempt here.
+    ``core_s`` are the cores granted on all nodes times wall time; ``tasks`` had their first attempt here;
+    ``stored_bytes`` are those of the outputs that were kept.
     """
 
     tasks: int = 0
@@ -27,8 +29,23 @@ class Share:
     core_s: float = 0.0
     failed_core_s: float = 0.0
     cpu_s: float = 0.0
+    stored_bytes: int = 0
+
+    def add(self, attempt: Mapping[str, Any], core_s: float, cpu_s: float) -> None:
+        """Adds one, as its row of the store; what it was granted, and what it used."""
+        self.tasks += attempt["attempt"] == 1
+        self.attempts += 1
+        self.core_s += core_s
+        self.cpu_s += cpu_s
+        if attempt["failure"] is not None:
+            self.failed += 1
+            self.failed_core_s += core_s
+        if attempt["files"]:
+            sizes = [file.get("size") for file in json.loads(attempt["files"])]
+            self.stored_bytes += sum(size for size in sizes if isinstance(size, int) and 0 <= size <= _LARGEST)
 
 
+_LARGEST = 1 << 50  # bytes of one file: what a journal says need not be our agent's
 _SUMS = tuple(field.name for field in fields(Share))
 
 
@@ -55,6 +72,18 @@ def iter_shares(
     out allocations that ended before.
     """
     yield from connection.execute(shares_query(user, run_seq, since).execution_options(yield_per=_ROWS_AT_ONCE))
+
+
+_STORED = (
+    sa.select(sa.func.coalesce(sa.func.sum(shares.c.stored_bytes), 0))
+    .join(runs, runs.c.seq == shares.c.run_seq)
+    .where(runs.c.user == sa.bindparam("whose"))
+)
+
+
+def stored_bytes(connection: sa.Connection, user: str) -> int:
+    """How much the outputs of a user's tasks are that were kept at sites, all together."""
+    return int(connection.execute(_STORED, {"whose": user}).scalar_one())
 
 
 def shares_query(user: str | None, run_seq: int | None, since: float | None) -> sa.Select[Any]:

@@ -17,14 +17,14 @@ from packhorse.store.holds import free_steps
 from packhorse.store.schema import TASKS_PER_RUN, data, runs, step_data, steps, tasks
 from packhorse.store.upserts import insert_missing
 
-_TABLES = (
+_GIVEN_TO_RUNS = (
     sa.select(data.c.id, data.c.path)
     .join(step_data, step_data.c.data_id == data.c.id)
     .join(steps, steps.c.seq == step_data.c.step_seq)
     .join(runs, runs.c.seq == steps.c.run_seq)
     .where(
         data.c.site == sa.bindparam("site"),
-        data.c.url.like("results:%"),
+        sa.or_(data.c.url.like("results:%"), data.c.url.like("output:%")),
         data.c.path.is_not(None),
         runs.c.ended_at.is_not(None),
     )
@@ -115,9 +115,11 @@ def forget_need(connection: sa.Connection, site: str, step_seq: int, data_id: in
     free_steps(connection, site, [step_seq])
 
 
-def tables_of_ended_runs(connection: sa.Connection, site: str) -> Sequence[Any]:
-    """(id, path) of tables that gathering tasks read at a site, of runs that have ended; not all at once."""
-    return connection.execute(_TABLES, {"site": site}).all()
+def given_to_ended_runs(connection: sa.Connection, site: str) -> Sequence[Any]:
+    """(id, path) of tables that gathering tasks read at a site, and of outputs that were brought from other sites, of
+    runs that have ended; not all at once.
+    """
+    return connection.execute(_GIVEN_TO_RUNS, {"site": site}).all()
 
 
 def forget_data(connection: sa.Connection, ids: Collection[int]) -> None:

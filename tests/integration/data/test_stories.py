@@ -177,7 +177,7 @@ def loop_of(room: Embedded) -> DataLoop:
     assert lease.try_take()
     folder, tell = room.home / "f", threading.Event()
     shared = (room.sites[0], room.database, lease, SystemClock(), Notifier(), tell)
-    return DataLoop(*shared, DataConfig(), folder, lambda: None, AppFolders())
+    return DataLoop(*shared, DataConfig(), folder, lambda: None, AppFolders(), {})
 
 
 def test_a_store_that_is_as_it_was_is_not_asked(home: Path, web: WebServer, app: str) -> None:

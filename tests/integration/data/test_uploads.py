@@ -18,7 +18,7 @@ from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView
 from packhorse.engine import appfolders
-from packhorse.engine.data import tables
+from packhorse.engine.data import leftovers
 from packhorse.engine.embedded import Embedded
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site, local_site
@@ -136,7 +136,7 @@ def test_a_slow_upload_of_a_table_holds_up_its_gathering_task_only(room: Embedde
 def test_the_table_of_a_run_is_removed_when_the_run_has_ended(
     home: Path, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "_EVERY_S", 0.1)
+    monkeypatch.setattr(leftovers, "_EVERY_S", 0.1)
     assert isinstance(site.transport, Slow)
     site.transport.gate.set()
     folder, witness = Path(site.root, "tables"), tmp_path / "go"
@@ -212,8 +212,8 @@ def test_a_common_file_holds_its_step_and_costs_its_tasks_nothing(room: Embedded
 
 def test_a_file_that_changes_before_it_is_brought_is_told(room: Embedded, slow: Slow, tmp_path: Path) -> None:
     app, file, other = files_app(tmp_path), tmp_path / "file", tmp_path / "other"
-    for one in (file, other):
-        one.write_text("some text")
+    file.write_text("some text")
+    other.write_text("text of its own")  # else it may be there already, as the other
     slow.word = f"{tmp_path}/file "
     run = submit_files(room, app, file, other)
     assert slow.began.wait(20)

@@ -32,7 +32,7 @@ __all__ = ["registry", "s3"]
 
 VENV = Path(__file__).resolve().parents[3] / ".venv"
 #: What of this machine the containers see, so that an image with nothing but busybox has Python and these programs.
-HOST = [path for path in ("/bin", "/lib", "/lib64", "/usr") if Path(path).exists()]
+HOST = [path for path in ("/bin", "/etc/alternatives", "/lib", "/lib64", "/usr") if Path(path).exists()]
 PY_TES = """
 import sys, tes
 client = tes.HTTPClient(sys.argv[1], token=sys.argv[2], timeout=60)
@@ -173,7 +173,10 @@ def test_a_snakemake_workflow(server: Server, s3: S3Server, tmp_path: Path) -> N
         "SNAKEMAKE_STORAGE_S3_SECRET_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1", "HOME": str(tmp_path),
     }  # fmt: skip
     words = [word for pair in options.items() for word in pair]
-    run(folder, [python_of("snakemake"), "-c", SNAKEMAKE, *words], **secrets)
+    try:
+        run(folder, [python_of("snakemake"), "-c", SNAKEMAKE, *words], **secrets)
+    except AssertionError:
+        raise AssertionError([task["logs"] for task in server.tasks()]) from None
     assert s3.client.get_object(Bucket=bucket, Key="sum.txt")["Body"].read() == b"3\n3\n"
     assert [task["state"] for task in server.tasks()] == ["COMPLETE", "COMPLETE"]
 

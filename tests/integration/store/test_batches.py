@@ -119,7 +119,7 @@ def test_tasks_wait_for_images_after_it_is_published(database: Database) -> None
     with database.write() as connection:
         settle_holds(connection, SITE)  # of others: it is not looked at
     with database.write() as connection:
-        want_images(connection, begun.seq, SITE, ["i"])
+        want_images(connection, begun.seq, {SITE: ["i"]})
         publish_run(connection, begun)
     with database.write() as connection:
         assert settle_holds(connection, SITE) == 0 and waiting_demands(connection, SITE) == []
@@ -218,7 +218,7 @@ def test_who_writes_a_run_that_was_given_up_is_told(database: Database) -> None:
         add(database, begun, RUN[2:], 2)
     assert "submit it again" in refusal.value.hint
     with pytest.raises(Unavailable, match="given up"), database.write() as connection:
-        want_images(connection, begun.seq, SITE, ["i"])
+        want_images(connection, begun.seq, {SITE: ["i"]})
         publish_run(connection, begun)
     assert rows(database) == before
 

@@ -51,7 +51,7 @@ def run_with_images(connection: sa.Connection, *references: str, site: str = SIT
     held = bool(references)
     two = [new_step(2, "a", site=site, held=held), new_step(1, "b", site=site, held=held)]
     seq = insert_run(connection, NewRun(run_values(), two), [[new_task()] * 2, [new_task()]])
-    stored.want_images(connection, seq, site, references)
+    stored.want_images(connection, seq, {site: references})
     return seq
 
 
@@ -138,7 +138,7 @@ def test_tasks_that_come_to_be_while_their_step_is_held_are_held(database: Datab
     with database.write() as connection:
         run = insert_steps_run(connection, [1, None], [StepEdge(0, 1, "items")])
         [first] = place_some(connection, 1)
-        stored.want_images(connection, run, SITE, ["x"])
+        stored.want_images(connection, run, {SITE: ["x"]})
         assert settle_holds(connection, SITE) == 2
         move_tasks(connection, [(first, TaskState.RUNNING), (first, TaskState.COMPLETE)], list_of(3))
         assert offered(connection) == 0 and len(ready_ids(connection, run)) == 3
@@ -180,7 +180,7 @@ def fill(connection: sa.Connection, numbers: Iterable[int]) -> None:
         insert_tasks_run(connection, [new_task(demand=key)] * 3, user=user, priority=number % 2)
         back_off(connection, insert_tasks_run(connection, 1, user=user))
         waits = insert_tasks_run(connection, [new_task(demand=key)], user=user, held=True)
-        stored.want_images(connection, waits, SITE, ["x"])
+        stored.want_images(connection, waits, {SITE: ["x"]})
         insert_tasks_run(connection, 2, [(0, 1, False)], user=user)
 
 

@@ -51,6 +51,7 @@ def test_shares_are_added_up_by_allocation_user_and_app(database: Database) -> N
             8.0,
             1.0,
             0.5,
+            0,
         )
     everybody = [(first, "alice", 4, 10.0), (first, "bob", 1, 4.0), (second, "bob", 1, 1.0), (idle, None, 0, 0)]
     assert sorted(read(database), key=str) == [(*row, None) for row in everybody]
@@ -131,6 +132,7 @@ def test_attempts_of_an_earlier_program_are_added_up(database_url: str) -> None:
         connection.execute(sa.insert(attempts), rows)
         command.upgrade(config, "0002")
     with database.read() as connection:
-        found = connection.execute(sa.select(shares).order_by(shares.c.allocation_seq)).all()
+        then = [column for column in shares.c if column.name != "stored_bytes"]
+        found = connection.execute(sa.select(*then).order_by(shares.c.allocation_seq)).all()
     assert found == [(one, 5, 2, 3, 2, 7.5, 3.0, 1.5), (spanned, 5, 1, 1, 0, 18.0, 0.0, 0.5)]
     database.close()

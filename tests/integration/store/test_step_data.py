@@ -71,7 +71,7 @@ def test_an_image_that_is_missing_holds_a_step_that_has_its_data(database: Datab
     with database.write() as connection:
         run = insert_tasks_run(connection, 2)
         need(connection, [run], APP)
-        want_images(connection, run, SITE, ["x"])
+        want_images(connection, run, {SITE: ["x"]})
         give(connection, APP, keep=False)
         assert offered(connection) == 0
 

@@ -6,9 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from packhorse.domain.errors import InvalidRequest
+from packhorse.api.auth import Tokens
+from packhorse.api.kbase.ee2 import ee2
+from packhorse.api.kbase.older import NJS, UJS
+from packhorse.domain.errors import InvalidRequest, NotAllowed
 from packhorse.domain.run import AppRun
+from packhorse.domain.views import User
+from packhorse.identity.tokens import NewToken
 from tests.fixtures.kbase import KBaseServer, RpcFailure, kbase_server
 
 
@@ -113,3 +120,49 @@ def test_other_doors_leave_jobs_of_kbase_to_this_one(server: KBaseServer) -> Non
     run = server.call("check_job", {"job_id": job})["scheduler_id"].partition(".")[0]
     with pytest.raises(InvalidRequest, match="are retried one by one"):
         server.room.mine.retry(run)
+
+
+ODD = st.sampled_from(
+    [None, 7, -1, True, "", "x" * 300, "\0", [], [1], {}, {"result": 1}, {"error": 7}, {"ptype": "x"}]
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(service=st.sampled_from([NJS, UJS]), data=st.data())
+def test_odd_values_break_nothing(server: KBaseServer, service: Any, data: Any) -> None:
+    name = data.draw(st.sampled_from(sorted(service.methods)))
+    method = service.methods[name]
+    params = [server.any, *(data.draw(ODD) for _ in range(max(method.counts)))][: max(method.counts)]
+    if data.draw(st.booleans()):
+        params = [data.draw(ODD) for _ in params]
+    path = "/services/njs_wrapper" if service is NJS else "/services/userandjobstate"
+    body = {"version": "1.1", "method": f"{service.name}.{name}", "params": params, "id": "1"}
+    answer = server.post(body, path=path).json()
+    assert "error" not in answer or "Something broke" not in answer["error"]["message"], (name, params)
+
+
+def test_a_token_opens_what_it_has_a_scope_for(server: KBaseServer) -> None:
+    """Every method of every service that needs a token asks the policy."""
+    tokens = Tokens(server.room.database)
+    for scopes, wanted in ((["read"], "submit"), ([], "read")):
+        server.tokens["narrow"] = tokens.make(NewToken(user="alice", scopes=scopes or ["admin"])).token
+        for path, service in (
+            ("/services/ee2", ee2),
+            ("/services/njs_wrapper", NJS),
+            ("/services/userandjobstate", UJS),
+        ):
+            for name, method in service.methods.items():
+                if method.is_open or (wanted == "submit" and not method.changes):
+                    continue
+                with pytest.raises(RpcFailure, match="does not have the scope"):
+                    server.call(name, *[{}] * min(method.counts), user="narrow", path=path, service=service.name)
+
+
+def test_a_read_only_admin_sees_everybodys_jobs_and_changes_none(server: KBaseServer) -> None:
+    job = server.run("add", 1)
+    caller = server.kbase.of_caller(User("reader", sees_all=True), "")
+    assert caller.check_job({"job_id": job, "as_admin": 1})["job_id"] == job
+    assert caller.get_admin_permission() == {"permission": "r"}
+    for call in (caller.cancel_job, caller.start_job, caller.finish_job):
+        with pytest.raises(NotAllowed, match="may not act as one"):
+            call({"job_id": job, "as_admin": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from packhorse.domain.accessconfig import LimitsConfig, UserLimits
 from packhorse.domain.errors import TooLarge, TooMany
 from packhorse.domain.views import User
 from packhorse.engine.requests.limits import Limits
+from packhorse.store.allocations import insert_allocation
+from packhorse.store.shares import Share, add_shares
 from tests.unit.api.test_api import Server
 
 ALICE, ROOT = User("alice"), User("root", admin=True)
@@ -72,6 +75,24 @@ def test_bodies(server: Server) -> None:
     assert server.ask("POST", "/runs/table?app=t", **table).status_code == 413
     for user in ("bob", "root"):
         assert server.ask("POST", "/runs", user, json=body).status_code == 201
+
+
+def test_stored_outputs(server: Server) -> None:
+    clock = limited(server, stored_gb=0.001)
+    run = server.submit()
+    share = Share()
+    kept = [{"path": "a", "size": 700_000}, {"path": "b", "size": 400_000}, {"path": "odd", "size": "x"}]
+    share.add({"attempt": 1, "failure": None, "files": json.dumps(kept)}, 1.0, 1.0)
+    with server.room.database.write() as connection:
+        seq = connection.exec_driver_sql(f"SELECT seq FROM runs WHERE id = '{run}'").scalar_one()
+        allocation = insert_allocation(connection, "a-1", "local", '{"cores": 2, "memory_mb": null}', 0.0)
+        add_shares(connection, allocation, {seq: share})
+    clock[0] += 11
+    refused = server.ask("POST", "/runs", json={"app": "t", "over": [{"i": 1}]})
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "3600")
+    assert "You may keep 0.001 GB of outputs here, and have 0.0011 GB." in refused.text
+    server.submit("bob")
+    server.submit("root")
 
 
 def test_limits_of_one_user_stand_in_for_those_of_all() -> None:

@@ -174,8 +174,8 @@ MISTAKES = [
     ("{cpu_cores: 2}", "{cpu_cores: -2}", "steps.matrix.resources.cpu_cores", "expected a number greater than 0"),
     ("{cpu_cores: 2}", "{cores: 2}", "steps.matrix.resources.cores", "is not a resource that is known here."),
     (
-        "app: split@1", "app: there@1", "steps.matrix.resources.site",
-        "asks for the site 'here', and step 'split' for 'elsewhere'. All steps of a run go to one site",
+        "app: split@1", "app: there@1", "steps.index",
+        "asks for no site, and other steps for 'elsewhere' and 'here'. Where steps go to different sites, each says",
     ),
 ]  # fmt: skip
 
@@ -221,6 +221,26 @@ def test_a_step_may_say_once_and_a_parameter_have_a_history() -> None:
     assert problems_of(text) == []
     by_text = text.replace('"of {sample}"', '"of {depth}"')
     assert ["can be no part of a text" in one for one in problems_of(by_text)] == [True]
+
+
+def at_sites(**sites: str) -> str:
+    """The good pipeline with a site for each step: 'a' where none is given."""
+    text = GOOD.replace("    resources: {cpu_cores: 2}\n", "")
+    for name in ("index", "align", "count", "split", "search", "matrix"):
+        text = text.replace(f"  {name}:\n", f"  {name}:\n    resources: {{site: {sites.get(name, 'a')}}}\n")
+    return text
+
+
+def test_steps_may_go_to_different_sites_where_one_task_leaves_what_they_take() -> None:
+    assert problems_of(at_sites()) == []
+    assert problems_of(at_sites(index="b")) == []
+    assert problems_of(at_sites(split="b")) == [], "a list of values, and a folder"
+    bam, log = problems_of(at_sites(align="b"))
+    told = "step 'align' has many tasks, at the site 'b', and what these leave is not brought to another."
+    assert "field 'steps.count.inputs.bam'" in bam and "field 'steps.count.inputs.log'" in log and told in bam
+    [rows] = problems_of(at_sites(matrix="b"))
+    assert "field 'steps.matrix.results': step 'count' has many tasks, at the site 'a'" in rows
+    assert problems_of(at_sites(search="b")) == [], "what it leaves are no files"
 
 
 def test_all_mistakes_are_told_at_once() -> None:

@@ -304,7 +304,8 @@ def test_each_task_is_given_what_its_own_one_leaves_and_one_gathers_all() -> Non
     }
     assert accepted.steps[0].spec.results_to == "all"
     assert set(accepted.step_edges) == {StepEdge(1, 0, "gather", True), StepEdge(2, 1, "each")}
-    assert (accepted.site, accepted.name, accepted.priority, accepted.images) == ("local", "a", 3, [])
+    sites = {one.site for one in accepted.steps}
+    assert (sites, accepted.name, accepted.priority, accepted.images) == ({"local"}, "a", 3, {})
 
 
 def test_each_task_may_have_a_row_of_its_own_beside_what_it_is_given() -> None:

@@ -15,7 +15,7 @@ from packhorse.engine.requests.accept import Accepted, AcceptedStep, with_reuse
 from packhorse.engine.requests.submitting import _digest
 from packhorse.engine.steps.base import StepSpec
 
-ACCEPTED = Accepted("r", "here", "a", [AcceptedStep("s", StepSpec("app"), 1, tuple)])
+ACCEPTED = Accepted("r", "a", [AcceptedStep("s", "here", StepSpec("app"), 1, tuple)])
 
 
 @dataclass

@@ -221,6 +221,10 @@ class Slot(Context):
 
             most = int(task.get("max_result_bytes", self.max_result))
             outcome.result = read_result_file(self.work, task["result_file"], most, ended_well=outcome.exit == 0)
+        if task.get("secrets"):
+            from .given import take_back_files
+
+            take_back_files(self.work, task)
         if outcome.exit == 0 and outcome.why is None and not self.programs.signaled:
             if task.get("outputs"):
                 from .outputs.take import take_outputs

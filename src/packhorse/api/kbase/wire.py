@@ -71,7 +71,7 @@ class RpcService:
 
     def __init__(self, name: str, methods: Mapping[str, Method]) -> None:
         self.name = name
-        self._methods = methods
+        self.methods = methods
 
     async def answer(self, request: Request) -> Response:
         """Any request to the service's path."""
@@ -123,7 +123,7 @@ class RpcService:
         if not isinstance(name, str):
             raise RpcError(INVALID, "The request names no method")
         module, _, function = name.rpartition(".")
-        method = self._methods.get(function) if module in (self.name, "") else None
+        method = self.methods.get(function) if module in (self.name, "") else None
         if method is None:
             raise RpcError(NO_METHOD, f"Method {name[:200]} is not found")
         params = document.get("params", [])

@@ -36,6 +36,8 @@ _MODULES = {
     "apps": "sites",
     "images": "sites",
     "sites": "sites",
+    "share": "own",
+    "secret": "own",
     "token": "serving",
 }
 

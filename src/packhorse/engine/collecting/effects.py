@@ -337,15 +337,8 @@ class Effects:
         """The attempt, what its run thereby was granted of the allocation, and what is remembered of it."""
         self._attempts.append(tried)
         self._records.add(step, tried, granted)
-        share = self._shares[tried["task_id"] // TASKS_PER_RUN]
         core_s = granted.nodes * granted.cpu_cores * _sane(tried["wall_s"])
-        share.tasks += tried["attempt"] == 1
-        share.attempts += 1
-        share.core_s += core_s
-        share.cpu_s += _sane(tried["cpu_s"])
-        if tried["failure"] is not None:
-            share.failed += 1
-            share.failed_core_s += core_s
+        self._shares[tried["task_id"] // TASKS_PER_RUN].add(tried, core_s, _sane(tried["cpu_s"]))
 
     def _chunk(self, task: int, attempt: int, stream: str, start: int, length: int) -> None:
         if length > 0 and stream in ("out", "err") and self._journal_id is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,8 @@ from packhorse.engine.clock import Clock
 from packhorse.engine.data.deliveries import Deliveries
 from packhorse.engine.data.job import Brought, Job, Known, start
 from packhorse.engine.data.keeping import Keeping
-from packhorse.engine.data.tables import Tables
+from packhorse.engine.data.leftovers import Leftovers
+from packhorse.engine.data.outputcopy import OutputCopy
 from packhorse.engine.data.uploads import Uploads, is_of_this_machine
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
@@ -54,7 +55,9 @@ _log = structlog.get_logger("packhorse.data")
 
 
 class DataLoop(Loop):
-    """Drives the data of one site. ``given`` is called when tasks have got what they waited for."""
+    """Drives the data of one site. ``given`` is called when tasks have got what they waited for; ``sites`` are all, by
+    name.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class DataLoop(Loop):
         folder: Path,
         given: Callable[[], None],
         folders: AppFolders,
+        sites: Mapping[str, Site],
         reach: Reach | None = None,
     ) -> None:
         super().__init__(f"{site.name} data", clock, tell)
@@ -82,8 +86,8 @@ class DataLoop(Loop):
         self._folders = folders
         folders.wake = self.wake
         self._keeping = Keeping()
-        self._uploads = Uploads(site, database, self._keeping)
-        self._tables = Tables(site, database, lease)
+        self._uploads = Uploads(site, database, self._keeping, OutputCopy(site, sites))
+        self._leftovers = Leftovers(site, database, lease)
         self._jobs: dict[int, Job] = {}
         self._looks: dict[DataKey, Job] = {}  # at folders of apps that were there
         self._noted: dict[int, float] = {}  # monotonic
@@ -124,7 +128,7 @@ class DataLoop(Loop):
                 moved = True
         if self._are_some_in_vain:
             moved |= self._end_in_vain()
-        self._tables.tick(monotonic)
+        self._leftovers.tick(monotonic)
         # what moved may let more move
         self._seen_writes, self._look_at = -1 if moved else writes, monotonic + _LOOK_S
         if moved:

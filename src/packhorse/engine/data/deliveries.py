@@ -7,7 +7,6 @@ A task whose outputs are on their way stays RUNNING, without an allocation, unti
 
 from __future__ import annotations
 
-import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from packhorse.domain.outputpath import kept_as, normal
 from packhorse.domain.outputurl import below, file_target, has_folders
 from packhorse.domain.states import DataState, TaskState
 from packhorse.engine.clock import Clock
+from packhorse.engine.data.listing import Found, look
 from packhorse.engine.lease import Lease
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.growth import Growth
@@ -42,18 +42,6 @@ if TYPE_CHECKING:
 _AT_ONCE = 4
 _LOOK_AT = 200
 _log = structlog.get_logger("packhorse.data")
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A file or folder of a folder of outputs; its name is relative to that, and empty for itself.
-
-    Links are what they point to.
-    """
-
-    name: str
-    is_file: bool
-    mode: int
 
 
 @dataclass
@@ -151,7 +139,7 @@ class Deliveries:
                 return
             mode = self._modes.get(row.source)
             if mode is None:
-                found = self._look(row.source)
+                found = look(self._site, row.source)
                 if not found[0].is_file:
                     sending.files = found
                     return
@@ -179,24 +167,8 @@ class Deliveries:
                 Trouble.AWAY, f"Packhorse failed to deliver it ({type(error).__name__}); its log says more."
             )
 
-    def _look(self, path: str) -> list[Found]:
-        """What is at ``path``: itself, and all that is below it. Raises FileNotFoundError, NotFetched."""
-        transport = self._site.transport
-        if transport.is_local and Path(path).is_file():
-            return [Found("", is_file=True, mode=stat.S_IMODE(Path(path).stat().st_mode))]
-        said = transport.run(["find", "-L", path, "-printf", "%y %m %P\\0"], timeout_s=600.0)
-        entries = [entry.split(" ", 2) for entry in said.stdout.split("\0")[:-1]]
-        if not entries:
-            raise FileNotFoundError(path)
-        if odd := next((name for kind, _, name in entries if kind not in "fd"), None):
-            raise NotFetched(Trouble.REFUSED, f"'{odd[:200]}' in it is neither a file nor a folder.")
-        if said.exit_code != 0:
-            why = (said.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("find: ")
-            raise NotFetched(Trouble.REFUSED, f"It cannot be listed at '{self._site.name}': {why[:300]}.")
-        return [Found(name, kind == "f", int(mode, 8)) for kind, mode, name in entries]
-
     def _folder_modes(self, path: str) -> list[tuple[str, int]]:
-        return [(found.name, found.mode) for found in self._look(path) if not found.is_file]
+        return [(found.name, found.mode) for found in look(self._site, path) if not found.is_file]
 
     @contextmanager
     def _on_this_machine(self, row: Any) -> Iterator[Path]:

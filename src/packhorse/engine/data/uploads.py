@@ -12,6 +12,7 @@ from packhorse.engine.appfolders import name_of_app
 from packhorse.engine.data.fileupload import FileUpload
 from packhorse.engine.data.job import Brought, Job
 from packhorse.engine.data.keeping import Keeping
+from packhorse.engine.data.outputcopy import OutputCopy
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.results import runs_read, write_results
 from packhorse.sites.apps import AppDamaged, bring_app
@@ -24,9 +25,10 @@ from packhorse.store.steps import app_archive
 class Uploads:
     """Of one site."""
 
-    def __init__(self, site: Site, database: Database, keeping: Keeping) -> None:
+    def __init__(self, site: Site, database: Database, keeping: Keeping, outputs: OutputCopy) -> None:
         self._site = site
         self._database = database
+        self._outputs = outputs
         self._files = FileUpload(site, keeping)
 
     def bring(self, job: Job) -> Brought:
@@ -39,6 +41,8 @@ class Uploads:
                 return self._app(job)
             case "results":
                 return self._results(job)
+            case "output":
+                return self._outputs.bring(job)
             case _:
                 return self._files.bring(job)
 
@@ -79,5 +83,5 @@ class Uploads:
 
 
 def is_of_this_machine(url: str) -> bool:
-    """Whether it is brought from here, and not fetched."""
-    return url.partition(":")[0] in ("app", "results", "file")
+    """Whether it is brought from here, or by way of here, and not fetched."""
+    return url.partition(":")[0] in ("app", "results", "output", "file")

@@ -19,6 +19,7 @@ from packhorse.engine.collecting.effects import progress_in
 from packhorse.engine.collecting.verdict import Failure
 from packhorse.engine.containers import Containers, ReadyImage
 from packhorse.engine.lease import Lease
+from packhorse.engine.placing.sealed import Sealed, names_of
 from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.base import InputNotBrought, Locations, Step, results_key
 from packhorse.engine.steps.cache import Steps
@@ -32,6 +33,7 @@ from packhorse.store.database import Database
 from packhorse.store.images import wants_of
 from packhorse.store.kbase.runs import sealed_token
 from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.secrets import sealed_secrets
 from packhorse.store.stepdata import given_to_steps
 from packhorse.store.tasks import failures_of, tasks_of_block
 
@@ -67,8 +69,8 @@ class _Known:
     """Of steps in images: the folders of the runs whose results they read."""
     begun: Collection[int]
     """Tasks of which an earlier attempt got on."""
-    sealed: Mapping[str, bytes]
-    """What runs by these ids keep for their tasks alone."""
+    sealed: Mapping[str, Sealed]
+    """What tasks of runs by these ids are given that nobody else sees."""
 
 
 class Blocks:
@@ -163,14 +165,16 @@ class Blocks:
         self._site.transport.write(f"{spool}/bundle/{BLOCK.format(block.number)}", "".join(lines).encode())
         self.written.setdefault(block.allocation_seq, []).append(block.number)
 
-    def _write_secrets(self, allocation_id: str, sealed: Mapping[str, bytes]) -> None:
-        """What runs keep for their tasks alone, once for each allocation: it goes with that (``Watcher``)."""
+    def _write_secrets(self, allocation_id: str, sealed: Mapping[str, Sealed]) -> None:
+        """What tasks are given that nobody else sees, once for each run and allocation: it goes with that
+        (``Watcher``).
+        """
         folder = f"{self._site.spool(allocation_id)}/secrets"
         for run_id, data in sealed.items():
             if (allocation_id, run_id) in self._unsealed:
                 continue
             self._site.transport.make_folder(folder, private=True)
-            self._site.transport.write(f"{folder}/{run_id}.json", kept_json(self._seal.open(data)).encode())
+            self._site.transport.write(f"{folder}/{run_id}.json", kept_json(data.opened(self._seal)).encode())
             self._unsealed.add((allocation_id, run_id))
 
     def _known(self, rows: Sequence[Any]) -> _Known:
@@ -186,9 +190,15 @@ class Blocks:
             reads = {step.row.seq: runs_read(connection, step) for step in gathering}
             with_secrets = {step.row.run_id: step.row.run_seq for step in steps.values() if step.has_secrets}
             kept = {run_id: sealed_token(connection, seq) for run_id, seq in with_secrets.items()}
+            wanted = {step.row.run_id: step.row.user for step in steps.values() if step.user_secrets}
+            own = {
+                run_id: sealed_secrets(connection, user, names_of(steps.values(), run_id))
+                for run_id, user in wanted.items()
+            }
         again = [row for row in rows if row.attempt > 1 and row.step_seq in steps and steps[row.step_seq].is_resumable]
         begun = {row.id for row in again if self._has_begun(steps[row.step_seq], row.id)}
-        sealed = {run_id: data for run_id, data in kept.items() if data is not None}
+        sealed = {run_id: Sealed(None, wanted[run_id], data) for run_id, data in own.items()}
+        sealed |= {run_id: Sealed(data) for run_id, data in kept.items() if data is not None}
         return _Known(steps, images, data, common, wants, reads, begun, sealed)
 
     def _render(self, row: Any, known: _Known, secrets: str) -> tuple[str, dict[str, Any], dict[str, Any]]:

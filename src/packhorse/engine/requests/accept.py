@@ -39,6 +39,7 @@ class AcceptedStep:
     """
 
     name: str
+    site: str
     spec: StepSpec
     number: int | None
     tasks: Callable[[], Iterable[NewTask]]
@@ -49,13 +50,12 @@ class Accepted:
     """A run that may be written: see ``store.runs.NewRun``. ``app`` is what it is listed with."""
 
     run_id: str
-    site: str
     app: str
     steps: Sequence[AcceptedStep]
     step_edges: Sequence[StepEdge] = ()
     task_edges: Sequence[TaskEdge] = ()
-    images: Sequence[str] = ()
-    """References of the images that its tasks run in."""
+    images: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """References of the images that its tasks run in, by site."""
     tables: bytes = b""
     """A digest of the tables of its steps."""
     name: str = ""
@@ -170,13 +170,15 @@ def app_spec(request: RunOptions, app: SubmittedApp) -> StepSpec:
 
 
 def with_reuse(accepted: Accepted, asked: bool | None, sites: Sequence[Site]) -> Accepted:
-    """The same run, whose tasks take results of earlier ones if ``asked``, or, where that is not said, if its site's
-    configuration says so.
+    """The same run, whose tasks take results of earlier ones if ``asked``, or, where that is not said, if the
+    configuration of their site says so.
     """
-    reuse = asked if asked is not None else any(site.reuse for site in sites if site.name == accepted.site)
-    if not reuse:
+    where = {site.name for site in sites if (site.reuse if asked is None else asked)}
+    if not where:
         return accepted
-    steps = [replace(step, spec=replace(step.spec, reuse=True)) for step in accepted.steps]
+    steps = [
+        replace(step, spec=replace(step.spec, reuse=True)) if step.site in where else step for step in accepted.steps
+    ]
     return replace(accepted, steps=steps)
 
 

@@ -94,11 +94,11 @@ def accept_task_run(request: TaskRun, by: Requester) -> Accepted:
         [task], [item] = tasks, items
         tasks = [replace(task, name=(item.task.name or "")[:MAX_NAME] or None, tags=item.task.tags or {})]
     spec = replace(spec, has_data=any(task.data for task in tasks))
-    accepted = AcceptedStep(STEP, spec, len(tasks), lambda: tasks)
+    accepted = AcceptedStep(STEP, site, spec, len(tasks), lambda: tasks)
     step_edges = [StepEdge(0, 0, "tasks")] if edges else []
     name = tasks[0].name or ""
     return Accepted(
-        by.run_id, site, "", [accepted], step_edges, edges, sorted(images), name=name, priority=request.priority
+        by.run_id, "", [accepted], step_edges, edges, {site: sorted(images)}, name=name, priority=request.priority
     )
 
 

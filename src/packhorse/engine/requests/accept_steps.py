@@ -11,6 +11,7 @@ from itertools import repeat
 from typing import Any
 
 from packhorse.domain.app import ParameterType
+from packhorse.domain.crossing import many_elsewhere, no_site
 from packhorse.domain.errors import InvalidRequest, Problem, TooLarge
 from packhorse.domain.parameters import check_row
 from packhorse.domain.run import MAX_TASKS, RunOptions, RunStep, StepRun, check_steps
@@ -47,6 +48,7 @@ class _Planned:
     app: SubmittedApp
     step: AppStep
     place: int
+    site: str = ""
     number: int | None = None
     first: int = 0
     table: SpooledTasks = field(default_factory=SpooledTasks)
@@ -66,31 +68,68 @@ def accept_step_run(request: StepRun, apps: Mapping[str, SubmittedApp], by: Requ
     _refuse([*check_steps(request.steps), *_options(request, by)])
     planned: dict[str, _Planned] = {}
     wanted: dict[str, Asked] = {}
-    images: set[str] = set()
     for place, asked in enumerate(request.steps):
         app = apps[asked.app]
         spec = replace(app_spec(request, app), resources={**request.resources, **asked.resources})
         one = _Planned(asked, app, app_step(spec, app, by, asked.name), place)
         planned[asked.name] = one
-        own = [] if one.step.app.image is None else [one.step.app.image]
-        images |= set(own)
-        wanted[one.where] = asked_by(one.step, own)
-    site, unfit = choose_site(wanted, by.sites)
+        wanted[one.where] = asked_by(one.step, [] if one.step.app.image is None else [one.step.app.image])
+    unfit = _choose_sites(planned, wanted, by)
+    images, twice = _images(planned)
     ordered = _ordered(planned)
-    problems = _number(ordered, planned) + unfit
+    problems = _number(ordered, planned) + unfit + twice
     for one in ordered:
-        problems += _plan(one, planned, by, site)
+        problems += _plan(one, planned, by)
     _refuse(problems)
     steps = [
-        AcceptedStep(one.asked.name, one.step.spec, one.number, partial(_Planned.tasks, one, by.site(site)))
+        AcceptedStep(
+            one.asked.name, one.site, one.step.spec, one.number, partial(_Planned.tasks, one, by.site(one.site))
+        )
         for one in planned.values()
     ]
     edges = [edge for one in planned.values() for edge in one.edges]
     tables = b"".join(one.table.digest for one in planned.values())
     name = request.steps[-1].name
-    return Accepted(
-        by.run_id, site, "", steps, edges, images=sorted(images), tables=tables, name=name, priority=request.priority
-    )
+    return Accepted(by.run_id, "", steps, edges, images=images, tables=tables, name=name, priority=request.priority)
+
+
+def _choose_sites(planned: Mapping[str, _Planned], wanted: Mapping[str, Asked], by: Requester) -> list[Problem]:
+    """Where steps go: all to one site, since they hand files to each other, unless they ask for different ones. Returns
+    what no site can give.
+    """
+    own = {one.where: wanted[one.where].resources.site for one in planned.values()}
+    different = sorted({site for site in own.values() if site is not None})
+    if len(different) < 2:
+        site, problems = choose_site(wanted, by.sites)
+        for one in planned.values():
+            one.site = site
+        return problems
+    problems = [Problem(where, *no_site(different)) for where, site in own.items() if site is None]
+    for site in different:
+        _, unfit = choose_site({where: wanted[where] for where in wanted if own[where] == site}, by.sites)
+        problems += unfit
+    for one in planned.values():
+        one.site = own[one.where] or ""
+    return problems
+
+
+def _images(planned: Mapping[str, _Planned]) -> tuple[dict[str, list[str]], list[Problem]]:
+    """The images of a run, by site; and those that it wants at several."""
+    where: dict[str, set[str]] = {}
+    for one in planned.values():
+        if (image := one.step.app.image) is not None:
+            where.setdefault(image, set()).add(one.site)
+    hint = "Name it in two ways, by a tag and by its digest, or submit several runs."
+    problems = [
+        Problem("the run", f"wants the image '{image}' at several sites, and has each image at one.", hint)
+        for image, sites in where.items()
+        if len(sites) > 1
+    ]
+    by_site: dict[str, list[str]] = {}
+    for image, sites in sorted(where.items()):
+        for site in sites:
+            by_site.setdefault(site, []).append(image)
+    return by_site, problems
 
 
 def _refuse(problems: list[Problem]) -> None:
@@ -154,12 +193,13 @@ def _uneven(one: _Planned, planned: Mapping[str, _Planned]) -> list[Problem]:
     return problems
 
 
-def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester, site: str) -> list[Problem]:
+def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester) -> list[Problem]:
     """Fills in what the tasks of a step are given; returns what is wrong with it."""
     asked, parameters = one.asked, one.app.manifest.parameters
     values, problems = check_row(parameters, asked.params, f"{one.where}, params", by.files.problem, partial=True)
     params: dict[str, Any] = absolute(one.app.manifest, values)
     takes: dict[str, list[str]] = {}
+    elsewhere: dict[str, str] = {}
     waits = dict.fromkeys(asked.gather, asked.accept_failures)
     for name in [*asked.inputs, *([asked.results] if asked.results else [])]:
         if name not in parameters or parameters[name].type is not ParameterType.FILE:
@@ -170,17 +210,27 @@ def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester, site: s
     for name, said in asked.inputs.items():
         upstream, _, output = said.partition(".")
         source = planned[upstream]
+        is_here = source.site == one.site
         if why := _output_problem(source, output):
             problems.append(Problem(f"{one.where}, input '{name[:60]}'", why))
-        elif upstream in asked.each or upstream == asked.items:
+        elif is_here and (upstream in asked.each or upstream == asked.items):
             takes[name] = [upstream, output]
         elif source.number == 1:
-            waits[upstream] = False
+            if upstream != asked.items:  # which is waited for anyway
+                waits[upstream] = False
             own = next(iter(source.table.params()), "{}")
             params[name] = source.step.output(output, source.first, own)
+            if not is_here:
+                elsewhere[name] = source.site
+        elif not is_here:
+            problems.append(Problem(f"{one.where}, input '{name[:60]}'", *many_elsewhere(upstream, source.site)))
         else:
             hint = f"Say 'each: {upstream}' for a task for each of them, or 'gather' and 'results' for one over all."
             problems.append(Problem(f"{one.where}, input '{name[:60]}'", f"'{upstream}' has many tasks.", hint))
+    for upstream in asked.gather if asked.results else []:
+        source = planned[upstream]
+        if source.site != one.site and source.step.program.outputs:
+            problems.append(Problem(one.where, *many_elsewhere(upstream, source.site)))
     one.edges = [StepEdge(planned[name].place, one.place, "gather", accept) for name, accept in waits.items()]
     if asked.items:
         one.edges.append(StepEdge(planned[asked.items].place, one.place, "items"))
@@ -188,7 +238,8 @@ def _plan(one: _Planned, planned: Mapping[str, _Planned], by: Requester, site: s
         one.edges += [StepEdge(planned[name].place, one.place, "each") for name in dict.fromkeys(asked.each)]
     spec = replace(one.step.spec, params=params, takes=takes, item=asked.item)
     spec = replace(spec, results_to=asked.results, results_of=asked.gather if asked.results else [])
-    one.step = app_step(spec, one.app, by, asked.name, site)
+    spec = replace(spec, elsewhere=elsewhere)
+    one.step = app_step(spec, one.app, by, asked.name, one.site)
     return problems + _fill(one, planned, by, problems)
 
 

@@ -71,14 +71,14 @@ def accept_app_run(request: AppRun, app: SubmittedApp, rows: Rows, by: Requester
     there = by.site(site)
     files = step.common_files(table.left_out, there)
     step = _with(step, by, site, has_data=table.have_data, files=files)
-    steps = [AcceptedStep(step.row.name, step.spec, table.number, partial(table.tasks, step, there))]
+    steps = [AcceptedStep(step.row.name, site, step.spec, table.number, partial(table.tasks, step, there))]
     step_edges = []
     if gather is not None and gatherer is not None:
         steps.append(_gathering(gatherer, by, site))
         step_edges = [StepEdge(0, 1, "gather", gather.accept_failures)]
     label = f"{manifest.name}@{manifest.version}"
     return Accepted(
-        by.run_id, site, label, steps, step_edges, images=images, tables=table.digest, name=manifest.name,
+        by.run_id, label, steps, step_edges, images={site: images}, tables=table.digest, name=manifest.name,
         priority=request.priority,
     )  # fmt: skip
 
@@ -89,7 +89,7 @@ def _gathering(gatherer: AppStep, by: Requester, site: str) -> AcceptedStep:
     there = by.site(site)
     only.add("{}", gatherer.needs({}, there))
     step = _with(gatherer, by, site, has_data=only.have_data)
-    return AcceptedStep("gather", step.spec, 1, partial(only.tasks, step, there))
+    return AcceptedStep("gather", site, step.spec, 1, partial(only.tasks, step, there))
 
 
 def _with(step: AppStep, by: Requester, site: str, **known: Any) -> AppStep:

@@ -125,9 +125,9 @@ class _Retry:
             for edge in one.edges:
                 gathers[one.row.seq] += self._add_edge(one, edge)
         steps = [self._step(one, gathers[one.row.seq]) for one in self._new]
-        site, images = self._new[0].row.site, references_of(self._connection, self._run.seq)
+        images = references_of(self._connection, self._run.seq)
         return Accepted(
-            self._run_id, site, self._run.app, steps, list(self._step_edges), self._task_edges, images=images,
+            self._run_id, self._run.app, steps, list(self._step_edges), self._task_edges, images=images,
             priority=self._run.priority,
         )  # fmt: skip
 
@@ -167,14 +167,14 @@ class _Retry:
         step = one.step
         spec = replace(step.spec, params=self._moved(deepcopy(step.spec.params)), files=as_now(step.spec.files))
         if one.is_awaited:
-            return AcceptedStep(one.row.name, spec, None, tuple)
+            return AcceptedStep(one.row.name, one.row.site, spec, None, tuple)
         tasks = []
         for row in tasks_with_files(self._connection, one.chosen):
             params = kept_json(self._moved(json.loads(row.params))) if "[" in row.params else row.params
             needs = step.needs(json.loads(params), self._sites[step.row.site]) if spec.has_data else ()
             waiting_on = gathers + self._waits[row.id]
             tasks.append(NewTask(params, step.demand(params, None), row.name, waiting_on, needs))
-        return AcceptedStep(one.row.name, spec, len(tasks), lambda: tasks)
+        return AcceptedStep(one.row.name, one.row.site, spec, len(tasks), lambda: tasks)
 
     def _moved(self, params: dict[str, Any]) -> dict[str, Any]:
         """Parameters, or a TES task with its ``upstream``, that take the new outputs of what is tried again."""

@@ -52,12 +52,12 @@ class Estimating:
             self._is_prepared = True
 
     def of_run(self, database: Database, user: str, accepted: Accepted) -> RunExpectation:
-        """What a run would need that could be submitted. May ask its site."""
+        """What a run would need that could be submitted. May ask its sites."""
         self._prepare(database)
-        limits = _limits_of(self._sites[accepted.site])
+        limits = {site: _limits_of(self._sites[site]) for site in sorted({one.site for one in accepted.steps})}
         with self._turn, database.read() as connection:
-            waits = sorted(queue_waits(connection, accepted.site, _WAITS))
-            steps = [self._of_step(connection, user, accepted, one, limits) for one in accepted.steps]
+            waits = sorted(wait for site in limits for wait in queue_waits(connection, site, _WAITS))
+            steps = [self._of_step(connection, user, accepted, one, limits[one.site]) for one in accepted.steps]
         known = [one.core_hours for one in steps if one.core_hours is not None]
         high = [one.core_hours_high for one in steps if one.core_hours_high is not None]
         return RunExpectation(
@@ -93,7 +93,7 @@ class Estimating:
         accepted_step: AcceptedStep,
         limits: Sequence[Limits],
     ) -> StepExpectation:
-        site = self._sites[accepted.site]
+        site = self._sites[accepted_step.site]
         place = StepRow(0, 0, accepted.run_id, user, 0, site.name, accepted_step.name, 0)
         step = self._steps.made(connection, place, accepted_step.spec)
         number = accepted_step.number

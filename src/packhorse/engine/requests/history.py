@@ -15,6 +15,7 @@ from packhorse.domain.app import ParameterType
 from packhorse.domain.pipeline import History, PipelineManifest, PipelineParameter
 from packhorse.domain.pipelinerun import fill
 from packhorse.engine.steps.base import StepSpec
+from packhorse.store.database import Database
 from packhorse.store.history import earlier_steps, results_of
 
 _TASKS = 200  # of one run, or of several
@@ -35,7 +36,20 @@ class FromHistory:
 HistoryOf = Callable[[PipelineManifest, Values, Collection[str]], Mapping[str, FromHistory]]
 
 
-def values_from_history(
+def history_of(database: Database, user: str) -> HistoryOf:
+    """The history of a user's runs. The store is asked for pipelines with such parameters only."""
+
+    def values(manifest: PipelineManifest, common: Values, missing: Collection[str]) -> Mapping[str, FromHistory]:
+        some = [name for name in missing if manifest.parameters[name].history is not None]
+        if not some:
+            return {}
+        with database.read() as connection:
+            return _values(connection, user, manifest, common, some)
+
+    return values
+
+
+def _values(
     connection: sa.Connection, user: str, manifest: PipelineManifest, common: Values, missing: Collection[str]
 ) -> dict[str, FromHistory]:
     """Of each of the ``missing`` parameters that has a history: the median of what the last tasks said in runs with the

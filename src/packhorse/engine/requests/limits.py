@@ -1,4 +1,5 @@
-"""What each user may take of a server: submissions a second, tasks in flight, the size of a body. Admins have no limit.
+"""What each user may take of a server: submissions a second, tasks in flight, stored outputs, the size of a body.
+Admins have no limit.
 
 Each process counts for itself: of two, a user is given up to twice as much.
 """
@@ -18,9 +19,12 @@ from packhorse.domain.errors import TooLarge, TooMany
 from packhorse.domain.views import User
 from packhorse.store.database import Database
 from packhorse.store.runs import tasks_in_flight
+from packhorse.store.shares import stored_bytes
 
 _COUNT_AGAIN_S = 1.0  # in between, what is submitted is added to what was counted
 _TASKS_AFTER_S = 10.0  # when to ask again, where too many tasks are in flight
+_LOOK_AGAIN_S = 10.0  # what is stored is looked at so seldom: it is a sum over all runs of a user
+_STORED_AFTER_S = 3600.0
 _MOST_USERS = 10_000
 
 
@@ -32,6 +36,8 @@ class _Taken:
     at: float
     tasks: int = 0
     counted_at: float = -math.inf
+    stored: int = 0
+    looked_at: float = -math.inf
 
 
 class Limits:
@@ -57,6 +63,7 @@ class Limits:
 
     def submission(self, user: User) -> None:
         """One request that submits, however many runs it has. Raises TooMany."""
+        self.stored(user)
         limits = self.of(user)
         if limits is None or limits.submissions_per_s is None:
             return
@@ -103,6 +110,26 @@ class Limits:
             hint="Wait until some have ended, or cancel some.",
             after_s=_TASKS_AFTER_S,
         )
+
+    def stored(self, user: User) -> None:
+        """Something is about to be accepted, whose outputs will be kept. Raises TooMany."""
+        limits = self.of(user)
+        if limits is None or limits.stored_gb is None:
+            return
+        with self._lock:
+            taken, now = self._of(user.name, 1.0), self._monotonic()
+            is_old = now - taken.looked_at > _LOOK_AGAIN_S
+        if is_old:
+            with self._database.read() as connection:
+                number = stored_bytes(connection, user.name)
+            with self._lock:
+                taken.stored, taken.looked_at = number, now
+        if taken.stored >= limits.stored_gb * 1e9:
+            raise TooMany(
+                f"You may keep {limits.stored_gb:g} GB of outputs here, and have {taken.stored / 1e9:.3g} GB.",
+                hint="Ask whoever runs the server for more.",
+                after_s=_STORED_AFTER_S,
+            )
 
     def _of(self, name: str, tokens: float) -> _Taken:
         taken = self._taken.get(name)

@@ -8,6 +8,7 @@ from packhorse.domain.views import User
 from packhorse.store.database import Database
 
 if TYPE_CHECKING:
+    from packhorse.engine.requests.ownsecrets import OwnSecrets
     from packhorse.engine.requests.owntokens import OwnTokens
     from packhorse.engine.requests.ownwebhooks import OwnWebhooks
     from packhorse.engine.requests.sharing import Sharing
@@ -36,6 +37,13 @@ class Own:
         from packhorse.engine.requests.sharing import Sharing
 
         return Sharing(self._database, self._user)
+
+    @property
+    def secrets(self) -> OwnSecrets:
+        """What this user's tasks are given."""
+        from packhorse.engine.requests.ownsecrets import OwnSecrets
+
+        return OwnSecrets(self._database, self._user, self._seal)
 
     @property
     def webhooks(self) -> OwnWebhooks:

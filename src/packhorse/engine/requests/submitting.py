@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +16,6 @@ from pydantic_core import PydanticSerializationError
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
-from packhorse.domain.pipeline import PipelineManifest
 from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
@@ -30,8 +28,9 @@ from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.checking import findings_of, refuse_findings, refuse_kbase
 from packhorse.engine.requests.documents import step_view
 from packhorse.engine.requests.filerules import FileRules
-from packhorse.engine.requests.history import FromHistory, values_from_history
+from packhorse.engine.requests.history import history_of
 from packhorse.engine.requests.line import steps_wait_for
+from packhorse.engine.requests.ownsecrets import require_secrets
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
 from packhorse.staging.apps import AppCatalog, AppFolder, pack_folder
@@ -79,8 +78,10 @@ class Submission:
     def view(self, at: float) -> RunView:
         """The run as it was when it was written."""
         accepted = self.accepted
-        held = bool(accepted.images)
-        rows = [_NewRow(number, one.name, accepted.site, one.number, held) for number, one in enumerate(accepted.steps)]
+        rows = [
+            _NewRow(number, one.name, one.site, one.number, bool(accepted.images.get(one.site)))
+            for number, one in enumerate(accepted.steps)
+        ]
         counts = {row.seq: {TaskState.QUEUED: row.tasks} if row.tasks else {} for row in rows}
         waits = steps_wait_for(rows, accepted.step_edges, counts)
         steps = [step_view(row, counts[row.seq], waits.get(row.seq), None) for row in rows]
@@ -105,9 +106,9 @@ class Submission:
             "client_key": self.client_key, "request_hash": self.digest, "retry_of": self.retry_of,
             "priority": accepted.priority, "created_at": time.time(), "ended_at": None,
         }  # fmt: skip
-        held = bool(accepted.images)  # until it is known that they are there
+        held = accepted.images  # until it is known that they are there
         steps = [
-            NewStep(step.name, accepted.site, step.spec.to_json(), step.number, held, step.spec.reuse)
+            NewStep(step.name, step.site, step.spec.to_json(), step.number, bool(held.get(step.site)), step.spec.reuse)
             for step in accepted.steps
         ]
         return NewRun(values, steps, accepted.step_edges, accepted.task_edges, self.kbase)
@@ -175,6 +176,7 @@ class Submissions:
                 name: self._named_app(catalog.get(name, paths_allowed=is_trusted), catalog)
                 for name in {step.app for step in request.steps}
             }
+            require_secrets(self._database, user, (one.manifest for one in apps.values()))
             accepted = accept_step_run(request, apps, by)
         else:
             accepted = accept_task_run(request, by)
@@ -192,24 +194,16 @@ class Submissions:
         else:
             found = catalog.find(request.app, paths_allowed=is_trusted)
             if isinstance(found, AppFolder):
+                require_secrets(self._database, user, [found.manifest])
                 return accept_app_run(request, self._named_app(found, catalog), table, by)
             manifest, file = found.manifest, found.file
             folders = catalog.apps_of(manifest, found.folder)
         told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
         refuse_findings(findings_of(manifest, told), file)
+        require_secrets(self._database, user, told.values())
         apps = {name: self._named_app(one, catalog) for name, one in folders.items() if isinstance(one, AppFolder)}
-        history = partial(self._history, user.name)
+        history = history_of(self._database, user.name)
         return accept_pipeline_run(request, manifest, apps, table, by, history)
-
-    def _history(
-        self, user: str, manifest: PipelineManifest, common: Mapping[str, Any], missing: Collection[str]
-    ) -> Mapping[str, FromHistory]:
-        """Values that come from earlier runs, of those parameters that may have some."""
-        some = [name for name in missing if manifest.parameters[name].history is not None]
-        if not some:
-            return {}
-        with self._database.read() as connection:
-            return values_from_history(connection, user, manifest, common, some)
 
     @staticmethod
     def checked_key(key: str | None) -> str | None:
@@ -320,7 +314,7 @@ class Submissions:
                     add_tasks(connection, begun, number, some, done)
                 done += len(some)
         with self._database.write() as connection:
-            want_images(connection, begun.seq, accepted.site, accepted.images)
+            want_images(connection, begun.seq, accepted.images)
             publish_run(connection, begun)
 
     def _written_before(self, submission: Submission) -> Written:
@@ -350,7 +344,7 @@ def _insert_all(connection: sa.Connection, some: Sequence[Submission]) -> list[W
         return answers
     seqs = insert_runs(connection, [(run, [step.tasks() for step in one.accepted.steps]) for one, run in new])
     for seq, (one, _) in zip(seqs, new, strict=True):
-        want_images(connection, seq, one.accepted.site, one.accepted.images)
+        want_images(connection, seq, one.accepted.images)
     return answers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,7 +27,7 @@ from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import Steps
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
-from packhorse.store.listing import Place, Wanted, page_of_listed, place_behind, runs_of, short_rows, whole_rows
+from packhorse.store.listing import Place, Wanted, page_of_listed, runs_of, short_rows, whole_rows
 from packhorse.store.lookups import source_of
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.tasks import attempts_of_many
@@ -107,11 +107,9 @@ class TesTasks:
             runs = runs_of(connection, {task // TASKS_PER_RUN for task in listed.ids})
             if view is View.MINIMAL:
                 return [_minimal(short[task], runs) for task in listed.ids], _token(listed.following)
-            ids = _fitting(listed.ids, short)
-            rows = whole_rows(connection, ids)
-            if len(ids) < len(listed.ids):
-                listed = replace(listed, following=place_behind(rows[ids[-1]], wanted))
-            found = self._find(connection, [rows[task] for task in ids], runs)
+            listed = listed.first(_fitting(listed.ids, short))
+            rows = whole_rows(connection, listed.ids)
+            found = self._find(connection, [rows[task] for task in listed.ids], runs)
         return [self._show(one, view) for one in found], _token(listed.following)
 
     def about(self) -> dict[str, list[str]]:
@@ -162,14 +160,14 @@ def _minimal(row: Any, runs: Mapping[int, Any]) -> dict[str, Any]:
     return {"id": public_task_id(runs[row.id // TASKS_PER_RUN].id, row.id % TASKS_PER_RUN), "state": row.state}
 
 
-def _fitting(ids: Sequence[int], short: Mapping[int, Any]) -> Sequence[int]:
-    """As many of the first as have not too long documents together; at least one."""
+def _fitting(ids: Sequence[int], short: Mapping[int, Any]) -> int:
+    """How many of the first have not too long documents together; at least one."""
     characters = 0
     for number, task in enumerate(ids):
         characters += short[task].length
         if number and characters > _MOST_CHARACTERS:
-            return ids[:number]
-    return ids
+            return number
+    return len(ids)
 
 
 def _texts(wanted: Wanted) -> Iterator[str]:

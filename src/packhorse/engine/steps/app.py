@@ -15,11 +15,13 @@ from packhorse.domain.outputpath import escaped, kept_as, matching
 from packhorse.domain.outputurl import file_target
 from packhorse.domain.render import app_template, granted, template_key
 from packhorse.domain.resources import BACKEND_FIELDS, TES_FIELDS, Resources
+from packhorse.domain.secretuse import as_told
 from packhorse.domain.text import holdable_value, shown_json
 from packhorse.engine.steps.base import (
     BroughtFile,
     Identity,
     Input,
+    InputNotBrought,
     Line,
     LocalFile,
     Locations,
@@ -28,6 +30,7 @@ from packhorse.engine.steps.base import (
     StepRow,
     StepSpec,
     UpstreamFile,
+    output_key,
 )
 from packhorse.engine.steps.files import file_key, is_brought
 from packhorse.engine.steps.outputs import delivered_below, own_binds
@@ -82,6 +85,10 @@ class AppStep(StepBase):
         return self.program.session
 
     @property
+    def user_secrets(self) -> Collection[str]:
+        return self.program.secrets.keys()
+
+    @property
     def may_deliver(self) -> bool:
         return self.spec.outputs is not None
 
@@ -112,6 +119,14 @@ class AppStep(StepBase):
         files = [file_key(path) for name in self.program.files if (path := self._brought(given.get(name), site))]
         return (*own, *files, *self.program.refdata)
 
+    @cached_property
+    def _elsewhere(self) -> dict[str, DataKey]:
+        """What is brought from another site, by parameter."""
+        return {name: output_key(site, *self.spec.params[name]["output"]) for name, site in self.spec.elsewhere.items()}
+
+    def common_needs(self) -> tuple[DataKey, ...]:
+        return (*super().common_needs(), *self._elsewhere.values())
+
     def common_files(self, names: Collection[str], site: Site) -> dict[str, str]:
         """``StepSpec.files``: of those parameters that some task leaves to what is common to all."""
         if self.spec.reference:  # each task is looked up with what it was brought
@@ -138,6 +153,7 @@ class AppStep(StepBase):
             key = template_key(document)
         values = {**self.defaults, **json.loads(params)}
         files = {name: _file(values[name], where) for name in self.program.files if values.get(name) is not None}
+        files |= {name: _brought(where, key) for name, key in self._elsewhere.items()}
         if self.spec.results_to:
             files[self.spec.results_to] = where.results
         values |= files
@@ -149,6 +165,8 @@ class AppStep(StepBase):
         if "container" in document and where.containers is not None:
             paths = [*files.values(), *([where.results] if self.program.gathers else []), *where.reads]
             line |= own_binds(where.containers, self.session, paths)
+        if self.program.secrets:
+            line["secrets"] = {"file": f"{where.secrets}/{self.row.run_id}.json", **as_told(self.program.secrets)}
         line["t"] = key
         folder = f"{where.outputs}/{self.row.run_id}/{index}"
         if self.is_resumable:
@@ -263,6 +281,13 @@ def _input(value: Any) -> Input:
     if isinstance(value, dict):
         return UpstreamFile(*value["output"])
     return DataKey(str(value)) if is_data(value) else LocalFile(file_target(str(value)))
+
+
+def _brought(where: Locations, key: DataKey) -> str:
+    """Where an output of a task at another site is."""
+    if key not in where.data:
+        raise InputNotBrought("What it takes from another site is not here, and should have been brought before.")
+    return where.data[key]
 
 
 def _file(value: Any, where: Locations) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal, Protocol
+from urllib.parse import quote
 
 from packhorse.domain.app import AppManifest, Session
 from packhorse.domain.failures import FailureClass
@@ -22,6 +24,9 @@ from packhorse.store.demands import DemandKey
 from packhorse.store.schema import TASKS_PER_RUN
 
 Line = dict[str, Any]
+
+#: The scheme of outputs of tasks at other sites, among what is brought.
+OUTPUT = "output"
 
 #: As the image of a run: none, the host's own programs.
 NO_IMAGE = "none"
@@ -93,6 +98,8 @@ class StepSpec:
     """Whether results of earlier tasks are taken where nothing has changed."""
     reference: bool = False
     """Whether what its tasks leave is the site's, and not a user's: it is made once."""
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    """Parameters that are outputs of a task at another site, and which: they are brought from there."""
     from_history: dict[str, str] = field(default_factory=dict)
     """Values that come from earlier runs, each with how: they say how fast something is done, and not what."""
 
@@ -218,6 +225,10 @@ class Step(Protocol):
         """Whether its tasks are given what is kept, sealed, with their run."""
 
     @property
+    def user_secrets(self) -> Collection[str]:
+        """Names of its user's secrets that its tasks are given."""
+
+    @property
     def result_type(self) -> str:
         """``none``, ``text`` or ``json``: what a task's result is."""
 
@@ -273,6 +284,11 @@ def results_key(row: StepRow) -> DataKey:
     return DataKey(f"results:{row.run_id}/{row.seq}", "1")
 
 
+def output_key(site: str, run_id: str, index: int, path: str) -> DataKey:
+    """An output of a task at another site (``engine.data.outputcopy``)."""
+    return DataKey(f"{OUTPUT}:{site}/{run_id}/{index}/{quote(os.fsencode(path))}", "1")
+
+
 class StepBase:
     """What all steps have in common."""
 
@@ -292,6 +308,10 @@ class StepBase:
         return {}
 
     has_secrets = False
+
+    @property
+    def user_secrets(self) -> Collection[str]:
+        return ()
 
     def verdict(self, record: dict[str, Any]) -> dict[str, Any]:
         return record

@@ -15,6 +15,8 @@ from packhorse.domain.manifestkey import KeyParts, key_parts
 from packhorse.domain.outputpath import below_prefix, fixed_folder, matching
 from packhorse.domain.render import OutputPath, Renderer, Template, app_template, output_paths, template_key
 from packhorse.domain.resources import Resources
+from packhorse.domain.secretuse import SecretUse, as_told
+from packhorse.engine.containers import Given
 from packhorse.engine.steps.base import NO_IMAGE, Locations, StepSpec, demand_key, overridden
 from packhorse.store.data import DataKey
 from packhorse.store.demands import DemandKey
@@ -51,6 +53,11 @@ class Program:
     @property
     def session(self) -> Session:
         return Session.NONE if self.gathers else self.manifest.session
+
+    @property
+    def secrets(self) -> Mapping[str, SecretUse]:
+        """What each task is given of its user's secrets, by their names."""
+        return {} if self.gathers else self.manifest.secrets
 
     @cached_property
     def files(self) -> list[str]:
@@ -100,7 +107,9 @@ class Program:
             document = {**template.document, "sums": True}
             template = replace(template, key=template_key(document), document=document)
         if app.image is not None and where.containers is not None:
-            how = {"session": self.session, "network": app.network}
+            how: dict[str, Any] = {"session": self.session, "network": app.network}
+            if self.secrets:
+                how["given"] = Given(secrets=tuple(as_told(self.secrets)["variables"]))
             folders = [where.app_dir, *refdata.values()]
             boxed = where.containers.of(app.image, template.document["env"], asked, folders, **how)
             document = {**template.document, "env": {}, "container": boxed}

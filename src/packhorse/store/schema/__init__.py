@@ -38,7 +38,7 @@ from packhorse.store.schema.runs import (
     task_tags,
     tasks,
 )
-from packhorse.store.schema.service import audit, file_sums, leases, sharing, tokens
+from packhorse.store.schema.service import audit, file_sums, leases, sharing, tokens, user_secrets
 from packhorse.store.schema.sites import (
     UNCLAIMED,
     allocations,
@@ -106,5 +106,6 @@ __all__ = [
     "task_tags",
     "tasks",
     "tokens",
+    "user_secrets",
     "webhooks",
 ]

@@ -311,6 +311,7 @@ shares = sa.Table(
     sa.Column("core_s", sa.Float, nullable=False),  # cores granted on all nodes, times wall time
     sa.Column("failed_core_s", sa.Float, nullable=False),  # of that, by attempts that failed
     sa.Column("cpu_s", sa.Float, nullable=False),
+    sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"),  # of outputs that were kept
     sa.Index("ix_shares_run", "run_seq", "allocation_seq"),
     sqlite_with_rowid=False,
 )

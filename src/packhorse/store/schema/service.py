@@ -42,6 +42,16 @@ audit = sa.Table(
     sa.Column("what", SaidShortly(400), nullable=False),
 )
 
+#: What users keep for their tasks alone. ``sealed``: encrypted, with the names of its user and of itself.
+user_secrets = sa.Table(
+    "user_secrets",
+    metadata,
+    sa.Column("user", sa.String(200), primary_key=True),
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("set_at", sa.Float, nullable=False),
+)
+
 #: With whom runs are shared: 'user:NAME' or 'group:NAME'.
 sharing = sa.Table(
     "sharing",

@@ -8,6 +8,7 @@ from dataclasses import replace
 from secrets import token_urlsafe
 from typing import Any
 
+from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import InvalidRequest, NotAllowed, PackhorseError, TooLarge
 from packhorse.domain.kbase import META, JobRequest, Status, job_id, job_request, truth, wsid_of
 from packhorse.engine.requests.kbase.access import Access
@@ -146,7 +147,7 @@ class Running:
         known: dict[tuple[Any, ...], Resolved] = {}
         found = []
         for request in requests:
-            if request.requirements and not self._caller.user.admin:
+            if request.requirements and not POLICY.allows(self._caller.user, Action.MANAGE):
                 raise NotAllowed(_FULL_ADMIN)
             kind = (request.method, request.service_ver, tuple(sorted(request.requirements.items())))
             if kind not in known:

@@ -76,7 +76,7 @@ def plan_run(groups: Sequence[Group], user: str, sites: Sequence[Site], about: M
     accepted, indexes, first = list[AcceptedStep](), [0] * number, 0
     for step, group in zip(steps, groups, strict=True):
         tasks = partial(_tasks, group.params, step.demand("", None))
-        accepted.append(AcceptedStep(step.row.name, step.spec, len(group.params), tasks))
+        accepted.append(AcceptedStep(step.row.name, site, step.spec, len(group.params), tasks))
         for offset, place in enumerate(group.places):
             indexes[place] = first + offset
         first += len(group.params)
@@ -85,7 +85,7 @@ def plan_run(groups: Sequence[Group], user: str, sites: Sequence[Site], about: M
     if indexes != sorted(indexes):
         meta["order"] = indexes
     digest = hashlib.sha256(run_id.encode()).hexdigest()
-    run = Accepted(run_id, site, label, accepted, images=images, name=label)
+    run = Accepted(run_id, label, accepted, images={site: images}, name=label)
     kept = {**about, "meta": kept_json(meta)}
     return Planned(Submission(run, user, label, None, digest, kbase=kept), indexes)
 

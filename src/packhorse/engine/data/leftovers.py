@@ -1,16 +1,19 @@
-"""Removes the tables that gathering tasks read from a site, when their runs have ended."""
+"""Removes from a site what runs alone needed that have ended: the tables that gathering tasks read, and outputs that
+were brought from other sites.
+"""
 
 from __future__ import annotations
 
+from packhorse.engine.data.outputcopy import BROUGHT
 from packhorse.engine.lease import Lease
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
-from packhorse.store.stepdata import forget_data, tables_of_ended_runs
+from packhorse.store.stepdata import forget_data, given_to_ended_runs
 
 _EVERY_S = 300.0  # all that a site was ever given is looked through
 
 
-class Tables:
+class Leftovers:
     """Of one site."""
 
     def __init__(self, site: Site, database: Database, lease: Lease) -> None:
@@ -24,9 +27,11 @@ class Tables:
         if monotonic < self._look_at:
             return
         with self._database.read() as connection:
-            over = tables_of_ended_runs(connection, self._site.name)
+            over = given_to_ended_runs(connection, self._site.name)
+        ours = tuple(f"{self._site.root}/{folder}/" for folder in ("tables", BROUGHT))
         for row in over:
-            self._site.transport.remove(row.path)
+            if row.path.startswith(ours):  # another's output may be used where it lies
+                self._site.transport.remove(row.path)
         if over:
             with self._lease.write() as connection:
                 forget_data(connection, [row.id for row in over])
