@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
@@ -15,8 +16,8 @@ from packhorse.identity.tokens import TokenChecker, Tokens
 __all__ = ["CurrentUser", "TokenChecker", "Tokens", "current_user", "user_of"]
 
 _HINT = (
-    "Send 'Authorization: Bearer TOKEN'; the client and the command line take it from PACKHORSE_TOKEN_FILE or"
-    " PACKHORSE_TOKEN."
+    "Send 'Authorization: Bearer TOKEN' (or Basic, with the token as the password); the client and the command line"
+    " take it from PACKHORSE_TOKEN_FILE or PACKHORSE_TOKEN."
 )
 
 
@@ -36,12 +37,26 @@ async def user_of(app: FastAPI, token: str) -> User:
 
 async def current_user(request: Request) -> User:
     """The user who sent a request. Every endpoint but those of health depends on this."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    token = _token_of(request.headers.get("authorization", ""))
+    if not token:
         raise NotAuthenticated("This request needs a token.", hint=_HINT)
-    user = await user_of(request.app, token.strip())
+    user = await user_of(request.app, token)
     request.state.user = user.name
     return user
+
+
+def _token_of(header: str) -> str:
+    """The token in a header; of Basic, which is all that some programs know, it is the password. Empty without one."""
+    scheme, _, given = header.partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return given.strip()
+        case "basic":
+            try:
+                return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
+            except ValueError:
+                return ""
+    return ""
 
 
 CurrentUser = Annotated[User, Depends(current_user)]

@@ -78,4 +78,11 @@ class Traced:
 
 def route_of(scope: Scope) -> str:
     """The path of a request's endpoint, as declared: names and ids of users are not in it."""
-    return str(getattr(scope.get("route"), "path", "(none)"))
+    route, path = scope.get("route"), scope["path"]
+    declared, pattern = getattr(route, "path", None), getattr(route, "path_regex", None)
+    if declared is None or pattern is None:
+        return "(none)"
+    places = (place for place, letter in enumerate(path) if letter == "/")
+    # a router knows its own part of the path; what stands before it is declared as it is
+    before = next((path[:place] for place in places if pattern.match(path[place:])), "")
+    return f"{before}{declared}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from packhorse.cli.accounts import hours
@@ -14,6 +15,8 @@ from packhorse.domain.expectations import Decided, Expected, RunExpectation, Ste
 from packhorse.domain.numbers import plain_number
 
 _ROWS_AT_ONCE = 1000
+
+Show = Callable[[float | None], str]
 
 
 def show_expectation(arguments: RunArguments, *, as_json: bool) -> None:
@@ -44,10 +47,10 @@ def _rows(step: StepExpectation) -> list[tuple[object, ...]]:
     ]
 
 
-def _cells(name: str, one: Expected, show: object) -> tuple[str, ...]:
+def _cells(name: str, one: Expected, show: Show) -> tuple[str, ...]:
     told = [one.asked, one.request, one.median]
-    shown = ["" if value is None else str(show(value)) for value in told]  # type: ignore[operator]
-    between = "" if one.low is None or one.high is None else f"{show(one.low)} to {show(one.high)}"  # type: ignore[operator]
+    shown = ["" if value is None else str(show(value)) for value in told]
+    between = "" if one.low is None or one.high is None else f"{show(one.low)} to {show(one.high)}"
     return name, *shown, between
 
 
@@ -80,12 +83,12 @@ def sentences(estimate: TaskEstimate) -> list[str]:
     return told
 
 
-def _decided(one: Decided, show: object) -> str:
-    asked = "nothing was asked for" if one.asked is None else f"{show(one.asked)} asked for"  # type: ignore[operator]
-    granted = "no limit" if one.granted is None else f"{show(one.granted)} granted"  # type: ignore[operator]
+def _decided(one: Decided, show: Show) -> str:
+    asked = "nothing was asked for" if one.asked is None else f"{show(one.asked)} asked for"
+    granted = "no limit" if one.granted is None else f"{show(one.granted)} granted"
     told = f"{asked}, {granted}"
     if one.median is not None and one.high is not None and one.history:
-        told += f"; half of such tasks need {show(one.median)}, one in twenty more than {show(one.high)}"  # type: ignore[operator]
+        told += f"; half of such tasks need {show(one.median)}, one in twenty more than {show(one.high)}"
     return f"{told}. {one.reason}".rstrip()
 
 

@@ -70,8 +70,8 @@ def _task(said: Any, place: int, problems: list[Problem]) -> dict[str, Any]:
             Problem(f"{where}, environ", "has private variables, which would be kept with the task.", "Leave them out.")
         )
     executor: dict[str, Any] = {"command": [str(program), *_arguments(command.get("args"), inputs, where, problems)]}
-    if public := environ.get("public"):
-        executor["env"] = {str(key): str(value) for key, value in dict(public).items()}
+    if isinstance(public := environ.get("public"), dict):
+        executor["env"] = {str(key): str(value) for key, value in public.items()}
     if image := command.get("Dockerimage") or command.get("DockerPull"):
         executor["image"] = str(image)
     outputs = [_output(name, about) for name, about in _files(one, "outputs", where, problems).items()]

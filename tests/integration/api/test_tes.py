@@ -4,6 +4,7 @@ database.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -272,6 +273,16 @@ def test_cores_are_whole_numbers_where_they_are(server: TesServer) -> None:
     for cores, shown in ((2, 2), (2.0, 2), (0.5, 0.5)):
         found = server.get(server.create({**TRUE, "resources": {"cpu_cores": cores}}))["resources"]["cpu_cores"]
         assert (found, type(found)) == (shown, type(shown))
+
+
+def test_a_token_may_be_a_password(server: TesServer) -> None:
+    """Clients that know no other way, such as Galaxy, take it from http://USER:TOKEN@HOST."""
+    for password, status in ((server.tokens["alice"], 200), ("wrong", 401), ("", 401)):
+        given = base64.b64encode(f"anybody:{password}".encode()).decode()
+        answer = server.ask("GET", "/tasks", None, headers={"Authorization": f"Basic {given}"})
+        assert answer.status_code == status
+    for odd in ("Basic", "Basic ", "Basic =", "Basic é", "Basic /w=="):
+        assert server.ask("GET", "/tasks", None, headers={"Authorization": odd.encode()}).status_code == 401
 
 
 def test_metacharacters_are_text(server: TesServer) -> None:

@@ -6,11 +6,14 @@ import io
 import json
 import time
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fixtures.kbase import KBaseServer, RpcFailure
+from packhorse.engine.sealing import Seal
+from packhorse.store.schema import kbase_runs
+from tests.fixtures.kbase import KBaseServer, RpcFailure, kbase_server
 from tests.fixtures.room import wait_for
 
 
@@ -149,3 +152,17 @@ def test_a_runner_reports_start_and_end_itself(running: KBaseServer) -> None:
     assert (state["status"], state["job_output"]) == ("completed", output)
     with pytest.raises(RpcFailure, match="Cannot finish job with a status of completed"):
         running.call("finish_job", {"job_id": job, "job_output": output})
+
+
+def test_a_token_that_does_not_open_stops_its_own_run_alone(tmp_path: Path) -> None:
+    with kbase_server(tmp_path / "home") as server:
+        locked = server.run("add", 1)
+        foreign = Seal(tmp_path / "other.key").close({"token": "t"})
+        with server.room.database.write() as connection:
+            connection.execute(kbase_runs.update().values(sealed=foreign))
+        job = server.run("add", 1, 2)
+        with server.room.run_engine():
+            assert server.wait(job)["job_output"]["result"] == [3]
+            state = server.wait(locked)
+    assert state["status"] == "error"
+    assert "does not open with the key in" in state["errormsg"]

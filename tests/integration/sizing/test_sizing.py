@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import AttemptView
 from packhorse.engine.embedded import Embedded
+from packhorse.store.demands import recount
 from packhorse.store.records import add_history
 from tests.fixtures.memory import holding_app
-from tests.fixtures.room import wait_for
+from tests.fixtures.room import EngineProcess, make_app, submit, wait_for
+from tests.fixtures.truth import assert_each_ended_once, executions
 from tests.integration.sizing.test_history import rows_of, stored_row
 
 
@@ -120,3 +124,27 @@ def test_counts_hold_when_a_run_is_canceled_while_tasks_are_sized(room: Embedded
     wait_for(lambda: room.mine.run(run.id).counts.get(TaskState.RUNNING), 60, "its first task")
     room.mine.cancel_run(run.id)
     wait_for(lambda: room.mine.run(run.id).ended, 60, "its end")
+
+
+def test_an_engine_that_is_killed_while_tasks_are_sized_loses_none(tmp_path: Path) -> None:
+    home, witness = tmp_path / "home", tmp_path / "witness"
+    command = f"[/bin/sh, -c, 'sleep 0.1; echo \"$0\" >> {witness}', '{{i}}']"
+    app = make_app(tmp_path / "app", command=command, more="resources: {ram_gb: 0.5, walltime_s: 60}\n")
+    room = Embedded(home)
+    run = submit(room, app, 120, resources={"estimates": "on"})
+    moments = random.Random(3)
+    for _ in range(5):
+        with EngineProcess(home) as engine:
+            ended = room.mine.run(run.id).done
+            wait_for(lambda ended=ended: room.mine.run(run.id).done > ended, 60, "progress")
+            time.sleep(moments.uniform(0, 0.5))
+            engine.kill()
+    with EngineProcess(home):
+        wait_for(lambda: room.mine.run(run.id).ended, 120, "the run's end")
+    assert_each_ended_once(room)
+    assert executions(witness) == dict.fromkeys(range(120), 1)
+    granted = {room.mine.task(f"{run.id}.{index}").attempts[-1].memory_mb for index in (5, 60, 119)}
+    assert min(mb or 500 for mb in granted) < 500, "some were sized"
+    with room.database.write() as connection:
+        assert recount(connection, "local") == 0
+    room.close()

@@ -356,6 +356,19 @@ def test_rights_come_from_workspaces(shared: KBaseServer, services: KBaseService
     }
 
 
+def test_objects_of_workspaces_are_looked_at(shared: KBaseServer, services: KBaseServices) -> None:
+    assert shared.run("add", source_ws_objects=["1/2/3", "3/4"])
+    with pytest.raises(RpcFailure) as failure:
+        shared.run("add", source_ws_objects=["1/2/3", "4/5/6"])
+    assert failure.value.message == "Some workspace object is inaccessible"
+    jobs = [
+        {"method": "Tester.add", "app_id": "t", "source_ws_objects": ["1/2/3", f"2/{index}"]} for index in range(50)
+    ]
+    before = services.asked["Workspace.get_object_info3"]
+    shared.call("run_job_batch", jobs, {})
+    assert services.asked["Workspace.get_object_info3"] == before + 1, "all of a batch are looked at at once"
+
+
 def test_a_service_that_is_away_is_named_and_the_rest_goes_on(shared: KBaseServer, services: KBaseServices) -> None:
     job = shared.run("add")
     services.away = True

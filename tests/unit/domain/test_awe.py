@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from packhorse.domain.awe import job_state, run_of, task_name
 from packhorse.domain.errors import InvalidRequest
@@ -86,3 +88,25 @@ def test_names_and_states() -> None:
         (S.COMPLETE,): "completed",
     }.items():
         assert job_state(dict.fromkeys(states, 1)) == word
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = ("taskid", "cmd", "inputs", "outputs", "dependsOn", "totalwork", "skip")
+ENVIRONS = st.dictionaries(st.sampled_from(["public", "private"]), ANY)
+OF_COMMANDS = ("args", "environ", "description", "Dockerimage")
+COMMANDS = st.fixed_dictionaries({"name": st.just("x")}, optional=dict.fromkeys(OF_COMMANDS, ANY | ENVIRONS))
+FILES = st.dictionaries(st.text(max_size=5), st.dictionaries(st.sampled_from(["host", "node", "origin", "url"]), ANY))
+TASKS = st.dictionaries(st.sampled_from(FIELDS), ANY | COMMANDS | FILES)
+
+
+@given(st.builds(dict, info=ANY, tasks=ANY | st.lists(TASKS, max_size=3)) | ANY)
+def test_any_document_is_taken_or_refused(said: Any) -> None:
+    try:
+        run = run_of(said)
+    except InvalidRequest:
+        return
+    assert len(run.tasks) == len(said["tasks"])

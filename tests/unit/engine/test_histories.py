@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from packhorse.domain.config import EstimatesConfig
@@ -150,7 +150,22 @@ remembered = st.fixed_dictionaries(
 )
 
 
+_BARE = {
+    **dict.fromkeys(("peak_memory", "wall_s", "cpu_s", "memory_mb", "walltime_s", "failure")),
+    "features": '{"numbers":{"a":1e300}}',
+}
+
+
 @given(st.lists(remembered, max_size=12))
+@example(
+    [
+        _BARE,
+        _BARE,
+        {**_BARE, "wall_s": 1.0},
+        {**_BARE, "wall_s": 1.0},
+        {**_BARE, "wall_s": 1.1984620899082105e308, "failure": "out_of_memory"},
+    ]
+)
 @settings(deadline=None, max_examples=25)
 def test_whatever_was_remembered_a_task_is_granted_something(rows: list[dict[str, Any]]) -> None:
     estimator = Estimator(Rules(EstimatesConfig()))

@@ -134,10 +134,10 @@ class Blocks:
         lines: list[str] = []
         unfit: dict[int, Failure] = {}
         known = self._known(block.tasks)
-        self._write_secrets(block.allocation_id, known.sealed)
+        locked = self._write_secrets(block.allocation_id, known.sealed)
         for row in block.tasks:
             try:
-                key, template, line = self._render(row, known, f"{spool}/secrets")
+                key, template, line = self._render(row, known, f"{spool}/secrets", locked)
             except (OSError, PackhorseError):
                 raise
             except InputNotBrought as error:
@@ -165,17 +165,25 @@ class Blocks:
         self._site.transport.write(f"{spool}/bundle/{BLOCK.format(block.number)}", "".join(lines).encode())
         self.written.setdefault(block.allocation_seq, []).append(block.number)
 
-    def _write_secrets(self, allocation_id: str, sealed: Mapping[str, Sealed]) -> None:
+    def _write_secrets(self, allocation_id: str, sealed: Mapping[str, Sealed]) -> Mapping[str, str]:
         """What tasks are given that nobody else sees, once for each run and allocation: it goes with that
-        (``Watcher``).
+        (``Watcher``). Returns why it does not open, of runs of which it does not.
         """
         folder = f"{self._site.spool(allocation_id)}/secrets"
+        locked: dict[str, str] = {}
         for run_id, data in sealed.items():
             if (allocation_id, run_id) in self._unsealed:
                 continue
+            try:
+                opened = data.opened(self._seal)
+            except PackhorseError as error:  # of this run: the others go on
+                _log.error("not_unsealed", run=run_id, reason=error.message)
+                locked[run_id] = error.message
+                continue
             self._site.transport.make_folder(folder, private=True)
-            self._site.transport.write(f"{folder}/{run_id}.json", kept_json(data.opened(self._seal)).encode())
+            self._site.transport.write(f"{folder}/{run_id}.json", kept_json(opened).encode())
             self._unsealed.add((allocation_id, run_id))
+        return locked
 
     def _known(self, rows: Sequence[Any]) -> _Known:
         with self._database.read() as connection:
@@ -201,9 +209,13 @@ class Blocks:
         sealed |= {run_id: Sealed(data) for run_id, data in kept.items() if data is not None}
         return _Known(steps, images, data, common, wants, reads, begun, sealed)
 
-    def _render(self, row: Any, known: _Known, secrets: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        """A function of what is known: all that it names is at the site."""
+    def _render(
+        self, row: Any, known: _Known, secrets: str, locked: Mapping[str, str]
+    ) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        """A function of what is known: all that it names is at the site. ``locked`` are runs that cannot go on."""
         step = known.steps[row.step_seq]
+        if why := locked.get(step.row.run_id):
+            raise InputNotBrought(why)
         self._refuse_without_image(step, row, known)
         given = {**known.common.get(row.step_seq, {}), **known.data.get(row.id, {})}
         where = self._locations(step, given, known, in_image=bool(step.images(row.params)), secrets=secrets)

@@ -15,6 +15,7 @@ from packhorse.engine.placing.needs import Needs
 from packhorse.engine.sizing.sizer import Group, Open, Sizer
 from packhorse.engine.steps.cache import SENSELESS, Steps
 from packhorse.estimate.durations import Durations
+from packhorse.sites.base import Limits
 from packhorse.store.demands import hold_steps, take_ready, waiting_demands
 
 _log = structlog.get_logger("packhorse.dispatch")
@@ -77,9 +78,20 @@ class Demands:
             unsized[one.group] += one.row.ready
         return Waiting([_with_followers(one, unsized[group] / ahead[group]) for group, one in found], to_size, ahead)
 
-    def size(self, connection: sa.Connection, waiting: Waiting, cores: int, now: float) -> bool:
+    def room_to_size(self, waiting: Waiting, cores: int) -> dict[int, int]:
+        """How many tasks are to be sized now, by demand; ``cores`` are those of living allocations."""
+        return self._sizer.room(waiting.open, waiting.ahead, cores)
+
+    def size(
+        self,
+        connection: sa.Connection,
+        waiting: Waiting,
+        room: Mapping[int, int],
+        limits: Sequence[Limits],
+        now: float,
+    ) -> bool:
         """Decides what some tasks ask for that are about to be placed; whether it did. ``now`` is monotonic."""
-        return self._sizer.size(connection, waiting.open, waiting.ahead, cores, now)
+        return self._sizer.size(connection, waiting.open, room, limits, now)
 
     def hold(self, connection: sa.Connection, demands: Sequence[pack.Demand]) -> None:
         """Of demands whose first step needs what is not at the site: holds the steps of as many tasks as are taken at

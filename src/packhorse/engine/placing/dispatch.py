@@ -147,9 +147,12 @@ class Dispatcher:
 
     def _size(self, waiting: Waiting, rows: Sequence[Any]) -> bool:
         """Decides what some of the tasks ask for that are about to be placed; whether it did."""
-        cores = sum(one.shape.all_cores for one in self._live(rows))
+        room = self._demands.room_to_size(waiting, sum(one.shape.all_cores for one in self._live(rows)))
+        if not room:
+            return False
+        limits = self._site.limits()
         with self._lease.write() as connection:
-            return self._demands.size(connection, waiting, cores, self._clock.monotonic())
+            return self._demands.size(connection, waiting, room, limits, self._clock.monotonic())
 
     def _end_back_offs(self) -> None:
         """Makes tasks ready whose back-off is over: one look at an index, where none is."""

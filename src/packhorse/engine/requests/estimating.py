@@ -22,6 +22,7 @@ from packhorse.engine.steps.base import Step, StepRow
 from packhorse.engine.steps.cache import SENSELESS, Steps
 from packhorse.engine.steps.features import TaskRow
 from packhorse.estimate.decisions import Estimate
+from packhorse.sites.base import Limits
 from packhorse.sites.site import Site
 from packhorse.store.allocations import queue_waits
 from packhorse.store.database import Database
@@ -43,19 +44,20 @@ class Estimating:
         self._turn = threading.Lock()
         self._estimators: dict[str, Estimator] = {}
 
-    def prepare(self, database: Database) -> None:
+    def _prepare(self, database: Database) -> None:
         """Before the first time: makes the secret that texts are digested with, where there is none yet."""
         if not self._is_prepared:
             with database.write() as connection:
                 secret(connection, "history")
             self._is_prepared = True
 
-    def of_run(self, connection: sa.Connection, user: str, accepted: Accepted) -> RunExpectation:
-        """What a run would need that could be submitted."""
-        sites = {one.site for one in accepted.steps}
-        waits = sorted(wait for site in sites for wait in queue_waits(connection, site, _WAITS))
-        with self._turn:
-            steps = [self._of_step(connection, user, accepted, one) for one in accepted.steps]
+    def of_run(self, database: Database, user: str, accepted: Accepted) -> RunExpectation:
+        """What a run would need that could be submitted. May ask its sites."""
+        self._prepare(database)
+        limits = {site: _limits_of(self._sites[site]) for site in sorted({one.site for one in accepted.steps})}
+        with self._turn, database.read() as connection:
+            waits = sorted(wait for site in limits for wait in queue_waits(connection, site, _WAITS))
+            steps = [self._of_step(connection, user, accepted, one, limits[one.site]) for one in accepted.steps]
         known = [one.core_hours for one in steps if one.core_hours is not None]
         high = [one.core_hours_high for one in steps if one.core_hours_high is not None]
         return RunExpectation(
@@ -67,28 +69,36 @@ class Estimating:
             allocations=len(waits),
         )
 
-    def of_task(self, connection: sa.Connection, step: Step, task: Any) -> list[TaskEstimate]:
-        """What was decided for a task's row; where nothing was, what would be now."""
-        stored = [_told(row.attempt, row.decision) for row in estimates_of_task(connection, task.id)]
+    def of_task(self, database: Database, step: Step, task: Any) -> list[TaskEstimate]:
+        """What was decided for a task's row; where nothing was, what would be now. May ask its site."""
+        self._prepare(database)
+        with database.read() as connection:
+            stored = [_told(row.attempt, row.decision) for row in estimates_of_task(connection, task.id)]
         if stored:
             return stored
         site = self._sites.get(step.row.site)
         asked = step.resources(task.params, None)
         if site is None or Rules(self._config, site.estimates).mode(step.kind(task.params).app, asked) is Estimates.OFF:
             return []
-        with self._turn:
-            sized = list(self._sized(connection, site, step, [TaskRow(task.id, task.params)]))
+        limits = _limits_of(site)
+        with self._turn, database.read() as connection:
+            sized = list(self._sized(connection, site, step, [TaskRow(task.id, task.params)], limits))
         return [_told(0, one.row(task.id, 0)["decision"]) for one in sized if one.history]
 
     def _of_step(
-        self, connection: sa.Connection, user: str, accepted: Accepted, accepted_step: AcceptedStep
+        self,
+        connection: sa.Connection,
+        user: str,
+        accepted: Accepted,
+        accepted_step: AcceptedStep,
+        limits: Sequence[Limits],
     ) -> StepExpectation:
         site = self._sites[accepted_step.site]
         place = StepRow(0, 0, accepted.run_id, user, 0, site.name, accepted_step.name, 0)
         step = self._steps.made(connection, place, accepted_step.spec)
         number = accepted_step.number
         tasks = list(_spread(accepted_step.tasks(), number or 0))
-        sized = list(self._sized(connection, site, step, [TaskRow(0, one.params) for one in tasks]))
+        sized = list(self._sized(connection, site, step, [TaskRow(0, one.params) for one in tasks], limits))
         app = step.app.name if step.app is not None else ""
         asked = sized[0].asked if sized else None
         rules = Rules(self._config, site.estimates)
@@ -115,15 +125,13 @@ class Estimating:
             core_hours_high=each * sum(one[1] for one in hours if one is not None) if known else None,
         )
 
-    def _sized(self, connection: sa.Connection, site: Site, step: Step, rows: Sequence[TaskRow]) -> Iterator[Sized]:
+    def _sized(
+        self, connection: sa.Connection, site: Site, step: Step, rows: Sequence[TaskRow], limits: Sequence[Limits]
+    ) -> Iterator[Sized]:
         estimator = self._estimators.get(site.name)
         if estimator is None:
             estimator = self._estimators[site.name] = Estimator(Rules(self._config, site.estimates))
         estimator.refresh(connection)
-        try:
-            limits = site.limits()
-        except (PackhorseError, OSError):  # it does not answer now: then nothing is known of its limits
-            limits = ()
         decided: dict[str, Sized] = {}
         for row, found in zip(rows, estimator.features.of(connection, step, rows), strict=True):
             try:
@@ -134,6 +142,14 @@ class Estimating:
                 yield decided[key]
             except SENSELESS:
                 continue
+
+
+def _limits_of(site: Site) -> Sequence[Limits]:
+    """None where it does not answer now."""
+    try:
+        return site.limits()
+    except (PackhorseError, OSError):
+        return ()
 
 
 def _spread(tasks: Any, number: int) -> Iterator[NewTask]:

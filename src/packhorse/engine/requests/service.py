@@ -351,16 +351,14 @@ class UserService(Own):
         """What a run is expected to need. Refuses what ``submit`` would refuse; nothing is submitted."""
         POLICY.require(self._user, Action.LOOK)
         accepted = self._service.submissions.check(self._user, request, rows).accepted
-        self._service.estimating.prepare(self._database)
-        with self._database.read() as connection:
-            return self._service.estimating.of_run(connection, self._user.name, accepted)
+        return self._service.estimating.of_run(self._database, self._user.name, accepted)
 
     def task_estimates(self, task_id: str) -> list[TaskEstimate]:
         """What was decided for the attempts at a task; where nothing was, what would be now."""
-        self._service.estimating.prepare(self._database)
         with self._database.read() as connection:
             _, row = task_row(connection, self._user, task_id)
-            return self._service.estimating.of_task(connection, self._service.steps.of(connection, row.step_seq), row)
+            step = self._service.steps.of(connection, row.step_seq)
+        return self._service.estimating.of_task(self._database, step, row)
 
     def history(self, cursor: str | None = None, limit: int = MAX_PAGE) -> Page[HistoryRow]:
         """What attempts used, oldest first. For admins: it is that of all users, whom digests stand for."""

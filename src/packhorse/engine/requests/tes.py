@@ -120,7 +120,9 @@ class TesTasks:
         return {"storage": list(dict.fromkeys(urls)), "tesResources_backend_parameters": list(BACKEND_FIELDS)}
 
     def _find(self, connection: sa.Connection, rows: Sequence[Any], runs: Mapping[int, Any]) -> list[_Found]:
-        steps = {seq: self._steps.of(connection, seq) for seq in {row.step_seq for row in rows}}
+        seqs = {row.step_seq for row in rows}
+        steps = self._steps.many(connection, seqs)
+        steps |= {seq: self._steps.of(connection, seq) for seq in seqs - set(steps)}  # which raises what is wrong
         attempts: dict[int, list[AttemptView]] = {row.id: [] for row in rows}
         for one in attempts_of_many(connection, list(attempts)):
             attempts[one.task_id].append(attempt_view(one))

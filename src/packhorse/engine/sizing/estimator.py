@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import sqlalchemy as sa
@@ -157,10 +158,14 @@ class Estimator:
 def _or_nothing(decide: Callable[[], Decision]) -> Decision:
     """A decision; where it cannot be made, one that changes nothing: whatever a history holds, it stops no site."""
     try:
-        return decide()
+        decision = decide()
     except Exception:
         _log.exception("not_estimated")
         return Decision()
+    if not all(isfinite(one.request) for one in (decision.memory_mb, decision.walltime_s) if one is not None):
+        _log.warning("estimate_not_finite")
+        return Decision()
+    return decision
 
 
 def _differs(estimate: Estimate, asked: float | None) -> bool:

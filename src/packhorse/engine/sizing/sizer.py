@@ -76,7 +76,7 @@ class Sizer:
         self._rules = rules
         self._estimator = estimator
         self._outlooks: OrderedDict[int, Outlook] = OrderedDict()
-        self._until: dict[int, float] = {}  # monotonic: the rest of a demand waits for its probes
+        self._until: OrderedDict[int, float] = OrderedDict()  # monotonic: the rest of a demand waits for its probes
 
     def is_open(self, row: Any, asked: Asked) -> bool:
         """Whether the tasks of a demand are to be sized before they are placed."""
@@ -88,22 +88,25 @@ class Sizer:
         """What its tasks are expected to take, where that was estimated since the engine started."""
         return self._outlooks.get(demand_seq)
 
-    def size(
-        self, connection: sa.Connection, demands: Sequence[Open], ahead: Mapping[Group, int], cores: int, now: float
-    ) -> bool:
-        """Sizes some tasks of open ``demands``; whether it did.
+    def room(self, demands: Sequence[Open], ahead: Mapping[Group, int], cores: int) -> dict[int, int]:
+        """How many tasks of open ``demands`` are to be sized now, by ``seq``; those with none are left out.
 
-        ``ahead`` are those of each group that are sized and not placed, ``cores`` those of living allocations, ``now``
-        is monotonic.
+        ``ahead`` are those of each group that are sized and not placed, ``cores`` those of living allocations.
         """
+        return {one.row.seq: room for one in demands if (room := _room(one, cores) - ahead.get(one.group, 0)) > 0}
+
+    def size(
+        self,
+        connection: sa.Connection,
+        demands: Sequence[Open],
+        room: Mapping[int, int],
+        limits: Sequence[SiteLimits],
+        now: float,
+    ) -> bool:
+        """Sizes some tasks of those ``demands`` that have ``room``; whether it did. ``now`` is monotonic."""
         self._estimator.refresh(connection)
-        limits = self._site.limits()
-        has_sized = False
-        for demand in demands:
-            room = _room(demand, cores) - ahead.get(demand.group, 0)
-            if room > 0:
-                has_sized |= self._size(connection, demand, room, limits, now)
-        return has_sized
+        sized = [self._size(connection, one, room[one.row.seq], limits, now) for one in demands if one.row.seq in room]
+        return any(sized)
 
     def _size(
         self, connection: sa.Connection, demand: Open, room: int, limits: Sequence[SiteLimits], now: float
@@ -115,6 +118,8 @@ class Sizer:
         rows = take_spread(connection, seq, PROBES) if waits else take_ready(connection, seq, room)
         if waits:
             self._until[seq] = now + PROBE_S
+            while len(self._until) > _KEPT:
+                self._until.popitem(last=False)
         resized: list[Resized] = []
         told: list[dict[str, Any]] = []
         outlooks: dict[DemandKey, Outlook] = {}

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from packhorse.domain.cachekey import VALUE
 from packhorse.domain.kbase import job_id
 from packhorse.domain.render import app_template, template_key
 from packhorse.engine.containers import Given
 from packhorse.engine.steps.app import AppStep
-from packhorse.engine.steps.base import Line, Locations
+from packhorse.engine.steps.base import Identity, Line, Locations
+from packhorse.estimate.records import Kind
 from packhorse.sites.runtimes.base import Ability, Bind
 from packhorse.sites.site import Site
 from packhorse.store.data import DataKey
+from packhorse.store.demands import DemandKey
 
 WORK, TMP = "work", "tmp"
 MODULE = "/kb/module"
@@ -42,6 +46,22 @@ class KBaseStep(AppStep):
 
     def needs(self, params: Mapping[str, Any], site: Site) -> tuple[DataKey, ...]:
         return ()
+
+    @cached_property
+    def _kind(self) -> Kind:
+        """Jobs of one function are alike, and those of another are not."""
+        return replace(super()._kind, step=self.spec.params["method"])
+
+    def demand(self, params: str, overrides: str | None) -> DemandKey:
+        usual = self.program.demand(overrides)
+        return replace(usual, label=f"{self.spec.params['method']} {usual.label}"[:300])
+
+    def identity(self, task: int, params: str, images: Mapping[str, str]) -> Identity:
+        """What an estimate may go by: plain values of the method's first parameter, which is a mapping as a rule."""
+        first = next(iter(json.loads(params)["params"]), None)
+        values = first.items() if isinstance(first, dict) else ()
+        plain = {VALUE + name: value for name, value in values if isinstance(value, str | int | float)}
+        return Identity(plain, {})
 
     def secret_names(self) -> tuple[str, ...]:
         """Variables whose values are nobody's business: they come with the token."""

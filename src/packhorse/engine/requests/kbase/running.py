@@ -144,6 +144,9 @@ class Running:
 
     def _resolved(self, requests: Sequence[JobRequest]) -> list[Resolved]:
         """Each with its app and its requirements, looked up once for all of a kind."""
+        references = {one for request in requests for one in request.source_ws_objects}
+        if references:
+            self._context.workspaces.require_objects(self._caller.token, references)
         known: dict[tuple[Any, ...], Resolved] = {}
         found = []
         for request in requests:

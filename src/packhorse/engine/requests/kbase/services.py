@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from packhorse.domain.errors import InvalidRequest, Unavailable
@@ -14,8 +14,15 @@ from packhorse.http.client import Http
 from packhorse.http.errors import NotReached
 
 _LIMIT = 16 << 20
+_OBJECTS = 1000  # in one question
 _WRITE, _READ = frozenset("aw"), frozenset("awr")
 _HINT = "Nothing was changed; try again later."
+
+
+def batched(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Pieces of what is asked for at once."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 class ServiceError(InvalidRequest):
@@ -76,6 +83,19 @@ class Workspaces:
     def is_there(self) -> bool:
         """Whether there is such a service."""
         return self._client is not None
+
+    def require_objects(self, token: str, references: Collection[str]) -> None:
+        """Raises InvalidRequest, in EE2's words, where an object of a workspace cannot be read by who asks."""
+        if self._client is None:
+            return
+        for some in batched(sorted(set(references)), _OBJECTS):
+            asked = {"objects": [{"ref": one} for one in some], "ignoreErrors": 1}
+            said = self._client.call("Workspace.get_object_info3", [asked], token)
+            paths = said.get("paths") if isinstance(said, dict) else None
+            if not isinstance(paths, list) or len(paths) != len(some):
+                raise Unavailable("The Workspace service of KBase makes no sense now: it says no objects.", hint=_HINT)
+            if None in paths:
+                raise InvalidRequest("Some workspace object is inaccessible")
 
     def _having(self, rights: Collection[str], user: str, token: str, wsids: Collection[int]) -> set[int]:
         known = {wsid: right for wsid in wsids if (right := self._known.get((user, wsid))) is not None}

@@ -92,9 +92,9 @@ def plan_run(groups: Sequence[Group], user: str, sites: Sequence[Site], about: M
 
 def groups_of(jobs: Sequence[Resolved], config: KBaseConfig, shared: Mapping[str, Any]) -> list[Group]:
     """New jobs; ``shared`` is what each is told besides. Raises TooLarge."""
-    groups: dict[tuple[str, str], Group] = {}
+    groups: dict[tuple[str, str, str], Group] = {}
     for place, job in enumerate(jobs):
-        key = (job.digest, kept_json(dict(job.requirements)))
+        key = (job.digest, job.request.method, kept_json(dict(job.requirements)))
         if key not in groups:
             groups[key] = Group(_spec(job, config), job.method.app.manifest)
         params = kept_json({**job.request.stored(), **shared})
@@ -117,6 +117,7 @@ def _spec(one: Resolved, config: KBaseConfig) -> StepSpec:
     if about.data_folder and about.data_version and config.reference_data is not None:
         data = f"{config.reference_data}/{about.data_folder}/{about.data_version}"
     told = {
+        "method": one.request.method,
         "requirements": dict(one.requirements),
         "service_ver": one.method.commit,
         "services": config.services(),
