@@ -152,7 +152,7 @@ def _presets_by_type(tasks: Sequence[Task], seed: int) -> dict[str, float]:
 def _by_type(runs: Sequence[tuple[Outcome, Figures]],
              presets: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float, float]]:  # fmt: skip
     """Waste and failures of each type, all seeds together, and its waste relative to the preset's."""
-    found = {}
+    found: dict[str, tuple[float, float, float]] = {}
     for process in runs[0][0].by_type:
         waste = sum(ours.by_type[process][1] for ours, _ in runs)
         failed = sum(ours.by_type[process][2] for ours, _ in runs)
