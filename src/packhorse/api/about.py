@@ -12,9 +12,11 @@ from packhorse import __version__
 from packhorse.api.auth import CurrentUser
 from packhorse.api.deps import AsUser, Cursor, Limit
 from packhorse.domain.access import POLICY, Action
+from packhorse.domain.accessviews import ChangeView
 from packhorse.domain.errors import NotFound
 from packhorse.domain.numbers import Number
-from packhorse.domain.views import Account, AccountBy, AppView, ChangeView, Check, ImageView, Page, Scope, SiteView
+from packhorse.domain.users import Scope
+from packhorse.domain.views import Account, AccountBy, AppView, Check, ImageView, Page, SiteView
 from packhorse.engine.requests.service import Service
 
 router = APIRouter(tags=["about"])

@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 
 from packhorse.domain.errors import NotAuthenticated
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.identity.known import KnownTokens
 from packhorse.identity.tokens import TokenChecker, Tokens
 

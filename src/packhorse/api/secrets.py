@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from packhorse.api.bodies import JsonBody, read_document
 from packhorse.api.deps import AsUser
-from packhorse.domain.views import SecretView
+from packhorse.domain.accessviews import SecretView
 
 router = APIRouter(prefix="/secrets", tags=["secrets"])
 

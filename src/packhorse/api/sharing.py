@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from packhorse.api.deps import AsUser
-from packhorse.domain.views import ShareView
+from packhorse.domain.accessviews import ShareView
 
 router = APIRouter(prefix="/runs/{run_id}/sharing", tags=["runs"])
 

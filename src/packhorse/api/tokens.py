@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from packhorse.api.bodies import JsonBody, read_document
 from packhorse.api.deps import AsUser
+from packhorse.domain.accessviews import NewTokenView, TokenView
 from packhorse.domain.numbers import Number, Truth
-from packhorse.domain.views import NewTokenView, Scope, TokenView
+from packhorse.domain.users import Scope
 
 router = APIRouter(prefix="/tokens", tags=["tokens"])
 

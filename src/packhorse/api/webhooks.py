@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from packhorse.api.bodies import JsonBody, read_document
 from packhorse.api.deps import AsUser
-from packhorse.domain.views import NewWebhookView, WebhookView
+from packhorse.domain.accessviews import NewWebhookView, WebhookView
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 

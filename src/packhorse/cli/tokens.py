@@ -11,7 +11,7 @@ from packhorse.cli.requests import parse_duration
 from packhorse.domain.config import load_config
 from packhorse.domain.errors import InvalidRequest, NotFound
 from packhorse.domain.ourselves import make_own_folder, user_name
-from packhorse.domain.views import Scope
+from packhorse.domain.users import Scope
 from packhorse.identity.tokens import NewToken, Tokens
 from packhorse.store.database import Database
 from packhorse.store.migrate import ensure_schema

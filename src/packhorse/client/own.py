@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from packhorse.domain.views import SecretView, ShareView
+from packhorse.domain.accessviews import SecretView, ShareView
 
 #: (type of the answer, method, path, options) → the answer.
 Ask = Callable[..., Any]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
 from packhorse.domain.errors import NotAllowed
-from packhorse.domain.views import Scope, User
+from packhorse.domain.users import Scope, User
 
 
 class Action(StrEnum):

@@ -19,51 +19,18 @@ Item = TypeVar("Item")
 Shown = Annotated[str, BeforeValidator(lambda text: holdable(text) if isinstance(text, str) else text)]
 
 
-class Scope(StrEnum):
-    """What a token opens."""
-
-    READ = "read"
-    """To see what its user may see."""
-    SUBMIT = "submit"
-    """To submit, change and share what is its user's."""
-    ADMIN = "admin"
-    """To act as an admin, where its user is one."""
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """Who asks, with the rights that the token at hand gives."""
-
-    name: str
-    admin: bool = False
-    """May see and change everybody's runs, and bring what the server does not know."""
-    sees_all: bool = False
-    """May see everybody's runs, and change nothing of them: a read-only admin."""
-    scopes: frozenset[Scope] = frozenset(Scope)
-    groups: frozenset[str] = frozenset()
-    """Groups that runs may be shared with."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", holdable(self.name)[:200])
-
-    @property
-    def grantees(self) -> list[str]:
-        """As whom runs may be shared with this user: 'user:NAME', 'group:NAME'."""
-        return [f"user:{self.name}", *(f"group:{name}" for name in sorted(self.groups))]
-
-
-class _View(BaseModel):
+class View(BaseModel):
     model_config = ConfigDict(defer_build=True)  # most commands use one or two of them
 
 
-class Page(_View, Generic[Item]):
+class Page(View, Generic[Item]):
     """One page of a listing; ask again with ``next_cursor`` until it is None."""
 
     items: list[Item]
     next_cursor: str | None = None
 
 
-class StepView(_View):
+class StepView(View):
     """A step of a run and how far it is; ``tasks`` is None until the list is known that they come from."""
 
     name: str
@@ -89,7 +56,7 @@ class StepView(_View):
         return self.tasks is not None and self.done == self.tasks
 
 
-class RunView(_View):
+class RunView(View):
     """A run and how far it is."""
 
     id: str
@@ -123,7 +90,7 @@ class RunView(_View):
         return self.ended_at is not None
 
 
-class TaskView(_View):
+class TaskView(View):
     """A task in a listing. ``reason`` says why it waits, or why it ended as it did."""
 
     id: str
@@ -146,7 +113,7 @@ class TaskView(_View):
     ended_at: float | None
 
 
-class ExecutorView(_View):
+class ExecutorView(View):
     """How one of several executors of an attempt ended."""
 
     exit_code: int | None
@@ -161,7 +128,7 @@ class ExecutorView(_View):
     stderr_tail: Shown | None = None
 
 
-class AttemptView(_View):
+class AttemptView(View):
     """One ended try at a task: what it was granted, what it used, how it went."""
 
     attempt: int
@@ -201,7 +168,7 @@ class AttemptView(_View):
     """How each ended, of a TES task with several; empty where there is one."""
 
 
-class EventView(_View):
+class EventView(View):
     """One transition of a task."""
 
     at: float
@@ -211,7 +178,7 @@ class EventView(_View):
     why: str | None
 
 
-class DataView(_View):
+class DataView(View):
     """Data that a task takes by URL: which content it was given, and where that is at its site. None while it waits."""
 
     url: str
@@ -221,7 +188,7 @@ class DataView(_View):
     path: str | None
 
 
-class ReuseView(_View):
+class ReuseView(View):
     """Whether a task took the result of an earlier one, and why."""
 
     why: str
@@ -257,7 +224,7 @@ class LogPart:
     ended: bool
 
 
-class UsageView(_View):
+class UsageView(View):
     """What a run used, over all ended attempts.
 
     ``paid_…`` is its share of what its allocations paid, ``failed_core_s`` the part of that which went to attempts that
@@ -298,7 +265,7 @@ class AccountBy(StrEnum):
     APP = "app"
 
 
-class AccountLine(_View):
+class AccountLine(View):
     """What allocations paid for one site, user or app, over all ended attempts.
 
     A task counts where its first attempt was.
@@ -327,7 +294,7 @@ class AccountLine(_View):
     """Of allocations that still run: idle, or used by tasks that have not ended."""
 
 
-class Account(_View):
+class Account(View):
     """Who used what allocations paid: those that ended after ``since`` (None: ever), and those that run, up to
     ``until``.
     """
@@ -338,7 +305,7 @@ class Account(_View):
     by: dict[AccountBy, list[AccountLine]]
 
 
-class AppView(_View):
+class AppView(View):
     """An app that can be run by its name."""
 
     name: str
@@ -348,7 +315,7 @@ class AppView(_View):
     manifest: AppManifest | PipelineManifest
 
 
-class QueueView(_View):
+class QueueView(View):
     """What one allocation can have in a queue, by one kind of node; sizes are per node, None is no limit."""
 
     name: Shown | None
@@ -360,7 +327,7 @@ class QueueView(_View):
     walltime_s: float | None
 
 
-class ImageView(_View):
+class ImageView(View):
     """An image at a site, or on its way there. Sizes are bytes; ``download_bytes`` are its layers, compressed."""
 
     site: str
@@ -386,7 +353,7 @@ class ImageView(_View):
     """Runs that have not ended and want it."""
 
 
-class SiteView(_View):
+class SiteView(View):
     """A place where tasks run, and what it has of ours. ``problem`` says why its queues are not known."""
 
     name: str
@@ -397,84 +364,10 @@ class SiteView(_View):
     """Live allocations by state."""
 
 
-class Check(_View):
+class Check(View):
     """One line of ``packhorse doctor``: ``hint`` says what to do when it is not ok."""
 
     name: str
     ok: bool
     detail: Shown
     hint: Shown = ""
-
-
-class TokenView(_View):
-    """A token, without what opens anything."""
-
-    id: str
-    name: str
-    user: str
-    admin: bool
-    sees_all: bool
-    """Of a read-only admin."""
-    scopes: list[Scope]
-    created_at: float
-    expires_at: float | None
-    """None: never."""
-
-
-class NewTokenView(TokenView):
-    """A token that was just made."""
-
-    token: str
-    """It is shown this once."""
-
-
-class ShareView(_View):
-    """With whom a run is shared."""
-
-    grantee: str
-    """'user:NAME' or 'group:NAME'."""
-    by: str
-    """Who shared it."""
-    at: float
-
-
-class WebhookView(_View):
-    """Who is told of a user's runs, and how well that goes."""
-
-    id: str
-    user: str
-    url: str
-    events: list[str]
-    """Of which it is told: submitted, started, ended."""
-    created_at: float
-    waiting: int
-    """Events that are to be sent."""
-    given_up: int
-    """Events that it did not take, and that are tried no more."""
-    error: str | None
-    """Of the last try, where it failed."""
-    next_at: float | None
-    """When the next try is, after one that failed."""
-
-
-class NewWebhookView(WebhookView):
-    """A webhook that was just made."""
-
-    secret: str
-    """By which its events are signed. It is shown this once."""
-
-
-class SecretView(_View):
-    """A secret by its name."""
-
-    name: str
-    set_at: float
-
-
-class ChangeView(_View):
-    """A line of the audit: who changed what."""
-
-    at: float
-    user: str
-    action: str
-    what: str

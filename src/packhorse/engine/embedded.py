@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from packhorse.domain.accessconfig import LimitsConfig
 from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig, SiteConfig
 from packhorse.domain.ourselves import make_own_folder, user_name
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service

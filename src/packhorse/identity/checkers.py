@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from packhorse.domain.accessconfig import AuthConfig
 from packhorse.domain.errors import NotAuthenticated
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.identity.tokens import OURS, TokenChecker, Tokens
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from packhorse.domain.accessconfig import KBaseAuthConfig
 from packhorse.domain.errors import NotAuthenticated, Unavailable
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.http.client import Http, only_at
 from packhorse.http.errors import NotReached
 from packhorse.identity.tokens import digest_of

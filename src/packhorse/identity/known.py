@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 
 LIFE_S = 2.0
 """A token that another process revokes, or that expires, opens doors here for at most so long."""

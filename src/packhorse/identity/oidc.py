@@ -18,7 +18,7 @@ from joserfc.jwt import JWTClaimsRegistry
 
 from packhorse.domain.accessconfig import OidcConfig
 from packhorse.domain.errors import NotAuthenticated, Unavailable
-from packhorse.domain.views import Scope, User
+from packhorse.domain.users import Scope, User
 from packhorse.http.client import Http
 from packhorse.http.errors import NotReached
 

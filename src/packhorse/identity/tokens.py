@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from packhorse.domain.accessviews import NewTokenView, TokenView
 from packhorse.domain.errors import InvalidRequest, NotAuthenticated, NotFound
 from packhorse.domain.text import text_problem
-from packhorse.domain.views import NewTokenView, Scope, TokenView, User
+from packhorse.domain.users import Scope, User
 from packhorse.identity.known import forget_all
 from packhorse.store.audit import note_change
 from packhorse.store.database import Database

@@ -18,7 +18,8 @@ import uvicorn
 from packhorse.api import bodies
 from packhorse.api.app import create_app
 from packhorse.domain.run import AppRun
-from packhorse.domain.views import RunView, User
+from packhorse.domain.users import User
+from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded
 from packhorse.identity.tokens import Tokens
 from tests.fixtures.room import make_app, wait_for

@@ -145,7 +145,7 @@ def test_a_page_may_be_shorter_than_asked_for_and_nothing_is_left_out(
 
 def test_users_see_their_own_and_an_admin_all(server: TesServer) -> None:
     from packhorse.domain.tes import tes_run
-    from packhorse.domain.views import User
+    from packhorse.domain.users import User
 
     mine = server.create({**TRUE, "name": "a", "tags": {"k": "v"}})
     theirs = []

@@ -14,7 +14,8 @@ from packhorse.domain.config import DataConfig, ShockConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import RunView, User
+from packhorse.domain.users import User
+from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded
 from tests.fixtures.room import EngineProcess, wait_for
 from tests.fixtures.s3server import S3Server

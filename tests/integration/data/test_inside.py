@@ -13,7 +13,7 @@ import pytest
 from packhorse.domain.config import DataConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.submitted import task_run
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.engine.embedded import Embedded
 from tests.fixtures.s3server import S3Server
 from tests.fixtures.webserver import WebServer

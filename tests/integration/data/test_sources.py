@@ -11,7 +11,7 @@ from packhorse.domain.config import DataConfig, ShockConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.engine.embedded import Embedded
 from packhorse.sites.site import local_site
 from tests.fixtures.s3server import KEY, SECRET, S3Server

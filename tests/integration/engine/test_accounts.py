@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import Account, AccountBy, AccountLine, User
+from packhorse.domain.users import User
+from packhorse.domain.views import Account, AccountBy, AccountLine
 from packhorse.engine.embedded import Embedded
 from packhorse.store.schema import allocations, attempts
 from tests.fixtures.room import make_app, submit, wait_for

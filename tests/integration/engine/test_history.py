@@ -11,7 +11,8 @@ import pytest
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import TaskDetail, User
+from packhorse.domain.users import User
+from packhorse.domain.views import TaskDetail
 from packhorse.engine.embedded import Embedded
 from tests.fixtures.pipelines import write_app
 from tests.fixtures.room import wait_for

@@ -11,7 +11,8 @@ import pytest
 
 from packhorse.domain.run import AppRun, StepRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import RunView, TaskDetail, User
+from packhorse.domain.users import User
+from packhorse.domain.views import RunView, TaskDetail
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.requests.service import UserService
 from tests.fixtures.apps import Apps

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import RunView, TaskView, User
+from packhorse.domain.users import User
+from packhorse.domain.views import RunView, TaskView
 from packhorse.engine.embedded import Embedded
 from packhorse.store.schema import attempts, steps
 from tests.fixtures.room import EngineProcess, wait_for

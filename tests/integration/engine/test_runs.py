@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from packhorse.domain.errors import Conflict, NotFound
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import RunView, User
+from packhorse.domain.users import User
+from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded
 from packhorse.sites.base import SiteUnreachable
 from packhorse.sites.site import Site, local_site

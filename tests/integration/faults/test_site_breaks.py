@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from packhorse.domain.errors import Unavailable
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import TaskView, User
+from packhorse.domain.users import User
+from packhorse.domain.views import TaskView
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.reconciler import Engine
 from packhorse.sites.site import local_site

@@ -9,7 +9,7 @@ import pytest
 
 from packhorse.domain.accessconfig import KBaseAuthConfig
 from packhorse.domain.errors import NotAuthenticated, Unavailable
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.identity.kbase import KEEP_S, KBaseTokens
 from tests.fixtures.identity import KBaseAuth, kbase_auth
 

@@ -13,7 +13,7 @@ from joserfc.jwk import ECKey, RSAKey
 
 from packhorse.domain.accessconfig import AuthConfig, OidcConfig
 from packhorse.domain.errors import NotAuthenticated, Unavailable
-from packhorse.domain.views import Scope, User
+from packhorse.domain.users import Scope, User
 from packhorse.engine.embedded import Embedded
 from packhorse.identity.checkers import Checkers
 from packhorse.identity.oidc import OidcTokens

@@ -8,7 +8,7 @@ from typing import Any
 from packhorse.domain.errors import InvalidRequest, NotAllowed
 from packhorse.domain.states import TERMINAL
 from packhorse.domain.tes import View
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.engine.containers import why_not_isolated
 from packhorse.engine.requests.service import UserService
 from tests.fixtures.registry import registry

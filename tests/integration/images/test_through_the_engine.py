@@ -14,7 +14,7 @@ import pytest
 from packhorse.domain.errors import InvalidRequest, NotAllowed
 from packhorse.domain.run import AppRun, NamedTask, TaskRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.sites.background import folder_of
 from packhorse.sites.runtimes.base import Ability
 from packhorse.staging import images

@@ -24,7 +24,8 @@ from packhorse.client.crates import unpack_crate
 from packhorse.domain.errors import Conflict, NotFound
 from packhorse.domain.run import SubmittedRun
 from packhorse.domain.submitted import run_of
-from packhorse.domain.views import RunView, User
+from packhorse.domain.users import User
+from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded
 from packhorse.store.database import NoRoom
 from tests.fixtures import cratecheck

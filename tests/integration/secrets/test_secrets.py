@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from packhorse.domain.errors import InvalidRequest, NotFound, TooLarge
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import RunView, User
+from packhorse.domain.users import User
+from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.requests.ownsecrets import MAX_BYTES, MAX_SECRETS
 from packhorse.store.schema import user_secrets

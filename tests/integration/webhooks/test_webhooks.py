@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from packhorse.domain.accessviews import NewWebhookView
 from packhorse.domain.errors import InvalidRequest, NotFound, TooLarge
 from packhorse.domain.run import AppRun
 from packhorse.domain.states import TaskState
-from packhorse.domain.views import NewWebhookView, User
+from packhorse.domain.users import User
 from packhorse.engine.clock import SystemClock
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.requests.ownwebhooks import MAX_WEBHOOKS

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from packhorse.domain.access import Action, Decision, Owned, Policy
-from packhorse.domain.views import Scope, User
+from packhorse.domain.users import Scope, User
 from packhorse.identity.known import LIFE_S, KnownTokens, forget_all
 from packhorse.identity.tokens import NewToken, Tokens
 from tests.unit.api.test_api import Server, routes

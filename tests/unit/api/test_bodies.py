@@ -20,7 +20,8 @@ from packhorse.api.app import create_app
 from packhorse.api.bodies import read_rows
 from packhorse.api.results import as_csv, as_json_lines, begun
 from packhorse.domain.errors import InvalidRequest, NotAuthenticated, NotFound
-from packhorse.domain.views import RunView, User
+from packhorse.domain.users import User
+from packhorse.domain.views import RunView
 
 
 class Tokens:

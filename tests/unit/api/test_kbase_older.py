@@ -14,7 +14,7 @@ from packhorse.api.kbase.ee2 import ee2
 from packhorse.api.kbase.older import NJS, UJS
 from packhorse.domain.errors import InvalidRequest, NotAllowed
 from packhorse.domain.run import AppRun
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.identity.tokens import NewToken
 from tests.fixtures.kbase import KBaseServer, RpcFailure, kbase_server
 

@@ -10,7 +10,7 @@ import pytest
 
 from packhorse.domain.accessconfig import LimitsConfig, UserLimits
 from packhorse.domain.errors import TooLarge, TooMany
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.engine.requests.limits import Limits
 from packhorse.store.allocations import insert_allocation
 from packhorse.store.shares import Share, add_shares

@@ -8,7 +8,7 @@ import pytest
 
 from packhorse.domain.access import POLICY, Action, Owned, Verdict
 from packhorse.domain.errors import NotAllowed
-from packhorse.domain.views import Scope, User
+from packhorse.domain.users import Scope, User
 
 ALICE, ROOT, EVE = User("alice"), User("root", admin=True), User("eve", sees_all=True)
 OWN, SHARED, OTHERS = Owned("alice"), Owned("bob", shared=True), Owned("bob")

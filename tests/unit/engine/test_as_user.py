@@ -13,7 +13,7 @@ import pytest
 from packhorse.domain.errors import InvalidRequest, NotAllowed, NotFound, TooLarge
 from packhorse.domain.history import HistoryRow
 from packhorse.domain.run import AppRun
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.requests.service import UserService
 from tests.fixtures.room import make_app

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.errors import NotFound, Unavailable
 from packhorse.domain.run import AppRun
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.engine.embedded import Embedded
 from tests.fixtures.room import make_app, wait_for
 

@@ -22,7 +22,7 @@ from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import InvalidRequest, NotAuthenticated, PackhorseError
 from packhorse.domain.jsontext import read_json
 from packhorse.domain.text import dumps
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.engine.requests.kbase.service import KBase, KBaseCaller
 
 #: Who has no token has nothing to say that is longer.

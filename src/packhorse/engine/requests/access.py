@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from packhorse.domain.access import POLICY, Action, Owned, Verdict
 from packhorse.domain.errors import NotAllowed, NotFound
 from packhorse.domain.ids import is_run_id, parse_task_id
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.sharing import run_with_sharing
 from packhorse.store.tasks import get_task

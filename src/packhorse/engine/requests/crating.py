@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import time
 import zipfile
@@ -34,7 +35,7 @@ from packhorse.report.crate import (
     readme,
 )
 from packhorse.report.page import render_page
-from packhorse.store.database import Database
+from packhorse.store.database import Database, NoRoom
 from packhorse.store.reports import last_files
 from packhorse.store.steps import app_archive, steps_of_run
 
@@ -52,30 +53,43 @@ def write_crate(
     target: IO[bytes],
     now: float,
 ) -> None:
-    """Writes a zip archive to ``target``. ``output`` says where a file (task, path) is on this machine."""
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
-        crate = _Crate(archive, now)
-        with database.read() as connection:
-            facts = facts_of(connection, steps, run, now)
-            rows = steps_of_run(connection, run.seq)
-            known = [steps.of(connection, row.seq) for row in rows]
-            folders = app_folders(known)
-            document = RunDocument(connection, run, rows, known)
-            text = dumps(document.document(), indent=1)
-            crate.add(RUN_FILE, WORKFLOW, "The run, as it can be asked for again", _JSON, [text.encode()])
-            for step, values in document.tables():
-                lines = (f"{line}\n".encode() for line in values)
-                name = step.row.name
-                crate.add(table_name(step), TABLE, f"Values of the tasks of {name}", _LINES, lines, name)
-            _add_apps(crate, connection, folders)
-            last = list(last_files(connection, run.seq, MAX_TASKS))
-        lines = (f"{dumps(one)}\n".encode() for one in iter_results(database, [row.seq for row in rows]))
-        crate.add("results.jsonl", RESULTS, "Results of all tasks", _LINES, lines)
-        _add_outputs(crate, last, output, run.id)
-        in_place = replace(facts, again=again(run, known, "."))  # it is read in the crate itself
-        crate.put(README, [readme(in_place).encode()])
-        crate.put(PREVIEW, [render_page(in_place).encode()])
-        crate.put(METADATA, [crate_metadata(facts, crate.files, folders).encode()])
+    """Writes a zip archive to ``target``. ``output`` says where a file (task, path) is on this machine.
+
+    Raises NoRoom.
+    """
+    try:
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
+            _write(database, steps, run, output, _Crate(archive, now), now)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoRoom(f"There is no room for the crate: {error.strerror}.", hint="Make room in TMPDIR.") from None
+
+
+def _write(
+    database: Database, steps: Steps, run: Any, output: Callable[[str, str], Path], crate: _Crate, now: float
+) -> None:
+    with database.read() as connection:
+        facts = facts_of(connection, steps, run, now)
+        rows = steps_of_run(connection, run.seq)
+        known = [steps.of(connection, row.seq) for row in rows]
+        folders = app_folders(known)
+        document = RunDocument(connection, run, rows, known)
+        text = dumps(document.document(), indent=1)
+        crate.add(RUN_FILE, WORKFLOW, "The run, as it can be asked for again", _JSON, [text.encode()])
+        for step, values in document.tables():
+            lines = (f"{line}\n".encode() for line in values)
+            name = step.row.name
+            crate.add(table_name(step), TABLE, f"Values of the tasks of {name}", _LINES, lines, name)
+        _add_apps(crate, connection, folders)
+        last = list(last_files(connection, run.seq, MAX_TASKS))
+    lines = (f"{dumps(one)}\n".encode() for one in iter_results(database, [row.seq for row in rows]))
+    crate.add("results.jsonl", RESULTS, "Results of all tasks", _LINES, lines)
+    _add_outputs(crate, last, output, run.id)
+    in_place = replace(facts, again=again(run, known, "."))  # it is read in the crate itself
+    crate.put(README, [readme(in_place).encode()])
+    crate.put(PREVIEW, [render_page(in_place).encode()])
+    crate.put(METADATA, [crate_metadata(facts, crate.files, folders).encode()])
 
 
 class _Crate:

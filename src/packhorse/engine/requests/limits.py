@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.accessconfig import LimitsConfig, UserLimits
 from packhorse.domain.errors import TooLarge, TooMany
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.store.database import Database
 from packhorse.store.runs import tasks_in_flight
 from packhorse.store.shares import stored_bytes

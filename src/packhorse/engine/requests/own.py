@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.store.database import Database
 
 if TYPE_CHECKING:

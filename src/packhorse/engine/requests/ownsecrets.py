@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable
 
 from packhorse.domain.access import POLICY, Action
+from packhorse.domain.accessviews import SecretView
 from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import InvalidRequest, NotFound, TooLarge
 from packhorse.domain.text import text_problem
-from packhorse.domain.views import SecretView, User
+from packhorse.domain.users import User
 from packhorse.engine.sealing import Seal
 from packhorse.store.audit import note_change
 from packhorse.store.database import Database

@@ -6,8 +6,9 @@ import time
 from collections.abc import Collection
 
 from packhorse.domain.access import POLICY, Action
+from packhorse.domain.accessviews import NewTokenView, TokenView
 from packhorse.domain.errors import NotAllowed
-from packhorse.domain.views import NewTokenView, Scope, TokenView, User
+from packhorse.domain.users import Scope, User
 from packhorse.identity.tokens import NewToken, Tokens
 from packhorse.store.database import Database
 

@@ -10,12 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from packhorse.domain.access import POLICY, Action, Owned
+from packhorse.domain.accessviews import NewWebhookView, WebhookView
 from packhorse.domain.dataurl import url_problem
 from packhorse.domain.errors import InvalidRequest, NotFound, TooLarge
 from packhorse.domain.events import SECRET, cloud_event
 from packhorse.domain.ids import new_id
 from packhorse.domain.text import text_problem
-from packhorse.domain.views import NewWebhookView, User, WebhookView
+from packhorse.domain.users import User
 from packhorse.engine.sealing import Seal
 from packhorse.http.reach import Reach
 from packhorse.store.audit import note_change

@@ -5,7 +5,6 @@ The HTTP API and the embedded client are thin layers over this; each method asks
 
 from __future__ import annotations
 
-import errno
 import threading
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ from packhorse.domain.history import HistoryRow
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import SubmittedRun
 from packhorse.domain.states import TaskState
+from packhorse.domain.users import User
 from packhorse.domain.views import (
     Account,
     AccountBy,
@@ -36,7 +36,6 @@ from packhorse.domain.views import (
     TaskDetail,
     TaskView,
     UsageView,
-    User,
 )
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.access import run_row, task_row
@@ -44,15 +43,15 @@ from packhorse.engine.requests.accounting import account
 from packhorse.engine.requests.again import accept_retry
 from packhorse.engine.requests.cancel import cancel_all, cancel_tasks
 from packhorse.engine.requests.doctor import examine, examine_site
-from packhorse.engine.requests.documents import image_view, run_view, site_view, step_view, task_view
+from packhorse.engine.requests.documents import image_view, run_view, site_view, task_view
 from packhorse.engine.requests.estimating import Estimating
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.histories import keep_rows, page_of_history
 from packhorse.engine.requests.limits import Limits
-from packhorse.engine.requests.line import steps_gathered_without, steps_wait_for
 from packhorse.engine.requests.outputfiles import OutputFiles
 from packhorse.engine.requests.own import Own
 from packhorse.engine.requests.pages import MAX_PAGE, cursor_of, page_size
+from packhorse.engine.requests.runviews import run_with_steps
 from packhorse.engine.requests.runwaiters import RunWaiters
 from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
 from packhorse.engine.requests.taskout import read_log
@@ -65,13 +64,13 @@ from packhorse.sites.site import Site, site_named
 from packhorse.staging.apps import AppCatalog
 from packhorse.store.allocations import live_allocations
 from packhorse.store.audit import note_change
-from packhorse.store.database import Database, NoRoom
+from packhorse.store.database import Database
 from packhorse.store.images import images_at
 from packhorse.store.lookups import source_of
 from packhorse.store.runs import counts_of, list_runs
 from packhorse.store.shares import iter_shares
 from packhorse.store.sharing import list_shared_runs
-from packhorse.store.steps import counts_of_steps, edges_out_of, steps_of_run
+from packhorse.store.steps import steps_of_run
 from packhorse.store.tasks import get_task, page_of_tasks
 
 if TYPE_CHECKING:
@@ -195,17 +194,7 @@ class UserService(Own):
     def run(self, run_id: str) -> RunView:
         """One run with its counts."""
         with self._database.read() as connection:
-            row = run_row(connection, self._user, run_id)
-            counts = counts_of_steps(connection, row.seq)
-            steps = steps_of_run(connection, row.seq)
-            edges = edges_out_of(connection, [step.seq for step in steps]) if len(steps) > 1 else ()
-        waits = steps_wait_for(steps, edges, counts) if row.ended_at is None else {}
-        without = steps_gathered_without(steps, edges)
-        told = [step_view(step, counts.get(step.seq, {}), waits.get(step.seq), without.get(step.seq)) for step in steps]
-        total: Counter[TaskState] = Counter()
-        for of_step in counts.values():
-            total.update(of_step)
-        return run_view(row, total, told)
+            return run_with_steps(connection, run_row(connection, self._user, run_id))
 
     def wait(self, run_id: str, seen_done: int, timeout_s: float) -> RunView:
         """The run as soon as it has ended or more than ``seen_done`` tasks are done, at the latest after
@@ -286,12 +275,7 @@ class UserService(Own):
 
         with self._database.read() as connection:
             row = run_row(connection, self._user, run_id)
-        try:
-            write_crate(self._database, self._service.steps, row, self.output_path, target, time.time())
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise NoRoom(f"There is no room for the crate: {error.strerror}.", hint="Make room in TMPDIR.") from None
+        write_crate(self._database, self._service.steps, row, self.output_path, target, time.time())
 
     # --- tasks ------------------------------------------------------------
 

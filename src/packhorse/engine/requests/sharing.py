@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from packhorse.domain.access import Action
+from packhorse.domain.accessviews import ShareView
 from packhorse.domain.errors import InvalidRequest, NotFound, TooLarge
 from packhorse.domain.text import text_problem
-from packhorse.domain.views import ShareView, User
+from packhorse.domain.users import User
 from packhorse.engine.requests.access import run_row
 from packhorse.store.audit import note_change
 from packhorse.store.database import Database

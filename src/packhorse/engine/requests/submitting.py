@@ -19,7 +19,8 @@ from packhorse.domain.ids import new_id
 from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun, TaskRun
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
-from packhorse.domain.views import RunView, User
+from packhorse.domain.users import User
+from packhorse.domain.views import RunView
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp, with_reuse
 from packhorse.engine.requests.accept_documents import accept_task_run
 from packhorse.engine.requests.accept_pipeline import accept_pipeline_run

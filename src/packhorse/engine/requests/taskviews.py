@@ -8,7 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from packhorse.domain.states import TERMINAL, TaskState
-from packhorse.domain.views import TaskDetail, TaskView, User
+from packhorse.domain.users import User
+from packhorse.domain.views import TaskDetail, TaskView
 from packhorse.engine.requests.access import task_row
 from packhorse.engine.requests.documents import (
     attempt_view,

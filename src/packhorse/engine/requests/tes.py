@@ -17,7 +17,8 @@ from packhorse.domain.resources import BACKEND_FIELDS
 from packhorse.domain.run import SubmittedRun, TesRun
 from packhorse.domain.tes import View, of_one_task, tes_run
 from packhorse.domain.text import text_problem
-from packhorse.domain.views import AttemptView, RunView, User
+from packhorse.domain.users import User
+from packhorse.domain.views import AttemptView, RunView
 from packhorse.engine.requests.access import task_row
 from packhorse.engine.requests.documents import attempt_view
 from packhorse.engine.requests.filerules import FileRules

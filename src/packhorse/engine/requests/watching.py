@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from packhorse.domain.access import POLICY, Action
-from packhorse.domain.views import ChangeView, Page, User
+from packhorse.domain.accessviews import ChangeView
+from packhorse.domain.users import User
+from packhorse.domain.views import Page
 from packhorse.engine.requests.figures import Figures, figures
 from packhorse.engine.requests.pages import cursor_of, page_size
 from packhorse.store.audit import changes

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import NotAllowed
 from packhorse.domain.kbase import not_found, not_writable, task_of
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.engine.requests.kbase.services import Workspaces
 from packhorse.store.kbase.runs import runs_by_seq
 from packhorse.store.schema import TASKS_PER_RUN

@@ -10,7 +10,7 @@ from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError
 from packhorse.domain.kbase import OVER, Status, not_found, truth, wsid_of
 from packhorse.domain.kbaseconfig import KBaseConfig
-from packhorse.domain.views import User
+from packhorse.domain.users import User
 from packhorse.engine.requests.kbase.access import Access, Caller
 from packhorse.engine.requests.kbase.context import KBaseContext
 from packhorse.engine.requests.kbase.dates import ALL, jobs_made
