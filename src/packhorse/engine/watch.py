@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from packhorse.domain.failures import Evidence, FailureClass
+from packhorse.domain.resources import Resources
 from packhorse.domain.states import AllocationState
 from packhorse.domain.text import kept_json
 from packhorse.engine.clock import Clock
@@ -20,11 +21,12 @@ from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.collecting.reading import JournalReader
 from packhorse.engine.collecting.verdict import Failure, node_lost
 from packhorse.engine.lease import Lease
+from packhorse.engine.placing import pack
 from packhorse.sites.base import JobState, JobStatus, Shape
 from packhorse.sites.site import BLOCK, Site
 from packhorse.store import allocations as stored
 from packhorse.store.database import Database
-from packhorse.store.tasks import canceling_tasks, tasks_at_site, without_tasks
+from packhorse.store.tasks import asked_in_allocations, canceling_tasks, tasks_at_site, without_tasks
 
 _CANCELS_AT_ONCE = 20_000
 _UNKNOWN_S = 600.0
@@ -109,16 +111,17 @@ class Watcher:
         return status
 
     def reclaim(self) -> int:
-        """Takes the blocks of allocations that have not started back where others run and have nothing left to do;
-        returns how many.
+        """Takes the blocks of allocations that have not started back where others run, have nothing left to do, and
+        could do that; returns how many.
         """
         with self._database.read() as connection:
             live = stored.live_allocations(connection, self._site.name)
             busy = stored.unclaimed_core_s(connection, [row.seq for row in live])
-            if all(row.seq in busy for row in live if row.started_at is not None):
-                return 0
-            waiting = {row.seq: row for row in live if row.started_at is None}
-            written = stored.written_blocks(connection, waiting)
+            idle = [row for row in live if row.started_at is not None and row.seq not in busy]
+            waiting = {row.seq: row for row in live if row.started_at is None} if idle else {}
+            asked = asked_in_allocations(connection, waiting)
+            could = [seq for seq in waiting if self._could_be_done(asked.get(seq, ()), idle)]
+            written = stored.written_blocks(connection, could)
         number = 0
         for seq, numbers in written.items():
             row = waiting[seq]
@@ -128,6 +131,18 @@ class Watcher:
                     self._give_back(seq, revoked)
                 number += len(revoked)
         return number
+
+    def _could_be_done(self, asked: Collection[str], idle: Sequence[Any]) -> bool:
+        """Whether idle allocations could do what some tasks ask for: what they cannot do would be placed where it was,
+        again and again.
+        """
+        now, wanted = self._clock.now(), [Resources.model_validate_json(text) for text in asked]
+        for row in idle:
+            shape = Shape(**json.loads(row.shape))
+            left_s = pack.left_s(shape, row.started_at, now)
+            if any(pack.fits(shape, one) and (left_s is None or left_s > (one.walltime_s or 0.0)) for one in wanted):
+                return True
+        return False
 
     def retire(self) -> int:
         """Withdraws the jobs that have not started and that no task is left for; returns how many."""

@@ -15,6 +15,7 @@ from packhorse.store.schema import (
     TASKS_PER_RUN,
     allocations,
     attempts,
+    demands,
     edges,
     events,
     in_run,
@@ -76,6 +77,17 @@ def tasks_at_site(connection: sa.Connection, allocation_seq: int) -> Sequence[An
     return connection.execute(
         sa.select(*columns).where(tasks.c.allocation_seq == allocation_seq, _HAS_ALLOCATION)
     ).all()
+
+
+def asked_in_allocations(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, set[str]]:
+    """What the tasks of allocations ask for, as JSON, each once."""
+    found: dict[int, set[str]] = {}
+    for some in chunks(allocation_seqs):
+        query = sa.select(tasks.c.allocation_seq, demands.c.resources).distinct()
+        query = query.join(demands, demands.c.seq == tasks.c.demand_seq)
+        for seq, resources in connection.execute(query.where(tasks.c.allocation_seq.in_(some), _HAS_ALLOCATION)):
+            found.setdefault(seq, set()).add(resources)
+    return found
 
 
 def without_tasks(connection: sa.Connection, allocation_seqs: Collection[int]) -> set[int]:

@@ -70,10 +70,7 @@ class Live:
     def of(cls, row: Any, now: float) -> Live:
         """From its row of the store."""
         shape = Shape(**json.loads(row.shape))
-        left_s = (
-            None if shape.walltime_s is None else shape.walltime_s - pack.SPARE_S / 2 - (now - (row.started_at or now))
-        )
-        return cls(row.seq, row.id, shape, row.started_at is not None, left_s)
+        return cls(row.seq, row.id, shape, row.started_at is not None, pack.left_s(shape, row.started_at, now))
 
 
 class Dispatcher:

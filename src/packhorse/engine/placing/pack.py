@@ -98,6 +98,11 @@ def suits(shape: Shape, demand: Demand, left_s: float | None) -> bool:
     """
     resources = demand.resources
     needed_s = resources.walltime_s or demand.high_s or _MARGIN * demand.core_s / resources.cpu_cores
+    return fits(shape, resources) and (left_s is None or left_s > needed_s)
+
+
+def fits(shape: Shape, resources: Resources) -> bool:
+    """Whether a task that asks for this finds it in an allocation of ``shape``, however long it takes."""
     return (
         not shape.for_one_task
         and resources.nodes == 1
@@ -105,8 +110,12 @@ def suits(shape: Shape, demand: Demand, left_s: float | None) -> bool:
         and resources.cpu_cores <= shape.cores
         and resources.gpus <= shape.gpus
         and (resources.memory_mb is None or shape.memory_mb is None or resources.memory_mb <= shape.memory_mb)
-        and (left_s is None or left_s > needed_s)
     )
+
+
+def left_s(shape: Shape, started_at: float | None, now: float) -> float | None:
+    """What of an allocation's walltime tasks may still use; None: no limit."""
+    return None if shape.walltime_s is None else shape.walltime_s - SPARE_S / 2 - (now - (started_at or now))
 
 
 def _at_once(resources: Resources, limits: Limits) -> int:
