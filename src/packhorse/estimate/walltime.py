@@ -21,7 +21,7 @@ _BREADTH = 0.5
 _FLOOR = 1e-3
 _LATEST = 100
 """Attempts that are looked at."""
-_BEYOND = 1.2
+_BEYOND = 1.5
 """How far, at least, a limit lies above the longest."""
 _LAST = "the last two"
 

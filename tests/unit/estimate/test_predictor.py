@@ -344,8 +344,9 @@ def test_a_request_is_within_reason_of_its_units(history, size) -> None:
     needs = [need for _, need, _, _ in history]
     walls = [wall for _, _, wall, _ in history]
     assert decision.memory_mb is not None and decision.walltime_s is not None
-    assert 64 <= decision.memory_mb.request <= 100 * max([PRESET.memory_mb or 0, *needs])
-    assert 60 <= decision.walltime_s.request <= 10 * max([PRESET.walltime_s or 0, *walls])
+    farther = max(1, size / max([1e3, *(size for size, *_ in history)])) if history else 1
+    assert 64 <= decision.memory_mb.request <= 100 * farther * max([PRESET.memory_mb or 0, *needs])
+    assert 60 <= decision.walltime_s.request <= 10 * farther * max([PRESET.walltime_s or 0, *walls])
 
 
 @QUICK
