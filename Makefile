@@ -5,6 +5,7 @@
 # make cluster-up a Slurm cluster on this machine to try things on; make cluster-down ends it
 # make images     the example apps' container images, from Debian and PyPI packages
 # make lint       format, lint and type checks                    make bench       ratios against peers; ONLY=overhead runs one
+# make bench-estimation TRACES=DIR   estimates against peers, on traces that you have
 # make reference  the pages of docs/reference, from the code
 SHELL := /bin/bash
 VENV := .venv
@@ -15,7 +16,7 @@ APPS_APT := abyss megahit minimap2 art-nextgen-simulation-tools ragout-examples 
   hisat2 samtools stringtie augustus-doc diamond-aligner ncbi-blast+ mmseqs2-examples
 APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0
 
-.PHONY: cluster-up cluster-down demo demo-assembly demo-rnaseq demo-similarity images setup-apps test test-unit lint format reference bench setup setup-test setup-bench clean
+.PHONY: cluster-up cluster-down demo demo-assembly demo-rnaseq demo-similarity images setup-apps test test-unit lint format reference bench bench-estimation setup setup-test setup-bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m packhorse.cli.main version
@@ -54,6 +55,11 @@ reference: $(VENV)/.installed
 
 bench: setup-bench
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+# Traces of Nextflow and logs of batch systems are whoever's who runs this: docs/estimation.md
+bench-estimation: $(VENV)/.installed
+	@test -n "$(TRACES)" || { echo "Say where the traces are: make bench-estimation TRACES=DIR"; exit 1; }
+	$(BIN)/python -m bench.estimation --traces "$(TRACES)"
 
 setup: $(VENV)/.installed
 

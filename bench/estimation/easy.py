@@ -21,6 +21,9 @@ class Planner(Protocol):
     def predict(self, job: Job) -> float:
         """Seconds, at most what it asks for."""
 
+    def exceeded(self, job: Job, ran_s: float) -> float:
+        """Seconds in all, where it has run as long as predicted and goes on; more than ``ran_s``."""
+
     def ended(self, job: Job) -> None:
         """A job ended: predictions of its user's other jobs may change."""
 
@@ -53,7 +56,11 @@ class Easy:
             elif kind == _END:
                 self._end(job)
             elif job.number in self._ends:
-                self._move_end(job, self.waits[job.number] + job.submit + job.request)
+                started = job.submit + self.waits[job.number]
+                expected = self._planner.exceeded(job, now - started)
+                self._move_end(job, started + expected)
+                if expected < job.runtime:
+                    self._push(started + expected, _OVER, job)
             if self._free and self._queue:
                 self._schedule(now)
         return self.waits
@@ -110,7 +117,7 @@ class Easy:
             self._push(now + predicted, _OVER, job)
 
     def _move_end(self, job: Job, end: float) -> None:
-        """It ran longer than predicted: what it asked for is expected now."""
+        """It ran longer than predicted."""
         self._drop(job)
         self._ends[job.number] = end
         insort(self._running, (end, job.number, job.processors))

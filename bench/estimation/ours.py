@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import process_time
 
 from packhorse.domain.failures import FailureClass
 from packhorse.estimate.decisions import Limits, Policy
@@ -21,7 +21,7 @@ class Ours:
         self.trace = trace
         self.limits = Limits(Amounts(memory_mb=least_mb), Amounts(memory_mb=most_mb))
         self.seconds: list[float] = []
-        """What each decision took, with what was learnt for it."""
+        """Processor time of each decision, with what was learnt for it."""
 
     def of(self, process: str) -> OurPeer:
         """The peer for one type."""
@@ -36,11 +36,11 @@ class OurPeer:
 
     def first(self, size: float, preset: float) -> float:
         """Its decision."""
-        begun = perf_counter()
+        begun = process_time()
         decision = self._ours.predictor.decide(
             self._kind, _features(size), Amounts(memory_mb=preset / MB), _POLICY, self._ours.limits
         )
-        self._ours.seconds.append(perf_counter() - begun)
+        self._ours.seconds.append(process_time() - begun)
         assert decision.memory_mb is not None
         return decision.memory_mb.request * MB
 

@@ -6,11 +6,17 @@ from bench.estimation.swf import Job
 from packhorse.estimate.predictor import Predictor
 from packhorse.estimate.records import Amounts, Features, Kind, Record
 
+_LONGER = 1.1
+
 
 class Requests:
     """What users ask for."""
 
     def predict(self, job: Job) -> float:
+        """The request."""
+        return job.request
+
+    def exceeded(self, job: Job, ran_s: float) -> float:
         """The request."""
         return job.request
 
@@ -48,26 +54,37 @@ class LastTwo(Requests):
 
 
 class Ours:
-    """The median that the predictor plans by; its limit, an upper quantile, is kept beside, and never above the
-    request.
+    """The median that the predictor plans by, and, for a job that took longer, the median of what takes longer.
 
-    A user's jobs are one kind: the log names no apps. What tells them apart is what they ask for.
+    Its limit, an upper quantile, is kept beside, and is never above the request. A user's jobs are one kind, as the log
+    names no apps; what tells them apart is what they ask for.
     """
 
     def __init__(self) -> None:
         self._predictor = Predictor()
+        self._known: dict[int, dict[tuple[float, int], tuple[float, float]]] = {}
         self.limits: dict[int, float] = {}
         """The limit of each job, by its number, as it was when it was last predicted."""
 
     def predict(self, job: Job) -> float:
-        """The median, at most the request."""
-        decision = self._predictor.decide(_kind(job), _features(job), Amounts(walltime_s=job.request))
-        assert decision.walltime_s is not None
-        self.limits[job.number] = min(job.request, decision.walltime_s.request)
-        return max(1.0, min(job.request, decision.walltime_s.median))
+        """The median, at most the request. Jobs alike are predicted alike until another of their user ends."""
+        known = self._known.setdefault(job.user, {})
+        asked = job.request, job.processors
+        if asked not in known:
+            estimate = self._predictor.expect(_kind(job), _features(job))
+            known[asked] = (estimate.median, estimate.request) if estimate else (job.request, job.request)
+        median, limit = known[asked]
+        self.limits[job.number] = min(job.request, limit)
+        return max(1.0, min(job.request, median))
+
+    def exceeded(self, job: Job, ran_s: float) -> float:
+        """The median, given that it ran for so long."""
+        estimate = self._predictor.expect(_kind(job), _features(job), ran_s=ran_s)
+        return min(job.request, max(estimate.median, ran_s * _LONGER + 1)) if estimate else job.request
 
     def ended(self, job: Job) -> None:
         """Observes it."""
+        self._known.pop(job.user, None)
         asked = Amounts(walltime_s=job.request)
         self._predictor.observe(Record(_kind(job), _features(job), asked, asked, wall_s=job.runtime))
 

@@ -46,3 +46,8 @@ def read(path: Path) -> Log:
             request = asked if asked > 0 else runtime
             jobs.append(Job(number, submit, min(runtime, request), min(wanted, processors), request, user))
     return Log(sorted(jobs, key=lambda job: (job.submit, job.number)), processors)
+
+
+def logs(folder: Path) -> list[Path]:
+    """The logs of a folder: ``NAME.swf`` or ``NAME.swf.gz``."""
+    return sorted(folder.glob("*.swf*"))

@@ -115,7 +115,7 @@ class EstimatesConfig(Section):
     """
     apps: dict[str, Estimates] = {}
     """The same for apps by name, as a table ``[estimates.apps]``."""
-    failure_cap: Number = Field(default=0.05, gt=0, lt=1)
+    failure_cap: Number = Field(default=0.1, gt=0, lt=1)
     """The largest chance that an attempt is ended at a memory limit that was estimated."""
     walltime_failure_cap: Number = Field(default=0.005, gt=0, lt=1)
     """The same for an estimated walltime."""

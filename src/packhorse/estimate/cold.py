@@ -16,26 +16,28 @@ from packhorse.estimate.waste import CORE_MB, LEAST_RAISE, beyond, least_waste
 LEAST_KINDS = 5
 """Other kinds that have to be known before anything is taken from them."""
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
+_CAUTION = 0.5
+"""What a cap on failures is multiplied by, where other kinds stand for this one."""
 _RUNTIME_S = 300.0
 """What is supposed of the time of tasks that nobody has seen."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kindred:
+class Spread:
     """What is taken from another kind: quantiles of what its tasks used, and of that as a share of their presets."""
 
     used: tuple[float, ...]
     share: tuple[float, ...] | None
 
 
-def kindred(used: Floats, preset: Floats) -> Kindred:
+def spread_of(used: Floats, preset: Floats) -> Spread:
     """Of one kind's window (n); the order of its rows is no matter."""
     known = np.isfinite(preset)
     share = tuple(np.quantile(used[known] / preset[known], QUANTILES).tolist()) if known.any() else None
-    return Kindred(tuple(np.quantile(used, QUANTILES).tolist()), share)
+    return Spread(tuple(np.quantile(used, QUANTILES).tolist()), share)
 
 
-def size(own: Sequence[float], preset: float | None, others: Sequence[Kindred], cap: float) -> Sized | None:
+def size(own: Sequence[float], preset: float | None, others: Sequence[Spread], cap: float) -> Sized | None:
     """From what one or two of its own used, or from none; None where nothing can be said."""
     values = _values(own, preset, others)
     if values is not None:
@@ -52,7 +54,7 @@ def size(own: Sequence[float], preset: float | None, others: Sequence[Kindred], 
     return None
 
 
-def resize(failed: float, own: Sequence[float], preset: float | None, others: Sequence[Kindred], cap: float) -> float:
+def resize(failed: float, own: Sequence[float], preset: float | None, others: Sequence[Spread], cap: float) -> float:
     """What to ask for after ``failed`` was too little."""
     values = _values(own, preset, others)
     if values is not None and preset is None:
@@ -66,10 +68,10 @@ def resize(failed: float, own: Sequence[float], preset: float | None, others: Se
 
 def _choose(values: Floats, cap: float) -> float:
     even = np.ones(len(values))
-    return float(values[int(least_waste(values, even, even * _RUNTIME_S, CORE_MB, cap))])
+    return float(values[int(least_waste(values, even, even * _RUNTIME_S, CORE_MB, _CAUTION * cap))])
 
 
-def _values(own: Sequence[float], preset: float | None, others: Sequence[Kindred]) -> Floats | None:
+def _values(own: Sequence[float], preset: float | None, others: Sequence[Spread]) -> Floats | None:
     """What a task may need, each as likely as any other, in ascending order; None where too few other kinds are
     known.
     """

@@ -11,7 +11,7 @@ from packhorse.estimate.records import Amounts
 class Policy:
     """What an app's or a site's owner wants of the estimates."""
 
-    failure_cap: float = 0.05
+    failure_cap: float = 0.1
     """Largest chance that an attempt is ended at its memory or disk limit, by the predicted distribution."""
     walltime_failure_cap: float = 0.005
     """The same for its time limit, which wastes little where it is high."""

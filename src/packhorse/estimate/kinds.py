@@ -30,8 +30,8 @@ from packhorse.estimate.history import (
 from packhorse.estimate.need import Need, bounded, explained
 from packhorse.estimate.points import Floats
 from packhorse.estimate.records import Amounts, Features
-from packhorse.estimate.walltime import LEAST_HISTORY, Runtimes
-from packhorse.estimate.window import Window
+from packhorse.estimate.walltime import LEAST_HISTORY, Runtime, Runtimes
+from packhorse.estimate.window import FEW, Window
 
 _BUSY_OBSERVED = 50
 _UNKNOWN = "as asked: too little is known"
@@ -40,13 +40,13 @@ _UNKNOWN = "as asked: too little is known"
 class KindModels:
     """The models of one kind, fitted to its history when they are asked.
 
-    ``elders`` gives the histories of other versions, the latest last; ``others`` the models of other kinds.
+    ``versions`` gives the histories of other versions, the latest last; ``others`` the models of other kinds.
     """
 
-    def __init__(self, history: History, elders: Callable[[], Sequence[History]],
+    def __init__(self, history: History, versions: Callable[[], Sequence[History]],
                  others: Callable[[], Sequence[KindModels]]) -> None:  # fmt: skip
         self.history = history
-        self._elders, self._others = elders, others
+        self._other_versions, self._others = versions, others
         self._memory = Need(MEMORY, MEMORY_AT_LEAST, with_presets=True)
         self._disk = Need(DISK, DISK_AT_LEAST, with_presets=False)
         self._window = Window.of(history, ())
@@ -55,7 +55,7 @@ class KindModels:
         self._version = 0
         self._fitted = False
         self._node = code_of("")
-        self._kindred: tuple[int, cold.Kindred | None] = (-1, None)
+        self._spread: tuple[int, cold.Spread | None] = (-1, None)
 
     def decide(self, features: Features, preset: Amounts, policy: Policy, limits: Limits, node_type: str) -> Decision:
         """See ``Predictor.decide``."""
@@ -75,7 +75,7 @@ class KindModels:
         if failure is FailureClass.OUT_OF_MEMORY and failed.memory_mb is not None:
             sizes, choices = self._window.task(features)
             more = self._memory.after(
-                failed.memory_mb, sizes, choices, preset.memory_mb, policy.failure_cap, self._kindred_of_others
+                failed.memory_mb, sizes, choices, preset.memory_mb, policy.failure_cap, self._spreads_of_others
             )
             raised, exhausted = _raised(again.memory_mb, failed.memory_mb, more, limits.most.memory_mb)
             return replace(again, memory_mb=raised, exhausted="memory_mb" if exhausted else None)
@@ -86,12 +86,23 @@ class KindModels:
             return replace(again, walltime_s=raised, exhausted="walltime_s" if exhausted else None)
         return again
 
+    def expect(self, features: Features, node_type: str, ran_s: float) -> Estimate | None:
+        """See ``Predictor.expect``."""
+        self._learn()
+        if self._runtimes is None:
+            return None
+        speed = self._speed(code_of(node_type), self._node)
+        sizes, choices = self._window.task(features)
+        return self._explained(
+            self._runtimes.expect(sizes, choices, Policy().walltime_failure_cap, ran_s / speed), speed
+        )
+
     def _memory_for(self, sizes: Floats, choices: Floats, preset: float | None, policy: Policy,
                     limits: Limits) -> Estimate | None:  # fmt: skip
         least, most = limits.least.memory_mb, limits.most.memory_mb
         if self._follows:
             return self._as_granted(preset, least, most)
-        sized = self._memory.size(sizes, choices, preset, policy.failure_cap, self._kindred_of_others)
+        sized = self._memory.size(sizes, choices, preset, policy.failure_cap, self._spreads_of_others)
         return explained(sized, self._memory.count, least, most) if sized else None
 
     def _disk_for(self, sizes: Floats, choices: Floats, preset: float | None, policy: Policy,
@@ -118,16 +129,20 @@ class KindModels:
                 return None
             request = bounded(preset, least, most)
             return Estimate(request, request, request, request, 0.0, 0, _UNKNOWN)
-        speed = self._speed(code_of(node_type), self._node)
-        lasting = self._runtimes.last(sizes, choices, policy.walltime_failure_cap)
+        runtime = self._runtimes.expect(sizes, choices, policy.walltime_failure_cap)
+        estimate = self._explained(runtime, self._speed(code_of(node_type), self._node))
+        return replace(estimate, request=bounded(estimate.request, least, most))
+
+    def _explained(self, runtime: Runtime, speed: float) -> Estimate:
+        count = self._runtimes.count if self._runtimes else 0
         return Estimate(
-            request=bounded(lasting.limit * speed, least, most),
-            median=lasting.median * speed,
-            low=lasting.low * speed,
-            high=lasting.high * speed,
-            failure_chance=lasting.failure_chance,
-            history=self._runtimes.count,
-            reason=f"longer than any of {self._runtimes.count} attempts; planned by {lasting.model}",
+            request=runtime.limit * speed,
+            median=runtime.median * speed,
+            low=runtime.low * speed,
+            high=runtime.high * speed,
+            failure_chance=runtime.failure_chance,
+            history=count,
+            reason=f"longer than any of {count} attempts; planned by {runtime.model}",
         )
 
     def _cores_for(self, asked: float | None, policy: Policy, limits: Limits) -> Estimate | None:
@@ -150,7 +165,8 @@ class KindModels:
         if self._fitted and self._version == self.history.version:
             return
         new, self._version, self._fitted = self.history.version - self._version, self.history.version, True
-        self._window = window = Window.of(self.history, self._elders())
+        few = len(self.history.rows) < FEW
+        self._window = window = Window.of(self.history, self._other_versions() if few else ())
         rows = window.rows
         self._follows = behaviour.follows_grant(rows[:, MEMORY], rows[:, GRANTED_MEMORY], window.sizes)
         self._memory.learn(window, new)
@@ -176,28 +192,31 @@ class KindModels:
         rows = Window.of(self.history, ()).rows
         return nodes.log_times(rows[:, NODE], rows[:, WALL])
 
-    def _kindred_of_others(self) -> list[cold.Kindred]:
-        return [found for each in self._others() if (found := each.kindred()) is not None]
+    def _spreads_of_others(self) -> list[cold.Spread]:
+        return [found for each in self._others() if (found := each.spread()) is not None]
 
-    def kindred(self) -> cold.Kindred | None:
+    def spread(self) -> cold.Spread | None:
         """What other kinds take from this one; None where too few have ended."""
-        if self._kindred[0] != self.history.version:
+        if self._spread[0] != self.history.version:
             rows = Window.of(self.history, ()).rows
             known = np.isfinite(rows[:, MEMORY]) & (rows[:, MEMORY_AT_LEAST] == 0)
             enough = known.sum() >= LEAST_HISTORY
-            found = cold.kindred(rows[known, MEMORY], rows[known, PRESET]) if enough else None
-            self._kindred = self.history.version, found
-        return self._kindred[1]
+            found = cold.spread_of(rows[known, MEMORY], rows[known, PRESET]) if enough else None
+            self._spread = self.history.version, found
+        return self._spread[1]
 
     def state(self) -> dict[str, Any]:
         """What does not follow from the history."""
         return {"version": self._version, "memory": self._memory.state(), "disk": self._disk.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Takes what ``state()`` gave."""
-        self._memory.restore(state["memory"])
-        self._disk.restore(state["disk"])
-        self._version = int(state["version"])
+        """Takes what ``state()`` gave; what another version of Packhorse gave is passed over, and judged anew."""
+        try:
+            self._memory.restore(state["memory"])
+            self._disk.restore(state["disk"])
+            self._version = int(state["version"])
+        except (KeyError, TypeError, ValueError):
+            self._version = 0
 
 
 def _raised(estimate: Estimate | None, failed: float, more: float, most: float | None) -> tuple[Estimate | None, bool]:

@@ -21,7 +21,7 @@ _TIME_UNKNOWN = 60.0
 _SMALLEST = 1.0
 """MB: less is not told apart."""
 
-Others = Callable[[], Sequence[cold.Kindred]]
+Others = Callable[[], Sequence[cold.Spread]]
 
 
 class Need:

@@ -37,6 +37,7 @@ class Points:
         self.log_x = np.log1p(self.x)
         self._low, self._high = float(y.min()) / FAR, float(y.max()) * FAR
         self._largest = float(self.x.max())
+        self._age = _RECENT * np.arange(len(y) - 1, -1, -1)
         self.held_out = np.empty((len(MODELS), len(y)))
         """(models, n): what each model says of each row without having seen it."""
         self._fit()
@@ -48,7 +49,7 @@ class Points:
         if self.column is not None and sizes.shape[1]:
             x = np.where(np.isfinite(sizes[:, self.column]), sizes[:, self.column], self._fill[self.column])
         log_x = np.log1p(np.maximum(x, 0))
-        distance = np.abs(log_x[:, None] - self.log_x[None, :])
+        distance = np.abs(log_x[:, None] - self.log_x[None, :]) + self._age
         if choices.shape[1]:
             distance = distance + _OTHER_CHOICE * _differing(choices, self.choices)
         need = np.empty((len(MODELS), k))
@@ -74,7 +75,7 @@ class Points:
         self.held_out[1] = np.clip(without, self._low, self._high)
         self._power, without = _line(self.log_x, self._log_y, w)
         self.held_out[2] = np.exp(np.clip(without, np.log(self._low), np.log(self._high)))
-        distance = np.abs(self.log_x[:, None] - self.log_x[None, :])
+        distance = np.abs(self.log_x[:, None] - self.log_x[None, :]) + self._age
         if self.choices.shape[1]:
             distance += _OTHER_CHOICE * _differing(self.choices, self.choices)
         np.fill_diagonal(distance, np.inf)
@@ -127,5 +128,8 @@ def _without_gaps(sizes: Floats) -> tuple[Floats, Floats]:
 
 def _differing(ones: Floats, others: Floats) -> Floats:
     """How many choices differ, (k, n)."""
-    same = (ones[:, None, :] == others[None, :, :]) | (np.isnan(ones)[:, None, :] & np.isnan(others)[None, :, :])
-    return np.asarray((~same).sum(axis=2), dtype=np.float64)
+    ones, others = np.nan_to_num(ones, nan=-1.0), np.nan_to_num(others, nan=-1.0)  # codes are never negative
+    different = np.zeros((len(ones), len(others)))
+    for one, other in zip(ones.T, others.T, strict=True):
+        different += one[:, None] != other[None, :]
+    return different

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from packhorse.domain.failures import FailureClass
-from packhorse.estimate.decisions import Decision, Limits, Policy
+from packhorse.estimate.decisions import Decision, Estimate, Limits, Policy
 from packhorse.estimate.history import History
 from packhorse.estimate.records import Amounts, Features, Kind, Record
 
@@ -32,6 +32,7 @@ class Predictor:
     def __init__(self) -> None:
         self._histories: OrderedDict[Kind, History] = OrderedDict()  # those of which nothing ended for longest leave
         self._models: dict[Kind, KindModels] = {}
+        self._kept: dict[Kind, dict[str, Any]] = {}  # restored, and of no use yet
         self._rows = 0
 
     def observe(self, record: Record) -> None:
@@ -47,6 +48,7 @@ class Predictor:
             kind, gone = self._histories.popitem(last=False)
             self._rows -= len(gone.rows)
             self._models.pop(kind, None)
+            self._kept.pop(kind, None)
 
     def decide(self, kind: Kind, features: Features, preset: Amounts, policy: Policy = _POLICY,
                limits: Limits = _LIMITS, node_type: str = "") -> Decision:  # fmt: skip
@@ -66,6 +68,12 @@ class Predictor:
         """
         return self._of(kind).retry(features, failed, failure, preset, policy, limits, node_type)
 
+    def expect(self, kind: Kind, features: Features, node_type: str = "", ran_s: float = 0.0) -> Estimate | None:
+        """The wall time of a task in all, given that it has run for ``ran_s`` seconds; None where too little is
+        known.
+        """
+        return self._of(kind).expect(features, node_type, ran_s)
+
     def history(self, kind: Kind) -> int:
         """How many attempts of a kind are held."""
         found = self._histories.get(kind)
@@ -79,7 +87,7 @@ class Predictor:
                 {
                     "kind": [kind.app, kind.version, kind.step],
                     "history": history.state(),
-                    "models": self._models[kind].state() if kind in self._models else None,
+                    "models": self._models[kind].state() if kind in self._models else self._kept.get(kind),
                 }
                 for kind, history in self._histories.items()
             ],
@@ -97,8 +105,8 @@ class Predictor:
                 history = predictor._histories[kind] = History.restored(each["history"])
                 predictor._rows += len(history.rows)
                 if each["models"] is not None:
-                    predictor._of(kind).restore(each["models"])
-        except (KeyError, TypeError, IndexError) as error:
+                    predictor._kept[kind] = dict(each["models"])
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise ValueError(f"The kept estimates cannot be read: {error!r}. They are learnt anew.") from error
         return predictor
 
@@ -109,12 +117,14 @@ class Predictor:
         models = self._models.get(kind)
         if models is None:
             history = self._histories.get(kind)
-            models = KindModels(history or History(), lambda: self._elders(kind), lambda: self._others(kind))
+            models = KindModels(history or History(), lambda: self._other_versions(kind), lambda: self._others(kind))
             if history is not None:
                 self._models[kind] = models
+                if kind in self._kept:
+                    models.restore(self._kept.pop(kind))
         return models
 
-    def _elders(self, kind: Kind) -> list[History]:
+    def _other_versions(self, kind: Kind) -> list[History]:
         """Histories of other versions, the one of which something ended last at the end."""
         return [history for each, history in self._histories.items() if each.lineage == kind.lineage and each != kind]
 

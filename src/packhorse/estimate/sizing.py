@@ -22,7 +22,7 @@ _WAYS = (len(MODELS), len(BREADTHS), len(MARGINS))
 _FADING = 0.995
 """What a way's past waste counts for with each observation."""
 _CHANGED_FADING = 0.02
-_CAP = 0.05
+_CAP = 0.1
 """Chance of failure at which ways are judged. A policy's own cap moves the request of the way that won, and not who
 wins.
 """

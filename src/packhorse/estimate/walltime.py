@@ -19,11 +19,15 @@ _HALF_LIFE = 30
 """Attempts after which one counts for half: runtimes drift more than memory does."""
 _BREADTH = 0.5
 _FLOOR = 1e-3
+_LATEST = 100
+"""Attempts that are looked at."""
+_BEYOND = 1.2
+"""How far, at least, a limit lies above the longest."""
 _LAST = "the last two"
 
 
 @dataclass(frozen=True, slots=True)
-class Lasting:
+class Runtime:
     """A limit and the distribution behind it, in seconds."""
 
     limit: float
@@ -51,29 +55,37 @@ class Runtimes:
 
     @classmethod
     def of(cls, window: Window, speed: Floats) -> Runtimes | None:
-        """From a window, whose rows ran on nodes that take ``speed`` (n) times as long as the usual ones; None: too
-        few.
+        """From a window, whose rows ran on nodes that take ``speed`` (n) times as long as the usual ones; None where
+        they are too few.
         """
-        y, weight = settled(window.rows[:, WALL] / speed, window.rows[:, WALL_AT_LEAST], window.weight)
+        latest = slice(-_LATEST, None)
+        rows, weight = window.rows[latest], window.weight[latest]
+        y, weight = settled(rows[:, WALL] / speed[latest], rows[:, WALL_AT_LEAST], weight)
         kept = weight > 0
         if kept.sum() < LEAST_HISTORY:
             return None
-        return cls(y[kept], window.sizes[kept], window.choices[kept], weight[kept])
+        return cls(y[kept], window.sizes[latest][kept], window.choices[latest][kept], weight[kept])
 
-    def last(self, sizes: Floats, choices: Floats, cap: float) -> Lasting:
-        """For a task of ``sizes`` (s) and ``choices`` (c): a limit that it reaches with a chance of at most ``cap``."""
-        need, distance = self._points.at(sizes[None, :], choices[None, :])
+    def expect(self, sizes: Floats, choices: Floats, cap: float, ran_s: float = 0.0) -> Runtime:
+        """For a task of ``sizes`` (s) and ``choices`` (c) that has run for ``ran_s``: how long it takes in all, and a
+        limit that it reaches with a chance of at most ``cap``.
+        """
+        needs, distance = self._points.at(sizes[None, :], choices[None, :])
         by_model = self._model < len(MODELS)
-        expected = float(need[self._model, 0]) if by_model else self._next
+        expected = float(needs[self._model, 0]) if by_model else self._next
         values = np.minimum(self._ratio * expected, FAR * max(expected, float(self._points.y.max())))
         counts = (self._recent * (np.exp(-0.5 * (distance[0] / _BREADTH) ** 2) + _FLOOR))[self._order]
+        longer = values > ran_s
+        if not longer.any():
+            return Runtime(2 * ran_s, 2 * ran_s, ran_s, 2 * ran_s, 0.0, "twice as long as it ran")
+        values, counts = values[longer], counts[longer]
         below = np.cumsum(counts) / counts.sum()
         low, median, high = (_at(values, below, q) for q in (0.05, 0.5, 0.95))
         # Longer than the longest: what was never seen may still come, the sooner the less was seen
         longest = max(_at(values, below, 1 - cap), float(self._points.y.max()))
-        limit = longest * (1 + 1 / sqrt(self.count))
+        limit = longest * (_BEYOND + 1 / sqrt(self.count))
         above = float(counts[values > limit].sum() / counts.sum())
-        return Lasting(limit, median, low, high, above, MODELS[self._model] if by_model else _LAST)
+        return Runtime(limit, median, low, high, above, MODELS[self._model] if by_model else _LAST)
 
 
 def _at(values: Floats, below: Floats, q: float) -> float:

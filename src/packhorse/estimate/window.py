@@ -11,10 +11,10 @@ from packhorse.estimate.history import FIXED, History
 from packhorse.estimate.points import Floats
 from packhorse.estimate.records import Features
 
-_FEW = 10
+FEW = 10
 """Attempts from which on a version stands for itself."""
-_OF_ELDERS = 60
-_ELDER_WEIGHT = 0.3
+_OF_OTHERS = 60
+_OTHERS_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,17 @@ class Window:
     """How many, of the last, are of this version."""
 
     @classmethod
-    def of(cls, history: History, elders: Sequence[History]) -> Window:
-        """The window of a history, with those of other versions (the latest last) where it is short."""
-        borrowed = [] if len(history.rows) >= _FEW else [each for each in elders if each.rows]
+    def of(cls, history: History, versions: Sequence[History]) -> Window:
+        """The window of a history, after those of other ``versions``, the latest last."""
+        borrowed = [each for each in versions if each.rows]
         names = list(history.columns)
-        for elder in borrowed:
-            names += [name for name in elder.columns if name not in names]
-        parts = [_aligned(elder, names) for elder in borrowed]
-        older = np.concatenate(parts)[-_OF_ELDERS:] if parts else np.empty((0, FIXED + len(names)))
+        for version in borrowed:
+            names += [name for name in version.columns if name not in names]
+        parts = [_aligned(version, names) for version in borrowed]
+        older = np.concatenate(parts)[-_OF_OTHERS:] if parts else np.empty((0, FIXED + len(names)))
         rows = np.concatenate([older, _aligned(history, names)])
         weight = np.ones(len(rows))
-        weight[: len(older)] = _ELDER_WEIGHT
+        weight[: len(older)] = _OTHERS_WEIGHT
         is_size = np.array([name.startswith("size:") for name in names], dtype=bool)
         features = rows[:, FIXED:]
         return cls(rows, weight, features[:, is_size], features[:, ~is_size], tuple(names), len(history.rows))
@@ -63,9 +63,12 @@ class Window:
 def _aligned(history: History, names: Sequence[str]) -> Floats:
     """The rows of a history with the columns ``names`` after the fixed ones."""
     width = FIXED + len(history.columns)
-    found = np.full((len(history.rows), width), np.nan)
-    for index, row in enumerate(history.rows):
-        found[index, : len(row)] = row
+    if all(len(row) == width for row in history.rows):
+        found = np.frombuffer(b"".join(history.rows), dtype=np.float64).reshape(-1, width)
+    else:  # features came to be known after the first attempts
+        found = np.full((len(history.rows), width), np.nan)
+        for index, row in enumerate(history.rows):
+            found[index, : len(row)] = row
     if list(history.columns) == list(names):
         return found
     aligned = np.full((len(found), FIXED + len(names)), np.nan)
