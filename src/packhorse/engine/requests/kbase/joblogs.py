@@ -70,7 +70,7 @@ class JobLogs:
             raise missing()
         found: list[dict[str, Any]] = []
         size = 0
-        with self._database.read() as connection:
+        with self._database.read_through() as connection:
             for piece in pieces_from(connection, task, skip):
                 if piece.first + piece.lines <= skip:
                     continue
