@@ -110,7 +110,7 @@ def community(folder: Path) -> Document:
     simulate("metagenome/simulate.py", folder, "--part-bp", "6000", "--coverages", "40,25")
     files = {"reads1": "reads_1.fq", "reads2": "reads_2.fq", "genomes": "genomes.fasta"}
     common = {name: str(folder / file) for name, file in files.items()}
-    return {"params": {**common, "k": "31"}, "resources": {"nodes": 1, "ranks_per_node": 2}}
+    return {"params": {**common, "k": "31,41"}, "resources": {"nodes": 1, "ranks_per_node": 2}}
 
 
 STORIES = [
