@@ -28,14 +28,17 @@ demo-assembly: setup-apps
 demo-rnaseq demo-similarity: setup-apps
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash deploy/$@.sh
 
+# What runs beside the others once the cluster's tests and those of user stories are over, so that both take as long
+LATER := $(addprefix tests/integration/,kbase report runtimes schedulers secrets sizing ssh store transports webhooks)
+
 # Tests start hundreds of processes: none should compile our source again where Python was told to write no bytecode
 test: setup-test
 	@$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -n 2 tests/unit
 	@echo "tests of the cluster, and then of user stories, run beside the others; what they say follows at the end"
 	@{ $(BIN)/pytest -m cluster --durations=10 tests/integration tests/acceptance; cluster=$$?; \
-	  $(BIN)/pytest -m "not cluster" --durations=5 tests/acceptance; exit $$((cluster + $$?)); } >.beside-tests.log 2>&1 & beside=$$!; \
-	$(BIN)/pytest -m "not cluster" --durations=15 tests/integration; others=$$?; \
+	  $(BIN)/pytest -m "not cluster" --durations=5 tests/acceptance $(LATER); exit $$((cluster + $$?)); } >.beside-tests.log 2>&1 & beside=$$!; \
+	$(BIN)/pytest -m "not cluster" --durations=15 $(addprefix --ignore=,$(LATER)) tests/integration; others=$$?; \
 	wait $$beside; beside=$$?; cat .beside-tests.log; exit $$((others + beside))
 
 test-unit: $(VENV)/.installed
