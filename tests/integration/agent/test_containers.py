@@ -329,6 +329,34 @@ def test_an_image_is_made_ready_once_for_all_slots_and_agents(
     subprocess.run(["podman", "image", "rm", "--force", name], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize("session", [False, True])
+def test_an_image_that_somebody_removes_is_made_ready_again(
+    podman: Prepared, make: Callable[..., Spool], session: bool
+) -> None:
+    name, prepared = f"localhost/packhorse-test:removed-{os.getpid()}", podman.runtime.prepared(podman.image)
+    attach = {"ready": ["podman", "image", "exists", name], "run": [["podman", "tag", prepared, name]], "mount": None}
+    container = podman.container(attach=attach, shell=session, stdin=session)
+    container["head"] = [name if word == prepared else word for word in container["head"]]
+    spool = make(linger_s=30.0)
+    spool.template(container=container, **({"session": "shell", "start": ["/bin/sh"]} if session else {}))
+    other = spool.template("other", container=podman.container(attach=attach, shell=False)) if session else "t"
+    agent = spool.start()
+    try:
+        for number, script in enumerate(("exit 0", "exit 125", "true", "true"), 1):
+            spool.block(spool.sh(script, t=other) if script.startswith("exit") else spool.sh(script))
+            wait_for(lambda number=number: len(spool.ends()) == number, what="the task's end")
+            if number == 2:
+                subprocess.run(["podman", "untag", name], check=True)
+    finally:
+        subprocess.run(["podman", "untag", name], check=False, capture_output=True)
+    spool.control(close=True)
+    assert agent.wait(30) == 0
+    ends = spool.ends()
+    assert (ends[1]["exit"], ends[2]["exit"], ends[2].get("why")) == (0, 125, None), "the task's own code is its own"
+    assert ends[3]["why"] == "image" and "somebody has removed it since" in ends[3]["msg"]
+    assert ends[4]["exit"] == 0
+
+
 def test_an_image_that_cannot_be_made_ready(squashfs: Prepared, make: Callable[..., Spool]) -> None:
     spool = make()
     spool.template()

@@ -13,7 +13,7 @@ import os
 from ..mounts import Mount, unmount_command
 from ..outcome import Outcome, Verdict
 from ..spawn import run_quietly
-from .attach import attach
+from .attach import attach, execute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_MOUNTS = 8
 END_S = 30.0
+NOT_STARTED = 125  # Podman, Docker: the runtime itself failed (https://docs.podman.io/en/latest/markdown/podman-run.1.html)
 MANAGER = "--cgroup-manager=cgroupfs"  # of no use without a parent: see sites/runtimes/podman.py
 PASSED = ("PACKHORSE_TASK", "PACKHORSE_ATTEMPT", "PACKHORSE_CORES", "PACKHORSE_MEMORY_MB")
 
@@ -206,6 +207,19 @@ class Containers:
                 outcome.peak = peak  # what was added is the runtime's own, and the leaf knows better
         finally:
             self.over(not self.context.programs.signaled and outcome.exit is not None and outcome.sig is None)
+        if outcome.exit == NOT_STARTED:
+            self.must_be_ready(container)
+
+    def must_be_ready(self, container: "Mapping[str, Any]") -> None:
+        """Verdict `image` if the node has lost an image since it was made ready; the next attempt makes it so again."""
+        image, plan = str(container["image"]), container.get("attach") or {}
+        ready = fill(plan.get("ready") or [], container.get("tokens") or {}, self.values(None))
+        if ready and plan.get("run") and not self.context.programs.signaled and execute(self.context, ready)[0] != 0:
+            self.ready.discard(image)
+            raise Verdict(
+                "image",
+                "%s was made ready on this node, and somebody has removed it since (%s)" % (image, " ".join(ready)),
+            )
 
     def host_env(self, env: "Mapping[str, str]") -> "Dict[str, str]":
         """The environment of the runtime's program: what every task has before its own, and of its own what every task

@@ -14,6 +14,7 @@ from .. import proc
 from ..outcome import Outcome, Verdict, tail_text
 from ..spawn import explain, find_program, start
 from ..text import odd
+from .containers import NOT_STARTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,6 +171,8 @@ class Session:
         try:
             info = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if info is not None:
+                if self.containers and info.si_status == NOT_STARTED and info.si_code == os.CLD_EXITED:
+                    self.containers.must_be_ready(self.container)
                 how = (
                     "exited with %d" % info.si_status
                     if info.si_code == os.CLD_EXITED
