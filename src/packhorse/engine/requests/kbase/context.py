@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from packhorse.domain.kbaseconfig import KBaseConfig
+from packhorse.engine.change import Wake
 from packhorse.engine.requests.kbase.methods import Methods
 from packhorse.engine.requests.kbase.services import Catalog, Workspaces
 from packhorse.engine.requests.submitting import Submissions
@@ -28,7 +29,7 @@ class KBaseContext:
     catalog: Catalog
     config: KBaseConfig
     seal: Seal
-    wake: Callable[[], None]
+    wake: Wake
 
     @property
     def sites(self) -> Sequence[Site]:
