@@ -168,7 +168,7 @@ def _begin_runs(connection: sa.Connection, new: Sequence[NewRun], *, visible: bo
             row |= {"first": first[number], "tasks": step.tasks, "held": step.held or not visible}
             rows.append({**row, "reuse": step.reuse})
     of_runs: dict[int, list[int]] = {seq: [] for seq in seqs.values()}
-    for run_seq, _, seq in sorted(connection.execute(_INSERT_STEP, rows).tuples()):
+    for run_seq, _, seq in sorted(map(tuple, connection.execute(_INSERT_STEP, rows))):
         of_runs[run_seq].append(seq)
     found = []
     for run, first in zip(new, firsts, strict=True):
