@@ -61,7 +61,7 @@ def test_refusals_of_batches_and_retries(server: KBaseServer) -> None:
     [told, unknown] = server.call("retry_jobs", {"job_ids": [child, NOBODY]})
     why = f"Error retrying job {child} with status queued: can only retry jobs with status 'error' or 'terminated'"
     assert told == {"job_id": child, "error": why}
-    with pytest.raises(RpcFailure, match="^No job_ids provided to retry$"):
+    with pytest.raises(RpcFailure, match=r"^No job_ids provided to retry$"):
         server.call("retry_jobs", {"job_ids": []})
     assert unknown == {"job_id": NOBODY, "error": f"Cannot find job with ids: ['{NOBODY}']"}
     with pytest.raises(RpcFailure, match="Retry of the same id in the same request is not supported"):

@@ -96,7 +96,7 @@ def test_a_held_job_is_in_error_and_one_that_is_over_stays(server: KBaseServer) 
 
 @pytest.mark.parametrize("cluster", ["1234.0", "r-0123456789abcdef.0", "", NOBODY, 7, None, "\0"])
 def test_a_cluster_id_of_nobody(cluster: Any, server: KBaseServer) -> None:
-    with pytest.raises(RpcFailure, match="^Cluster id of"):
+    with pytest.raises(RpcFailure, match=r"^Cluster id of"):
         server.call("handle_held_job", cluster, user="root")
 
 

@@ -98,7 +98,7 @@ def test_nothing_is_kept_under_any_key(server: KBaseServer) -> None:
     assert ujs(server, "has_state", "ui", "colour", 0) == [0]
     assert ujs(server, "get_has_state", "ui", "colour", 0) == [0, None]
     assert ujs(server, "list_state", "ui", 0) == [[]] == ujs(server, "list_state_services", 0)
-    with pytest.raises(RpcFailure, match="^There is no key colour for the unauthorized service ui$"):
+    with pytest.raises(RpcFailure, match=r"^There is no key colour for the unauthorized service ui$"):
         ujs(server, "get_state", "ui", "colour", 0)
-    with pytest.raises(RpcFailure, match="^There is no key colour for the authorized service ui$"):
+    with pytest.raises(RpcFailure, match=r"^There is no key colour for the authorized service ui$"):
         ujs(server, "get_state", "ui", "colour", 1)
