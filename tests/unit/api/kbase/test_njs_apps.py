@@ -50,13 +50,13 @@ def test_the_steps_of_an_app_wait_for_each_other(server: KBaseServer) -> None:
     finish(server, jobs["first"], {"sum": 1})
     state = njs(server, "check_app_state", app)
     assert (state["job_state"], state["running_step_id"]) == ("in-progress", "second")
-    assert state["step_outputs"] == {"first": '[{"sum": 1}]'} and state["submit_time"].endswith("Z")
+    assert state["step_outputs"] == {"first": '[{"sum":1}]'} and state["submit_time"].endswith("Z")
     finish(server, jobs["second"], 2)
     finish(server, jobs["third"], 3)
     state = njs(server, "check_app_state", app)
     assert state["job_state"] == "completed" and "running_step_id" not in state and state["complete_time"]
     assert set(state["step_stats"]["third"]) >= {"creation_time", "finish_time"}
-    assert njs(server, "list_running_apps") is None, "it is over"
+    assert njs(server, "list_running_apps") == [], "it is over"
     whole = server.call("check_job_batch", {"job_id": app})
     assert [one["job_id"] for one in whole["child_jobstates"]] == list(jobs.values())
 
@@ -121,7 +121,7 @@ def test_apps_that_are_refused(case: str, server: KBaseServer) -> None:
     with pytest.raises(RpcFailure) as failure:
         njs(server, "run_app", app)
     assert failure.value.message == told
-    assert njs(server, "list_running_apps") is None, "nothing of it was accepted"
+    assert njs(server, "list_running_apps") == [], "nothing of it was accepted"
 
 
 def test_jobs_that_are_no_apps(server: KBaseServer) -> None:

@@ -134,7 +134,7 @@ class UjsCaller:
 
     def services(self) -> list[str]:
         """Who reports jobs here."""
-        return [SERVICE] if self._caller.own_jobs(1) else []
+        return [SERVICE] if self._caller.own_jobs(_MOST_LISTED) else []
 
     def _listed(self, services: Any, wanted: Any, states: Iterable[State], *, old: bool) -> list[tuple[Any, ...]]:
         if not isinstance(services, list | None) or not isinstance(wanted, str | None):
