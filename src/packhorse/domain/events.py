@@ -13,6 +13,7 @@ from typing import Any
 
 from packhorse.domain.ids import task_id
 from packhorse.domain.states import FAILED, TERMINAL, TaskState
+from packhorse.domain.text import dumps
 
 SECRET = "whsec_"  # noqa: S105 (how one begins)
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
@@ -49,7 +50,7 @@ def task_event(event: Any, told: Any, about: Any) -> dict[str, Any]:
     """The event of a task (``store.taskevents.Told``) in a row of ``store.outbox.waiting_events``. ``about`` is what is
     known of the task now; None where it was forgotten.
     """
-    task = task_id(event.run_id, told.index)
+    task = task_id(event.run_id, told.place)
     word = told.kind.rpartition(".")[2]
     is_over = TaskState(told.state) in TERMINAL
     return {
@@ -63,7 +64,7 @@ def task_event(event: Any, told: Any, about: Any) -> dict[str, Any]:
         "data": {
             "task": task,
             "run": event.run_id,
-            "index": told.index,
+            "index": told.place,
             "name": about.name if about is not None else None,
             "user": event.user,
             "state": told.state,

@@ -43,7 +43,7 @@ class Told(NamedTuple):
     attempt: int
 
     @property
-    def index(self) -> int:
+    def place(self) -> int:
         """In its run."""
         return self.task % TASKS_PER_RUN
 
@@ -63,7 +63,7 @@ def tell_tasks(connection: sa.Connection, told: Sequence[Told]) -> None:
     for hook in connection.execute(_ASKING, {"seqs": list(by_run)}):
         wanted = [one for one in by_run[hook.run_seq] if f" {one.kind} " in hook.kinds]
         for start in range(0, len(wanted), MOST):
-            some = [(one.index, one.state, one.at, one.attempt) for one in wanted[start : start + MOST]]
+            some = [(one.place, one.state, one.at, one.attempt) for one in wanted[start : start + MOST]]
             rows.append(_row(hook, some[-1][2], some))
     if rows:
         connection.execute(sa.insert(outbox), rows)
