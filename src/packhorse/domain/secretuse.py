@@ -15,7 +15,7 @@ _OURS = "PACKHORSE_"
 class SecretUse(BaseModel):
     """One secret: as a variable of the environment, or as a file of the work folder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None = None
     file: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
