@@ -13,6 +13,7 @@ from packhorse.domain.apparchive import AppFile, digest_of, pack_app
 from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.placing import needs as module
 from packhorse.engine.placing.needs import Needs
+from packhorse.engine.steps.cache import Steps
 from packhorse.sites.apps import bring_app
 from packhorse.sites.site import Site, local_site
 from packhorse.store.database import Database
@@ -41,7 +42,7 @@ def store(tmp_path: Path) -> Database:
 
 def is_lacking(site: Site, store: Database) -> bool:
     with store.read() as connection:
-        return bool(Needs(site, AppFolders()).lacking(connection, {1: STEP}))
+        return bool(Needs(site, AppFolders(), Steps()).lacking(connection, {1: STEP}))
 
 
 def test_an_app_that_is_here_is_not_waited_for(tmp_path: Path, store: Database) -> None:

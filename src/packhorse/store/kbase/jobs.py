@@ -16,7 +16,8 @@ Span = tuple[int, int]
 
 _T, _J = tasks.c, kbase_jobs.c
 _SHORT = (
-    _T.id, _T.step_seq, _T.state, _T.attempt, _T.exit_code, _T.failure, _T.reason, _T.started_at, _T.ended_at,
+    _T.id, _T.step_seq, _T.demand_seq, _T.state, _T.waiting_on, _T.attempt, _T.exit_code, _T.failure, _T.reason,
+    _T.started_at, _T.ended_at,
 )  # fmt: skip
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _FIRST: sa.BindParameter[Any] = sa.bindparam("first")

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from packhorse.domain.errors import InvalidRequest, TooLarge
 from packhorse.domain.kbase import job_id, not_found, not_readable, task_of
 from packhorse.domain.states import TaskState
+from packhorse.engine.requests.estimating import Estimating
 from packhorse.engine.requests.kbase.access import Access, is_its_id
-from packhorse.engine.requests.kbase.states import Known, State, batch_state, job_state
+from packhorse.engine.requests.kbase.states import Known, State, batch_state, is_fresh, job_state
 from packhorse.engine.steps.cache import Steps
 from packhorse.store.database import Database
 from packhorse.store.kbase.jobs import load_jobs, reported_of, spans_of
@@ -39,9 +40,10 @@ _INPUT, _OUTPUT = "job_input", "job_output"
 class Lookup:
     """Jobs of the store as clients see them."""
 
-    def __init__(self, database: Database, steps: Steps) -> None:
+    def __init__(self, database: Database, steps: Steps, estimating: Estimating) -> None:
         self._database = database
         self._steps = steps
+        self._estimating = estimating
 
     def by_id(
         self, ids: Sequence[Any], access: Access, exclude: Collection[str], *, as_admin: bool
@@ -84,9 +86,11 @@ class Lookup:
             rows = list(load_jobs(connection, jobs, **wanted))
             asked = {row.step_seq for row in rows} if wanted["params"] else set()
             common = {seq: step.spec.params for seq, step in self._steps.many(connection, asked).items()}
+            undecided = self._estimating.undecided(connection, {row.demand_seq for row in rows if is_fresh(row)})
             found: dict[int, State] = {}
             for row in rows:
-                known = Known(row, runs[row.id // TASKS_PER_RUN], reported.get(row.id), retries.get(row.id, ()))
+                run, waits = runs[row.id // TASKS_PER_RUN], row.demand_seq in undecided and is_fresh(row)
+                known = Known(row, run, reported.get(row.id), retries.get(row.id, ()), waits)
                 found[row.id] = job_state(known, common.get(row.step_seq, {}), left_out)
             if batches:
                 found |= self._batches(connection, batches, runs, reported, left_out)
