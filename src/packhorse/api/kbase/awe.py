@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from packhorse.api.auth import user_of
 from packhorse.api.bodies import MAX_JSON_BYTES, read_body
-from packhorse.api.errors import log_failure
+from packhorse.api.errors import log_failure, retry_after
 from packhorse.api.kbase.wire import raw_token
 from packhorse.domain.awe import job_state, run_of, task_state
 from packhorse.domain.errors import InvalidRequest, NotAuthenticated, PackhorseError
@@ -44,11 +44,13 @@ async def _answered(request: Request) -> Response:
         user = await _as_user(request)
         body = b""
         if request.method == "POST":
-            with await read_body(request, MAX_JSON_BYTES, "Submit it as several jobs.") as file:
+            with await read_body(request, user.body_bytes(MAX_JSON_BYTES), "Submit it as several jobs.") as file:
                 body = file.read()
         return _json(200, await run_in_threadpool(_done, request, user, body), None)
     except PackhorseError as error:
-        return _json(error.http_status, None, [str(error)])
+        answer = _json(error.http_status, None, [str(error)])
+        answer.headers.update(retry_after(error))
+        return answer
     except Exception:
         log_failure("request_failed", method=request.method, path=request.url.path)
         return _json(500, None, [f"Something broke on the server (request {request.state.request_id})."])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from packhorse.domain.kbaseconfig import KBaseConfig
 from packhorse.engine.requests.kbase.methods import Methods
 from packhorse.engine.requests.kbase.services import Catalog, Workspaces
+from packhorse.engine.requests.limits import Limits
 from packhorse.engine.requests.submitting import Submissions
 from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.cache import Steps
@@ -28,6 +29,8 @@ class KBaseContext:
     catalog: Catalog
     config: KBaseConfig
     seal: Seal
+    limits: Callable[[], Limits]
+    """What each user may take."""
     wake: Callable[[], None]
 
     @property
