@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 
 from packhorse.domain.run import AppRun
-from packhorse.engine.clock import SystemClock
 from packhorse.engine.data.gone import Gone
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.lease import Lease
