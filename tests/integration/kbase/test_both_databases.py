@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from packhorse.domain.config import EstimatesConfig
+from packhorse.domain.resources import Estimates
 from packhorse.store.schema import kbase_jobs, kbase_runs, tasks
-from tests.fixtures.kbase import KBaseServer, kbase_server
+from tests.fixtures.kbase import KBaseServer, kbase_server, make_module
 from tests.fixtures.room import wait_for
 from tests.fixtures.stores import counted_statements
 
@@ -27,6 +30,17 @@ def server(tmp_path: Path, database_url: str) -> Iterator[KBaseServer]:
 def idle(tmp_path: Path, database_url: str) -> Iterator[KBaseServer]:
     """Without an engine."""
     with kbase_server(tmp_path / "home", database_url=database_url) as made:
+        yield made
+
+
+@pytest.fixture
+def undecided(tmp_path: Path, database_url: str) -> Iterator[KBaseServer]:
+    """Without an engine, where what jobs are granted is to be decided."""
+    estimates = EstimatesConfig(mode=Estimates.ON)
+    make_module(tmp_path / "catalog", "Sized")
+    manifest = tmp_path / "catalog" / "sized-all" / "app.yaml"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "resources": {"ram_gb": 1}}))
+    with kbase_server(tmp_path / "home", database_url=database_url, estimates=estimates) as made:
         yield made
 
 
@@ -163,6 +177,18 @@ def test_many_states_are_told_as_each_alone(idle: KBaseServer) -> None:
         children = [*batch["child_job_ids"][1:], again]  # the first was abandoned
         assert together == {"batch_jobstate": by_id[asked[0]], "child_jobstates": [by_id[job] for job in children]}
     assert idle.call("check_jobs", {"job_ids": []}) == {}
+
+
+def test_jobs_that_wait_for_a_decision_are_told_so_among_many(undecided: KBaseServer) -> None:
+    batch = undecided.call("run_job_batch", [{"method": "Sized.add", "params": [i]} for i in range(60)], {"wsid": 7})
+    ids = batch["child_job_ids"]
+    with undecided.room.database.write() as connection:
+        tried, waiting = (tasks.c.id == int(job[8:], 16) for job in ids[:2])
+        connection.execute(sa.update(tasks).where(tried).values(attempt=1))
+        connection.execute(sa.update(tasks).where(waiting).values(waiting_on=1))
+    states = undecided.call("check_jobs", {"job_ids": ids, "exclude_fields": ["job_input"]})["job_states"]
+    assert [state["status"] for state in states] == ["queued"] * 2 + ["estimating"] * 58
+    assert states == [undecided.call("check_job", {"job_id": job, "exclude_fields": ["job_input"]}) for job in ids]
 
 
 def test_thousands_of_states_cost_few_statements_and_rows(idle: KBaseServer) -> None:

@@ -17,7 +17,8 @@ Span = tuple[int, int]
 
 _T, _J = tasks.c, kbase_jobs.c
 _SHORT = (
-    _T.id, _T.step_seq, _T.state, _T.attempt, _T.exit_code, _T.failure, _T.reason, _T.started_at, _T.ended_at,
+    _T.id, _T.step_seq, _T.demand_seq, _T.state, _T.waiting_on, _T.attempt, _T.exit_code, _T.failure, _T.reason,
+    _T.started_at, _T.ended_at,
 )  # fmt: skip
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 _FIRST: sa.BindParameter[Any] = sa.bindparam("first")
@@ -79,6 +80,7 @@ _RESULTS = (
     sa.case((_SHORT_RESULT, sa.func.length(_T.result) > MAX_SHORT), else_=sa.false()),
 )
 _NO_RESULTS = (sa.null(), sa.false())
+_FRESH_DEMAND = sa.case((sa.and_(_T.state == "QUEUED", _T.attempt == 0, _T.waiting_on == 0), _T.demand_seq))
 
 
 def _glances(results: tuple[Any, Any], *, is_sqlite: bool) -> tuple[Any, Any]:
@@ -88,11 +90,9 @@ def _glances(results: tuple[Any, Any], *, is_sqlite: bool) -> tuple[Any, Any]:
     computes, thousands of rows take seconds. So they come as one text. Other drivers fetch all rows at once.
     """
     ms = [column * 1000 for column in (_T.started_at, _T.ended_at)]
-    if is_sqlite:
-        columns = [_T.id, _T.state, *(sa.cast(one, sa.BigInteger) for one in ms), *results]
-        select = sa.select(sa.func.json_group_array(sa.func.json_array(*columns)))
-    else:
-        select = sa.select(_T.id, _T.state, *(sa.cast(sa.func.floor(one), sa.BigInteger) for one in ms), *results)
+    whole = [sa.cast(one if is_sqlite else sa.func.floor(one), sa.BigInteger) for one in ms]
+    columns = (_T.id, _T.state, *whole, *results, _FRESH_DEMAND)
+    select = sa.select(sa.func.json_group_array(sa.func.json_array(*columns))) if is_sqlite else sa.select(*columns)
     return select.where(_T.id.in_(_IDS)), select.where(_T.id.between(_FIRST, _LAST))
 
 
@@ -104,8 +104,9 @@ _GLANCES = {
 
 
 def glance_at(connection: sa.Connection, ids: Collection[int], *, result: bool) -> Iterator[Sequence[Any]]:
-    """(id, state, start, end, result, whether there is a longer one) of tasks, in no order, as quickly as can be; times
-    in whole milliseconds. The result is that of a task that completed, of at most ``MAX_SHORT`` characters.
+    """(id, state, start, end, result, whether there is a longer one, demand) of tasks, in no order, as quickly as can
+    be; times in whole milliseconds. The result is that of a task that completed, of at most ``MAX_SHORT`` characters;
+    the demand is that of one that has not been tried yet, and waits for nothing but its turn.
     """
     wanted = ids if isinstance(ids, set | frozenset) else set(ids)
     is_sqlite = connection.dialect.name == "sqlite"

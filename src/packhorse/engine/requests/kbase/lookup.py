@@ -14,8 +14,9 @@ from packhorse.domain.errors import InvalidRequest, TooLarge
 from packhorse.domain.kbase import job_id, not_found, not_readable, task_of
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import dumps
+from packhorse.engine.requests.estimating import Estimating
 from packhorse.engine.requests.kbase.access import Access, is_its_id
-from packhorse.engine.requests.kbase.states import Known, State, batch_state, job_state
+from packhorse.engine.requests.kbase.states import Known, State, batch_state, is_fresh, job_state
 from packhorse.engine.requests.kbase.statetexts import says_of_state, usual_texts
 from packhorse.engine.steps.cache import Steps
 from packhorse.store.database import Database
@@ -57,9 +58,10 @@ class _Asked:
 class Lookup:
     """Jobs of the store as clients see them."""
 
-    def __init__(self, database: Database, steps: Steps) -> None:
+    def __init__(self, database: Database, steps: Steps, estimating: Estimating) -> None:
         self._database = database
         self._steps = steps
+        self._estimating = estimating
 
     def by_id(
         self, ids: Sequence[Any], access: Access, exclude: Collection[str], *, as_admin: bool
@@ -113,9 +115,11 @@ class Lookup:
             rows = list(load_jobs(connection, jobs, **wanted))
             asked = {row.step_seq for row in rows} if wanted["params"] else set()
             common = {seq: step.spec.params for seq, step in self._steps.many(connection, asked).items()}
+            undecided = self._estimating.undecided(connection, {row.demand_seq for row in rows if is_fresh(row)})
             found: dict[int, State] = {}
             for row in rows:
-                known = Known(row, runs[row.id // TASKS_PER_RUN], reported.get(row.id), retries.get(row.id, ()))
+                run, waits = runs[row.id // TASKS_PER_RUN], row.demand_seq in undecided and is_fresh(row)
+                known = Known(row, run, reported.get(row.id), retries.get(row.id, ()), waits)
                 found[row.id] = job_state(known, common.get(row.step_seq, {}), left_out)
             if batches:
                 found |= self._batches(connection, batches, runs, reported, left_out)
@@ -129,8 +133,9 @@ class Lookup:
             with self._database.read() as connection:
                 special = {task for task, row in reported_of(connection, jobs).items() if says_of_state(row)}
                 special |= retries_of(connection, *spans_of(jobs)).keys()
-                glances = glance_at(connection, jobs - special, result=_OUTPUT not in left_out)
-                found = usual_texts(glances, runs, left_out)
+                glances = list(glance_at(connection, jobs - special, result=_OUTPUT not in left_out))
+                undecided = self._estimating.undecided(connection, {row[-1] for row in glances} - {None})
+                found = usual_texts(glances, runs, undecided, left_out)
         rest = self.states([task for task in ids if task not in found], runs, exclude)
         return found | {task: dumps(state) for task, state in rest.items()}
 

@@ -10,7 +10,17 @@ from typing import Any
 
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import InvalidRequest, NotAllowed, PackhorseError, TooLarge
-from packhorse.domain.kbase import META, JobRequest, Status, job_id, job_request, truth, wsid_of
+from packhorse.domain.kbase import (
+    CONCIERGE,
+    META,
+    JobRequest,
+    Status,
+    concierge_requirements,
+    job_id,
+    job_request,
+    truth,
+    wsid_of,
+)
 from packhorse.engine.requests.kbase.access import Access
 from packhorse.engine.requests.kbase.context import KBaseContext
 from packhorse.engine.requests.kbase.methods import requirements_for
@@ -49,6 +59,17 @@ class Running:
         resolved = self._resolved([request])
         return job_id(*self._written(self._planned(resolved, self._about(request.wsid, resolved))))
 
+    def run_job_concierge(self, document: Any, asked: Any) -> str:
+        """One job that asks for what only the concierge may, beside admins; its id."""
+        if not asked:
+            return self.run_job(document)
+        request = job_request(document)
+        self._access.require_write(request.wsid)
+        if self._caller.name != CONCIERGE:
+            raise NotAllowed("You are not the concierge user. This method is not for you")
+        resolved = self._resolved([replace(request, requirements=concierge_requirements(asked))], is_allowed=True)
+        return job_id(*self._written(self._planned(resolved, self._about(request.wsid, resolved))))
+
     def run_job_batch(self, documents: Any, batch: Any) -> tuple[str, list[str]]:
         """(id of the job that stands for the batch, ids of its jobs), which are one run."""
         if not isinstance(documents, list):
@@ -71,6 +92,20 @@ class Running:
         planned = self._planned(resolved, {**self._about(wsid, resolved), "batch": True, "meta": {"cell": kept}})
         first, at = self._written(planned)
         return job_id(first + BATCH_INDEX, at), [job_id(first + index, at) for index in planned.indexes]
+
+    def run_in_order(self, requests: Sequence[JobRequest], meta: Mapping[str, Any]) -> str:
+        """Jobs of which each waits for the one before; the id of the job that stands for them, or of the only one.
+
+        ``meta`` is kept with their run.
+        """
+        resolved = self._resolved(requests)
+        about = {**self._about(None, resolved), "batch": len(requests) > 1, "meta": dict(meta)}
+        groups = [group for one in resolved for group in groups_of([one], self._context.config, {})]
+        for place, group in enumerate(groups):
+            group.places = [place]
+        planned = plan_run(groups, self._caller.name, self._context.sites, about, in_order=True)
+        first, at = self._written(planned)
+        return job_id(first + (BATCH_INDEX if len(requests) > 1 else 0), at)
 
     def run_below(self, parent: int, run: Any, document: Any, shared: str) -> str:
         """A job that another one starts: in the same workspace, at the same site, with the same folder for files.
@@ -99,7 +134,7 @@ class Running:
     def retry_jobs(self, jobs: Any, *, as_admin: bool) -> list[str | PackhorseError]:
         """By position: the id of the job that tries again, or why there is none."""
         if not isinstance(jobs, list) or not jobs:
-            raise InvalidRequest("No job_ids were given to retry")
+            raise InvalidRequest("No job_ids provided to retry")
         if len(jobs) > MAX_RETRIES:
             raise TooLarge(f"{len(jobs):,} jobs are to be retried at once; the limit is {MAX_RETRIES:,}.")
         twice = [job for job, number in Counter(map(str, jobs)).items() if number > 1]
@@ -124,7 +159,7 @@ class Running:
                 step = self._context.steps.of(connection, row.step_seq)
             status = status_of(row.state, reported, row.attempt)
             if status not in (Status.ERROR, Status.TERMINATED):
-                told = "Only jobs with a status of 'error' or 'terminated' can be retried."
+                told = "can only retry jobs with status 'error' or 'terminated'"
                 raise InvalidRequest(f"Error retrying job {job} with status {status}: {told}")
             assert isinstance(step, KBaseStep)
             batch_id, first = batch_of(run, reported), retry_parent_of(run) or str(job)
@@ -152,19 +187,24 @@ class Running:
         if isinstance(document, dict) and document.get("wsid") is not None:
             raise InvalidRequest("Workspace ids are not allowed in RunJobParams in Batch Mode")
         try:
-            return replace(job_request(document), wsid=wsid)
+            request = job_request(document)
+            if request.parent_job_id is not None:
+                raise InvalidRequest("batch jobs may not specify a parent job ID")
+            return replace(request, wsid=wsid)
         except InvalidRequest as error:
             raise InvalidRequest(f"Job #{number}: {error.message}" if of > 1 else error.message) from None
 
-    def _resolved(self, requests: Sequence[JobRequest]) -> list[Resolved]:
-        """Each with its app and its requirements, looked up once for all of a kind."""
+    def _resolved(self, requests: Sequence[JobRequest], *, is_allowed: bool = False) -> list[Resolved]:
+        """Each with its app and its requirements, looked up once for all of a kind. ``is_allowed``: requests may have
+        requirements of their own, also those of no admin.
+        """
         references = {one for request in requests for one in request.source_ws_objects}
         if references:
             self._context.workspaces.require_objects(self._caller.token, references)
         known: dict[tuple[Any, ...], Resolved] = {}
         found = []
         for request in requests:
-            if request.requirements and not POLICY.allows(self._caller.user, Action.MANAGE):
+            if request.requirements and not is_allowed and not POLICY.allows(self._caller.user, Action.MANAGE):
                 raise NotAllowed(_FULL_ADMIN)
             kind = (request.method, request.service_ver, tuple(sorted(request.requirements.items())))
             if kind not in known:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from packhorse.domain.access import POLICY, Action
-from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError
-from packhorse.domain.kbase import OVER, Status, not_found, truth, wsid_of
+from packhorse.domain.errors import Conflict, InvalidRequest, NotFound, PackhorseError
+from packhorse.domain.ids import parse_task_id
+from packhorse.domain.kbase import OVER, Status, job_id, not_found, truth, wsid_of
 from packhorse.domain.kbaseconfig import KBaseConfig
 from packhorse.domain.text import JsonText, dumps
 from packhorse.domain.users import User
@@ -16,16 +18,17 @@ from packhorse.engine.requests.kbase.access import Access, Caller
 from packhorse.engine.requests.kbase.context import KBaseContext
 from packhorse.engine.requests.kbase.dates import ALL, jobs_made
 from packhorse.engine.requests.kbase.joblogs import JobLogs
-from packhorse.engine.requests.kbase.lookup import Lookup, exclude_of
+from packhorse.engine.requests.kbase.lookup import Lookup, all_of, exclude_of
 from packhorse.engine.requests.kbase.methods import Methods
-from packhorse.engine.requests.kbase.reporting import Reporting
+from packhorse.engine.requests.kbase.reporting import HELD, Reporting
 from packhorse.engine.requests.kbase.running import Running
 from packhorse.engine.requests.kbase.services import Catalog, Workspaces
 from packhorse.engine.requests.kbase.states import State
 from packhorse.engine.requests.service import Service
 from packhorse.engine.sealing import Seal
 from packhorse.http.client import Http
-from packhorse.store.kbase.runs import BATCH_INDEX, runs_by_seq, sealed_token
+from packhorse.store.kbase.runs import BATCH_INDEX, runs_by_seq, runs_made, sealed_token, sizes_of
+from packhorse.store.runs import seqs_of
 from packhorse.store.schema import TASKS_PER_RUN
 
 _SERVICE_S = 15.0  # for each wait for a service of KBase
@@ -52,7 +55,7 @@ class KBase:
             lambda: service.limits,
             service.wake,
         )
-        self.lookup = Lookup(service.database, service.steps)
+        self.lookup = Lookup(service.database, service.steps, service.estimating)
         self.logs = JobLogs(service.database, service.sites)
 
     def of_caller(self, user: User, token: str) -> KBaseCaller:
@@ -89,6 +92,10 @@ class KBaseCaller:
     def run_job(self, params: Any) -> str:
         """One job; its id."""
         return self.running.run_job(params)
+
+    def run_job_concierge(self, params: Any, asked: Any) -> str:
+        """One job for which the concierge asks what only admins may; its id."""
+        return self.running.run_job_concierge(params, asked)
 
     def run_job_batch(self, params: Any, batch: Any = None) -> State:
         """Jobs that belong together: they are one run."""
@@ -203,6 +210,19 @@ class KBaseCaller:
         """Ends a job, or all of a batch."""
         self._reporting.cancel_job(said.get("job_id"), said.get("terminated_code"), as_admin=_as_admin(said))
 
+    def handle_held_job(self, cluster_id: Any) -> State:
+        """A job that its scheduler holds is in error; one that is over stays as it is. ``cluster_id`` is what states
+        have as ``scheduler_id``.
+        """
+        self._access.require_admin(write=True)
+        job = self._of_scheduler(cluster_id)
+        try:
+            self._reporting.finish_job(job, HELD, as_admin=True)
+            self.add_job_logs({"job_id": job, "as_admin": True}, [{"line": HELD["error"]["message"], "is_error": 1}])
+        except Conflict:
+            pass
+        return {"_id": job, **self.check_job({"job_id": job, "as_admin": True})}
+
     def abandon_children(self, said: Said) -> State:
         """A batch does not count some of its jobs any more."""
         children = said.get("child_job_ids")
@@ -242,11 +262,6 @@ class KBaseCaller:
         may_read = POLICY.allows(user, Action.SEE_ALL)
         return {"permission": "w" if POLICY.allows(user, Action.MANAGE) else "r" if may_read else "n"}
 
-    def get_client_groups(self) -> list[str]:
-        """The names of those that are configured."""
-        config = self.kbase.config
-        return list(dict.fromkeys([config.default_client_group, *config.client_groups]))
-
     # --- parts ------------------------------------------------------------
 
     def _checked(self, jobs: list[Any], said: Said) -> dict[str, State]:
@@ -267,6 +282,20 @@ class KBaseCaller:
             raise not_found(str(job))
         return state
 
+    def _of_scheduler(self, cluster_id: Any) -> str:
+        """The job that has this ``scheduler_id``. Raises NotFound."""
+        missing = NotFound(f"Cluster id of {str(cluster_id)[:60]}")
+        try:
+            run_id, index = parse_task_id(cluster_id if isinstance(cluster_id, str) else "")
+        except InvalidRequest:
+            raise missing from None
+        with self._database.read() as connection:
+            seq = seqs_of(connection, [run_id]).get(run_id)
+            run = runs_by_seq(connection, [seq]).get(seq) if seq is not None else None
+        if run is None or index >= BATCH_INDEX:
+            raise missing
+        return job_id(run.run_seq * TASKS_PER_RUN + index, run.created_at)
+
     def _status(self, said: Said) -> str:
         return str(self._readable(said, ("job_input", "job_output"))["status"])
 
@@ -274,6 +303,26 @@ class KBaseCaller:
         """The task of a job that the caller may see. Raises NotFound, NotAllowed."""
         with self._database.read() as connection:
             return self._access.require(connection, job, write=False)[0]
+
+    def own_jobs(self, most: int) -> list[State]:
+        """The states of the caller's newest jobs that belong to no workspace, newest first."""
+        with self._database.read() as connection:
+            rows = runs_made(connection, self.caller.name, 0, time.time() + 1, most, ascending=False)
+            runs = {row.run_seq: row for row in rows if row.wsid is None}
+            numbers = sizes_of(connection, runs)
+        wanted = sorted(all_of(runs, numbers), reverse=True)[:most]
+        states = self.kbase.lookup.states(wanted, runs, ())
+        return [states[task] for task in wanted]
+
+    def run_to_read(self, job: Any) -> tuple[int, Any]:
+        """(task, row of its run) of a job that the caller may see. Raises NotFound, NotAllowed."""
+        with self._database.read() as connection:
+            return self._access.require(connection, job, write=False)
+
+    @staticmethod
+    def job_of_run(run: Any) -> str:
+        """The job that stands for a batch, or the only one of a run."""
+        return job_id(run.run_seq * TASKS_PER_RUN + (BATCH_INDEX if run.batch else 0), run.created_at)
 
     def task_to_change(self, job: Any) -> int:
         """The task of a job that the caller may change. Raises NotFound, NotAllowed."""

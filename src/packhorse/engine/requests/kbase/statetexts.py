@@ -39,24 +39,28 @@ class _Sample:
     reason: str | None = None
 
 
-def usual_texts(glances: Iterable[Sequence[Any]], runs: Mapping[int, Any], exclude: Collection[str]) -> dict[int, str]:
+def usual_texts(
+    glances: Iterable[Sequence[Any]], runs: Mapping[int, Any], undecided: Collection[int], exclude: Collection[str]
+) -> dict[int, str]:
     """The JSON of the states of those jobs of which nothing special is to be said, by task.
 
     ``glances`` are rows of ``store.kbase.jobs.glance_at`` of jobs of which nothing was reported, and that were not
-    tried again. ``exclude`` has ``job_input``.
+    tried again. Jobs of ``undecided`` demands wait for the decision of what they are granted. ``exclude`` has
+    ``job_input``.
     """
     found: dict[int, str] = {}
     patterns: dict[tuple[Any, ...], str] = {}
-    for task, state, began, ended, result, is_long in glances:
+    for task, state, began, ended, result, is_long, demand in glances:
         if is_long or state not in _ALIKE:
             continue
         seq, index = divmod(task, TASKS_PER_RUN)
-        kind = seq, state, began is None, ended is None, result is None
+        kind = seq, state, began is None, ended is None, result is None, demand in undecided
         pattern = patterns.get(kind)
         if pattern is None:
             times = None if began is None else _BEGAN_S, None if ended is None else _ENDED_S
             sample = _Sample(task, state, *times, None if result is None else "null")
-            pattern = patterns[kind] = _pattern(sample, runs[seq], exclude)
+            known = Known(sample, runs[seq], None, is_undecided=demand in undecided)
+            pattern = patterns[kind] = _pattern(known, exclude)
         told = {"task": task, "index": index, "began": began, "ended": ended}
         if result is not None:
             told["output"] = shown_text(result)
@@ -69,8 +73,9 @@ def says_of_state(reported: Any) -> bool:
     return any(getattr(reported, name) not in (None, False) for name in _SAYING)
 
 
-def _pattern(sample: _Sample, run: Any, exclude: Collection[str]) -> str:
+def _pattern(known: Known, exclude: Collection[str]) -> str:
     """The state of a sample, as what is formatted with a job's own values."""
+    run = known.run
     moments = {_BEGAN_S * 1000: "%(began)d", _ENDED_S * 1000: "%(ended)d"}
     own = {
         "job_id": f'"{job_id(0, run.created_at)[:8]}%(task)016x"',
@@ -78,7 +83,7 @@ def _pattern(sample: _Sample, run: Any, exclude: Collection[str]) -> str:
         "job_output": "%(output)s",
     }
     parts = []
-    for name, value in job_state(Known(sample, run, None), {}, exclude).items():
+    for name, value in job_state(known, {}, exclude).items():
         said = own.get(name)
         if said is None and name in ("running", "finished", "updated"):
             said = moments.get(value)

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from packhorse.domain.accessconfig import LimitsConfig
 from packhorse.engine.requests.limits import Limits
-from tests.fixtures.kbase import KBaseServer, kbase_server
-from tests.unit.api.test_kbase import error_of
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[KBaseServer]:
-    with kbase_server(tmp_path / "home") as made:
-        yield made
+from tests.fixtures.kbase import KBaseServer
+from tests.unit.api.kbase.test_wire import error_of
 
 
 def limited(server: KBaseServer, **config: Any) -> list[float]:
