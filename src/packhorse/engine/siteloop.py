@@ -17,7 +17,7 @@ from packhorse.engine.collecting.reading import JournalReader
 from packhorse.engine.growing import Growing
 from packhorse.engine.heartbeats import Heartbeats
 from packhorse.engine.lease import Lease
-from packhorse.engine.loop import Loop
+from packhorse.engine.loop import IDLE_S, Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.placing.blocks import Blocks
 from packhorse.engine.placing.demands import Demands
@@ -63,7 +63,7 @@ class SiteLoop(Loop):
         steps, durations = Steps(), Durations()
         sizing = Sizing(site, steps, estimates)
         collector = Collector(site, steps, durations, sizing)
-        needs = Needs(site.name, folders)
+        needs = Needs(site.name, folders, steps)
         self._blocks = Blocks(site, database, lease, steps, collector, clock, seal)
         demands = Demands(site.name, steps, durations, needs, sizing.sizer)
         self._dispatcher = Dispatcher(site, database, lease, steps, demands, self._blocks, clock, weights, needs)
@@ -131,6 +131,10 @@ class SiteLoop(Loop):
         moved |= bool(plan.blocks)
         self._goes_on = moved or bool(plan.unsubmitted) or plan.goes_on
         return moved
+
+    def idle_s(self) -> float:
+        """Where journals can be looked at for next to nothing, what follows from a task's end does not wait."""
+        return self._reader.rest_s if self._allocations else IDLE_S
 
     def leave(self) -> None:
         """Nobody will feed agents that are idle, and jobs that wait for nothing."""
