@@ -34,7 +34,7 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # wh
         self._has_begun = True
         super().data_received(data)
         if self.cycle is not before:  # a request has come
-            self._head = _stopped(self._head)
+            self._stop_head()
         elif self._head is None and (before is None or before.response_complete):
             self._head = self._later(HEAD_S, self._head_is_late)
 
@@ -45,11 +45,22 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # wh
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._taken = _stopped(self._taken)
+        self._stop_taken()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head, self._taken = _stopped(self._head), _stopped(self._taken)
+        self._stop_head()
+        self._stop_taken()
         super().connection_lost(exc)
+
+    def _stop_head(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _stop_taken(self) -> None:
+        if self._taken is not None:
+            self._taken.cancel()
+            self._taken = None
 
     def _later(self, seconds: float, call: Callable[[], Any]) -> asyncio.TimerHandle:
         timer: asyncio.TimerHandle = self.loop.call_later(seconds, call)
@@ -64,8 +75,3 @@ class PatientProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # wh
 
     def _nothing_is_taken(self) -> None:
         self.transport.abort()  # to close it would wait for what is not taken
-
-
-def _stopped(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()

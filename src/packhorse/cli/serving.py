@@ -57,6 +57,7 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
     embedded.time_schedulers(metrics.command)
     checkers = Checkers(tokens, config.auth, config.groups)
     options: dict[str, Any] = {"metrics": metrics, "traces": traces, "trusted": trusted}
+    server: DrainingServer
     options["draining"] = lambda: server.is_draining
     kbase = KBase(embedded.service, config.kbase, embedded.seal)
     api = create_app(embedded.service, checkers, lambda: server.should_exit, kbase, **options)
