@@ -21,6 +21,7 @@ from packhorse.domain.config import DataConfig
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.states import DataState, TaskState
 from packhorse.engine.appfolders import AppFolders
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
 from packhorse.engine.data.deliveries import Deliveries
 from packhorse.engine.data.gone import Gone
@@ -60,6 +61,8 @@ class DataLoop(Loop):
     name.
     """
 
+    wakes_for = Change.DATA
+
     def __init__(
         self,
         site: Site,
@@ -75,7 +78,7 @@ class DataLoop(Loop):
         sites: Mapping[str, Site],
         reach: Reach | None = None,
     ) -> None:
-        super().__init__(f"{site.name} data", clock, tell)
+        super().__init__(f"{site.name} data", clock, tell, site.name)
         self._site = site
         self._database = database
         self._lease = lease

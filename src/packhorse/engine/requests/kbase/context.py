@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from packhorse.domain.kbaseconfig import KBaseConfig
+from packhorse.engine.change import Wake
 from packhorse.engine.requests.kbase.methods import Methods
 from packhorse.engine.requests.kbase.services import Catalog, Workspaces
 from packhorse.engine.requests.limits import Limits
@@ -31,7 +32,7 @@ class KBaseContext:
     seal: Seal
     limits: Callable[[], Limits]
     """What each user may take."""
-    wake: Callable[[], None]
+    wake: Wake
 
     @property
     def sites(self) -> Sequence[Site]:

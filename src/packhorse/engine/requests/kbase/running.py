@@ -27,7 +27,7 @@ from packhorse.engine.requests.kbase.methods import requirements_for
 from packhorse.engine.requests.kbase.states import batch_of, retry_parent_of, status_of
 from packhorse.engine.requests.kbase.submitting import Planned, Resolved, group_again, groups_of, plan_run
 from packhorse.engine.requests.limits import Limits
-from packhorse.engine.requests.submitting import Submission, Written
+from packhorse.engine.requests.submission import Submission, Written
 from packhorse.engine.steps.kbase import CALLBACK, SECURE, KBaseStep
 from packhorse.store.kbase.jobs import load_jobs, reported_of
 from packhorse.store.kbase.runs import BATCH_INDEX
