@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from packhorse.domain.backoff import BackOff
 from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.engine.appfolders import AppFolders
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock, SystemClock
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
@@ -111,16 +112,18 @@ class Engine:
                 made.append(ImageLoop(*shared, self._images, given, self._reach))
         return [*made, WebhookLoop(self._database, self._clock, self._look, self._seal, self._reach)]
 
-    def wake(self) -> None:
-        """Something was submitted or canceled: do not wait for the next tick."""
+    def wake(self, change: Change = Change.ANY, sites: Collection[str] | None = None) -> None:
+        """Something was submitted or canceled: those whom it concerns do not wait for their next tick. ``sites``: where
+        that was; None: it may be any.
+        """
         for loop in self._loops:
-            loop.wake()
+            if loop.wakes_for & change and (sites is None or loop.site in sites):
+                loop.wake()
 
     def stop(self) -> None:
         """Ends ``run`` after the current steps. Agents go on with what they have."""
         self._stop.set()
         self._look.set()
-        self.wake()
 
     def run(self) -> None:
         """Works until ``stop``. While another engine leads, waits; while the database is away, tries again."""
