@@ -5,7 +5,7 @@ for: most requests are for other things.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.views import Page
@@ -17,14 +17,25 @@ if TYPE_CHECKING:
     from packhorse.domain.expectations import RunExpectation, TaskEstimate
     from packhorse.domain.history import HistoryRow
     from packhorse.domain.run import SubmittedRun
-    from packhorse.engine.requests.service import Service
-    from packhorse.engine.requests.submitting import Rows
+    from packhorse.engine.requests.estimating import Estimating
+    from packhorse.engine.requests.submitting import Rows, Submissions
+    from packhorse.engine.steps.cache import Steps
+
+
+class _Parts(Protocol):
+    """What of the service this needs."""
+
+    submissions: Submissions
+    steps: Steps
+
+    @property
+    def estimating(self) -> Estimating: ...
 
 
 class OwnEstimates(Own):
     """A part of ``UserService``."""
 
-    _service: Service
+    _service: _Parts
 
     def estimate(self, request: SubmittedRun, rows: Rows | None = None) -> RunExpectation:
         """What a run is expected to need. Refuses what ``submit`` would refuse; nothing is submitted."""

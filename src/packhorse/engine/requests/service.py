@@ -135,6 +135,8 @@ class UserService(OwnEstimates):
     ``domain.errors``: NotFound also for what is not theirs.
     """
 
+    _service: Service
+
     def __init__(self, service: Service, user: User) -> None:
         super().__init__(service.database, user, service.seal, service.reach)
         self._service = service
