@@ -8,6 +8,7 @@ import structlog
 
 from packhorse.domain.backoff import BackOff
 from packhorse.domain.errors import Conflict, Unavailable
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
 from packhorse.http.errors import Stopped
 
@@ -28,11 +29,15 @@ _log = structlog.get_logger("packhorse.engine")
 class Loop:
     """Ticks quickly when something begins to move, and ever more slowly the longer it goes on, or does not.
 
-    ``superseded``: another engine leads; ``tell`` is set then.
+    ``superseded``: another engine leads; ``tell`` is set then. ``site``: the only one that it is for, if there is one.
     """
 
-    def __init__(self, name: str, clock: Clock, tell: threading.Event) -> None:
+    wakes_for = Change(0)
+    """What it is woken for. Whatever else changes, it sees at its next look."""
+
+    def __init__(self, name: str, clock: Clock, tell: threading.Event, site: str | None = None) -> None:
         self.name = name
+        self.site = site
         self.superseded = False
         self._clock = clock
         self._tell = tell

@@ -11,6 +11,7 @@ import structlog
 from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.states import AllocationState
 from packhorse.engine.appfolders import AppFolders
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.collecting.reading import JournalReader
@@ -43,6 +44,8 @@ _log = structlog.get_logger("packhorse.engine")
 class SiteLoop(Loop):
     """Drives one site. A tick that finds nothing new in the journals, and a store as it was, asks the store nothing."""
 
+    wakes_for = Change.TASKS
+
     def __init__(
         self,
         site: Site,
@@ -56,7 +59,7 @@ class SiteLoop(Loop):
         seal: Seal,
         estimates: EstimatesConfig,
     ) -> None:
-        super().__init__(site.name, clock, tell)
+        super().__init__(site.name, clock, tell, site.name)
         self._site = site
         self._lease = lease
         self._notifier = notifier

@@ -18,6 +18,7 @@ import structlog
 from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
@@ -49,6 +50,8 @@ class _Undo(Exception):  # noqa: N818  nothing is wrong
 class ReuseLoop(Loop):
     """Looks up the tasks of one site. ``given`` is called when some may start."""
 
+    wakes_for = Change.REUSE
+
     def __init__(
         self,
         site: Site,
@@ -59,7 +62,7 @@ class ReuseLoop(Loop):
         tell: threading.Event,
         given: Callable[[], None],
     ) -> None:
-        super().__init__(f"{site.name} reuse", clock, tell)
+        super().__init__(f"{site.name} reuse", clock, tell, site.name)
         self._site = site
         self._database = database
         self._lease = lease
