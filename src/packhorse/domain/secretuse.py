@@ -27,7 +27,7 @@ _OURS = "PACKHORSE_"
 class SecretUse(BaseModel):
     """One secret: as a variable of the environment, or as a file of the work folder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     takes_absolute: ClassVar[bool] = False
     variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")] | None = None

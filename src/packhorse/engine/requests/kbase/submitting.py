@@ -20,7 +20,7 @@ from packhorse.domain.run import MAX_TASKS
 from packhorse.domain.text import kept_json
 from packhorse.engine.requests.accept import Accepted, AcceptedStep, Asked, choose_site, shortened
 from packhorse.engine.requests.kbase.methods import Method, resources_of
-from packhorse.engine.requests.submitting import Submission
+from packhorse.engine.requests.submission import Submission
 from packhorse.engine.steps.base import StepRow, StepSpec
 from packhorse.engine.steps.kbase import KBaseStep, why_not_here
 from packhorse.engine.steps.program import Program
