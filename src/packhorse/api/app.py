@@ -44,6 +44,7 @@ def create_app(
     stopping: Callable[[], bool] = lambda: False,
     kbase: KBase | None = None,
     *,
+    draining: Callable[[], bool] | None = None,
     metrics: Metrics | None = None,
     traces: Traces | None = None,
     trusted: Sequence[Network] | None = None,
@@ -52,7 +53,8 @@ def create_app(
 
     ``kbase``: what KBase's clients ask for, if it is served.
 
-    Long answers (a wait, a log that is followed) end early once ``stopping`` says that the server wants to.
+    Long answers (a wait, a log that is followed) end early once ``stopping`` says that the server wants to. Once
+    ``draining`` says so, it answers as before, but calls itself not ready.
 
     ``trusted``: only this machine and these proxies may ask; None: everybody.
     """
@@ -65,6 +67,7 @@ def create_app(
     app.state.tokens = checker
     app.state.known_tokens = KnownTokens()
     app.state.stopping = stopping
+    app.state.draining = draining or stopping
     app.state.metrics = metrics or Metrics()
     app.state.kbase = kbase
     app.router.routes.extend(DIRECT)

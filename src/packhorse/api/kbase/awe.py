@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from packhorse.api.auth import user_of
 from packhorse.api.bodies import MAX_JSON_BYTES, read_body
-from packhorse.api.errors import log_failure
+from packhorse.api.errors import log_failure, retry_after
 from packhorse.api.kbase.wire import raw_token
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.awe import job_state, run_of, task_state
@@ -70,12 +70,14 @@ async def _answered(request: Request, do: Callable[[Request, UserService, bytes]
         user = await _as_user(request)
         body = b""
         if request.method == "POST":
-            with await read_body(request, MAX_JSON_BYTES, "Submit it as several jobs.") as file:
+            with await read_body(request, user.body_bytes(MAX_JSON_BYTES), "Submit it as several jobs.") as file:
                 body = file.read()
         answer = await run_in_threadpool(do or _done, request, user, body)
         return answer if isinstance(answer, Response) else _json(200, answer, None)
     except PackhorseError as error:
-        return _json(error.http_status, None, [str(error)])
+        answer = _json(error.http_status, None, [str(error)])
+        answer.headers.update(retry_after(error))
+        return answer
     except Exception:
         log_failure("request_failed", method=request.method, path=request.url.path)
         return _json(500, None, [f"Something broke on the server (request {request.state.request_id})."])

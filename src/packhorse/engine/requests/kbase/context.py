@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from packhorse.domain.kbaseconfig import KBaseConfig
 from packhorse.engine.change import Wake
 from packhorse.engine.requests.kbase.methods import Methods
 from packhorse.engine.requests.kbase.services import Catalog, Workspaces
+from packhorse.engine.requests.limits import Limits
 from packhorse.engine.requests.submitting import Submissions
 from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.cache import Steps
@@ -29,6 +30,8 @@ class KBaseContext:
     catalog: Catalog
     config: KBaseConfig
     seal: Seal
+    limits: Callable[[], Limits]
+    """What each user may take."""
     wake: Wake
 
     @property

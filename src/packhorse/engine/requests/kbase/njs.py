@@ -61,7 +61,7 @@ class NjsCaller:
         jobs = said.get("job_ids")
         if not isinstance(jobs, list):
             raise InvalidRequest("'job_ids' must be a list of job ids")
-        states = self._caller.check_jobs({"job_ids": jobs, "return_list": 0})
+        states = self._caller.job_states(jobs)
         good = {job: state for job, state in states.items() if "failure" not in state}
         wrong = {job: state["failure"] for job, state in states.items() if "failure" in state}
         found: State = {"job_states": {job: self._shown(state, self._ujs.notes(job)) for job, state in good.items()}}

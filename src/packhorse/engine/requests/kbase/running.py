@@ -26,6 +26,7 @@ from packhorse.engine.requests.kbase.context import KBaseContext
 from packhorse.engine.requests.kbase.methods import requirements_for
 from packhorse.engine.requests.kbase.states import batch_of, retry_parent_of, status_of
 from packhorse.engine.requests.kbase.submitting import Planned, Resolved, group_again, groups_of, plan_run
+from packhorse.engine.requests.limits import Limits
 from packhorse.engine.requests.submission import Submission, Written
 from packhorse.engine.steps.kbase import CALLBACK, SECURE, KBaseStep
 from packhorse.store.kbase.jobs import load_jobs, reported_of
@@ -48,7 +49,8 @@ class Running:
         self._caller = access.caller
 
     def run_job(self, document: Any) -> str:
-        """One job; its id."""
+        """One job; its id. Raises TooMany, as whatever starts jobs does."""
+        self._limits.submission(self._caller.user)
         request = job_request(document)
         if request.as_admin:
             self._access.require_admin(write=True)
@@ -72,6 +74,7 @@ class Running:
         """(id of the job that stands for the batch, ids of its jobs), which are one run."""
         if not isinstance(documents, list):
             raise InvalidRequest("params must be a list")
+        self._limits.submission(self._caller.user)
         about = batch if isinstance(batch, dict) else {}
         wsid = wsid_of(about.get("wsid"))
         if truth(about.get("as_admin")):
@@ -105,7 +108,11 @@ class Running:
         return job_id(first + (BATCH_INDEX if len(requests) > 1 else 0), at)
 
     def run_below(self, parent: int, run: Any, document: Any, shared: str) -> str:
-        """A job that another one starts: in the same workspace, at the same site, with the same folder for files."""
+        """A job that another one starts: in the same workspace, at the same site, with the same folder for files.
+
+        How often is not limited: a running job that is told to wait fails.
+        """
+        self._limits.stored(self._caller.user)
         request = job_request(document)
         request = replace(request, wsid=run.wsid, parent_job_id=job_id(parent, run.created_at), requirements={})
         with self._context.database.read() as connection:
@@ -134,6 +141,7 @@ class Running:
         if twice:
             told = "Retry of the same id in the same request is not supported."
             raise InvalidRequest(f"{told} Offending ids: {twice[:20]}")
+        self._limits.submission(self._caller.user)
         planned = [self._planned_again(job, as_admin=as_admin) for job in jobs]
         some = [one.submission if isinstance(one, Planned) else one for one in planned]
         written = self._context.submissions.write_many(some)
@@ -163,11 +171,17 @@ class Running:
                 "meta": {"batch_id": batch_id, "retry_parent": first},
                 "sealed": self._sealed(self._secure_of(step)),
             }
-            return plan_run([group_again(step, row.params)], self._caller.name, self._context.sites, about)
+            planned = plan_run([group_again(step, row.params)], self._caller.name, self._context.sites, about)
+            self._limits.tasks(self._caller.user, 1)
+            return planned
         except PackhorseError as error:
             return error
 
     # --- parts ------------------------------------------------------------
+
+    @property
+    def _limits(self) -> Limits:
+        return self._context.limits()
 
     def _of_batch(self, number: int, document: Any, of: int, wsid: int | None) -> JobRequest:
         if isinstance(document, dict) and document.get("wsid") is not None:
@@ -239,6 +253,7 @@ class Running:
 
     def _written(self, planned: Planned) -> tuple[int, float]:
         """(first task, when it was made) of a run of jobs, once it is durable."""
+        self._limits.tasks(self._caller.user, planned.submission.tasks)
         written = self._context.submissions.write(planned.submission)
         with self._context.database.read() as connection:
             return seqs_of(connection, [written.run_id])[written.run_id] * TASKS_PER_RUN, written.at

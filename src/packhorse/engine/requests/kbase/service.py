@@ -12,6 +12,7 @@ from packhorse.domain.errors import Conflict, InvalidRequest, NotFound, Packhors
 from packhorse.domain.ids import parse_task_id
 from packhorse.domain.kbase import OVER, Status, job_id, not_found, truth, wsid_of
 from packhorse.domain.kbaseconfig import KBaseConfig
+from packhorse.domain.text import JsonText, dumps
 from packhorse.domain.users import User
 from packhorse.engine.requests.kbase.access import Access, Caller
 from packhorse.engine.requests.kbase.context import KBaseContext
@@ -51,6 +52,7 @@ class KBase:
             Catalog(config, http),
             config,
             seal,
+            lambda: service.limits,
             service.wake,
         )
         self.lookup = Lookup(service.database, service.steps, service.estimating)
@@ -123,14 +125,24 @@ class KBaseCaller:
             raise not_found(str(job))
         return state
 
-    def check_jobs(self, said: Said) -> State:
+    def check_jobs(self, said: Said) -> JsonText:
         """The states of jobs."""
         jobs = said.get("job_ids")
         if not isinstance(jobs, list):
             raise InvalidRequest("'job_ids' must be a list of job ids")
-        return _listed(self._checked(jobs, said), said)
+        texts = self._texts(jobs, said)
+        if not texts:
+            return JsonText("{}")
+        wanted = said.get("return_list")
+        if wanted is None or truth(wanted):
+            return JsonText(f'{{"job_states":[{",".join(texts.values())}]}}')
+        return JsonText(f"{{{','.join(f'{dumps(job)}:{text}' for job, text in texts.items())}}}")
 
-    def check_job_batch(self, said: Said) -> State:
+    def job_states(self, jobs: list[Any]) -> dict[str, State]:
+        """The whole states of jobs, by id."""
+        return self._checked(jobs, {})
+
+    def check_job_batch(self, said: Said) -> JsonText:
         """The states of a batch and of its jobs."""
         job = said.get("job_id")
         with self._database.read() as connection:
@@ -138,9 +150,9 @@ class KBaseCaller:
             if task % TASKS_PER_RUN != BATCH_INDEX or not run.batch:
                 raise InvalidRequest("This job is not a batch job")
         batch = self._checked([job], {**said, "exclude_fields": None})[str(job)]
-        children = self._checked(batch["child_jobs"], said)
+        children = ",".join(self._texts(batch["child_jobs"], said).values())
         shown = {name: value for name, value in batch.items() if name not in exclude_of(said.get("exclude_fields"))}
-        return {"batch_jobstate": shown, "child_jobstates": list(children.values())}
+        return JsonText(f'{{"batch_jobstate":{dumps(shown)},"child_jobstates":[{children}]}}')
 
     def check_workspace_jobs(self, said: Said) -> State:
         """The states of all jobs of a workspace."""
@@ -255,6 +267,10 @@ class KBaseCaller:
     def _checked(self, jobs: list[Any], said: Said) -> dict[str, State]:
         exclude = exclude_of(said.get("exclude_fields"))
         return self.kbase.lookup.by_id(jobs, self._access, exclude, as_admin=_as_admin(said))
+
+    def _texts(self, jobs: list[Any], said: Said) -> dict[str, str]:
+        exclude = exclude_of(said.get("exclude_fields"))
+        return self.kbase.lookup.texts_by_id(jobs, self._access, exclude, as_admin=_as_admin(said))
 
     def _readable(self, said: Said, exclude: tuple[str, ...]) -> State:
         """The state of a job that the caller may see. Raises NotFound, NotAllowed."""
