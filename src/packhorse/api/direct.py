@@ -24,7 +24,7 @@ _KEY = "Idempotency-Key"
 
 #: The header, for the description of an endpoint that reads it itself.
 KEY_PARAMETER: dict[str, Any] = {
-    "name": "idempotency-key",
+    "name": _KEY,
     "in": "header",
     "required": False,
     "schema": {
