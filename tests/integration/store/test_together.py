@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
 
+import packhorse.store.together as module
 from packhorse.domain.errors import InvalidRequest, Unavailable
 from packhorse.store.database import Database, NoRoom
 from packhorse.store.runs import NewRun, insert_runs
@@ -218,3 +220,18 @@ def test_more_than_go_into_one_transaction_take_several(database: Database, monk
     names = [f"w{number}" for number in range(7)]
     assert Gate(together_on(database)).write(*map(keep, names)) == names
     assert transactions_of(database) - before == 4 and kept(database) == set(names)
+
+
+def test_who_comes_alone_waits_for_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=waited.append))
+    together = together_on(database)
+    for name in ("a", "b"):
+        together.write(keep(name))
+    together.write_many([keep("c"), keep("d")])
+    assert not waited
+    assert Gate(together).write(keep("e"), keep("f")) == ["e", "f"]
+    assert not waited, "they came while another wrote"
+    for name in ("g", "h"):
+        together.write(keep(name))
+    assert len(waited) == 1, "after several others may come, and after one alone nobody"
