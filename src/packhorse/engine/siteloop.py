@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -100,6 +101,7 @@ class SiteLoop(Loop):
         if not (changed or collected or self._heartbeats.any_silent()):
             return False
         if collected:
+            self._notifier.notify()
             self._allocations = self._watcher.live()
             self.after_end()
         self._goes_on = True  # unless the step ends well, and finds that all is as it should be
@@ -130,6 +132,7 @@ class SiteLoop(Loop):
             moved |= changed
         moved |= bool(plan.blocks)
         self._goes_on = moved or bool(plan.unsubmitted) or plan.goes_on
+        self.soon_s = math.inf if plan.has_demand else watcher.ends_in_s(allocations)
         return moved
 
     def leave(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.states import AllocationState
 from packhorse.store.chunks import chunks
-from packhorse.store.schema import UNCLAIMED, allocations, blocks, journals
+from packhorse.store.schema import HAS_ALLOCATION, UNCLAIMED, allocations, blocks, journals, tasks
 
 _MOST_LIVE = 10_000
 _BLOCKS_AT_ONCE = 10_000
@@ -34,6 +35,20 @@ _IN_STATES = (
     .where(_B.allocation_seq == sa.bindparam("allocation"), _B.state.in_(sa.bindparam("states", expanding=True)))
     .order_by(_B.number)
 )
+_AT_SITE = (
+    sa.select((_B.predicted_core_s / _B.tasks).label("core_s"))
+    .select_from(tasks)
+    .join(blocks, sa.and_(_B.allocation_seq == tasks.c.allocation_seq, _B.number == tasks.c.block))
+    .where(
+        sa.text(f"tasks.{HAS_ALLOCATION}"),
+        tasks.c.allocation_seq.in_(
+            sa.select(_A.seq).where(_A.site == sa.bindparam("site"), sa.text("allocations.state <> 'ENDED'"))
+        ),
+    )
+    .limit(sa.bindparam("number", type_=sa.Integer))
+    .subquery()
+)
+_LEFT = sa.select(sa.func.count(), sa.func.sum(_AT_SITE.c.core_s))
 _LAST_BLOCK = sa.select(sa.func.max(_B.number)).where(_B.allocation_seq == sa.bindparam("allocation"))
 _JOURNALS = sa.select(journals).where(_J.allocation_seq == sa.bindparam("allocation"))
 _ADVANCE = (
@@ -112,6 +127,14 @@ def unclaimed_core_s(connection: sa.Connection, allocation_seqs: Collection[int]
         for some in chunks(allocation_seqs)
         for seq, core_s in connection.execute(query.where(blocks.c.allocation_seq.in_(some)))
     }
+
+
+def left_core_s(connection: sa.Connection, site: str, most: int) -> float:
+    """Predicted core-seconds of the tasks that a site has and that have not ended; infinity where these are more than
+    ``most``.
+    """
+    number, core_s = connection.execute(_LEFT, {"site": site, "number": most + 1}).one()
+    return math.inf if number > most else float(core_s or 0.0)
 
 
 def written_blocks(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, list[int]]:
