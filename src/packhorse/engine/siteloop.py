@@ -31,6 +31,8 @@ from packhorse.engine.watch import Watcher
 from packhorse.estimate.durations import Durations
 from packhorse.sites.schedulers.pace import Pace
 from packhorse.sites.site import Site
+from packhorse.store.allocations import live_allocations
+from packhorse.store.asked import AskedOfSite, asked_of_site
 from packhorse.store.database import Database
 from packhorse.store.demands import recount
 from packhorse.store.holds import settle_holds
@@ -75,6 +77,7 @@ class SiteLoop(Loop):
         self._pace = Pace(*site.poll_s)
         self._database = database
         self._allocations: Sequence[Any] = ()
+        self._asked = AskedOfSite(cancels=True, grows=True)
         self._seen_writes = -1
         self._look_at = 0.0
         self._goes_on = False  # what the last step did may let the next one do more
@@ -96,13 +99,13 @@ class SiteLoop(Loop):
         writes = self._database.writes_of_others()
         changed = self._goes_on or writes != self._seen_writes or monotonic >= self._look_at
         if changed:
-            self._allocations = self._watcher.live()
+            self._see()
         collected = self._reader.look(self._allocations, self._heartbeats)
         if not (changed or collected or self._heartbeats.any_silent()):
             return False
         if collected:
             self._notifier.notify()
-            self._allocations = self._watcher.live()
+            self._see()
             self.after_end()
         self._goes_on = True  # unless the step ends well, and finds that all is as it should be
         moved = self._take_step(monotonic, self._allocations) or collected
@@ -111,11 +114,16 @@ class SiteLoop(Loop):
             self._notifier.notify()
         return moved
 
+    def _see(self) -> None:
+        with self._database.read() as connection:
+            self._allocations = live_allocations(connection, self._site.name)
+            self._asked = asked_of_site(connection, self._site.name)
+
     def _take_step(self, monotonic: float, allocations: Sequence[Any]) -> bool:
         """Does what the store and the scheduler ask for; whether anything moved but journals."""
         watcher = self._watcher
-        moved = bool(watcher.cancel())
-        moved |= self._growing.go_on()
+        moved = bool(watcher.cancel(self._asked.cancels))
+        moved |= self._asked.grows and self._growing.go_on()
         plan = self._dispatcher.plan()
         self._dispatcher.carry_out(plan)
         closing = any(row.state == AllocationState.CLOSING for row in allocations)

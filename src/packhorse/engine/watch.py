@@ -178,11 +178,15 @@ class Watcher:
             for row in allocations:
                 stored.update_allocation(connection, row.seq, state=AllocationState.CLOSING)
 
-    def cancel(self) -> int:
-        """Tells the agents about tasks whose cancel is under way; takes back blocks that nobody has claimed.
+    def cancel(self, there_are_some: bool = True) -> int:
+        """Tells the agents about tasks whose cancel is under way, if ``there_are_some``; takes back blocks that nobody
+        has claimed.
 
         Returns how many were new.
         """
+        if not there_are_some:
+            self._told.clear()
+            return 0
         with self._database.read() as connection:
             canceling = canceling_tasks(connection, _CANCELS_AT_ONCE)
             self._told &= {(row.id, row.attempt) for row in canceling}

@@ -57,6 +57,18 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a look at the store found: what waits, which demands have to wait for more, rows of allocations that are not
+    over, and the core-seconds of them that nobody has claimed.
+    """
+
+    waiting: Waiting
+    lacking: Sequence[pack.Demand]
+    live: Sequence[Any]
+    unclaimed: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """An allocation that is not over. ``left_s`` is what of its walltime tasks may still use; None is no limit."""
 
@@ -107,16 +119,12 @@ class Dispatcher:
 
         Where nothing can be placed nothing is written either: most looks find the site supplied.
         """
-        self._end_back_offs()
-        with self._database.read() as connection:
-            waiting = self._demands.waiting(connection)
-            rows = stored.live_allocations(connection, self._site.name) if waiting.open else ()
-        has_sized = bool(waiting.open) and self._size(waiting, rows)
-        with self._database.read() as connection:
-            demands = (self._demands.waiting(connection) if has_sized else waiting).sized
-            lacking = self._demands.lacking(connection, demands)
-            rows = stored.live_allocations(connection, self._site.name)
-            unclaimed = stored.unclaimed_core_s(connection, [row.seq for row in rows]) if demands else {}
+        seen = self._look()
+        waiting = seen.waiting
+        has_sized = bool(waiting.open) and self._size(waiting, seen.live)
+        if has_sized:
+            seen = self._look()
+        demands, lacking, rows, unclaimed = seen.waiting.sized, seen.lacking, seen.live, seen.unclaimed
         if lacking:
             with self._lease.write() as connection:
                 self._demands.hold(connection, lacking)
@@ -151,16 +159,21 @@ class Dispatcher:
         with self._lease.write() as connection:
             return self._demands.size(connection, waiting, room, limits, self._clock.monotonic())
 
-    def _end_back_offs(self) -> None:
-        """Makes tasks ready whose back-off is over: one look at an index, where none is."""
+    def _look(self) -> _Seen:
+        """What there is to place, and where; tasks whose back-off is over are made ready before."""
         now = self._clock.now()
         latest = now + 2 * MAX_BACKOFF_S
-        with self._database.read() as connection:
-            due = next_back_off(connection)
-        while due is not None and (due <= now or due > latest):
+        while True:
+            with self._database.read() as connection:
+                due = next_back_off(connection)
+                if due is None or now < due <= latest:
+                    waiting = self._demands.waiting(connection)
+                    lacking = self._demands.lacking(connection, waiting.sized)
+                    live = stored.live_allocations(connection, self._site.name)
+                    seqs = [row.seq for row in live] if waiting.sized else []
+                    return _Seen(waiting, lacking, live, stored.unclaimed_core_s(connection, seqs))
             with self._lease.write() as connection:
                 end_back_offs(connection, now, latest, _BACK_OFFS_AT_ONCE)
-                due = next_back_off(connection)
 
     def _live(self, rows: Sequence[Any]) -> list[Live]:
         return [Live.of(row, self._clock.now()) for row in rows if row.state != AllocationState.CLOSING]
