@@ -108,23 +108,24 @@ class SiteLoop(Loop):
             self._see()
             self.after_end()
         self._goes_on = True  # unless the step ends well, and finds that all is as it should be
-        moved = self._take_step(monotonic, self._allocations) or collected
+        moved = self._take_step(monotonic)
         self._seen_writes, self._look_at = writes, monotonic + _LOOK_S
         if moved:
             self._notifier.notify()
-        return moved
+        return moved or collected
 
     def _see(self) -> None:
         with self._database.read() as connection:
             self._allocations = live_allocations(connection, self._site.name)
             self._asked = asked_of_site(connection, self._site.name)
 
-    def _take_step(self, monotonic: float, allocations: Sequence[Any]) -> bool:
+    def _take_step(self, monotonic: float) -> bool:
         """Does what the store and the scheduler ask for; whether anything moved but journals."""
         watcher = self._watcher
         moved = bool(watcher.cancel(self._asked.cancels))
         moved |= self._asked.grows and self._growing.go_on()
         plan = self._dispatcher.plan()
+        allocations = self._allocations = plan.live
         self._dispatcher.carry_out(plan)
         closing = any(row.state == AllocationState.CLOSING for row in allocations)
         if plan.unsubmitted or closing or self._heartbeats.any_silent():
@@ -140,7 +141,10 @@ class SiteLoop(Loop):
             moved |= changed
         moved |= bool(plan.blocks)
         self._goes_on = moved or bool(plan.unsubmitted) or plan.goes_on
-        self.soon_s = math.inf if plan.has_demand else watcher.ends_in_s(allocations)
+        if plan.has_demand:
+            self.soon_s = 0.0 if plan.guesses else math.inf
+        else:
+            self.soon_s = watcher.ends_in_s(allocations)
         return moved
 
     def leave(self) -> None:

@@ -119,7 +119,7 @@ def lock_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, Cur
     found: dict[int, Current] = {}
     for some in chunks(ids):
         for row in connection.execute(_LOCK, {"ids": some}):
-            found[row[0]] = Current(_STATES[row[1]], *row[2:])
+            found[row[0]] = Current._make((_STATES[row[1]], *row[2:]))
     return found
 
 
@@ -303,7 +303,7 @@ def _update_tasks(
 def _update_of(columns: tuple[str, ...]) -> Bulk:
     """Sets the state and these columns of a task."""
     names = ("state", *columns)
-    values = [(_T[name], sa.bindparam(f"to_{name}")) for name in names]
+    values: list[tuple[Any, Any]] = [(_T[name], sa.bindparam(f"to_{name}")) for name in names]
     statement = sa.update(tasks).where(_T.id == sa.bindparam("of")).ordered_values(*values)
     return Bulk(statement, [*(f"to_{name}" for name in names), "of"])
 

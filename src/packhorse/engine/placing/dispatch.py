@@ -45,15 +45,19 @@ _log = structlog.get_logger("packhorse.dispatch")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the store says must happen at the site next: blocks to write, allocations to submit.
+    """What the store says must happen at the site next: blocks to write, allocations to submit, of those that are
+    ``live``.
 
-    ``has_demand``: tasks want to be placed; ``goes_on``: more may be found at once.
+    ``has_demand``: tasks want to be placed; ``goes_on``: more may be found at once; ``guesses``: how long the tasks of
+    its blocks take is not known, so that these may be few: agents soon want more.
     """
 
     blocks: Sequence[Block]
+    live: Sequence[Any]
     unsubmitted: Sequence[Any]
     has_demand: bool
     goes_on: bool = False
+    guesses: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +140,23 @@ class Dispatcher:
             with self._lease.write() as connection:
                 self._placed.clear()
                 self._blocks.note_written(connection)
-                live = self._live(stored.live_allocations(connection, self._site.name))
+                rows = stored.live_allocations(connection, self._site.name)
+                live = self._live(rows)
+                number = len(live)
                 unclaimed = stored.unclaimed_core_s(connection, [one.seq for one in live]) if demands else {}
                 blocks = self._fill(connection, live, demands, unclaimed)
                 blocks += self._open(connection, live, demands, limits)
                 add_ready_to_demands(connection, self._placed)
-                rows = stored.live_allocations(connection, self._site.name)
+                if len(live) > number:
+                    rows = stored.live_allocations(connection, self._site.name)
             self._forget_all_but(rows)
         has_held, self._demands.have_held = self._demands.have_held, False
         if has_held:
             self._needs.wake()
         unsubmitted = [row for row in rows if row.state == AllocationState.SUBMITTING]
         goes_on = has_held or bool(lacking) or has_sized
-        return Plan(blocks, unsubmitted, bool(demands or waiting.open), goes_on)
+        guesses = bool(blocks) and not all(demand.is_known for demand in demands)
+        return Plan(blocks, rows, unsubmitted, bool(demands or waiting.open), goes_on, guesses)
 
     def _size(self, waiting: Waiting, rows: Sequence[Any]) -> bool:
         """Decides what some of the tasks ask for that are about to be placed; whether it did."""
