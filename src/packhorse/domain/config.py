@@ -52,6 +52,8 @@ class ServerConfig(Section):
     """A file with the private key of that certificate."""
     trusted_proxies: list[Network] = []
     """Addresses or networks of proxies that have TLS: besides this machine, only these may speak to the server."""
+    drain_s: Number = Field(default=0, ge=0, le=3600)
+    """So long after SIGTERM it still answers, and only ``/api/v1/health/ready`` says that it will stop."""
     traces: str | None = None
     """The URL of an OpenTelemetry collector, such as http://127.0.0.1:4318, that is sent a trace of each request."""
     data_roots: list[Path] | None = None

@@ -9,6 +9,7 @@ import structlog
 
 from packhorse.domain.backoff import BackOff
 from packhorse.domain.errors import Conflict, Unavailable
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
 from packhorse.http.errors import Stopped
 
@@ -19,7 +20,7 @@ _REST = (
 )
 _REST_OF_WOKEN = 2  # the same, where somebody wakes us: hundreds submit in a second, and need the processor for that
 _LONGEST_REST_S = 0.1
-_IDLE_S = 0.5  # when nothing moves; a submission in this process wakes us at once
+IDLE_S = 0.5  # when nothing moves; a submission in this process wakes us at once
 # what moves all the time is looked at less and less often, too: a tick costs much the same however much it finds
 _SLOWER = 1.3
 
@@ -29,12 +30,17 @@ _log = structlog.get_logger("packhorse.engine")
 class Loop:
     """Ticks quickly when something begins to move, and ever more slowly the longer it goes on, or does not.
 
-    ``superseded``: another engine leads; ``tell`` is set then. ``soon_s``: in how many seconds somebody is to be told
-    something that is not there yet, as far as that can be foreseen.
+    ``superseded``: another engine leads; ``tell`` is set then. ``site``: the only one that it is for, if there is one.
+    ``soon_s``: in how many seconds somebody is to be told something that is not there yet, as far as that can be
+    foreseen.
     """
 
-    def __init__(self, name: str, clock: Clock, tell: threading.Event) -> None:
+    wakes_for = Change(0)
+    """What it is woken for. Whatever else changes, it sees at its next look."""
+
+    def __init__(self, name: str, clock: Clock, tell: threading.Event, site: str | None = None) -> None:
         self.name = name
+        self.site = site
         self.superseded = False
         self.soon_s = math.inf
         self._clock = clock
@@ -87,6 +93,10 @@ class Loop:
     def leave(self) -> None:
         """Before the end: leaves things such that nothing waits for us."""
 
+    def idle_s(self) -> float:
+        """The longest pause while nothing moves, in seconds: what would wake us has come after it at the latest."""
+        return IDLE_S
+
     def _work(self, ending: threading.Event) -> None:
         moving_s = idle_s = TICK_S[0]
         in_a_row = 0  # ticks in which something moved; a first one is likely to be followed by more soon
@@ -103,7 +113,7 @@ class Loop:
                 idle_s, moving_s = TICK_S[0], min(TICK_S[1], moving_s * _SLOWER)
             else:
                 woken = self._pause(idle_s)
-                idle_s, moving_s = min(_IDLE_S, idle_s * _SLOWER), TICK_S[0]
+                idle_s, moving_s = min(self.idle_s(), idle_s * _SLOWER), TICK_S[0]
             if woken:
                 moving_s = idle_s = TICK_S[0]
                 in_a_row = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from packhorse.domain.backoff import BackOff
 from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.engine.appfolders import AppFolders
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock, SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.lease import Lease
@@ -92,16 +93,18 @@ class Engine:
         self._loops.append(WebhookLoop(database, clock, self._look, seal, reach))
         self.leading = threading.Event()
 
-    def wake(self) -> None:
-        """Something was submitted or canceled: do not wait for the next tick."""
+    def wake(self, change: Change = Change.ANY, sites: Collection[str] | None = None) -> None:
+        """Something was submitted or canceled: those whom it concerns do not wait for their next tick. ``sites``: where
+        that was; None: it may be any.
+        """
         for loop in self._loops:
-            loop.wake()
+            if loop.wakes_for & change and (sites is None or loop.site in sites):
+                loop.wake()
 
     def stop(self) -> None:
         """Ends ``run`` after the current steps. Agents go on with what they have."""
         self._stop.set()
         self._look.set()
-        self.wake()
 
     def run(self) -> None:
         """Works until ``stop``. While another engine leads, waits; while the database is away, tries again."""

@@ -12,13 +12,14 @@ import structlog
 from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.states import AllocationState
 from packhorse.engine.appfolders import AppFolders
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.collecting.reading import JournalReader
 from packhorse.engine.growing import Growing
 from packhorse.engine.heartbeats import Heartbeats
 from packhorse.engine.lease import Lease
-from packhorse.engine.loop import Loop
+from packhorse.engine.loop import IDLE_S, Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.placing.blocks import Blocks
 from packhorse.engine.placing.demands import Demands
@@ -46,6 +47,8 @@ _log = structlog.get_logger("packhorse.engine")
 class SiteLoop(Loop):
     """Drives one site. A tick that finds nothing new in the journals, and a store as it was, asks the store nothing."""
 
+    wakes_for = Change.TASKS
+
     def __init__(
         self,
         site: Site,
@@ -59,14 +62,14 @@ class SiteLoop(Loop):
         seal: Seal,
         estimates: EstimatesConfig,
     ) -> None:
-        super().__init__(site.name, clock, tell)
+        super().__init__(site.name, clock, tell, site.name)
         self._site = site
         self._lease = lease
         self._notifier = notifier
         steps, durations = Steps(), Durations()
         sizing = Sizing(site, steps, estimates)
         collector = Collector(site, steps, durations, sizing)
-        needs = Needs(site.name, folders)
+        needs = Needs(site.name, folders, steps)
         self._blocks = Blocks(site, database, lease, steps, collector, clock, seal)
         demands = Demands(site.name, steps, durations, needs, sizing.sizer)
         self._dispatcher = Dispatcher(site, database, lease, steps, demands, self._blocks, clock, weights, needs)
@@ -146,6 +149,10 @@ class SiteLoop(Loop):
         else:
             self.soon_s = watcher.ends_in_s(allocations)
         return moved
+
+    def idle_s(self) -> float:
+        """Where journals can be looked at for next to nothing, what follows from a task's end does not wait."""
+        return self._reader.rest_s if self._allocations else IDLE_S
 
     def leave(self) -> None:
         """Nobody will feed agents that are idle, and jobs that wait for nothing."""

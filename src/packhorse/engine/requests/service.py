@@ -37,6 +37,7 @@ from packhorse.domain.views import (
     TaskView,
     UsageView,
 )
+from packhorse.engine.change import Wake, wake_nobody
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.access import run_row, task_row
 from packhorse.engine.requests.accounting import account
@@ -53,7 +54,8 @@ from packhorse.engine.requests.own import Own
 from packhorse.engine.requests.pages import MAX_PAGE, cursor_of, page_size
 from packhorse.engine.requests.runviews import run_with_steps
 from packhorse.engine.requests.runwaiters import RunWaiters
-from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
+from packhorse.engine.requests.submission import Submission, Written
+from packhorse.engine.requests.submitting import Rows, Submissions
 from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.taskviews import TaskViews
 from packhorse.engine.requests.usage import sum_usage
@@ -89,7 +91,7 @@ class Service:
         sites: Sequence[Site],
         catalog: AppCatalog,
         files: FileRules,
-        wake: Callable[[], None] = lambda: None,
+        wake: Wake = wake_nobody,
         notifier: Notifier | None = None,
         downloads: Path = Path("downloads"),
         estimates: EstimatesConfig | None = None,
