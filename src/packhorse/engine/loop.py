@@ -46,6 +46,8 @@ class Loop:
         self._clock = clock
         self._tell = tell
         self._wake = threading.Event()
+        self.begun = threading.Event()
+        """It has taken its first step, or cannot."""
         self._trouble = BackOff(*TROUBLE_S)
 
     def wake(self) -> None:
@@ -81,6 +83,7 @@ class Loop:
             except Exception:  # a bug of ours must not end the night's work: say it loudly, and go on
                 retry_s = self._trouble.failed(self._clock.monotonic())
                 _log.exception("engine_failed", loop=self.name, retry_s=retry_s)
+            self.begun.set()
             self._pause(retry_s)
 
     def recover(self) -> None:
@@ -103,6 +106,7 @@ class Loop:
         while not ending.is_set():
             began = self._clock.monotonic()
             moved = self.tick(began)
+            self.begun.set()
             self._trouble.succeeded()
             ended = self._clock.monotonic()
             in_a_row = in_a_row + 1 if moved else 0

@@ -69,7 +69,7 @@ class SiteLoop(Loop):
         steps, durations = Steps(), Durations()
         sizing = Sizing(site, steps, estimates)
         collector = Collector(site, steps, durations, sizing)
-        needs = Needs(site.name, folders, steps)
+        needs = Needs(site, folders, steps)
         self._blocks = Blocks(site, database, lease, steps, collector, clock, seal)
         demands = Demands(site.name, steps, durations, needs, sizing.sizer)
         self._dispatcher = Dispatcher(site, database, lease, steps, demands, self._blocks, clock, weights, needs)
@@ -103,24 +103,33 @@ class SiteLoop(Loop):
         changed = self._goes_on or writes != self._seen_writes or monotonic >= self._look_at
         if changed:
             self._see()
-        collected = self._reader.look(self._allocations, self._heartbeats)
+        # nothing is placed where an allocation is on its way out, so that what it still says can wait
+        is_late = changed and all(row.state == AllocationState.CLOSING for row in self._allocations)
+        collected = not is_late and self._collect()
         if not (changed or collected or self._heartbeats.any_silent()):
             return False
-        if collected:
-            self._notifier.notify()
-            self._see()
-            self.after_end()
         self._goes_on = True  # unless the step ends well, and finds that all is as it should be
         moved = self._take_step(monotonic)
-        self._seen_writes, self._look_at = writes, monotonic + _LOOK_S
         if moved:
             self._notifier.notify()
+        if is_late:
+            collected = self._collect()
+        self._seen_writes, self._look_at = writes, monotonic + _LOOK_S
         return moved or collected
 
     def _see(self) -> None:
         with self._database.read() as connection:
             self._allocations = live_allocations(connection, self._site.name)
             self._asked = asked_of_site(connection, self._site.name)
+
+    def _collect(self) -> bool:
+        """Reads on in the journals; whether they have told something, which others then know."""
+        collected = self._reader.look(self._allocations, self._heartbeats)
+        if collected:
+            self._notifier.notify()
+            self._see()
+            self.after_end()
+        return collected
 
     def _take_step(self, monotonic: float) -> bool:
         """Does what the store and the scheduler ask for; whether anything moved but journals."""

@@ -51,6 +51,12 @@ _AT_SITE = (
 _LEFT = sa.select(sa.func.count(), sa.func.sum(_AT_SITE.c.core_s))
 _LAST_BLOCK = sa.select(sa.func.max(_B.number)).where(_B.allocation_seq == sa.bindparam("allocation"))
 _JOURNALS = sa.select(journals).where(_J.allocation_seq == sa.bindparam("allocation"))
+_JOURNAL_OF = _JOURNALS.where(_J.agent == sa.bindparam("agent"))
+_UNCLAIMED_CORE_S = (
+    sa.select(_B.allocation_seq, sa.func.sum(_B.predicted_core_s))
+    .where(_UNCLAIMED, _B.allocation_seq.in_(sa.bindparam("seqs", expanding=True)))
+    .group_by(_B.allocation_seq)
+)
 _ADVANCE = (
     sa.update(journals)
     .where(_J.id == sa.bindparam("of"))
@@ -120,12 +126,10 @@ def blocks_of(connection: sa.Connection, allocation_seq: int, states: Collection
 
 def unclaimed_core_s(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, float]:
     """Predicted core-seconds of the blocks that no agent has claimed, by allocation; those without any are left out."""
-    work = sa.func.sum(blocks.c.predicted_core_s)
-    query = sa.select(blocks.c.allocation_seq, work).where(_UNCLAIMED).group_by(blocks.c.allocation_seq)
     return {
         seq: float(core_s)
         for some in chunks(allocation_seqs)
-        for seq, core_s in connection.execute(query.where(blocks.c.allocation_seq.in_(some)))
+        for seq, core_s in connection.execute(_UNCLAIMED_CORE_S, {"seqs": some})
     }
 
 
@@ -162,8 +166,7 @@ def journals_of(connection: sa.Connection, allocation_seq: int) -> dict[str, Any
 
 def journal_of(connection: sa.Connection, allocation_seq: int, agent: str) -> Any | None:
     """One agent's journal, if it was seen."""
-    which = sa.and_(journals.c.allocation_seq == allocation_seq, journals.c.agent == agent)
-    return connection.execute(sa.select(journals).where(which)).one_or_none()
+    return connection.execute(_JOURNAL_OF, {"allocation": allocation_seq, "agent": agent}).one_or_none()
 
 
 def journal_offsets(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, dict[str, int]]:

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ from packhorse.store.runs import close_runs
 from packhorse.store.schema import TASKS_PER_RUN, events, growths, in_run, runs, tasks
 from packhorse.store.settling import Grow, InVain, settle_edges, settle_new
 from packhorse.store.steps import add_counts
+from packhorse.store.taskevents import moved, tell_canceled, tell_tasks
 
 S = TaskState
 
@@ -184,6 +186,9 @@ def _apply(
     _update_tasks(connection, updates, states)
     started = {move.task_id // TASKS_PER_RUN for move in applied if move.target is S.RUNNING}
     _INSERT_EVENT.execute(connection, told)
+    if applied:
+        all_moved = (moved(one.task_id, one.target, one.at, row[2]) for one, row in zip(applied, told, strict=True))
+        tell_tasks(connection, chain.from_iterable(all_moved))
     add_counts(connection, counts)
     add_ready(connection, _ready_changes(updates, current, states))
     if started:
@@ -274,6 +279,7 @@ def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) 
             ready[step, demand] -= number * is_ready
         add_counts(connection, counts)
         add_ready(connection, ready)
+        tell_canceled(connection, run_seq, at)
         close_runs(connection, [run_seq], at)
     return canceled
 

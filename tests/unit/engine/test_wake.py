@@ -70,6 +70,7 @@ def test_the_engine_is_told_of_what_is_submitted_where_and_once_for_many(
 def test_only_those_whom_it_concerns_are_woken(room: Embedded, tmp_path: Path) -> None:
     one, other = (replace_name(local_site(str(tmp_path / name)), name) for name in ("one", "other"))
     engine = Engine(room.database, [one, other], home=tmp_path)
+    engine._others = engine._make_others()  # as when it leads
 
     def woken(*said: Any) -> set[str]:
         for loop in engine._loops:

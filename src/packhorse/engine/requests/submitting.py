@@ -28,7 +28,7 @@ from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.checking import findings_of, refuse_findings, refuse_kbase
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.history import history_of
-from packhorse.engine.requests.ownsecrets import require_secrets
+from packhorse.engine.requests.ownsecrets import require_named, require_secrets
 from packhorse.engine.requests.submission import Submission, Written
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
@@ -101,6 +101,8 @@ class Submissions:
             accepted = accept_step_run(request, apps, by)
         else:
             accepted = accept_task_run(request, by)
+            named = [name for step in accepted.steps for name in step.spec.params.get("secrets", ())]
+            require_named(self._database, user, named, "The task")
         accepted = with_reuse(accepted, request.reuse, self._sites)
         name = request.name or accepted.name
         return Submission(accepted, user.name, name, key, _digest(request, accepted))
