@@ -99,8 +99,11 @@ class Submissions:
             accepted = accept_step_run(request, apps, by)
         else:
             from packhorse.engine.requests.accept_documents import accept_task_run
+            from packhorse.engine.requests.ownsecrets import require_named
 
             accepted = accept_task_run(request, by)
+            named = [name for step in accepted.steps for name in step.spec.params.get("secrets", ())]
+            require_named(self._database, user, named, "The task")
         accepted = with_reuse(accepted, request.reuse, self._sites)
         name = request.name or accepted.name
         return Submission(accepted, user.name, name, key, _digest(request, accepted))
