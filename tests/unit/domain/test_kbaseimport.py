@@ -56,6 +56,23 @@ def test_the_test_module_becomes_two_apps(tmp_path: Path, capsys: pytest.Capture
     )
 
 
+@pytest.mark.parametrize(
+    "broken", ["description : |\n     <p>One.</p>\n\n   <p>Less far in.</p>\n", "a: [1\n", "publications :\n  - ]\n"]
+)
+def test_a_display_that_is_broken_in_part_is_read_where_it_is_not(broken: str) -> None:
+    display = f"name: Trims reads\n{broken}parameters :\n\tx :\n\t\tui-name : The reads\ntooltip : Short\n"
+    found = import_module(ModuleFiles(ABOUT, "", {"x": (method({"id": "x"}), display)}), None, COMMIT)
+    app = found.apps["m-run"]
+    assert (app["title"], app["parameters"]["x"]["help"], app["description"]) == ("Trims reads", "The reads", "Short")
+    [note] = found.notes
+    assert note.startswith("x: what can be read of its display.yaml is taken. x/display.yaml is not YAML")
+
+
+def test_a_display_of_which_nothing_can_be_read_is_no_reason_to_refuse() -> None:
+    found = import_module(ModuleFiles(ABOUT, "", {"x": (method(), "- [")}), None, COMMIT)
+    assert found.apps["m-run"]["title"] == "run" and len(found.notes) == 1
+
+
 def test_what_an_app_cannot_have_is_told() -> None:
     odd = [
         {
@@ -105,7 +122,6 @@ WRONG = {
     "no YAML": (ModuleFiles("a: [1"), "kbase.yml is not YAML"),
     "a list": (ModuleFiles("- 1\n"), "a mapping was expected"),
     "no JSON": (ModuleFiles(ABOUT, "", {"x": ("{", "")}), "x/spec.json is not JSON"),
-    "display": (ModuleFiles(ABOUT, "", {"x": (method(), "a: [1")}), "x/display.yaml is not YAML"),
     "version": (ModuleFiles("module-name: M\nmodule-version: a b\n"), "would not be valid"),
 }
 
