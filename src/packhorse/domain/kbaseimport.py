@@ -104,7 +104,8 @@ def _method(folder: str, spec: str, display: str, module: str, notes: list[str])
     try:
         document = json.loads(spec)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{folder}/spec.json is not JSON: {error}.") from None
+        notes.append(f"{folder}: its spec.json is not JSON ({error}); it becomes no app of its own.")
+        return None
     mapping = _get(document, "behavior", "service-mapping")
     function = _get(mapping, "method")
     if not isinstance(function, str) or not _NAME.fullmatch(function):

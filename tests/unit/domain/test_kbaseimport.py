@@ -73,6 +73,14 @@ def test_a_display_of_which_nothing_can_be_read_is_no_reason_to_refuse() -> None
     assert found.apps["m-run"]["title"] == "run" and len(found.notes) == 1
 
 
+@pytest.mark.parametrize("broken", ["{", "", '{"a": 1}}', "[" * 100_000])
+def test_a_method_whose_spec_is_broken_is_run_by_the_apps_of_its_module(broken: str) -> None:
+    found = import_module(ModuleFiles(ABOUT, "", {"x": (broken, ""), "y": (method(), "")}), None, COMMIT)
+    assert list(found.apps) == ["m", "m-run"]
+    [note] = found.notes
+    assert note.startswith("x: its spec.json is not JSON") and note.endswith("it becomes no app of its own.")
+
+
 def test_what_an_app_cannot_have_is_told() -> None:
     odd = [
         {
@@ -121,7 +129,6 @@ WRONG = {
     "no name": (ModuleFiles("module-version: 1\n"), "names no 'module-name'"),
     "no YAML": (ModuleFiles("a: [1"), "kbase.yml is not YAML"),
     "a list": (ModuleFiles("- 1\n"), "a mapping was expected"),
-    "no JSON": (ModuleFiles(ABOUT, "", {"x": ("{", "")}), "x/spec.json is not JSON"),
     "version": (ModuleFiles("module-name: M\nmodule-version: a b\n"), "would not be valid"),
 }
 
