@@ -113,3 +113,9 @@ def test_attempts_are_bars_while_they_are_few_and_areas_after() -> None:
     few, many = (render_page(made_up(["a", "b"], tasks)) for tasks in (10, 2000))
     assert few.count(' bar"') == 19 and few.count("bar failed") == 1  # one failed
     assert many.count(' bar"') == 0 and many.count(" area") >= 4
+
+
+def test_a_number_is_not_parted_from_its_unit() -> None:
+    facts = made_up(["make"], 1)
+    page = render_page(replace(facts, created_at=1000.0, ended_at=1145.0))
+    assert "<b>2\u00a0min 25\u00a0s</b>" in page
