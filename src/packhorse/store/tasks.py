@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packhorse.domain.states import TaskState
-from packhorse.store.bulk import Bulk
+from packhorse.store.bulk import Bulk, BulkRow
 from packhorse.store.chunks import chunks
 from packhorse.store.database import Database
 from packhorse.store.schema import (
@@ -238,6 +238,6 @@ def add_attempts(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -
     _INSERT_ATTEMPT.execute_dicts(connection, rows)
 
 
-def add_log_chunks(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Remembers where tasks' output lies; each row has every column of the table."""
-    _INSERT_CHUNK_OF_LOG.execute_dicts(connection, rows)
+def add_log_chunks(connection: sa.Connection, rows: Sequence[BulkRow]) -> None:
+    """Remembers where tasks' output lies; each row has every column of the table, in their order."""
+    _INSERT_CHUNK_OF_LOG.execute(connection, rows)

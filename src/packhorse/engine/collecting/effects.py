@@ -44,11 +44,14 @@ _LONGEST_S = 1e9  # whatever a damaged record says
 
 @dataclass(frozen=True, slots=True)
 class _Alike:
-    """Tasks of one step that were granted the same; ``columns`` are those that the rows of their attempts share."""
+    """Tasks of one step that were granted the same. ``is_json``: their results are; ``columns`` are those that the rows
+    of their attempts share.
+    """
 
     step: Step
     asked: Asked
     granted: Resources
+    is_json: bool
     columns: Row
 
 
@@ -85,7 +88,7 @@ class Effects:
         self._over: set[int] = set()
         self._moves: list[Move] = []
         self._attempts: list[dict[str, Any]] = []
-        self._chunks: list[dict[str, Any]] = []
+        self._chunks: list[tuple[Any, ...]] = []
         self._shares: defaultdict[int, Share] = defaultdict(Share)
         self._held: dict[int, Row] = {}  # tasks that ended well, and have outputs to deliver
         self._outputs_to_deliver: list[Row] = []
@@ -150,7 +153,7 @@ class Effects:
             return
         alike = self._of(row)
         step, asked, granted = alike.step, alike.asked, alike.granted
-        record = step.verdict(judged(record, step))
+        record = step.verdict(judged(record, alike.is_json))
         if step.spec.leaves_list and not record.get("why") and record.get("exit") == 0:
             why = self._growth.problem(self._connection, step, record.get("result"))
             record = record if why is None else {**record, "why": "result", "msg": why, "result": None}
@@ -165,7 +168,7 @@ class Effects:
             self._moves.append(Move(task, S.RUNNING, began, None, {"started_at": began}))
         if failure is None:
             self._durations.observe(asked.label, (tried["wall_s"] or 0.0) * granted.cpu_cores)
-        self._settle(task, row, step, asked, failure, tried, record.get("result"), now)
+        self._settle(task, row, alike, failure, tried, record.get("result"), now)
 
     def lost(self, task: int, failure: Failure, now: float, ended_at: float | None = None) -> None:
         """The engine itself ends the current attempt: no agent will report on it.
@@ -176,7 +179,7 @@ class Effects:
         if row is None or row.state not in AT_SITE or row.allocation_seq != self._allocation_seq:
             return
         alike = self._of(row)
-        step, asked, granted = alike.step, alike.asked, alike.granted
+        step, granted = alike.step, alike.granted
         self._over.add(task)
         began = None if row.state is S.INITIALIZING else row.started_at
         held_s = (
@@ -188,7 +191,7 @@ class Effects:
         self._keep(tried, granted, step)
         if row.state is S.INITIALIZING and TERMINAL_STATE[failure.failure] is not S.SYSTEM_ERROR:
             self._moves.append(Move(task, S.RUNNING, now))
-        self._settle(task, row, step, asked, failure, tried, None, now)
+        self._settle(task, row, alike, failure, tried, None, now)
 
     def write(self) -> int:
         """Writes it all; returns the number of transitions."""
@@ -220,14 +223,14 @@ class Effects:
         self,
         task: int,
         row: Current,
-        step: Step,
-        asked: Asked,
+        alike: _Alike,
         failure: Failure | None,
         tried: Row,
         result: Any,
         now: float,
     ) -> None:
         """Decides where the task goes: to its terminal state, or back to the queue for another attempt."""
+        step, asked = alike.step, alike.asked
         at = tried["ended_at"]
         end = {"ended_at": at, "exit_code": tried["exit_code"]}
         if row.state is S.CANCELING:
@@ -237,7 +240,7 @@ class Effects:
             )
             return
         if failure is None:
-            done = {**end, "result": stored_result(result, step), "failure": None, "reason": None}
+            done = {**end, "result": stored_result(result, alike.is_json), "failure": None, "reason": None}
             if step.may_deliver and (outputs := self._outputs(task, row, step, tried)):
                 self._outputs_to_deliver += outputs
                 self._held[task] = {
@@ -259,7 +262,9 @@ class Effects:
         why = f"{failure.evidence.message} {decision.why[0].upper()}{decision.why[1:]}."
         if not decision.again:
             final = {**end, "failure": failure.failure, "reason": failure.evidence.message}
-            final |= {} if result is None else {"result": stored_result(result, step)}  # what it says of its failure
+            final |= (
+                {} if result is None else {"result": stored_result(result, alike.is_json)}
+            )  # what it says of its failure
             self._moves.append(Move(task, TERMINAL_STATE[failure.failure], at, why, final))
             return
         overrides = {**json.loads(row.overrides or "{}"), **(decision.overrides or {})}
@@ -306,7 +311,8 @@ class Effects:
                 "walltime_s": granted.walltime_s,
                 "image": self._image(step, asked),
             }
-            found = self._alike[row.step_seq, row.demand_seq] = _Alike(step, asked, granted, columns)
+            found = _Alike(step, asked, granted, step.result_type == "json", columns)
+            self._alike[row.step_seq, row.demand_seq] = found
         return found
 
     def _failures_before(self, task: int, row: Current) -> list[Any]:
@@ -363,8 +369,7 @@ class Effects:
 
     def _chunk(self, task: int, attempt: int, stream: str, start: int, length: int) -> None:
         if length > 0 and stream in ("out", "err") and self._journal_id is not None:
-            chunk = {"task_id": task, "attempt": attempt, "stream": stream, "start": start, "length": length}
-            self._chunks.append({**chunk, "journal_id": self._journal_id})
+            self._chunks.append((task, attempt, stream, start, length, self._journal_id))
 
 
 def progress_in(evidence: str | None) -> int:

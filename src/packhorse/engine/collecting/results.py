@@ -6,17 +6,16 @@ from typing import Any
 
 from packhorse.domain.text import is_plain, kept_json, value_problem
 from packhorse.engine.collecting.journal import Record
-from packhorse.engine.steps.base import Step
 
 
-def judged(record: Record, step: Step) -> Record:
+def judged(record: Record, is_json: bool) -> Record:
     """An ``end`` whose result can be kept, or that of a task that failed for its result: what a journal says need not
     be our agent's.
     """
     result = record.get("result")
-    if result is None or (is_plain(result) and (isinstance(result, str) or _is_json(step))):
+    if result is None or (is_plain(result) and (isinstance(result, str) or is_json)):
         return record
-    if not _is_json(step):
+    if not is_json:
         why = "it is no text" if not isinstance(result, str) else value_problem(result, "it")
     else:
         why = value_problem(result)
@@ -26,12 +25,8 @@ def judged(record: Record, step: Step) -> Record:
     return {**record, **failed, "result": None}
 
 
-def _is_json(step: Step) -> bool:
-    return step.result_type == "json"
-
-
-def stored_result(result: Any, step: Step) -> str | None:
+def stored_result(result: Any, is_json: bool) -> str | None:
     """A result as the store keeps it: JSON again, or text."""
     if result is None:
         return None
-    return kept_json(result) if _is_json(step) else str(result)
+    return kept_json(result) if is_json else str(result)
