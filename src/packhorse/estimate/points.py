@@ -66,21 +66,27 @@ class Points:
             need[3 + index] = near_y[:, : min(count, most)].mean(axis=1)
         return need, distance
 
+    def apart(self, rows: NDArray[np.intp]) -> Floats:
+        """(k, n): how far ``rows`` (k) are from all of them; none is near itself. Not kept: it would be most of what
+        is held.
+        """
+        distance = np.abs(self.log_x[rows, None] - self.log_x[None, :]) + self._age
+        if self.choices.shape[1]:
+            distance += _OTHER_CHOICE * _differing(self.choices[rows], self.choices)
+        distance[np.arange(len(rows)), rows] = np.inf
+        return distance
+
     def _fit(self) -> None:
         y, w, n = self.y, self.weight, len(self.y)
         total = w.sum()
         self._mean = float((w * y).sum() / total)
-        self.held_out[0] = (total * self._mean - w * y) / (total - w)
+        without = (total * self._mean - w * y) / (total - w)
+        self.held_out[0] = np.clip(without, self._low, self._high)  # the difference of large sums may be nothing
         self._linear, without = _line(self.x, y, w)
         self.held_out[1] = np.clip(without, self._low, self._high)
         self._power, without = _line(self.log_x, self._log_y, w)
         self.held_out[2] = np.exp(np.clip(without, np.log(self._low), np.log(self._high)))
-        distance = np.abs(self.log_x[:, None] - self.log_x[None, :]) + self._age
-        if self.choices.shape[1]:
-            distance += _OTHER_CHOICE * _differing(self.choices, self.choices)
-        np.fill_diagonal(distance, np.inf)
-        self.apart = distance
-        """(n, n): distances between the rows; none is near itself."""
+        distance = self.apart(np.arange(n))
         most = min(_NEAREST[-1], n - 1)
         near = np.argpartition(distance, most - 1, axis=1)[:, :most]
         order = np.take_along_axis(distance, near, 1).argsort(axis=1, kind="stable")

@@ -113,3 +113,14 @@ def test_attempts_are_bars_while_they_are_few_and_areas_after() -> None:
     few, many = (render_page(made_up(["a", "b"], tasks)) for tasks in (10, 2000))
     assert few.count(' bar"') == 19 and few.count("bar failed") == 1  # one failed
     assert many.count(' bar"') == 0 and many.count(" area") >= 4
+
+
+def test_what_was_predicted_stands_against_what_was_used() -> None:
+    facts = made_up(["a", "b"])
+    assert "predicted against used" not in render_page(facts)
+    for number in range(5):
+        facts.steps[0].measured.predicted_memory.add(1e9, 1e9 + 1e8 * number, failed=False)
+        facts.steps[1].measured.predicted_time.add(60.0, 50.0 + number, failed=number == 0)
+    told = texts(page := render_page(facts))
+    assert told.count("Memory: predicted against used") == told.count("Time: predicted against used") == 1
+    assert page.count("<circle") == 10
