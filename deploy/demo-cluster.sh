@@ -55,3 +55,9 @@ samples() { # makes the folder 'samples' once: samples FOLDER WHAT COMMAND …
 }
 
 said() { awk -v name="$1" '$1 == name {print $2}' "$2"; } # what a summary says after a name
+
+page_of_last_run() { # writes it to a file: what ran when and where, what it used, and how to run it again
+  local run
+  run=$(packhorse ps --json | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["id"])')
+  packhorse report "$run" --output "$1" >/dev/null
+}

@@ -15,9 +15,11 @@ packhorse run apps/rnaseq --over "$DEMO/samples/table.csv" --set genome="$DEMO/s
 matrix=$(said genes_tpm "$DEMO/summary.txt")
 cp "$(said picture "$DEMO/summary.txt")" "$DEMO/expression.svg"
 cp "$(said page "$DEMO/summary.txt")" "$DEMO/report.html"
+page_of_last_run "$DEMO/run.html"
 echo
 echo "against the levels that reads were simulated at (Spearman's correlation, of genes):"
 python3 apps/rnaseq/check.py --matrix "$matrix" --truth "$DEMO/samples/truth_tpm.tsv"
 echo "data     $matrix, a line for each gene and a column for each sample"
 echo "picture  $DEMO/expression.svg"
-echo "report   $DEMO/report.html"
+echo "report   $DEMO/report.html, the picture and the genes that differ most"
+echo "run      $DEMO/run.html: what ran when and where, what it used, and how to run it again"

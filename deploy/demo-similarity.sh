@@ -23,6 +23,7 @@ for tool in diamond blast; do
   packhorse run apps/similarity --set queries="$DEMO/samples/contigs.fasta" --set proteins="$DEMO/samples/proteins.fasta" \
     --set tool=$tool --set chunk_s="${CHUNK_S[$tool]}" --site testcluster --name "demo-similarity-$tool" | tee "$DEMO/$tool.txt"
   hits=$(said hits "$DEMO/$tool.txt")
+  page_of_last_run "$DEMO/$tool.html"
   echo "one run over all contigs, to compare …" >&2
   alone $tool
   if cmp "$hits" "$DEMO/alone-$tool/hits.tsv"; then
@@ -32,5 +33,6 @@ for tool in diamond blast; do
     exit 1
   fi
   echo "data     $hits"
+  echo "run      $DEMO/$tool.html: what ran when and where, what it used, and how to run it again"
   echo
 done

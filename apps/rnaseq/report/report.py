@@ -188,7 +188,8 @@ def page(matrix: Matrix, picture: str, missing: Sequence[dict[str, str]]) -> str
     parts = [
         f"<h1>Expression of {len(matrix.genes)} genes in {len(matrix.samples)} samples</h1>",
         picture,
-        "<p>Samples and genes are clustered by correlation (average linkage) of log2(TPM + 1).</p>",
+        "<p>The map has the genes that vary most between samples, of the half with the higher levels: among the others"
+        " most of it is chance. Samples and genes are clustered by correlation (average linkage) of log2(TPM + 1).</p>",
     ]
     if missing:
         rows = "".join(f"<tr><td>{escape(one['sample'])}<td>{escape(one['reason'] or one['state'])}" for one in missing)

@@ -57,7 +57,7 @@ def ready(request: Request, response: Response) -> ReadyView:
     that is away holds up tasks, and no request.
     """
     service: Service = request.app.state.service
-    why = "it is being shut down" if request.app.state.stopping() else service.why_not_ready()
+    why = "it is being shut down" if request.app.state.draining() else service.why_not_ready()
     response.status_code = 200 if why is None else 503
     return ReadyView(ok=why is None, why=why)
 

@@ -13,6 +13,7 @@ from packhorse import __version__
 from packhorse.api import about, estimates, reports, runs, secrets, sharing, tasks, tes, tokens, webhooks
 from packhorse.api import metrics as figures
 from packhorse.api.auth import TokenChecker, current_user
+from packhorse.api.direct import Direct
 from packhorse.api.errors import REFUSALS, TES_PREFIX, TES_REFUSALS, install_errors
 from packhorse.api.examples import add_examples
 from packhorse.api.kbase.routes import routes as kbase_routes
@@ -27,6 +28,12 @@ from packhorse.identity.known import KnownTokens
 
 PREFIX = "/api/v1"
 
+#: Before all others.
+DIRECT = (
+    Direct(f"{PREFIX}/runs", runs.submit, methods=["POST"]),
+    Direct(f"{TES_PREFIX}/tasks", tes.create_task, methods=["POST"]),
+)
+
 #: Models of bodies that we read ourselves, for the description.
 BODIES = (RunRequest, tokens.TokenRequest, secrets.SecretRequest, webhooks.WebhookRequest, tes.NewTasks)
 
@@ -37,6 +44,7 @@ def create_app(
     stopping: Callable[[], bool] = lambda: False,
     kbase: KBase | None = None,
     *,
+    draining: Callable[[], bool] | None = None,
     metrics: Metrics | None = None,
     traces: Traces | None = None,
     trusted: Sequence[Network] | None = None,
@@ -45,7 +53,8 @@ def create_app(
 
     ``kbase``: what KBase's clients ask for, if it is served.
 
-    Long answers (a wait, a log that is followed) end early once ``stopping`` says that the server wants to.
+    Long answers (a wait, a log that is followed) end early once ``stopping`` says that the server wants to. Once
+    ``draining`` says so, it answers as before, but calls itself not ready.
 
     ``trusted``: only this machine and these proxies may ask; None: everybody.
     """
@@ -58,8 +67,10 @@ def create_app(
     app.state.tokens = checker
     app.state.known_tokens = KnownTokens()
     app.state.stopping = stopping
+    app.state.draining = draining or stopping
     app.state.metrics = metrics or Metrics()
     app.state.kbase = kbase
+    app.router.routes.extend(DIRECT)
     if kbase is not None:
         app.router.routes.extend(kbase_routes)
     guarded = APIRouter(dependencies=[Depends(current_user)])

@@ -5,6 +5,7 @@ JSON at once, tables through a temporary file, so that a million rows need littl
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from typing import IO, Annotated, Any
@@ -51,22 +52,20 @@ async def read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115  whoever reads the body closes it
     size = 0
     began = time.monotonic()
-    pieces = request.stream()
     try:
-        while True:
-            with anyio.fail_after(_PATIENCE_S):
-                chunk = await anext(pieces, None)
-            if chunk is None:
-                break
-            size += len(chunk)
-            if size < _LEAST_PER_S * (time.monotonic() - began - _PATIENCE_S):
-                raise TimeoutError
-            if size > limit:
-                raise too_large
-            if size <= _IN_MEMORY_BYTES:
-                file.write(chunk)
-            else:  # that may wait for the disk
-                await run_in_threadpool(file.write, chunk)
+        with anyio.fail_after(_PATIENCE_S) as patience:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size < _LEAST_PER_S * (time.monotonic() - began - _PATIENCE_S):
+                    raise TimeoutError
+                if size > limit:
+                    raise too_large
+                if size <= _IN_MEMORY_BYTES:
+                    file.write(chunk)
+                else:  # that may wait for the disk
+                    patience.deadline = math.inf
+                    await run_in_threadpool(file.write, chunk)
+                patience.deadline = anyio.current_time() + _PATIENCE_S
     except ClientDisconnect:
         file.close()
         raise InvalidRequest("The body ended early.") from None

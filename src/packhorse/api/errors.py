@@ -174,13 +174,18 @@ def _shown(path: str) -> str:
     return CALLBACK_PATH if path.startswith(f"{CALLBACK_PATH}/") else path
 
 
+def retry_after(error: PackhorseError) -> dict[str, str]:
+    """The header that says when to ask again, where a refusal knows it."""
+    return {"Retry-After": str(max(1, math.ceil(error.after_s)))} if isinstance(error, TooMany) else {}
+
+
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, PackhorseError)
     headers = None
     if isinstance(error, NotAuthenticated):
         headers = {"WWW-Authenticate": "Bearer"}
     elif isinstance(error, TooMany):
-        headers = {"Retry-After": str(max(1, math.ceil(error.after_s)))}
+        headers = retry_after(error)
     document = _shaped(request.scope, error_document(error, request.state.request_id), error.http_status)
     return StrictJson(document, error.http_status, headers)
 

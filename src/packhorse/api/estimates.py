@@ -5,16 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import ConfigDict, RootModel
 
 from packhorse.api.bodies import MAX_JSON_BYTES, JsonBody, parse_run
 from packhorse.api.deps import AsUser, Cursor, Limit
 from packhorse.domain.expectations import RunExpectation, TaskEstimate
-from packhorse.domain.history import HistoryRow, HistoryRows
+from packhorse.domain.history import HistoryRow
 from packhorse.domain.jsontext import read_json
 from packhorse.domain.problems import validated
 from packhorse.domain.views import Page
 
 router = APIRouter(tags=["estimates"])
+
+
+class HistoryRows(RootModel[list[HistoryRow]]):
+    """Several."""
+
+    model_config = ConfigDict(defer_build=True)
+
 
 _RUN: dict[str, Any] = {
     "requestBody": {

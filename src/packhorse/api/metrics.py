@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from packhorse.api.deps import AsUser
-from packhorse.engine.requests.figures import Figures
+from packhorse.engine.requests.figures import Figures, LatestFigures
 
 _REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _COMMAND_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -19,6 +19,7 @@ class Metrics:
     """The figures of one process: those that it counts itself, and those that the store has."""
 
     def __init__(self) -> None:
+        self.latest = LatestFigures()
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._requests = Histogram(
@@ -82,6 +83,6 @@ def metrics(service: AsUser, request: Request) -> Response:
     """Tasks by state, waits in queues, use of allocations, commands of schedulers, times of requests; for admins,
     read-only ones too.
     """
-    figures = service.watching.figures()
     found: Metrics = request.app.state.metrics
+    figures = service.watching.figures(found.latest)
     return Response(found.text(figures), media_type=CONTENT_TYPE_LATEST)

@@ -13,8 +13,18 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from packhorse.api.bodies import MAX_RUNS, JsonBody, TableBody, parse_object, parse_run, parse_runs, read_rows
+from packhorse.api.bodies import (
+    MAX_RUNS,
+    JsonBody,
+    TableBody,
+    json_body,
+    parse_object,
+    parse_run,
+    parse_runs,
+    read_rows,
+)
 from packhorse.api.deps import LARGE, AsUser, Cursor, IdempotencyKey, Limit
+from packhorse.api.direct import KEY_PARAMETER, idempotency_key, service_of
 from packhorse.api.errors import ErrorView, error_document
 from packhorse.api.progress import progress
 from packhorse.api.results import as_csv, as_json_lines, begun
@@ -63,18 +73,22 @@ class RunFile(BaseModel):
     response_model=RunView,
     summary="Submit a run",
     openapi_extra={
+        "parameters": [KEY_PARAMETER],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RunRequest"}}},
-        }
+        },
     },
 )
-async def submit(service: AsUser, body: JsonBody, key: IdempotencyKey = None) -> Response:
+async def submit(request: Request) -> Response:
     """An app over a table (``app``, ``over``), steps with edges (``steps``), tasks with edges (``tasks``), or a TES
     task.
 
     The same Idempotency-Key gives the same run.
     """
+    service = await service_of(request)
+    key = idempotency_key(request)
+    body = await json_body(request, service)
     return await run_in_threadpool(_submit_document, service, body, key)
 
 
@@ -82,7 +96,6 @@ def _submit_document(service: UserService, body: IO[bytes], key: str | None) -> 
     with body:
         request = parse_run(body)
     view = _submit(service, request, key, Response())
-    # made here: FastAPI would check it once more, in a thread that it has to wait for
     return Response(view.model_dump_json(), 201, {"Location": f"/api/v1/runs/{view.id}"}, media_type="application/json")
 
 

@@ -6,14 +6,16 @@ is more than TES has is marked as an extension.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from packhorse import __version__
-from packhorse.api.bodies import JsonBody, parse_tes_task, parse_tes_tasks
+from packhorse.api.bodies import JsonBody, json_body, parse_tes_task, parse_tes_tasks
 from packhorse.api.deps import AsUser
+from packhorse.api.direct import service_of
 from packhorse.api.errors import ErrorView, StrictJson, error_document
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError
 from packhorse.domain.ids import parse_task_id
@@ -21,6 +23,7 @@ from packhorse.domain.numbers import Whole
 from packhorse.domain.states import TaskState
 from packhorse.domain.task import Task
 from packhorse.domain.tes import ListedState, View
+from packhorse.engine.requests.service import UserService
 from packhorse.engine.requests.tes import MOST_LISTED
 from packhorse.store.listing import Wanted
 
@@ -159,6 +162,7 @@ def list_tasks(
 @router.post(
     "/tasks",
     summary="CreateTask",
+    response_model=CreatedTask,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -166,11 +170,16 @@ def list_tasks(
         }
     },
 )
-def create_task(service: AsUser, body: JsonBody) -> CreatedTask:
+async def create_task(request: Request) -> Response:
     """A task is durable when it is answered."""
+    service = await service_of(request)
+    return await run_in_threadpool(_create_task, service, await json_body(request, service))
+
+
+def _create_task(service: UserService, body: IO[bytes]) -> Response:
     with body:
         document = parse_tes_task(body)
-    return CreatedTask(id=service.tes.create(document))
+    return StrictJson({"id": service.tes.create(document)})
 
 
 @router.post(

@@ -14,6 +14,9 @@ from packhorse.domain.accessviews import NewWebhookView, WebhookView
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
 
+Kind = Literal["submitted", "started", "ended", "task.started", "task.ended"]
+
+
 class WebhookRequest(BaseModel):
     """A webhook to make."""
 
@@ -21,8 +24,8 @@ class WebhookRequest(BaseModel):
 
     url: Annotated[str, Field(min_length=1, max_length=2000)]
     """Where events are sent: POST, as CloudEvents, signed."""
-    events: Annotated[list[Literal["submitted", "started", "ended"]], Field(min_length=1, max_length=3)] | None = None
-    """Of which events; without it, of all."""
+    events: Annotated[list[Kind], Field(min_length=1, max_length=5)] | None = None
+    """Of which events; without it, of all of runs, and none of tasks."""
 
 
 @router.get("", summary="List webhooks")

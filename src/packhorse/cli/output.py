@@ -13,6 +13,7 @@ from operator import le
 from typing import Any, TextIO
 
 from pydantic import BaseModel, ValidationError
+from pydantic.plugin import _loader as pydantic_plugins
 from typer.exceptions import TyperException
 
 from packhorse.cli.streams import OutputFailed
@@ -21,6 +22,9 @@ from packhorse.domain.plain import plain_lines
 from packhorse.domain.problems import problems_of
 from packhorse.domain.text import dumps
 from packhorse.terminal import USUAL_WIDTH, cells, has_colours, is_terminal, shown, width, write_line
+
+#: A command has none: to look for them reads what every installed package says of itself.
+pydantic_plugins._plugins = {}
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 INTERNAL_ERROR = 70  # EX_SOFTWARE

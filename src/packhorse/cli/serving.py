@@ -14,7 +14,9 @@ from typing import Any
 import uvicorn
 
 from packhorse.api.app import create_app
+from packhorse.api.draining import DrainingServer
 from packhorse.api.metrics import Metrics
+from packhorse.api.patience import PatientProtocol
 from packhorse.api.peers import Network, networks
 from packhorse.api.tracing import Traces
 from packhorse.cli.output import note
@@ -55,12 +57,21 @@ def serve(host: str | None, port: int | None, database: str | None, *, json_logs
     embedded.time_schedulers(metrics.command)
     checkers = Checkers(tokens, config.auth, config.groups)
     options: dict[str, Any] = {"metrics": metrics, "traces": traces, "trusted": trusted}
+    server: DrainingServer
+    options["draining"] = lambda: server.is_draining
     kbase = KBase(embedded.service, config.kbase, embedded.seal)
     api = create_app(embedded.service, checkers, lambda: server.should_exit, kbase, **options)
-    server = uvicorn.Server(
+    server = DrainingServer(
         uvicorn.Config(
-            api, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=_SHUTDOWN_S, **tls
-        )
+            api,
+            http=PatientProtocol,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
+            **tls,
+        ),
+        settings.drain_s,
     )
     address = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     note(f"Serving {address}; the token of {embedded.user.name} is in {token_file}")

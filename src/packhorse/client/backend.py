@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from packhorse.client.own import Secrets, Shares
 from packhorse.domain.errors import PackhorseError
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import (
@@ -28,6 +27,7 @@ from packhorse.domain.views import (
 )
 
 if TYPE_CHECKING:  # models that are slow to build, and most commands do without
+    from packhorse.client.own import Secrets, Shares
     from packhorse.domain.expectations import RunExpectation, TaskEstimate
     from packhorse.domain.history import HistoryRow
     from packhorse.domain.run import SubmittedRun

@@ -11,9 +11,7 @@ from urllib.parse import urlsplit
 
 from packhorse.client.answers import server_url
 from packhorse.client.backend import Backend
-from packhorse.client.backends import HttpBackend
 from packhorse.client.handle import RunHandle
-from packhorse.client.pipeline import Pipeline
 from packhorse.client.tables import plain_values, rows_of
 from packhorse.domain.errors import InvalidRequest, PackhorseError
 from packhorse.domain.numbers import shown
@@ -21,6 +19,7 @@ from packhorse.domain.tables import Table
 from packhorse.domain.views import Account, AccountBy, AppView, ImageView, RunView
 
 if TYPE_CHECKING:  # models that are slow to build, and most commands do without
+    from packhorse.client.pipeline import Pipeline
     from packhorse.domain.expectations import RunExpectation
     from packhorse.domain.run import NamedTask, SubmittedRun
 
@@ -92,6 +91,7 @@ def _request(
     said: Mapping[str, Any],
 ) -> SubmittedRun:
     """A run of an app or a pipeline, of which more is ``said``."""
+    from packhorse.client.pipeline import Pipeline
     from packhorse.domain.problems import validated
     from packhorse.domain.run import AppRun, PipelineRun
 
@@ -117,6 +117,8 @@ class Client:
         url = url or (os.environ.get("PACKHORSE_URL") if home is None else None)
         self._backend: Backend
         if url:
+            from packhorse.client.backends import HttpBackend
+
             self._backend = HttpBackend(url, find_token(server_url(url), token))
         else:
             from packhorse.domain.config import load_config

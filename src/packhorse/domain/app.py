@@ -190,7 +190,7 @@ class Gather(_Manifest):
     command: list[Part] | None = None
     arguments: list[Part] = []
     outputs: dict[Annotated[str, Field(pattern=_NAME)], OutputDeclaration] = {}
-    resources: Resources = Resources()
+    resources: Resources = Resources.model_construct()
     accept_failures: Truth = False
 
 
@@ -226,7 +226,7 @@ class AppManifest(_Manifest):
     session: Session = Session.NONE
     env: dict[str, str] = {}
     parameters: dict[Annotated[str, Field(pattern=_NAME)], Parameter] = {}
-    resources: Resources = Resources()
+    resources: Resources = Resources.model_construct()
     outputs: dict[Annotated[str, Field(pattern=_NAME)], OutputDeclaration] = {}
     gather: Gather | None = None
     refdata: dict[Annotated[str, Field(pattern=_NAME)], ReferenceData] = {}

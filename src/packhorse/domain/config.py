@@ -52,6 +52,8 @@ class ServerConfig(Section):
     """A file with the private key of that certificate."""
     trusted_proxies: list[Network] = []
     """Addresses or networks of proxies that have TLS: besides this machine, only these may speak to the server."""
+    drain_s: Number = Field(default=0, ge=0, le=3600)
+    """So long after SIGTERM it still answers, and only ``/api/v1/health/ready`` says that it will stop."""
     traces: str | None = None
     """The URL of an OpenTelemetry collector, such as http://127.0.0.1:4318, that is sent a trace of each request."""
     data_roots: list[Path] | None = None
@@ -272,27 +274,28 @@ class SiteConfig(Section):
 class Config(Section):
     """The whole file. Every field has a default: without a file, Packhorse runs on this machine."""
 
+    # defaults are not validated, for which validators would be built that most commands do without
     home: Path | None = None
     """Where everything is kept; $PACKHORSE_HOME wins; without both, ~/.local/share/packhorse."""
     database: str | None = None
     """The URL of the database, as SQLAlchemy writes it; without it, SQLite in the home folder."""
     apps: list[Path] = []
     """Folders whose subfolders are apps that can be run by name."""
-    server: ServerConfig = ServerConfig()
+    server: ServerConfig = ServerConfig.model_construct()
     """Where a server listens: the table ``[server]``."""
-    images: ImagesConfig = ImagesConfig()
+    images: ImagesConfig = ImagesConfig.model_construct()
     """Where images come from: the table ``[images]``."""
-    data: DataConfig = DataConfig()
+    data: DataConfig = DataConfig.model_construct()
     """How data by URL is reached: the table ``[data]``."""
-    auth: AuthConfig = AuthConfig()
+    auth: AuthConfig = AuthConfig.model_construct()
     """Whose tokens a server accepts: the table ``[auth]``."""
-    limits: LimitsConfig = LimitsConfig()
+    limits: LimitsConfig = LimitsConfig.model_construct()
     """What each user may take: the table ``[limits]``."""
     groups: dict[str, list[str]] = {}
     """Groups that runs may be shared with, as ``NAME = [USER, ...]`` in the table ``[groups]``."""
-    estimates: EstimatesConfig = EstimatesConfig()
+    estimates: EstimatesConfig = EstimatesConfig.model_construct()
     """What tasks are estimated to need: the table ``[estimates]``."""
-    kbase: KBaseConfig = KBaseConfig()
+    kbase: KBaseConfig = KBaseConfig.model_construct()
     """KBase, whose execution engine this server stands in for: the table ``[kbase]``."""
     weights: dict[str, Annotated[Number, Field(gt=0, le=1e6)]] = {}
     """Users' parts of each site while several have tasks: one of weight 2 gets twice as much as one of 1, the default.
@@ -357,20 +360,20 @@ def load_config(path: Path | None = None, environment: Mapping[str, str] = os.en
         and not environment.get("PACKHORSE_CONFIG")
         and xdg("XDG_CONFIG_HOME", ".config", environment) is None
     ):
-        return Config()
+        return Config.model_construct()
     file = path or config_file(environment)
     try:
         with file.open("rb") as stream:
             return parse_config(stream.read(_MAX_FILE + 1), file)
     except FileNotFoundError:
         if path is None and not environment.get("PACKHORSE_CONFIG"):
-            return Config()
+            return Config.model_construct()
         raise InvalidRequest(
             f"The configuration file {file} is not there.", hint="PACKHORSE_CONFIG names it."
         ) from None
     except OSError as error:
         if path is None and not environment.get("PACKHORSE_CONFIG") and _is_anybodys_home(file, environment):
-            return Config()
+            return Config.model_construct()
         raise InvalidRequest(f"The configuration file {file} cannot be read: {error.strerror}.") from None
 
 

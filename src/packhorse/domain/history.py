@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from packhorse.domain.failures import FailureClass
 
@@ -43,7 +43,7 @@ class HistoryRow(BaseModel):
     site: str = Field(default="", max_length=64)
     node_type: str = Field(default="", max_length=100)
     """Its processor."""
-    features: Features = Features()
+    features: Features = Features.model_construct()
     asked_cores: float | None = Field(default=None, ge=0, lt=1e9)
     asked_memory_mb: float | None = Field(default=None, ge=0, lt=1e12)
     asked_walltime_s: float | None = Field(default=None, ge=0, lt=1e11)
@@ -65,9 +65,3 @@ class HistoryRow(BaseModel):
     """It would have used more: at least this."""
     time_censored: bool = False
     stands_for: int = Field(default=1, ge=1, lt=1 << 31)
-
-
-class HistoryRows(RootModel[list[HistoryRow]]):
-    """Several."""
-
-    model_config = ConfigDict(defer_build=True)

@@ -21,6 +21,9 @@ _METHOD = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)\.([A-Za-z_][A-Za-z0-9_]*)")
 MAX_WSID = (1 << 63) - 1
 MAX_JOB_BYTES = 1_000_000  # of the parameters of one job
 
+#: The user who may ask for what they like, without being an admin, and the client group of their jobs.
+CONCIERGE, CONCIERGE_GROUP = "kbaseconcierge", "concierge"
+
 #: What a narrative's cell says of itself.
 META = ("run_id", "token_id", "tag", "cell_id", "status")
 
@@ -203,9 +206,16 @@ def wsid_of(value: Any) -> int | None:
 _WHOLE = {"request_cpus": "cpus", "request_memory": "memory", "request_disk": "disk"}
 
 
-def requirements_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``job_requirements`` ask for: cpus, memory (MB), disk (GB), clientgroup. Raises InvalidRequest."""
+def requirements_of(given: Mapping[str, Any], source: str = "job requirements") -> dict[str, Any]:
+    """What ``job_requirements`` ask for: cpus, memory (MB), disk (GB), clientgroup. Raises InvalidRequest, which names
+    their ``source``.
+    """
     found: dict[str, Any] = {}
+    if given.get("scheduler_requirements"):
+        hint = "Leave them out. The client groups of the configuration say which queue their jobs go to."
+        raise InvalidRequest(
+            "'scheduler_requirements' are words of another scheduler's, which nobody reads here.", hint=hint
+        )
     for name, ours in _WHOLE.items():
         value = given.get(name)
         if value is None:
@@ -213,13 +223,26 @@ def requirements_of(given: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, str) and value.isascii() and value.isdigit():
             value = int(value[:12])
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= 1_000_000_000:
-            raise InvalidRequest(f"Found illegal {name} request '{str(given[name])[:60]}' in job requirements")
+            raise InvalidRequest(f"Found illegal {name} request '{str(given[name])[:60]}' in {source}")
         found[ours] = value
     if (group := given.get("client_group")) is not None:
         if not isinstance(group, str) or not 0 < len(group) <= 100:
-            raise InvalidRequest("client_group in job requirements must be a name")
+            raise InvalidRequest(f"client_group in {source} must be a name")
         found["clientgroup"] = group
     return found
+
+
+def concierge_requirements(given: Any) -> dict[str, Any]:
+    """What ``ConciergeParams`` ask for, in the same words. Raises InvalidRequest."""
+    if not isinstance(given, Mapping):
+        raise InvalidRequest("concierge_params must be a mapping")
+    listed = given.get("requirements_list") or []
+    if not isinstance(listed, list):
+        raise InvalidRequest("requirements_list must be a list")
+    if wrong := [one for one in listed if not isinstance(one, str) or "=" not in one]:
+        raise InvalidRequest(f"Found illegal requirement in requirements_list: {str(wrong[0])[:60]}")
+    said = {"request_cpus": given.get("request_cpu"), **given, "scheduler_requirements": listed}
+    return {"clientgroup": CONCIERGE_GROUP, **requirements_of(said, "concierge parameters")}
 
 
 def truth(value: Any) -> bool:

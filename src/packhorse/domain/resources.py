@@ -108,6 +108,10 @@ class Resources(BaseModel):
 
 TES_FIELDS = ("cpu_cores", "ram_gb", "disk_gb", "preemptible")
 BACKEND_FIELDS = tuple(name for name in Resources.model_fields if name not in TES_FIELDS)
+#: What of a TES document's ``backend_parameters`` is no resource: how its task is given secrets (domain.secretuse).
+SECRETS = "secrets"
+#: All that they may say.
+BACKEND_PARAMETERS = (*BACKEND_FIELDS, SECRETS)
 
 
 def resources_from_tes(cpu_cores: float | None, ram_gb: float | None, disk_gb: float | None, preemptible: bool | None,
@@ -123,10 +127,12 @@ def resources_from_tes(cpu_cores: float | None, ram_gb: float | None, disk_gb: f
     }
     problems = []
     for name, value in (backend or {}).items():
+        if name == SECRETS:
+            continue
         if name in BACKEND_FIELDS:
             values[name] = value
         else:
-            known = ", ".join(BACKEND_FIELDS)
+            known = ", ".join(BACKEND_PARAMETERS)
             problems.append(Problem(f"{where}, backend_parameters", f"'{name}' is not known here.", f"Known: {known}."))
     if problems:
         raise InvalidRequest("The task asks for backend parameters that do not exist.", problems=problems)

@@ -21,6 +21,7 @@ from packhorse.domain.outputpath import (
     plain,
 )
 from packhorse.domain.paths import folder_problem
+from packhorse.domain.secretuse import secrets_of
 from packhorse.domain.task import FileType, Output, Task
 
 #: Folders whose files an image needs; what is bound there would hide them.
@@ -120,6 +121,17 @@ def _written(task: Task) -> Iterator[tuple[str, str]]:
     for volume in task.volumes or []:
         if volume.startswith("/"):
             yield f"volume '{volume}'", normal(volume)
+    for name, path in _secret_files(task):
+        if path.startswith("/"):
+            yield f"secret '{name}', file '{path}'", fixed_folder(normal(path))
+
+
+def _secret_files(task: Task) -> Iterator[tuple[str, str]]:
+    """(name, path) of the secrets that a task is given as files."""
+    parameters = task.resources.backend_parameters if task.resources is not None else None
+    for name, use in secrets_of(parameters).items():
+        if use.file is not None:
+            yield name, use.file
 
 
 def folder_of(output: Output) -> str:
@@ -161,6 +173,8 @@ def _paths(task: Task) -> Iterator[tuple[str, str]]:
                 yield f"executor {index + 1}, {name}", path
     for volume in task.volumes or []:
         yield "volume", volume
+    for name, path in _secret_files(task):
+        yield f"secret '{name}', file", path
 
 
 def _path_problem(what: str, path: str, *, in_images: bool) -> Problem | None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from packhorse.domain.errors import InvalidRequest, Problem
 from packhorse.domain.numbers import truth
-from packhorse.domain.resources import BACKEND_FIELDS
+from packhorse.domain.resources import BACKEND_PARAMETERS
 from packhorse.domain.run import MAX_NAME, NamedTask, TesRun
 from packhorse.domain.submitted import task_run
 from packhorse.domain.text import value_problem
@@ -109,11 +109,11 @@ def _known_resources(resources: Mapping[str, Any]) -> tuple[dict[str, Any], list
     given = known.get("backend_parameters")
     if not isinstance(given, Mapping):
         return known, []
-    supported = {name.lower(): name for name in BACKEND_FIELDS}
+    supported = {name.lower(): name for name in BACKEND_PARAMETERS}
     unknown = [name for name in given if str(name).lower() not in supported]
     kept = {supported[str(name).lower()]: value for name, value in given.items() if name not in unknown}
     if unknown and _is_true(known.get("backend_parameters_strict")):
-        hint = f"Known: {', '.join(BACKEND_FIELDS)}."
+        hint = f"Known: {', '.join(BACKEND_PARAMETERS)}."
         problems = [Problem("resources.backend_parameters", f"'{name}' is not known here.", hint) for name in unknown]
         raise InvalidRequest("The task was not accepted.", problems=problems[:100])
     known["backend_parameters"] = kept

@@ -38,6 +38,12 @@ _ESCAPE = re.compile(r"\\x(5c|[89a-f][0-9a-f])")
 _BYTE = re.compile("[\udc80-\udcff]")
 
 
+class JsonText(str):
+    """A value that is JSON already, and is sent as it is: ASCII, as ``dumps`` writes it."""
+
+    __slots__ = ()
+
+
 class NotJson(ValueError):
     """A text is no JSON; the message says where and why, as part of a sentence."""
 
@@ -289,6 +295,11 @@ def shown_json(text: str) -> Any:
     """The value of a ``kept_json`` as it may leave."""
     value = json.loads(text)
     return _held(value, _without_surrogates) if _may_be_odd(text) else value
+
+
+def shown_text(text: str) -> str:
+    """The JSON of a ``kept_json`` as it may leave, for whoever puts it into a larger text."""
+    return dumps(shown_json(text)) if _may_be_odd(text) or not text.isascii() else text
 
 
 def _may_be_odd(text: str) -> bool:

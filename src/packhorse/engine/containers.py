@@ -19,9 +19,7 @@ from packhorse.domain.app import Session
 from packhorse.domain.images import parse_reference
 from packhorse.domain.resources import Launch, Resources
 from packhorse.domain.taskpaths import AbsolutePaths
-from packhorse.engine.images.preparing import source_of
 from packhorse.engine.rootpaths import RootPaths
-from packhorse.sites.images import CAPTURE_FOLDER, node_image
 from packhorse.sites.runtimes.base import Ability, Bind, CannotRun, ContainerSpec, Image, ImageConfig
 from packhorse.sites.site import Site
 
@@ -209,6 +207,8 @@ def container(
         },
     }
     if session is not Session.NONE:
+        from packhorse.sites.images import CAPTURE_FOLDER
+
         composed["binds_capture"] = CAPTURE_FOLDER
     text = json.dumps(composed)
     composed["tokens"] = {word: token for word in Tokens.__slots__ if (token := getattr(tokens, word)) in text}
@@ -224,6 +224,9 @@ def job_image(site: Site, images: Mapping[str, ReadyImage]) -> str | None:
 
 
 def _on_node(site: Site, image: ReadyImage, mounted: str) -> Image:
+    from packhorse.engine.images.preparing import source_of  # most runs have no image
+    from packhorse.sites.images import node_image
+
     name = source_of(site, parse_reference(image.reference), image.digest).name
     return node_image(site, name, image.digest, mounted, image.gateway_id)
 
@@ -254,6 +257,8 @@ def _binds(site: Site, folders: Sequence[str], tokens: Tokens, session: Session)
     for each.
     """
     elsewhere = [folder for folder in folders if not site.sees_everywhere(folder)]
+    from packhorse.sites.images import CAPTURE_FOLDER
+
     capture = (Bind(tokens.capture, CAPTURE_FOLDER),) if session is not Session.NONE else ()
     if site.sets_up_images:
         return (*site.job_binds, *_read_only(site, elsewhere), *capture)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from packhorse.domain.accessconfig import LimitsConfig
 from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig, SiteConfig
 from packhorse.domain.ourselves import make_own_folder, user_name
 from packhorse.domain.users import User
+from packhorse.engine.change import Change
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.service import Service
@@ -130,9 +131,9 @@ class Embedded:
         """Gives the database back."""
         self.database.close()
 
-    def _wake(self) -> None:
+    def _wake(self, change: Change = Change.ANY, sites: Collection[str] | None = None) -> None:
         if self._engine is not None:
-            self._engine.wake()
+            self._engine.wake(change, sites)
 
 
 def _sites(configs: Mapping[str, SiteConfig], home: Path, linger_s: float, serves: bool) -> list[Site]:

@@ -8,6 +8,7 @@ import structlog
 
 from packhorse.domain.backoff import BackOff
 from packhorse.domain.errors import Conflict, Unavailable
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
 from packhorse.http.errors import Stopped
 
@@ -18,7 +19,7 @@ _REST = (
 )
 _REST_OF_WOKEN = 2  # the same, where somebody wakes us: hundreds submit in a second, and need the processor for that
 _LONGEST_REST_S = 0.1
-_IDLE_S = 0.5  # when nothing moves; a submission in this process wakes us at once
+IDLE_S = 0.5  # when nothing moves; a submission in this process wakes us at once
 # what moves all the time is looked at less and less often, too: a tick costs much the same however much it finds
 _SLOWER = 1.3
 
@@ -28,15 +29,21 @@ _log = structlog.get_logger("packhorse.engine")
 class Loop:
     """Ticks quickly when something begins to move, and ever more slowly the longer it goes on, or does not.
 
-    ``superseded``: another engine leads; ``tell`` is set then.
+    ``superseded``: another engine leads; ``tell`` is set then. ``site``: the only one that it is for, if there is one.
     """
 
-    def __init__(self, name: str, clock: Clock, tell: threading.Event) -> None:
+    wakes_for = Change(0)
+    """What it is woken for. Whatever else changes, it sees at its next look."""
+
+    def __init__(self, name: str, clock: Clock, tell: threading.Event, site: str | None = None) -> None:
         self.name = name
+        self.site = site
         self.superseded = False
         self._clock = clock
         self._tell = tell
         self._wake = threading.Event()
+        self.begun = threading.Event()
+        """It has taken its first step, or cannot."""
         self._trouble = BackOff(*TROUBLE_S)
 
     def wake(self) -> None:
@@ -72,6 +79,7 @@ class Loop:
             except Exception:  # a bug of ours must not end the night's work: say it loudly, and go on
                 retry_s = self._trouble.failed(self._clock.monotonic())
                 _log.exception("engine_failed", loop=self.name, retry_s=retry_s)
+            self.begun.set()
             self._pause(retry_s)
 
     def recover(self) -> None:
@@ -84,12 +92,17 @@ class Loop:
     def leave(self) -> None:
         """Before the end: leaves things such that nothing waits for us."""
 
+    def idle_s(self) -> float:
+        """The longest pause while nothing moves, in seconds: what would wake us has come after it at the latest."""
+        return IDLE_S
+
     def _work(self, ending: threading.Event) -> None:
         moving_s = idle_s = TICK_S[0]
         in_a_row = 0  # ticks in which something moved; a first one is likely to be followed by more soon
         while not ending.is_set():
             began = self._clock.monotonic()
             moved = self.tick(began)
+            self.begun.set()
             self._trouble.succeeded()
             ended = self._clock.monotonic()
             in_a_row = in_a_row + 1 if moved else 0
@@ -99,7 +112,7 @@ class Loop:
                 idle_s, moving_s = TICK_S[0], min(TICK_S[1], moving_s * _SLOWER)
             else:
                 woken = self._pause(idle_s)
-                idle_s, moving_s = min(_IDLE_S, idle_s * _SLOWER), TICK_S[0]
+                idle_s, moving_s = min(self.idle_s(), idle_s * _SLOWER), TICK_S[0]
             if woken:
                 moving_s = idle_s = TICK_S[0]
                 in_a_row = 0

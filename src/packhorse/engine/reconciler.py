@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,21 +19,20 @@ from packhorse.domain.backoff import BackOff
 from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.engine.appfolders import AppFolders
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock, SystemClock
-from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import TROUBLE_S, Loop
 from packhorse.engine.notifier import Notifier
-from packhorse.engine.reuse.reuseloop import ReuseLoop
 from packhorse.engine.sealing import Seal
 from packhorse.engine.siteloop import SiteLoop
 from packhorse.engine.unfinished import forget_tokens_of_ended, remove_unfinished
-from packhorse.engine.webhooks.webhookloop import WebhookLoop
 from packhorse.http.reach import Reach
 from packhorse.sites.site import Site
 from packhorse.store.database import Database
 from packhorse.store.records import Kept, prune_history
 
+_HEAD_START_S = 0.1  # for the first look at tasks that wait, before others take its thread's time
 _LOOK_S = 0.5  # between two looks whether we may lead, or still do
 _SWEEP_S = 60.0  # between two looks for what was begun and never finished
 _PRUNE_S = 3600.0  # between two looks for history that is more than is kept
@@ -72,36 +72,58 @@ class Engine:
         self._clock = clock
         own = (home or Path(tempfile.gettempdir()) / f"packhorse-{os.getuid()}") / "fetching"
         seal = seal or Seal(own.parent / "seal.key")
-        self._loops: list[Loop] = []
-        by_name = {site.name: site for site in sites}
-        for site in sites:
-            folders = AppFolders()
-            shared = (site, database, self._lease, clock, notifier, self._look)
-            work = SiteLoop(*shared, weights or {}, folders, seal, self._estimates)
+        self._sites = sites
+        self._notifier, self._seal, self._reach = notifier, seal, reach
+        self._data, self._images, self._own = data or DataConfig(), images or ImagesConfig(), own
+        self._folders = {site.name: AppFolders() for site in sites}
+        self._placing = {
+            site.name: SiteLoop(*self._shared(site), weights or {}, self._folders[site.name], seal, self._estimates)
+            for site in sites
+        }
+        self._others: Sequence[Loop] = ()
+        self.leading = threading.Event()
+
+    @property
+    def _loops(self) -> list[Loop]:
+        return [*self._placing.values(), *self._others]
+
+    def _shared(self, site: Site) -> tuple[Site, Database, Lease, Clock, Notifier, threading.Event]:
+        """What all loops of a site are given."""
+        return site, self._database, self._lease, self._clock, self._notifier, self._look
+
+    def _make_others(self) -> list[Loop]:
+        """The loops beside those that place tasks. To import them takes as long as an agent's start."""
+        from packhorse.engine.data.dataloop import DataLoop
+        from packhorse.engine.reuse.reuseloop import ReuseLoop
+        from packhorse.engine.webhooks.webhookloop import WebhookLoop
+
+        made: list[Loop] = []
+        by_name = {site.name: site for site in self._sites}
+        for site in self._sites:
+            work, shared = self._placing[site.name], self._shared(site)
             reuse = ReuseLoop(*shared, work.wake)
             work.after_end = reuse.wake_if_busy
             given = partial(_wake_all, work.wake, reuse.wake_if_busy)
-            options = data or DataConfig()
-            bringing = DataLoop(*shared, options, own / site.name, given, folders, by_name, reach)
-            self._loops += [work, reuse, bringing]
+            folder, folders = self._own / site.name, self._folders[site.name]
+            made += [reuse, DataLoop(*shared, self._data, folder, given, folders, by_name, self._reach)]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
-                config = images or ImagesConfig()
-                self._loops.append(ImageLoop(*shared, config, given, reach))
-        self._loops.append(WebhookLoop(database, clock, self._look, seal, reach))
-        self.leading = threading.Event()
+                made.append(ImageLoop(*shared, self._images, given, self._reach))
+        return [*made, WebhookLoop(self._database, self._clock, self._look, self._seal, self._reach)]
 
-    def wake(self) -> None:
-        """Something was submitted or canceled: do not wait for the next tick."""
+    def wake(self, change: Change = Change.ANY, sites: Collection[str] | None = None) -> None:
+        """Something was submitted or canceled: those whom it concerns do not wait for their next tick. ``sites``: where
+        that was; None: it may be any.
+        """
         for loop in self._loops:
-            loop.wake()
+            if loop.wakes_for & change and (sites is None or loop.site in sites):
+                loop.wake()
 
     def stop(self) -> None:
         """Ends ``run`` after the current steps. Agents go on with what they have."""
         self._stop.set()
         self._look.set()
-        self.wake()
 
     def run(self) -> None:
         """Works until ``stop``. While another engine leads, waits; while the database is away, tries again."""
@@ -122,14 +144,11 @@ class Engine:
         """Runs the loops until we are to stop, or another engine has taken over."""
         self.leading.set()
         ending = threading.Event()
-        threads = [
-            threading.Thread(target=loop.run, args=(ending,), name=loop.name, daemon=True) for loop in self._loops
-        ]
-        for thread in threads:
-            thread.start()
+        threads: list[threading.Thread] = []
         superseded = False
         sweep = self._sweep()
         try:
+            self._start_loops(threads, ending)
             while not self._stop.is_set() and not superseded:
                 superseded = any(loop.superseded for loop in self._loops) or not self._keep()
                 if not superseded:
@@ -146,6 +165,17 @@ class Engine:
             self._lease.epoch = None
         else:
             self._leave()
+
+    def _start_loops(self, threads: list[threading.Thread], ending: threading.Event) -> None:
+        """Those that place tasks first: an agent starts while the others are made and have their first look."""
+        for loop in self._placing.values():
+            threads.append(_started(loop, ending))
+        give_up = time.monotonic() + _HEAD_START_S
+        for loop in self._placing.values():
+            loop.begun.wait(max(0.0, give_up - time.monotonic()))
+        self._others = self._others or self._make_others()
+        for other in self._others:
+            threads.append(_started(other, ending))
 
     def _keep(self) -> bool:
         """Keeps the lease alive; False when it is another's."""
@@ -194,6 +224,12 @@ class Engine:
         self._look.wait(seconds)
         if not self._stop.is_set():
             self._look.clear()
+
+
+def _started(loop: Loop, ending: threading.Event) -> threading.Thread:
+    thread = threading.Thread(target=loop.run, args=(ending,), name=loop.name, daemon=True)
+    thread.start()
+    return thread
 
 
 def _wake_all(*wake: Callable[[], None]) -> None:

@@ -11,13 +11,14 @@ import structlog
 from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.states import AllocationState
 from packhorse.engine.appfolders import AppFolders
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.collecting.reading import JournalReader
 from packhorse.engine.growing import Growing
 from packhorse.engine.heartbeats import Heartbeats
 from packhorse.engine.lease import Lease
-from packhorse.engine.loop import Loop
+from packhorse.engine.loop import IDLE_S, Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.placing.blocks import Blocks
 from packhorse.engine.placing.demands import Demands
@@ -43,6 +44,8 @@ _log = structlog.get_logger("packhorse.engine")
 class SiteLoop(Loop):
     """Drives one site. A tick that finds nothing new in the journals, and a store as it was, asks the store nothing."""
 
+    wakes_for = Change.TASKS
+
     def __init__(
         self,
         site: Site,
@@ -56,14 +59,14 @@ class SiteLoop(Loop):
         seal: Seal,
         estimates: EstimatesConfig,
     ) -> None:
-        super().__init__(site.name, clock, tell)
+        super().__init__(site.name, clock, tell, site.name)
         self._site = site
         self._lease = lease
         self._notifier = notifier
         steps, durations = Steps(), Durations()
         sizing = Sizing(site, steps, estimates)
         collector = Collector(site, steps, durations, sizing)
-        needs = Needs(site.name, folders)
+        needs = Needs(site, folders, steps)
         self._blocks = Blocks(site, database, lease, steps, collector, clock, seal)
         demands = Demands(site.name, steps, durations, needs, sizing.sizer)
         self._dispatcher = Dispatcher(site, database, lease, steps, demands, self._blocks, clock, weights, needs)
@@ -96,18 +99,27 @@ class SiteLoop(Loop):
         changed = self._goes_on or writes != self._seen_writes or monotonic >= self._look_at
         if changed:
             self._allocations = self._watcher.live()
-        collected = self._reader.look(self._allocations, self._heartbeats)
+        # nothing is placed where an allocation is on its way out, so that what it still says can wait
+        is_late = changed and all(row.state == AllocationState.CLOSING for row in self._allocations)
+        collected = not is_late and self._collect()
         if not (changed or collected or self._heartbeats.any_silent()):
             return False
-        if collected:
-            self._allocations = self._watcher.live()
-            self.after_end()
         self._goes_on = True  # unless the step ends well, and finds that all is as it should be
         moved = self._take_step(monotonic, self._allocations) or collected
+        if is_late:
+            moved |= self._collect()
         self._seen_writes, self._look_at = writes, monotonic + _LOOK_S
         if moved:
             self._notifier.notify()
         return moved
+
+    def _collect(self) -> bool:
+        """Reads on in the journals; whether they have told something."""
+        collected = self._reader.look(self._allocations, self._heartbeats)
+        if collected:
+            self._allocations = self._watcher.live()
+            self.after_end()
+        return collected
 
     def _take_step(self, monotonic: float, allocations: Sequence[Any]) -> bool:
         """Does what the store and the scheduler ask for; whether anything moved but journals."""
@@ -131,6 +143,10 @@ class SiteLoop(Loop):
         moved |= bool(plan.blocks)
         self._goes_on = moved or bool(plan.unsubmitted) or plan.goes_on
         return moved
+
+    def idle_s(self) -> float:
+        """Where journals can be looked at for next to nothing, what follows from a task's end does not wait."""
+        return self._reader.rest_s if self._allocations else IDLE_S
 
     def leave(self) -> None:
         """Nobody will feed agents that are idle, and jobs that wait for nothing."""

@@ -8,7 +8,7 @@ from packhorse.report.facts import Spent
 from packhorse.report.markup import Markup, el
 from packhorse.report.sketch import Sketch
 from packhorse.report.timeline import BINS, COLOURS, Bar, Lane, Timeline, rows_of
-from packhorse.report.units import duration, number, time_ticks, value_ticks
+from packhorse.report.units import duration, number, ticks, time_ticks, value_ticks
 
 _WIDTH = 1040
 _LEFT, _RIGHT = 172, 12
@@ -178,7 +178,7 @@ def draw_distribution(
         if (tall := max(1.5, (height - 6) * number_ / most) if number_ else 0)
     ]
     drawn.append(el("line", x1=0, x2=width, y1=height, y2=height, class_="axis"))
-    for tick in value_ticks(upper, 3):
+    for tick in ticks(upper, show, 3):
         x = width * tick / upper
         anchor = "start" if tick == 0 else "middle" if x < width - 24 else "end"
         drawn.append(el("text", show(tick), x=x, y=height + 13, text_anchor=anchor, class_="small"))

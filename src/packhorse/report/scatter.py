@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from packhorse.report.charts import colour
 from packhorse.report.facts import Pairs
 from packhorse.report.markup import Markup, el
-from packhorse.report.units import some
+from packhorse.report.units import log_ticks, some
 
 _WIDTH, _HEIGHT = 300, 220
 _LEFT, _BOTTOM, _TOP, _RIGHT = 62, 30, 8, 10
-_MOST_TICKS = 5
 _LEAST = 1e-9  # bytes, seconds
 
 
@@ -35,7 +34,7 @@ def draw_scatter(pairs: Pairs, step: int, show: Callable[[float], str], what: st
         return _TOP + tall - tall * (math.log10(value) - low) / (high - low)
 
     drawn: list[Markup] = []
-    for tick in _ticks(low, high):
+    for tick in log_ticks(10.0**low, 10.0**high, show):
         x, y = x_of(tick), y_of(tick)
         drawn.append(el("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="grid"))
         drawn.append(el("line", x1=x, x2=x, y1=_TOP, y2=_TOP + tall, class_="grid"))
@@ -50,14 +49,3 @@ def draw_scatter(pairs: Pairs, step: int, show: Callable[[float], str], what: st
     picture = el("svg", drawn, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", class_="dist", role="img", aria_label=name)
     left_out = "" if pairs.each == 1 else f" One point stands for {some(pairs.each, 'attempt')}."
     return el("div", el("h4", f"{what}: {upwards} against used"), picture, el("p", left_out.strip(), class_="note"))
-
-
-def _ticks(low: float, high: float) -> Iterator[float]:
-    """Round values between two powers of ten, few of them."""
-    found = [
-        10.0**power * digit
-        for power in range(math.floor(low), math.ceil(high) + 1)
-        for digit in (1, 2, 5)
-        if low <= power + math.log10(digit) <= high
-    ]
-    yield from found[:: max(1, -(-len(found) // _MOST_TICKS))]

@@ -32,7 +32,7 @@ a{color:var(--link)}
 code,pre,.mono{font:12.5px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 pre{margin:6px 0;padding:9px 12px;background:var(--card);border:1px solid var(--line);border-radius:6px;
 white-space:pre-wrap;overflow-wrap:anywhere}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(128px,1fr));gap:8px;margin:18px 0 6px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(112px,1fr));gap:8px;margin:18px 0 6px}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:9px 11px}
 .tile b{display:block;white-space:nowrap;font-size:18px;line-height:1.25;font-weight:600}
 .tile span{display:block;color:var(--dim);font-size:12px;line-height:1.3}
@@ -60,7 +60,7 @@ svg.graph,svg.wide{min-width:min(100%,640px)}
 svg text{fill:var(--ink);font:12.5px system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif}
 svg text.name{font-weight:600}
 svg text.small,svg text.edge{font-size:11px;fill:var(--dim)}
-svg text.edge{font-style:italic}
+svg text.edge{font-style:italic;font-size:12px;paint-order:stroke;stroke:var(--paper);stroke-width:3px}
 svg text.lane{font-size:12px}
 .dist text.small{font-size:10.5px}
 .box{fill:var(--paper);stroke:var(--line);stroke-width:1.2}

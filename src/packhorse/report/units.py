@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+_MINUTES = (1, 2, 5, 10, 20, 60, 120, 300, 600)
 
 
 def duration(seconds: float | None) -> str:
@@ -81,6 +83,22 @@ def time_ticks(length_s: float, about: int = 6) -> list[float]:
     else:
         step = next(one for one in _STEPS_S if one >= wanted)
     return [step * index for index in range(int(length_s / step) + 1)]
+
+
+def log_ticks(low: float, high: float, show: Callable[[float], str], most: int = 5) -> list[float]:
+    """At most so many round values between ``low`` and ``high``, for an axis that is logarithmic and ``show``s them."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    round_ones = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    if show is duration:
+        round_ones = [one for one in round_ones if one < 30] + [60.0 * one for one in _MINUTES]
+        round_ones += [86400.0 * digit * 10**power for power in range(5) for digit in (1, 2, 5)]
+    found = [one for one in round_ones if low <= one <= high]
+    return found[:: max(1, -(-len(found) // most))]
+
+
+def ticks(upper: float, show: Callable[[float], str], about: int) -> list[float]:
+    """Values from 0 to ``upper`` at which an axis has a mark, that are round as it ``show``s them."""
+    return time_ticks(upper, about) if show is duration else value_ticks(upper, about)
 
 
 def _round_up(value: float) -> float:

@@ -30,6 +30,17 @@ def app_folder(site: Site, name: str, digest: str) -> str:
     return f"{site.root}/apps/{name}-{digest[:16]}"
 
 
+def is_app_here(site: Site, name: str, digest: str, archive: bytes) -> bool:
+    """Whether the folder of an app is there, with the content that ``digest`` says, at a site whose files are ours.
+
+    Raises OSError.
+    """
+    try:
+        return _why_damaged(site, app_folder(site, name, digest), unpack_app(archive, digest)) is None
+    except ValueError:
+        return False
+
+
 def bring_app(site: Site, name: str, digest: str, archive: bytes) -> str:
     """Brings the folder of an app, unless what is there has the content that ``digest`` says; returns its path.
 

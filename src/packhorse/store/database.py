@@ -24,6 +24,8 @@ _FULL = ("disk is full", "No space left on device", "Disk quota exceeded")
 _FULL_HINT = "Make room there, then try again. Nothing that was accepted is lost."
 
 
+_USED_AT = "packhorse_used_at"  # of a connection of the pool: when, monotonic
+_SURELY_ALIVE_S = 2.0
 _PLENTY = 1_000_000_000  # bytes: nobody needs to look closer
 _PAGE = 4096
 _MARGIN = 4  # a batch in the log, and in the database; and the removal of the whole, likewise
@@ -51,9 +53,9 @@ class Database:
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = sa.create_engine(
-                self.url, pool_pre_ping=True, pool_size=10, connect_args={"connect_timeout": 10}
-            )
+            self.engine = sa.create_engine(self.url, pool_size=10, connect_args={"connect_timeout": 10})
+            event.listen(self.engine, "checkin", _note_use)
+            event.listen(self.engine, "checkout", self._ask_if_alive)
         self._writer = self.engine.execution_options(packhorse_write=True)
         self._turn = Turns()
         self._counting = threading.Lock()
@@ -162,6 +164,19 @@ class Database:
             with suppress(sqlite3.Error), self.engine.connect() as connection:
                 connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def _ask_if_alive(self, connection: Any, record: Any, _proxy: Any) -> None:
+        """A connection that nobody has used for a while may be dead, and is then replaced. To ask each time takes a
+        tenth of a submission.
+        """
+        if time.monotonic() - record.info.get(_USED_AT, 0.0) < _SURELY_ALIVE_S:
+            return
+        try:
+            is_alive = self.engine.dialect.do_ping(connection)
+        except self.engine.dialect.loaded_dbapi.Error:
+            is_alive = False
+        if not is_alive:
+            raise sa.exc.DisconnectionError("The connection is dead.")
+
     def answers(self) -> bool:
         """Whether it can be read now."""
         try:
@@ -174,6 +189,10 @@ class Database:
     def close(self) -> None:
         """Gives every connection back."""
         self.engine.dispose()
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info[_USED_AT] = time.monotonic()
 
 
 def _free_bytes(file: Path) -> int:

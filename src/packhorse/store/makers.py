@@ -1,4 +1,6 @@
-"""Reference data that is being made: by one task for each key, for which the others wait."""
+"""Reference data that is being made: by one task for each key, for which the others wait. Rows of tasks that have ended
+leave when others come.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,9 @@ _UNDER_WAY = (
     .join(tasks, tasks.c.id == makers.c.task_id)
     .where(makers.c.cache_key.in_(sa.bindparam("keys", expanding=True)), tasks.c.state.in_(ACTIVE))
 )
+_MAKES = sa.exists().where(tasks.c.id == makers.c.task_id, tasks.c.state.in_(ACTIVE))
+_OVER = sa.select(makers.c.cache_key).where(sa.not_(_MAKES)).limit(1000)
+_FORGET = sa.delete(makers).where(makers.c.cache_key.in_(_OVER))
 _WAITS = "Another task makes the same reference data at this site. It is waited for."
 
 
@@ -31,6 +36,7 @@ def note_makers(connection: sa.Connection, by_key: Mapping[str, int]) -> None:
     """The tasks that make the reference data with these keys from now on."""
     rows = [{"cache_key": key, "task_id": task} for key, task in sorted(by_key.items())]
     if rows:
+        connection.execute(_FORGET)
         connection.execute(insert_or_set(connection, makers, "task_id"), rows)
 
 

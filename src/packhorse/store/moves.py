@@ -22,6 +22,7 @@ from packhorse.store.runs import close_runs
 from packhorse.store.schema import TASKS_PER_RUN, events, growths, in_run, runs, tasks
 from packhorse.store.settling import Grow, InVain, settle_edges, settle_new
 from packhorse.store.steps import add_counts
+from packhorse.store.taskevents import moved, tell_canceled, tell_tasks
 
 S = TaskState
 
@@ -179,6 +180,10 @@ def _apply(
     started = {move.task_id // TASKS_PER_RUN for move in applied if move.target is S.RUNNING}
     if rows:
         connection.execute(_INSERT_EVENT, rows)
+        tell_tasks(
+            connection,
+            [told for row in rows for told in moved(row["task_id"], row["to_state"], row["at"], row["attempt"])],
+        )
     add_counts(connection, counts)
     add_ready(connection, _ready_changes(updates, current))
     if started:
@@ -265,6 +270,7 @@ def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) 
             ready[step, demand] -= number * is_ready
         add_counts(connection, counts)
         add_ready(connection, ready)
+        tell_canceled(connection, run_seq, at)
         close_runs(connection, [run_seq], at)
     return canceled
 

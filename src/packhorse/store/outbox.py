@@ -82,22 +82,24 @@ def given_up_events(connection: sa.Connection, webhook_seq: int, most: int) -> S
     return connection.execute(_THOSE_GIVEN_UP, {"webhook": webhook_seq, "most": most}).all()
 
 
-def event_arrived(connection: sa.Connection, event_id: int, webhook_seq: int) -> None:
-    """An event was taken."""
-    connection.execute(sa.delete(outbox).where(_O.id == event_id))
+def events_arrived(connection: sa.Connection, event_ids: Collection[int], webhook_seq: int) -> None:
+    """Events were taken."""
+    connection.execute(sa.delete(outbox).where(_O.id.in_(event_ids)))
     all_well = {"tries": 0, "next_at": 0.0, "error": None}
     connection.execute(sa.update(webhooks).where(_W.seq == webhook_seq, _W.error.is_not(None)).values(all_well))
 
 
-def event_failed(connection: sa.Connection, webhook_seq: int, why: str, next_at: float, give_up: int | None) -> None:
-    """An event was not taken: the webhook is left alone until ``next_at``.
+def events_failed(
+    connection: sa.Connection, webhook_seq: int, why: str, next_at: float, give_up: Collection[int] = ()
+) -> None:
+    """Events were not taken: the webhook is left alone until ``next_at``.
 
-    ``give_up``: the event that is tried no more.
+    ``give_up``: those that are tried no more.
     """
-    if give_up is None:
+    if not give_up:
         values: dict[str, Any] = {"tries": _W.tries + 1, "next_at": next_at, "error": why}
     else:
-        connection.execute(sa.update(outbox).where(_O.id == give_up).values(given_up=True))
+        connection.execute(sa.update(outbox).where(_O.id.in_(give_up)).values(given_up=True))
         values = {"tries": 0, "next_at": next_at, "error": why}
     connection.execute(sa.update(webhooks).where(_W.seq == webhook_seq).values(values))
 

@@ -86,11 +86,6 @@ _BY_CLIENT_KEY = sa.select(runs).where(
     runs.c.user.in_(sa.bindparam("users", expanding=True)), runs.c.client_key.in_(sa.bindparam("keys", expanding=True))
 )
 _SEQS_OF_RUNS = sa.select(runs.c.id, runs.c.seq).where(runs.c.id.in_(sa.bindparam("ids", expanding=True)))
-_SEQS_OF_STEPS = (
-    sa.select(steps.c.run_seq, steps.c.seq)
-    .where(steps.c.run_seq.in_(sa.bindparam("runs", expanding=True)))
-    .order_by(steps.c.run_seq, steps.c.number)
-)
 _OF_SEQS: sa.BindParameter[Any] = sa.bindparam("seqs", expanding=True)
 _STILL_OPEN = sa.select(step_counts.c.run_seq).where(
     step_counts.c.run_seq.in_(_OF_SEQS), step_counts.c.state.in_(ACTIVE), step_counts.c.tasks > 0
@@ -107,7 +102,8 @@ RUN_COLUMNS = (
     runs.c.created_at,
     runs.c.ended_at,
 )
-_INSERT_RUN, _INSERT_STEP = sa.insert(runs), sa.insert(steps)
+_INSERT_RUN = sa.insert(runs).returning(runs.c.id, runs.c.seq)
+_INSERT_STEP = sa.insert(steps).returning(steps.c.run_seq, steps.c.number, steps.c.seq)
 _INSERT_KBASE = sa.insert(kbase_runs)
 
 
@@ -161,8 +157,8 @@ def begin_run(connection: sa.Connection, run: NewRun) -> Begun:
 
 
 def _begin_runs(connection: sa.Connection, new: Sequence[NewRun], *, visible: bool) -> list[Begun]:
-    connection.execute(_INSERT_RUN, [{**run.values, "visible": visible} for run in new])
-    seqs = seqs_of(connection, [run.values["id"] for run in new])
+    made = connection.execute(_INSERT_RUN, [{**run.values, "visible": visible} for run in new])
+    seqs: dict[str, int] = {row.id: row.seq for row in made}
     firsts = [list(accumulate((step.tasks or 0 for step in run.steps), initial=0)) for run in new]
     rows = []
     for run, first in zip(new, firsts, strict=True):
@@ -171,11 +167,9 @@ def _begin_runs(connection: sa.Connection, new: Sequence[NewRun], *, visible: bo
             row = {"run_seq": run_seq, "number": number, "name": step.name, "site": step.site, "spec": step.spec}
             row |= {"first": first[number], "tasks": step.tasks, "held": step.held or not visible}
             rows.append({**row, "reuse": step.reuse})
-    connection.execute(_INSERT_STEP, rows)
     of_runs: dict[int, list[int]] = {seq: [] for seq in seqs.values()}
-    for some in chunks(of_runs):
-        for run_seq, seq in connection.execute(_SEQS_OF_STEPS, {"runs": some}):
-            of_runs[run_seq].append(seq)
+    for run_seq, _, seq in sorted(map(tuple, connection.execute(_INSERT_STEP, rows))):
+        of_runs[run_seq].append(seq)
     found = []
     for run, first in zip(new, firsts, strict=True):
         run_seq = seqs[run.values["id"]]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
 
+from packhorse.store.chunks import chunks
 from packhorse.store.schema import allocations, runs, shares
 from packhorse.store.upserts import insert_or_add
 
@@ -84,6 +85,41 @@ _STORED = (
 def stored_bytes(connection: sa.Connection, user: str) -> int:
     """How much the outputs of a user's tasks are that were kept at sites, all together."""
     return int(connection.execute(_STORED, {"whose": user}).scalar_one())
+
+
+_AT_SITE = sa.select(allocations.c.seq).where(allocations.c.site == sa.bindparam("of_site"))
+_WITH_STORED = (
+    sa.select(runs.c.seq, runs.c.id)
+    .where(
+        runs.c.seq > sa.bindparam("after"),
+        runs.c.ended_at.is_not(None),
+        sa.exists().where(
+            shares.c.run_seq == runs.c.seq, shares.c.stored_bytes > 0, shares.c.allocation_seq.in_(_AT_SITE)
+        ),
+    )
+    .order_by(runs.c.seq)
+    .limit(sa.bindparam("number", type_=sa.Integer))
+)
+_FORGET_STORED = (
+    sa.update(shares)
+    .where(
+        shares.c.run_seq.in_(sa.bindparam("of_runs", expanding=True)),
+        shares.c.stored_bytes > 0,
+        shares.c.allocation_seq.in_(_AT_SITE),
+    )
+    .values(stored_bytes=0)
+)
+
+
+def runs_with_stored(connection: sa.Connection, site: str, after: int, limit: int) -> Sequence[Any]:
+    """(seq, id) of runs behind ``after`` that have ended, and of which outputs are counted as kept at a site."""
+    return connection.execute(_WITH_STORED, {"of_site": site, "after": after, "number": limit}).all()
+
+
+def forget_stored(connection: sa.Connection, site: str, run_seqs: Collection[int]) -> None:
+    """What runs left at a site is not kept any more."""
+    for some in chunks(run_seqs):
+        connection.execute(_FORGET_STORED, {"of_site": site, "of_runs": some})
 
 
 def shares_query(user: str | None, run_seq: int | None, since: float | None) -> sa.Select[Any]:

@@ -125,6 +125,11 @@ def app_manifest(connection: sa.Connection, digest: str) -> str:
     return str(connection.execute(sa.select(apps.c.manifest).where(apps.c.digest == digest)).scalar_one())
 
 
-def app_archive(connection: sa.Connection, digest: str) -> bytes:
-    """The folder of an app, as ``domain.apparchive`` packs it; empty where there is no such app."""
-    return bytes(connection.execute(sa.select(apps.c.archive).where(apps.c.digest == digest)).scalar() or b"")
+def app_archive(connection: sa.Connection, digest: str, most: int | None = None) -> bytes:
+    """The folder of an app, as ``domain.apparchive`` packs it; empty where there is no such app, or it has more than
+    ``most`` bytes.
+    """
+    query = sa.select(apps.c.archive).where(apps.c.digest == digest)
+    if most is not None:
+        query = query.where(sa.func.length(apps.c.archive) <= most)
+    return bytes(connection.execute(query).scalar() or b"")

@@ -15,8 +15,9 @@ import httpx2
 import pytest
 import uvicorn
 
-from packhorse.api import bodies
+from packhorse.api import bodies, patience
 from packhorse.api.app import create_app
+from packhorse.api.patience import PatientProtocol
 from packhorse.domain.run import AppRun
 from packhorse.domain.users import User
 from packhorse.domain.views import RunView
@@ -37,7 +38,8 @@ class Server:
         self.port = listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/api/v1"
         api = create_app(self.room.service, tokens, lambda: self.server.should_exit)
-        self.server = uvicorn.Server(uvicorn.Config(api, log_config=None, timeout_graceful_shutdown=2))
+        options: dict[str, Any] = {"log_config": None, "timeout_graceful_shutdown": 2}
+        self.server = uvicorn.Server(uvicorn.Config(api, http=PatientProtocol, **options))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, daemon=True)
         self.thread.start()
         wait_for(lambda: self.server.started, 30, "the server")
@@ -98,6 +100,65 @@ def test_a_body_that_comes_by_drops_is_given_up(server: Server, monkeypatch: pyt
                     assert status_of(one) == 408
                     break
         assert time.monotonic() - began < 15
+
+
+HEAD = b"GET /api/v1/health HTTP/1.1\r\nHost: here\r\n"
+
+
+def dropped_after(one: socket.socket, began: float, drop: bytes = b"") -> tuple[float, bytes]:
+    """(seconds until the server closes the connection, what it said), while drops come."""
+    said = b""
+    one.settimeout(0.05)
+    while time.monotonic() - began < 20:
+        with suppress(TimeoutError):
+            try:
+                if drop:
+                    one.sendall(drop)
+                piece = one.recv(1 << 16)
+            except ConnectionError:
+                piece = b""
+            said += piece
+            if not piece:
+                return time.monotonic() - began, said
+    raise AssertionError(f"the connection is still there; the server said {said[:200]!r}")
+
+
+@pytest.mark.parametrize("first", [b"", HEAD, HEAD + b"\r\n"], ids=["nothing", "half a head", "a whole request"])
+def test_headers_that_come_by_drops_are_given_up(first: bytes, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a new connection, and on one that had an answer: a byte now and then does not keep it."""
+    monkeypatch.setattr(patience, "HEAD_S", 1.0)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as one:
+        one.sendall(first)
+        if first.endswith(b"\r\n\r\n"):
+            assert status_of(one) == 200
+            one.sendall(HEAD)
+        took, said = dropped_after(one, time.monotonic(), b"x-slow: 1\r\n" if first else b"")
+        assert 0.5 < took < 10
+        assert said.startswith(b"HTTP/1.1 408 ") == bool(first), "who has said nothing is told nothing"
+
+
+def test_a_request_is_not_given_up_while_it_is_worked_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "HEAD_S", 0.3)
+    with server.connection(*POST, "Content-Length: 100") as one:
+        one.sendall(b"{")
+        time.sleep(1)
+        one.sendall(b" " * 99)
+        assert status_of(one) == 400, "its head had come in time"
+
+
+def test_an_answer_that_nobody_takes_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "TAKEN_S", 0.5)
+    ana = server.room.service.as_user(User("ana", admin=True))
+    ana.submit(
+        AppRun(app=make_app(server.room.home / "app", command="[/bin/true]"), over=[{"i": i} for i in range(5000)])
+    )
+    [run] = ana.runs().items
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.connect(("127.0.0.1", server.port))
+        line = f"GET /api/v1/runs/{run.id}/tasks?limit=1000 HTTP/1.1\r\nHost: here\r\n"
+        one.sendall(f"{line}Authorization: Bearer {server.token}\r\n\r\n".encode() * 40)
+        wait_for(lambda: not server.server.server_state.connections, 20, "that the connection is given up")
 
 
 def test_slow_clients_hold_up_nobody(server: Server) -> None:

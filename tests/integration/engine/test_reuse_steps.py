@@ -202,3 +202,47 @@ def test_a_pipeline_executes_what_a_changed_sample_concerns(room: Embedded, tmp_
     changed = Path(next(str(value) for value in table[1].values() if str(value).startswith("/")))
     changed.write_text(changed.read_text() + "more\n")
     assert run() == {"index": 0, "align": 1, "count": 1, "matrix": 1}
+
+
+@pytest.fixture
+def looks(room: Embedded, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tasks each command is asked about that takes what was left at the site."""
+    found: list[int] = []
+    transport = room.sites[0].transport
+    run = transport.run
+
+    def counted(argv: list[str], **how: Any) -> Any:
+        if "--take" in argv:
+            found.append(how["stdin"].count(b"\n"))
+        return run(argv, **how)
+
+    monkeypatch.setattr(transport, "run", counted)
+    return found
+
+
+def test_all_that_a_pipeline_takes_is_looked_at_by_one_command(
+    room: Embedded, tmp_path: Path, looks: list[int]
+) -> None:
+    table = samples(tmp_path, "a", "bb", "ccc")
+    pipeline = write_expression(tmp_path / "expression")
+    request = AppRun(app=str(pipeline), over=table, params={"genome": str(tmp_path / "genome.txt")}, reuse=True)
+    submit(room, request)
+    assert looks == [], "nothing was left before"
+    assert not any(Counted(room).executed(submit(room, request)).values())
+    assert looks == [5], "an index, three alignments and a matrix"
+    assert not any(Counted(room).executed(submit(room, request)).values())
+    assert looks == [5, 5], "what was taken is taken from there"
+
+
+def test_where_something_is_gone_what_follows_is_looked_at_when_it_is_there_again(
+    room: Embedded, tmp_path: Path, looks: list[int]
+) -> None:
+    table = samples(tmp_path, "a", "bb", "ccc")
+    pipeline = write_expression(tmp_path / "expression")
+    request = AppRun(app=str(pipeline), over=table, params={"genome": str(tmp_path / "genome.txt")}, reuse=True)
+    first = submit(room, request)
+    task = next(task for task in room.mine.tasks(first.id).items if task.step == "align")
+    room.mine.output_path(task.id, "a.bam").unlink()
+    again = submit(room, request)
+    assert Counted(room).executed(again) == {"index": 0, "align": 1, "count": 0, "matrix": 0}
+    assert looks == [5, 1], "the matrix, once the alignment was made again"

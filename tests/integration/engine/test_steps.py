@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from packhorse.domain.run import StepRun
-from packhorse.domain.states import TaskState
+from packhorse.domain.states import DataState, TaskState
 from packhorse.domain.views import RunView, TaskView
 from packhorse.engine.embedded import Embedded
+from packhorse.store.schema import data
 from tests.fixtures.apps import Apps
-from tests.fixtures.room import wait_for
+from tests.fixtures.room import make_app, wait_for
 from tests.fixtures.truth import assert_each_ended_once
 
 
@@ -323,3 +325,21 @@ def test_what_waits_for_a_list_says_so(embedded: Embedded, apps: Apps) -> None:
     told = [step.waits_for for step in embedded.mine.run(run.id).steps]
     unknown = [f"the tasks of '{name}', which are not known yet" for name in ("squares", "twice")]
     assert told == ["its turn", "the list of 'listing'", *unknown]
+
+
+def test_the_apps_of_later_steps_come_while_the_first_step_runs(room: Embedded, apps: Apps, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    first = make_app(tmp_path / "first", command=f"[sh, -c, 'until [ -e {gate} ]; do sleep 0.05; done']", name="first")
+    make = {"name": "make", "app": first, "params": {"i": 0}}
+    steps = [make, {"name": "next", "app": apps.number(), "each": "make", "params": {"i": 1}}]
+    run = start(room, *steps)
+    there = sa.select(data.c.url).where(data.c.state == DataState.READY)
+
+    def brought() -> set[str]:
+        with room.database.read() as connection:
+            return set(connection.execute(there).scalars())
+
+    wait_for(lambda: len(brought()) == 2, 20, "the folders of both apps")
+    assert room.mine.run(run.id).counts.get(TaskState.COMPLETE, 0) == 0
+    gate.touch()
+    assert end_of(room, run).counts == {TaskState.COMPLETE: 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -9,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from packhorse.store.schema import kbase_runs
-from tests.fixtures.kbase import KBaseServer, kbase_server
+from packhorse.domain.config import EstimatesConfig
+from packhorse.domain.resources import Estimates
+from packhorse.store.schema import kbase_jobs, kbase_runs, tasks
+from tests.fixtures.kbase import KBaseServer, kbase_server, make_module
 from tests.fixtures.room import wait_for
 from tests.fixtures.stores import counted_statements
 
@@ -26,6 +30,17 @@ def server(tmp_path: Path, database_url: str) -> Iterator[KBaseServer]:
 def idle(tmp_path: Path, database_url: str) -> Iterator[KBaseServer]:
     """Without an engine."""
     with kbase_server(tmp_path / "home", database_url=database_url) as made:
+        yield made
+
+
+@pytest.fixture
+def undecided(tmp_path: Path, database_url: str) -> Iterator[KBaseServer]:
+    """Without an engine, where what jobs are granted is to be decided."""
+    estimates = EstimatesConfig(mode=Estimates.ON)
+    make_module(tmp_path / "catalog", "Sized")
+    manifest = tmp_path / "catalog" / "sized-all" / "app.yaml"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "resources": {"ram_gb": 1}}))
+    with kbase_server(tmp_path / "home", database_url=database_url, estimates=estimates) as made:
         yield made
 
 
@@ -110,3 +125,77 @@ def test_tokens_are_forgotten_when_a_run_is_over(server: KBaseServer) -> None:
     while sealed() != [None] and time.monotonic() < give_up:
         list(forget_tokens_of_ended(server.room.database))
     assert sealed() == [None]
+
+
+def test_many_states_are_told_as_each_alone(idle: KBaseServer) -> None:
+    """The answer of thousands is written after a pattern: it must be that of ``check_job``, whatever became of them."""
+    states = [
+        "QUEUED",
+        "INITIALIZING",
+        "RUNNING",
+        "COMPLETE",
+        "EXECUTOR_ERROR",
+        "SYSTEM_ERROR",
+        "CANCELED",
+        "CANCELING",
+    ]
+    results = [
+        None,
+        '{"result":["50% done \\u00e9 %(task)d"]}',
+        '{"result":["\\ud800"]}',
+        f'{{"result":["{"x" * 5000}"]}}',
+    ]
+    times = [(None, None), (1.7e9 + 0.1234567, None), (1.7e9 + 0.9999999, 1.7e9 + 12.3456789)]
+    kinds = [(state, result, when) for state in states for result in results for when in times]
+    batch = idle.call(
+        "run_job_batch", [{"method": "Tester.add", "params": [i]} for i in range(len(kinds))], {"wsid": 7}
+    )
+    alone = idle.run("add", 1)
+    ids = [*batch["child_job_ids"], alone]
+    with idle.room.database.write() as connection:
+        for job, (state, result, (began, ended)) in zip(ids, [*kinds, kinds[-1]], strict=True):
+            values = {"state": state, "result": result, "started_at": began, "ended_at": ended}
+            failed = {"failure": "app", "reason": "it \u00e9nded"} if state.endswith("ERROR") else {}
+            of = tasks.c.id == int(job[8:], 16)
+            connection.execute(sa.update(tasks).where(of).values({**values, **failed}))
+        of = {"task_id": int(ids[0][8:], 16), "abandoned": True}
+        connection.execute(sa.insert(kbase_jobs).values(of))
+        connection.execute(
+            sa.insert(kbase_jobs).values({"task_id": int(ids[6][8:], 16), "started": 0, "started_at": 5.0})
+        )
+    again = idle.call("retry_job", {"job_id": ids[4 * len(results) * len(times)]})["retry_id"]
+    asked = [batch["batch_id"], *ids, again, "0" * 24]
+    for left_out in ([], ["job_input"], ["job_input", "job_output", "updated", "running"]):
+        said = {"job_ids": asked, "exclude_fields": left_out}
+        by_id = idle.call("check_jobs", {**said, "return_list": 0})
+        assert list(by_id) == asked
+        assert idle.call("check_jobs", said) == {"job_states": list(by_id.values())}
+        for job in asked[:-1]:
+            assert by_id[job] == idle.call("check_job", {"job_id": job, "exclude_fields": left_out}), job
+        assert by_id["0" * 24]["check_job_error"]
+        together = idle.call("check_job_batch", {"job_id": batch["batch_id"], "exclude_fields": left_out})
+        children = [*batch["child_job_ids"][1:], again]  # the first was abandoned
+        assert together == {"batch_jobstate": by_id[asked[0]], "child_jobstates": [by_id[job] for job in children]}
+    assert idle.call("check_jobs", {"job_ids": []}) == {}
+
+
+def test_jobs_that_wait_for_a_decision_are_told_so_among_many(undecided: KBaseServer) -> None:
+    batch = undecided.call("run_job_batch", [{"method": "Sized.add", "params": [i]} for i in range(60)], {"wsid": 7})
+    ids = batch["child_job_ids"]
+    with undecided.room.database.write() as connection:
+        tried, waiting = (tasks.c.id == int(job[8:], 16) for job in ids[:2])
+        connection.execute(sa.update(tasks).where(tried).values(attempt=1))
+        connection.execute(sa.update(tasks).where(waiting).values(waiting_on=1))
+    states = undecided.call("check_jobs", {"job_ids": ids, "exclude_fields": ["job_input"]})["job_states"]
+    assert [state["status"] for state in states] == ["queued"] * 2 + ["estimating"] * 58
+    assert states == [undecided.call("check_job", {"job_id": job, "exclude_fields": ["job_input"]}) for job in ids]
+
+
+def test_thousands_of_states_cost_few_statements_and_rows(idle: KBaseServer) -> None:
+    """Each row that SQLite gives costs a change of threads, while the engine computes."""
+    jobs = [{"method": "Tester.add", "params": [index]} for index in range(300)]
+    batch = idle.call("run_job_batch", jobs, {"wsid": 7})
+    with counted_statements(idle.room.database) as counted:
+        said = {"job_ids": batch["child_job_ids"], "exclude_fields": ["job_input"], "return_list": 0}
+        assert len(idle.call("check_jobs", said)) == 300
+    assert len(counted) <= 8, counted

@@ -166,3 +166,27 @@ def test_a_token_that_does_not_open_stops_its_own_run_alone(tmp_path: Path) -> N
             state = server.wait(locked)
     assert state["status"] == "error"
     assert "does not open with the key in" in state["errormsg"]
+
+
+def test_an_app_runs_its_steps_in_order(running: KBaseServer) -> None:
+    def step(name: str, function: str, *values: Any) -> dict[str, Any]:
+        service = {"service_name": "Tester", "method_name": function, "service_url": "", "service_version": None}
+        return {
+            "step_id": name, "type": "service", "service": service, "is_long_running": 1, "input_values": list(values),
+        }  # fmt: skip
+
+    def njs(method: str, *params: Any) -> Any:
+        return running.call(method, *params, path="/services/njs_wrapper", service="NarrativeJobService")
+
+    app = njs("run_app", {"name": "two", "steps": [step("sum", "add", 40, 2), step("look", "look", {})]})["job_id"]
+    state = wait_for(
+        lambda: (found := njs("check_app_state", app))["job_state"] == "completed" and found, 60, "its end"
+    )
+    assert state["step_outputs"]["sum"] == "[42]" and "look" in state["step_outputs"]
+    stats = state["step_stats"]
+    assert stats["sum"]["finish_time"] <= stats["look"]["exec_start_time"], "one after the other"
+    failing = njs("run_app", {"steps": [step("bad", "fail"), step("after", "add", 1)]})["job_id"]
+    state = wait_for(
+        lambda: (found := njs("check_app_state", failing))["job_state"] == "suspend" and found, 60, "its end"
+    )
+    assert state["step_errors"] == {"bad": "a traceback"} and state["running_step_id"] == "bad"

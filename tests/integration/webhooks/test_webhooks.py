@@ -24,7 +24,7 @@ from packhorse.domain.users import User
 from packhorse.engine.clock import SystemClock
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.requests.ownwebhooks import MAX_WEBHOOKS
-from packhorse.engine.webhooks import webhookloop
+from packhorse.engine.webhooks import requests, webhookloop
 from packhorse.engine.webhooks.webhookloop import MOST_TRIES, WebhookLoop
 from packhorse.http.reach import Reach
 from packhorse.store.schema import outbox, webhooks
@@ -234,7 +234,7 @@ def test_an_event_that_was_taken_when_the_engine_died_is_sent_again_under_its_id
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(webhookloop, "event_arrived", die)
+        patch.setattr(requests, "events_arrived", die)
         room.send()
     room.send()
     first, second = receiver.told()

@@ -16,7 +16,7 @@ import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
-from packhorse.api.app import create_app
+from packhorse.api.app import DIRECT, create_app
 from packhorse.api.auth import Tokens
 from packhorse.api.runs import TABLE_OPTIONS, submit_table
 from packhorse.engine.embedded import Embedded
@@ -80,6 +80,13 @@ def test_every_endpoint_but_health_refuses_whoever_has_no_token(server: Server) 
 def test_no_route_is_outside_the_description(server: Server) -> None:
     described = {path for _, path in routes(server.api)}
     assert {route.path for route in server.api.routes if isinstance(route, APIRoute)} <= described
+
+
+def test_what_is_answered_without_fastapi_is_described_as_well(server: Server) -> None:
+    described = set(routes(server.api))
+    assert {(method, one.path) for one in DIRECT for method in one.methods or ()} <= described
+    for one in DIRECT:
+        assert server.http.request("PUT", one.path).status_code == 405
 
 
 def test_accounts_tell_users_of_themselves_and_admins_of_all(server: Server) -> None:

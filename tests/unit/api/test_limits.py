@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from packhorse.domain.accessconfig import LimitsConfig, UserLimits
 from packhorse.domain.errors import TooLarge, TooMany
 from packhorse.domain.users import User
+from packhorse.engine.requests import crating
 from packhorse.engine.requests.limits import Limits
 from packhorse.store.allocations import insert_allocation
 from packhorse.store.shares import Share, add_shares
@@ -93,6 +95,17 @@ def test_stored_outputs(server: Server) -> None:
     assert "You may keep 0.001 GB of outputs here, and have 0.0011 GB." in refused.text
     server.submit("bob")
     server.submit("root")
+
+
+def test_crates_that_are_made_at_once(server: Server) -> None:
+    run = server.submit()
+    with ExitStack() as held:
+        for _ in range(crating.AT_ONCE):
+            held.enter_context(crating._places)
+        refused = server.ask("GET", f"/runs/{run}/crate")
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
+    for _ in range(crating.AT_ONCE + 1):
+        assert server.ask("GET", f"/runs/{run}/crate").status_code == 200, "each gives its place back"
 
 
 def test_limits_of_one_user_stand_in_for_those_of_all() -> None:

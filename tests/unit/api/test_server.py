@@ -18,6 +18,7 @@ from packhorse.api.metrics import Metrics
 from packhorse.api.peers import networks
 from packhorse.api.tracing import Traces
 from packhorse.domain.errors import InvalidRequest, Unavailable
+from packhorse.engine.requests import figures
 from packhorse.engine.timing import TimedScheduler
 from packhorse.identity.tokens import Tokens
 from packhorse.store.allocations import insert_allocation, update_allocation
@@ -81,6 +82,23 @@ def test_figures_are_told_in_the_form_of_prometheus(server: Server) -> None:
     assert re.search(r'packhorse_request_seconds_count\{method="POST",route="/api/v1/runs",status="201"\} 1\.0', text)
     assert "alice" not in text
     assert server.http.get("/metrics", headers={"Authorization": f"Bearer {server.tokens['bob']}"}).status_code == 403
+
+
+def test_figures_that_take_long_to_count_are_counted_seldom(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, counted = [100.0], [0]
+
+    def slow(_database: Any) -> figures.Figures:
+        counted[0] += 1
+        clock[0] += 2.0
+        return figures.Figures({("here", "QUEUED"): counted[0]})
+
+    monkeypatch.setattr(figures, "figures", slow)
+    latest = figures.LatestFigures(lambda: clock[0])
+    assert latest.of(server.room.database).tasks == latest.of(server.room.database).tasks == {("here", "QUEUED"): 1}
+    clock[0] += 39
+    assert latest.of(server.room.database).tasks == {("here", "QUEUED"): 1}
+    clock[0] += 2
+    assert latest.of(server.room.database).tasks == {("here", "QUEUED"): 2} and counted == [2]
 
 
 def test_ids_make_no_further_lines(server: Server) -> None:

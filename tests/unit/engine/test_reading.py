@@ -320,3 +320,18 @@ def test_agents_of_allocations_that_do_not_run_are_not_silent(room: Room) -> Non
         room.look()
         room.clock.time += 5
     assert not room.heartbeats.any_silent()
+
+
+@pytest.mark.parametrize(("took_s", "rest_s"), [(0.0, 0.02), (0.002, 0.2), (1.0, 0.5)])
+def test_files_of_ours_are_looked_at_as_often_as_that_is_cheap(room: Room, took_s: float, rest_s: float) -> None:
+    room.open(1)
+    assert room.reader.rest_s == 0.5, "before the first look nobody knows"
+    names = room.site.transport.names
+
+    def slow(path: str) -> list[str]:
+        room.clock.time += took_s
+        return list(names(path))
+
+    room.site.transport.names = slow  # type: ignore[method-assign]
+    room.look()
+    assert room.reader.rest_s == pytest.approx(rest_s)

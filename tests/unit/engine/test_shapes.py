@@ -159,3 +159,28 @@ def test_tasks_with_a_walltime_start_in_an_allocation_for_as_long_as_there_are_s
     started_s = max(800.0, rounds * 30.0)
     assert pack.suits(shape, demand, shape.walltime_s - pack.SPARE_S / 2 - started_s)
     assert shape.walltime_s <= 7200 + pack.SPARE_S + 3600
+
+
+SMALL = Limits(2, 4000, nodes=4, whole_nodes=False)
+PART, NODE = Shape(1, 2000), Shape(2, 4000)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "core_s", "is_known", "there", "missing"),
+    [
+        (24, 0.5, False, [], 1),
+        (1, 0.5, False, [PART], 0),
+        (24, 0.5, False, [PART], 1),  # one core is not a node
+        (24, 0.5, False, [NODE], 0),
+        (24, 10.0, True, [PART], 4),
+        (24, 10.0, True, [PART, NODE, NODE, NODE, NODE], 0),
+        (24, 10.0, True, [NODE], 3),
+        (3, 1.0, True, [PART], 0),  # it is done in a moment
+        (5000, 0.5, False, [NODE, NODE, NODE], 1),
+    ],
+)
+def test_a_part_of_a_node_counts_as_one(
+    tasks: int, core_s: float, is_known: bool, there: list[Shape], missing: int
+) -> None:
+    demand = pack.Demand("u", 1, tasks, core_s, Resources(ram_gb=2), is_known)
+    assert pack.nodes_missing(demand, SMALL, there) == missing

@@ -139,3 +139,24 @@ def test_allocations_without_tasks(database: Database) -> None:
         assert [len(tasks_at_site(connection, seq)) for seq in [*seqs, idle]] == [1, 1, 1, 0]
         assert stored.unclaimed_core_s(connection, [*seqs, idle]) == dict.fromkeys(seqs, 1e6)
         assert stored.written_blocks(connection, [*seqs, idle]) == {seq: [1] for seq in seqs}
+
+
+@pytest.mark.parametrize("state", [AllocationState.CLOSING, AllocationState.RUNNING])
+def test_what_an_allocation_on_its_way_out_still_says_is_read_after_tasks_are_placed(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: AllocationState
+) -> None:
+    with database.write() as connection:
+        shape = json.dumps(asdict(Shape(2, 1000, None)))
+        seq = stored.insert_allocation(connection, "a-0", "local", shape, 1.0)
+        stored.update_allocation(connection, seq, state=state, job_id="1:gone:/nowhere", started_at=1.0)
+    site, _ = far_site(str(tmp_path))
+    lease = Lease(database)
+    assert lease.try_take()
+    given = (Leaping(), Notifier(), threading.Event(), {}, AppFolders(), Seal(tmp_path / "key"), EstimatesConfig())
+    loop = SiteLoop(site, database, lease, *given)
+    order: list[str] = []
+    plan, look = loop._dispatcher.plan, loop._reader.look
+    monkeypatch.setattr(loop._dispatcher, "plan", lambda: (order.append("place"), plan())[1])
+    monkeypatch.setattr(loop._reader, "look", lambda *of: (order.append("read"), look(*of))[1])
+    loop.tick(0.0)
+    assert order == (["place", "read"] if state is AllocationState.CLOSING else ["read", "place"])

@@ -161,3 +161,23 @@ def test_of_many_attempts_some_are_points() -> None:
     used = [used for _, used, _ in pairs.kept]
     assert max(later - before for before, later in pairwise(used)) == pairs.each, "they are from all over the run"
     assert f"One point stands for {pairs.each} attempts" in draw_scatter(pairs, 0, units.size, "Memory")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "show", "shown"),
+    [
+        (0.05, 40, units.duration, ["0.05 s", "0.2 s", "1 s", "5 s", "20 s"]),
+        (4, 4000, units.duration, ["5 s", "20 s", "2 min", "10 min", "1 h"]),
+        (3000, 200_000, units.duration, ["1 h", "2 h", "5 h", "10 h", "1 d", "2 d"][::2]),
+        (8e7, 2.4e9, units.size, ["100 MB", "200 MB", "500 MB", "1 GB", "2 GB"]),
+    ],
+)
+def test_logarithmic_axes_have_few_marks_at_values_that_are_round_in_their_unit(
+    low: float, high: float, show: Callable[[float], str], shown: list[str]
+) -> None:
+    assert [show(tick) for tick in units.log_ticks(low, high, show)] == shown
+
+
+def test_an_axis_of_time_has_no_tenths_of_a_minute() -> None:
+    assert [units.duration(tick) for tick in units.ticks(7500, units.duration, 3)] == ["0 s", "1 h", "2 h"]
+    assert units.ticks(7500, units.number, 3) == [0, 5000]

@@ -1,8 +1,10 @@
 """Gives tasks what earlier ones left, if that is as it was: `agent.pyz --take`.
 
-stdin has a line for each task: {"from": folder, "to": folder, "files": as in the journal}. Sizes and checksums are
-looked at; then each file gets a second name below the folder of the new task, which outlives the other. What is printed
-is a line of JSON for each, in order: null for one that was done, else why it was not.
+stdin has a line for each task: {"from": folder, "to": folder, "files": as in the journal, "level": number}. Sizes,
+stamps and, where a stamp is missing or another, checksums are looked at; then each file gets a second name below the
+folder of the new task, which outlives the other. What is printed is a line of JSON for each, in order: the new stamps
+of the files of one that was done, else why it was not. After one that was not, those of a higher level are left alone:
+false.
 """
 
 import json
@@ -12,11 +14,11 @@ import stat
 import sys
 
 from ..removal import remove
-from ..sums import sum_of
+from ..sums import stamp_of, sum_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional
+    from typing import Any, Dict, List, Optional, Union
 
 
 class Refused(Exception):
@@ -26,31 +28,50 @@ class Refused(Exception):
 def main() -> int:
     """Take what stdin asks for; returns the exit code."""
     os.nice(10)
+    highest: "Optional[int]" = None
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(try_to_take(json.loads(line))) + "\n")
+        wanted = json.loads(line)
+        level = wanted.get("level", 0)
+        answer: "Union[List[Optional[str]], str, bool]" = False
+        if highest is None or level <= highest:
+            answer = try_to_take(wanted)
+            highest = level if isinstance(answer, str) else highest
+        sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
     return 0
 
 
-def try_to_take(wanted: "Dict[str, Any]") -> "Optional[str]":
-    """Why a task cannot have what another left; None once it has it."""
+def try_to_take(wanted: "Dict[str, Any]") -> "Union[List[Optional[str]], str]":
+    """The stamps of the files that a task has now of what another left; or why it cannot have them."""
     source, target = as_bytes(wanted["from"]), as_bytes(wanted["to"])
     try:
         for entry in wanted["files"]:
-            check(source, entry)
+            check(place_of(source, entry), entry)
         take(source, target)
     except Refused as refused:
         return str(refused)
     except OSError as error:
         remove(target + b".part")
         return "they cannot be taken: %s" % (error.strerror or error)
-    return None
+    return [stamp_or_none(place_of(target, entry)) for entry in wanted["files"]]
 
 
-def check(folder: bytes, entry: "Dict[str, Any]") -> None:
+def place_of(folder: bytes, entry: "Dict[str, Any]") -> bytes:
+    """Where an output lies."""
+    return folder + b"/" + os.path.normpath(as_bytes(entry["path"])).lstrip(b"/")
+
+
+def stamp_or_none(path: bytes) -> "Optional[str]":
+    """The stamp of a file; without one it is read the next time."""
+    try:
+        return stamp_of(path)
+    except OSError:
+        return None
+
+
+def check(path: bytes, entry: "Dict[str, Any]") -> None:
     """Refused unless an output is there as it was reported."""
     name = os.path.normpath(as_bytes(entry["path"])).lstrip(b"/")
-    path = folder + b"/" + name
     try:
         status = os.stat(path)
     except OSError as error:
@@ -58,7 +79,7 @@ def check(folder: bytes, entry: "Dict[str, Any]") -> None:
     if stat.S_ISREG(status.st_mode) and status.st_size != entry["size"]:
         said = (shown(name), status.st_size, entry["size"])
         raise Refused("'%s' has %d bytes now, and %d were left" % said)
-    if sum_of(path) != entry["sha256"]:
+    if entry.get("stamp") != stamp_of(path) and sum_of(path) != entry["sha256"]:
         raise Refused("'%s' has another content now: its checksum differs" % shown(name))
 
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 MAX_MOUNTS = 8
 END_S = 30.0
-NOT_STARTED = 125  # Podman, Docker: the runtime itself failed (https://docs.podman.io/en/latest/markdown/podman-run.1.html)
+#: Podman's and Docker's exit code where they themselves failed:
+#: https://docs.podman.io/en/latest/markdown/podman-run.1.html
+NOT_STARTED = 125
 MANAGER = "--cgroup-manager=cgroupfs"  # of no use without a parent: see sites/runtimes/podman.py
 PASSED = ("PACKHORSE_TASK", "PACKHORSE_ATTEMPT", "PACKHORSE_CORES", "PACKHORSE_MEMORY_MB")
 

@@ -2,7 +2,7 @@
 
 import time
 
-from .node import LOOK_S
+from .node import LOOK_REST, LOOK_S
 from .task import BadTask, read_task
 
 TYPE_CHECKING = False
@@ -17,9 +17,12 @@ def claim(node: "Node", now: float) -> bool:
     """Claim a block, if it is time to look for one; an empty bundle is looked at less and less often."""
     if now < node.look_at:
         return False
+    began = time.monotonic()
     block = node.spool.claim()
     if block is None:
-        node.look_at = now + node.look_s
+        ended = time.monotonic()
+        rest_s = max(node.look_s, LOOK_REST * (ended - began))
+        node.look_at = ended + min(LOOK_S[2], rest_s)
         node.look_s = min(LOOK_S[1], node.look_s * 1.5)
         return False
     node.look_s = LOOK_S[0]

@@ -9,10 +9,10 @@ import time
 from .. import PROTOCOL, proc
 from ..journal import complain, sync_forever
 from ..processes import become_subreaper, kill_descendants, reap
-from .dispatch import fill, nap_s, prefetch
+from .dispatch import fill, has_room, nap_s, prefetch
 from .losses import on_slot_death
 from .memory import MemoryWatch
-from .node import Node
+from .node import LOOK_S, Node
 from .orders import begin_drain, end_drain, read_control
 from .reports import complete_unfinished, on_report
 from .scratch import remove_all
@@ -86,11 +86,13 @@ class Supervisor:
         sync_forever([node.ledger.journal.file, node.ledger.log])
 
     def tick_s(self, now: float) -> float:
-        """How fine the clock must be: for tasks that are young, or for the next look when there are none."""
-        if not self.node.ledger.live:
-            return min(TICK_S, self.node.look_s)
-        young = any(now - slot.sent[0].started < YOUNG_S for slot in self.node.slots.busy())
-        return FAST_TICK_S if young else TICK_S
+        """How fine the clock must be: for tasks that are young, or for the next look where there is room for more."""
+        node = self.node
+        if any(now - slot.sent[0].started < YOUNG_S for slot in node.slots.busy()):
+            return FAST_TICK_S
+        if not has_room(node, now):
+            return TICK_S
+        return min(TICK_S, max(LOOK_S[0], node.look_at - now))
 
     def tick(self, now: float) -> None:
         """What has to be done now and then."""

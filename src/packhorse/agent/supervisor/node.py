@@ -16,7 +16,8 @@ from .slots import Slots
 from .spool import Spool
 from .task import MB
 
-LOOK_S = (0.01, 0.25)  # for new blocks: first and last interval
+LOOK_S = (0.01, 0.04, 0.25)  # for new blocks: first interval, last one, and last one where looking takes long
+LOOK_REST = 100.0  # times as long as a look took, at least: a file system that many nodes ask is left alone
 
 
 class Node:

@@ -1,10 +1,12 @@
 """AWE's jobs: a document at ``POST /awe/job`` becomes a run; what composes AWE jobs today composes ours.
 
-Answers are AWE's: ``{"status": 200, "data": …, "error": null}``; of a refusal, its status and ``"error": [text]``.
+Answers are AWE's: ``{"status": 200, "data": …, "error": null}``; of a refusal, its status and ``"error": [text]``; of a
+list, ``limit``, ``offset`` and ``total_count`` besides.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any
@@ -15,8 +17,9 @@ from starlette.responses import Response
 
 from packhorse.api.auth import user_of
 from packhorse.api.bodies import MAX_JSON_BYTES, read_body
-from packhorse.api.errors import log_failure
+from packhorse.api.errors import log_failure, retry_after
 from packhorse.api.kbase.wire import raw_token
+from packhorse.domain.access import POLICY, Action
 from packhorse.domain.awe import job_state, run_of, task_state
 from packhorse.domain.errors import InvalidRequest, NotAuthenticated, PackhorseError
 from packhorse.domain.jsontext import read_json
@@ -25,8 +28,26 @@ from packhorse.domain.views import RunView, TaskView
 from packhorse.engine.requests.service import UserService
 from packhorse.engine.requests.tesdocument import rfc3339
 
-_MAX_SHOWN = 1000  # tasks of a job, jobs of a list
+_MAX_SHOWN = 1000  # tasks of a job, jobs among which a list looks
+_USUAL = 25  # jobs of a list
 _FIELD = "upload"
+_ACTIVE = ("queued", "in-progress")
+#: What AWE's server may be asked to do with a job, and ours may not, with what to do instead.
+_INSTEAD = {
+    "suspend": "Delete it, and submit it again: what its tasks have left can be taken ('reuse').",
+    "resume": "Submit it again.",
+    "resubmit": "Submit its document again.",
+    "recompute": "'packhorse retry RUN' runs what failed once more.",
+    "recover": "Nothing of a job is lost when the server stops.",
+}
+_WORKERS = "AWE's workers get no work here: the tasks of a job are run by agents in jobs of a site's batch scheduler"
+
+
+class NotHere(InvalidRequest):
+    """AWE does that, and this door does not."""
+
+    code = "not_here"
+    http_status = 501
 
 
 async def awe_jobs(request: Request) -> Response:
@@ -35,20 +56,28 @@ async def awe_jobs(request: Request) -> Response:
 
 
 async def awe_job(request: Request) -> Response:
-    """``GET /awe/job/ID``: how far it is; ``DELETE``: ends it."""
+    """``GET /awe/job/ID``: how far it is; ``DELETE``: ends it; ``PUT``, with what is to be done with it, is refused."""
     return await _answered(request)
 
 
-async def _answered(request: Request) -> Response:
+async def awe_workers(request: Request) -> Response:
+    """AWE's protocol for its workers (``/work``, ``/client``, ``/cgroup``), which have no part here."""
+    return await _answered(request, _refuse_workers)
+
+
+async def _answered(request: Request, do: Callable[[Request, UserService, bytes], Any] | None = None) -> Response:
     try:
         user = await _as_user(request)
         body = b""
         if request.method == "POST":
-            with await read_body(request, MAX_JSON_BYTES, "Submit it as several jobs.") as file:
+            with await read_body(request, user.body_bytes(MAX_JSON_BYTES), "Submit it as several jobs.") as file:
                 body = file.read()
-        return _json(200, await run_in_threadpool(_done, request, user, body), None)
+        answer = await run_in_threadpool(do or _done, request, user, body)
+        return answer if isinstance(answer, Response) else _json(200, answer, None)
     except PackhorseError as error:
-        return _json(error.http_status, None, [str(error)])
+        answer = _json(error.http_status, None, [str(error)])
+        answer.headers.update(retry_after(error))
+        return answer
     except Exception:
         log_failure("request_failed", method=request.method, path=request.url.path)
         return _json(500, None, [f"Something broke on the server (request {request.state.request_id})."])
@@ -60,6 +89,7 @@ async def _as_user(request: Request) -> UserService:
         raise NotAuthenticated("This request needs a token.", hint="Send 'Authorization: OAuth TOKEN'.")
     user = await user_of(request.app, token)
     request.state.user = user.name
+    POLICY.require(user, Action.LOOK)
     service: UserService = request.app.state.service.as_user(user)
     return service
 
@@ -70,11 +100,39 @@ def _done(request: Request, user: UserService, body: bytes) -> Any:
         document = read_json(_document(request, body), "The job document", MAX_JSON_BYTES)
         return _job(user, user.submit(run_of(document)))
     if job is None:
-        return [_shown(run) for run in user.runs(limit=_MAX_SHOWN).items]
+        return _listed(user, request.query_params)
     if request.method == "DELETE":
         user.cancel_run(job)
-        return [f"job deleted: {job}"]
+        return f"job deleted: {job}"
+    if request.method == "PUT":
+        run = user.run(job)  # what is another's is not there
+        asked = next((name for name in _INSTEAD if name in request.query_params), None)
+        told = f"A job cannot be made to {asked}" if asked else "A job cannot be changed"
+        raise NotHere(f"{told} here: {run.id}.", hint=_INSTEAD.get(asked or "", "Delete it, and submit another."))
     return _job(user, user.run(job))
+
+
+def _refuse_workers(*_: Any) -> Any:
+    hint = "Stop the worker; to give the server more nodes, its operator adds a site."
+    raise NotHere(f"{_WORKERS}.", hint=hint)
+
+
+def _listed(user: UserService, asked: Mapping[str, str]) -> Response:
+    """One's own newest jobs, of the states that are asked for (``active``, or ``query`` with ``state``)."""
+    limit, offset = _number(asked, "limit", _USUAL), _number(asked, "offset", 0)
+    states = _ACTIVE if "active" in asked else asked.get("state", "").split(",") if "query" in asked else []
+    found = [_shown(run) for run in user.runs(limit=_MAX_SHOWN).items]
+    if any(states):
+        found = [job for job in found if job["state"] in states]
+    page = {"limit": limit, "offset": offset, "total_count": len(found)}
+    return _json(200, found[offset : offset + limit], None, page)
+
+
+def _number(asked: Mapping[str, str], name: str, usual: int) -> int:
+    text = asked.get(name, str(usual))
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidRequest(f"'{name}' must be an integer of 0 or more, not '{text[:20]}'.")
+    return int(text)
 
 
 def _document(request: Request, body: bytes) -> bytes:
@@ -123,6 +181,6 @@ def _task(one: TaskView) -> dict[str, Any]:
     }
 
 
-def _json(status: int, data: Any, error: Any) -> Response:
-    document = {"status": status, "data": data, "error": error}
+def _json(status: int, data: Any, error: Any, page: Mapping[str, int] | None = None) -> Response:
+    document = {"status": status, "data": data, "error": error, **(page or {})}
     return Response(dumps(document).encode("ascii"), status, media_type="application/json")

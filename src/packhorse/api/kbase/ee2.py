@@ -41,6 +41,11 @@ def list_config(kbase: KBase) -> dict[str, str]:
     }
 
 
+def client_groups(kbase: KBase) -> list[str]:
+    """The names of those that are configured."""
+    return list(dict.fromkeys([kbase.config.default_client_group, *kbase.config.client_groups]))
+
+
 def _of_mapping(call: Callable[[KBaseCaller, Any], Any], **how: Any) -> Method:
     """A method that takes one mapping."""
     return Method(lambda caller, value: call(caller, said(value)), **how)
@@ -51,6 +56,9 @@ METHODS = {
     "status": Method(service_status, (0,), is_open=True),
     "list_config": Method(list_config, (0,), is_open=True),
     "run_job": _of_mapping(KBaseCaller.run_job, changes=True),
+    "run_job_concierge": Method(
+        lambda caller, job, asked: caller.run_job_concierge(said(job), asked), (2,), changes=True
+    ),
     "run_job_batch": Method(lambda caller, jobs, batch=None: caller.run_job_batch(jobs, batch), (1, 2), changes=True),
     "retry_job": _of_mapping(KBaseCaller.retry_job, changes=True),
     "retry_jobs": _of_mapping(KBaseCaller.retry_jobs, changes=True),
@@ -59,6 +67,7 @@ METHODS = {
     "start_job": _of_mapping(KBaseCaller.start_job, is_void=True, changes=True),
     "update_job_status": _of_mapping(KBaseCaller.update_job_status, changes=True),
     "finish_job": _of_mapping(KBaseCaller.finish_job, is_void=True, changes=True),
+    "handle_held_job": Method(KBaseCaller.handle_held_job, changes=True),
     "check_job": _of_mapping(KBaseCaller.check_job),
     "check_jobs": _of_mapping(KBaseCaller.check_jobs),
     "check_job_batch": _of_mapping(KBaseCaller.check_job_batch),
@@ -76,7 +85,7 @@ METHODS = {
     ),
     "is_admin": Method(KBaseCaller.is_admin, (0,)),
     "get_admin_permission": Method(KBaseCaller.get_admin_permission, (0,)),
-    "get_client_groups": Method(KBaseCaller.get_client_groups, (0,)),
+    "get_client_groups": Method(client_groups, (0,), is_open=True),
 }
 
 ee2 = RpcService(SERVICE, METHODS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from packhorse.api.kbase.awe import awe_job, awe_jobs
+from packhorse.api.kbase.awe import awe_job, awe_jobs, awe_workers
 from packhorse.api.kbase.callback import callback
 from packhorse.api.kbase.ee2 import ee2
 from packhorse.api.kbase.older import NJS, UJS
@@ -29,5 +29,10 @@ routes = [
     *_routes("/services/userandjobstate", UJS),
     Route(f"{CALLBACK_PATH}/{{secret}}/{{task:int}}", callback, methods=["GET", "POST"], name="kbase-callback"),
     Route("/awe/job", awe_jobs, methods=["GET", "POST"], name="awe-jobs"),
-    Route("/awe/job/{job}", awe_job, methods=["GET", "DELETE"], name="awe-job"),
+    Route("/awe/job/{job}", awe_job, methods=["GET", "PUT", "DELETE"], name="awe-job"),
+    *(
+        Route(f"/awe/{part}{rest}", awe_workers, methods=["GET", "POST", "PUT", "DELETE"], name=f"awe-{part}")
+        for part in ("work", "client", "cgroup")
+        for rest in ("", "/{rest:path}")
+    ),
 ]

@@ -17,11 +17,11 @@ from starlette.responses import Response
 
 from packhorse.api.auth import user_of
 from packhorse.api.bodies import MAX_JSON_BYTES, read_body
-from packhorse.api.errors import log_failure
+from packhorse.api.errors import log_failure, retry_after
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import InvalidRequest, NotAuthenticated, PackhorseError
 from packhorse.domain.jsontext import read_json
-from packhorse.domain.text import dumps
+from packhorse.domain.text import JsonText, dumps
 from packhorse.domain.users import User
 from packhorse.engine.requests.kbase.service import KBase, KBaseCaller
 
@@ -42,14 +42,15 @@ _NAMES = {
 class RpcError(Exception):
     """What is answered in place of a result."""
 
-    def __init__(self, code: int, message: str, detail: str = "") -> None:
+    def __init__(self, code: int, message: str, detail: str = "", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
-        self.code, self.message, self.detail = code, message, detail
+        self.code, self.message, self.detail, self.headers = code, message, detail, headers or {}
 
     @classmethod
     def of(cls, error: PackhorseError) -> RpcError:
         """A refusal of ours: its message alone, since clients compare it; what to do next is the detail."""
-        return cls(SERVER, error.message, "\n".join([*([error.hint] if error.hint else []), *map(str, error.problems)]))
+        detail = "\n".join([*([error.hint] if error.hint else []), *map(str, error.problems)])
+        return cls(SERVER, error.message, detail, retry_after(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ class RpcService:
             except PackhorseError as error:
                 refusal = error
         try:
-            with await read_body(request, MAX_JSON_BYTES if user else _MAX_OPEN_BYTES, "Send less at once.") as file:
+            limit = request.app.state.service.as_user(user).body_bytes(MAX_JSON_BYTES) if user else _MAX_OPEN_BYTES
+            with await read_body(request, limit, "Send less at once.") as file:
                 body = file.read()
         except PackhorseError as error:
             return failed(request, None, RpcError.of(error))
@@ -115,6 +117,9 @@ class RpcService:
             log_failure("request_failed", method=request.method, path=request.url.path)
             message = f"Something broke on the server (request {request.state.request_id})."
             return failed(request, call_id, RpcError(SERVER, message, "Its log says more under that id."))
+        if isinstance(result, JsonText):
+            body = f'{{"version":"1.1","result":[{result}],"id":{dumps(call_id)}}}'.encode("ascii")
+            return _json_response(request, 200, body)
         values = [] if method.is_void else list(result) if method.is_several else [result]
         return json_answer(request, 200, {"version": "1.1", "result": values, "id": call_id})
 
@@ -176,11 +181,16 @@ def document_of(body: bytes) -> Mapping[str, Any]:
 
 def failed(request: Request, call_id: Any, error: RpcError) -> Response:
     told = {"code": error.code, "name": _NAMES[error.code], "message": error.message, "error": error.detail}
-    return json_answer(request, 500, {"version": "1.1", "id": call_id, "error": told})
+    answer = json_answer(request, 500, {"version": "1.1", "id": call_id, "error": told})
+    answer.headers.update(error.headers)
+    return answer
 
 
 def json_answer(request: Request, status: int, document: Any) -> Response:
-    body = dumps(document).encode("ascii")
+    return _json_response(request, status, dumps(document).encode("ascii"))
+
+
+def _json_response(request: Request, status: int, body: bytes) -> Response:
     return Response(body, status, media_type="application/json", headers=_cors(request))
 
 

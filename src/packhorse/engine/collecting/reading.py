@@ -21,6 +21,8 @@ from packhorse.store.database import Database
 _APPLIED_AT_ONCE = 256 << 10  # bytes in one transaction, or one journal: others write in between
 _REST = 4.0  # times as long as a look took where each is a process of the login node, which is not ours alone
 _LONGEST_REST_S = 1.0
+_REST_HERE = 100.0  # times as long, where the files are ours: a hundredth of a processor
+_REST_HERE_S = (0.02, 0.5)
 
 _log = structlog.get_logger("packhorse.collect")
 
@@ -50,6 +52,8 @@ class JournalReader:
         self._start: File | None = None  # what was left out the last time
         self._told: set[tuple[File, str]] = set()
         self._look_at = 0.0
+        self.rest_s = _REST_HERE_S[1]
+        """How long nobody needs to look while nothing moves."""
 
     def forget(self) -> None:
         """Another engine may have led meanwhile: how far journals are applied is asked of the store again."""
@@ -78,8 +82,10 @@ class JournalReader:
         beats = heartbeats.is_due()
         found = self._read(allocations, self._start, beats=beats)
         self._start = found.next
-        if not self._site.transport.is_local:
-            ended = self._clock.monotonic()
+        ended = self._clock.monotonic()
+        if self._site.transport.is_local:
+            self.rest_s = min(max(_REST_HERE * (ended - began), _REST_HERE_S[0]), _REST_HERE_S[1])
+        else:
             self._look_at = ended + min(_LONGEST_REST_S, _REST * (ended - began))
         if beats:
             running = {row.id for row in allocations if row.state == AllocationState.RUNNING}

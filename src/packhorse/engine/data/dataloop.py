@@ -21,8 +21,10 @@ from packhorse.domain.config import DataConfig
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.states import DataState, TaskState
 from packhorse.engine.appfolders import AppFolders
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
 from packhorse.engine.data.deliveries import Deliveries
+from packhorse.engine.data.gone import Gone
 from packhorse.engine.data.job import Brought, Job, Known, start
 from packhorse.engine.data.keeping import Keeping
 from packhorse.engine.data.leftovers import Leftovers
@@ -59,6 +61,8 @@ class DataLoop(Loop):
     name.
     """
 
+    wakes_for = Change.DATA
+
     def __init__(
         self,
         site: Site,
@@ -74,7 +78,7 @@ class DataLoop(Loop):
         sites: Mapping[str, Site],
         reach: Reach | None = None,
     ) -> None:
-        super().__init__(f"{site.name} data", clock, tell)
+        super().__init__(f"{site.name} data", clock, tell, site.name)
         self._site = site
         self._database = database
         self._lease = lease
@@ -87,7 +91,7 @@ class DataLoop(Loop):
         folders.wake = self.wake
         self._keeping = Keeping()
         self._uploads = Uploads(site, database, self._keeping, OutputCopy(site, sites))
-        self._leftovers = Leftovers(site, database, lease)
+        self._leftovers, self._gone = Leftovers(site, database, lease), Gone(site, database, lease)
         self._jobs: dict[int, Job] = {}
         self._looks: dict[DataKey, Job] = {}  # at folders of apps that were there
         self._noted: dict[int, float] = {}  # monotonic
@@ -129,6 +133,7 @@ class DataLoop(Loop):
         if self._are_some_in_vain:
             moved |= self._end_in_vain()
         self._leftovers.tick(monotonic)
+        self._gone.tick(monotonic)
         # what moved may let more move
         self._seen_writes, self._look_at = -1 if moved else writes, monotonic + _LOOK_S
         if moved:

@@ -21,6 +21,7 @@ from packhorse.domain.failures import FailureClass
 from packhorse.domain.images import ImageError, ImageFailure, parse_reference
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import dumps
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
 from packhorse.engine.images.gatewaypreparer import preparer_for
 from packhorse.engine.images.preparers import Preparer, Progress
@@ -60,6 +61,8 @@ class _Asked:
 class ImageLoop(Loop):
     """Drives the images of one site. ``given`` is called when tasks may have got what they waited for."""
 
+    wakes_for = Change.IMAGES
+
     def __init__(
         self,
         site: Site,
@@ -72,7 +75,7 @@ class ImageLoop(Loop):
         given: Callable[[], None],
         reach: Reach | None = None,
     ) -> None:
-        super().__init__(f"{site.name} images", clock, tell)
+        super().__init__(f"{site.name} images", clock, tell, site.name)
         self._site = site
         self._database = database
         self._lease = lease

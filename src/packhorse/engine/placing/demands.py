@@ -103,7 +103,7 @@ class Demands:
     def lacking(self, connection: sa.Connection, demands: Sequence[pack.Demand]) -> list[pack.Demand]:
         """Those whose first step needs what is not at the site: no allocation is opened for them."""
         steps = self._steps.many(connection, {demand.step_seq for demand in demands})
-        lacking = self._needs.lacking(steps)
+        lacking = self._needs.lacking(connection, steps)
         return [demand for demand in demands if demand.step_seq in lacking]
 
     def take(self, connection: sa.Connection, demand: pack.Demand, limit: int) -> Sequence[Any]:

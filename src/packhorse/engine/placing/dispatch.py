@@ -242,12 +242,12 @@ class Dispatcher:
         room = self._site.max_allocations - len(live)
         if not fitting_limits or room <= 0:
             return None
-        nodes = sum(one.shape.nodes for one in live if pack.suits(one.shape, demand, one.left_s))
-        wanted = pack.nodes_wanted(demand, fitting_limits[0]) - nodes
+        shapes = [one.shape for one in live if pack.suits(one.shape, demand, one.left_s)]
+        missing = pack.nodes_missing(demand, fitting_limits[0], shapes)
         left = self._nodes_left(live)
-        if (wanted <= 0 and demand.resources.nodes == 1) or left < demand.resources.nodes:
+        if (not missing and demand.resources.nodes == 1) or left < demand.resources.nodes:
             return None
-        return pack.shape(demand, limits, min(left, math.ceil(max(1, wanted) / room)))
+        return pack.shape(demand, limits, min(left, math.ceil(max(1, missing) / room)))
 
     def _nodes_left(self, live: Sequence[Live]) -> int:
         if self._site.max_nodes is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -60,6 +61,28 @@ def nodes_wanted(demand: Demand, limits: Limits) -> int:
     at_once = _at_once(demand.resources, limits)
     worth = demand.tasks * demand.core_s / (SPREAD_S * at_once * demand.resources.cpu_cores)
     return max(1, min(limits.nodes, math.ceil(worth), math.ceil(demand.tasks / at_once)))
+
+
+def nodes_missing(demand: Demand, limits: Limits, shapes: Sequence[Shape]) -> int:
+    """How many of the nodes that ``demand`` is worth the allocations of ``shapes``, which suit it, are not.
+
+    An allocation that one task of a step has left idle is a part of a node, and only that. Another is opened beside it
+    where it would take long over all of them; where nobody knows how long, where it is half of what they could use.
+    """
+    at_once = _at_once(demand.resources, limits)
+    there = sum(one.nodes * _at_once(demand.resources, _limits_of(one)) for one in shapes)
+    missing = min(demand.tasks, nodes_wanted(demand, limits) * at_once) - there
+    if there:
+        each_s = demand.core_s / demand.resources.cpu_cores
+        takes_long = demand.tasks * each_s > SPREAD_S * there
+        if not takes_long and (demand.is_known or missing < there):
+            return 0
+    return max(0, math.ceil(missing / at_once))
+
+
+def _limits_of(shape: Shape) -> Limits:
+    memory_mb = sys.maxsize if shape.memory_mb is None else shape.memory_mb
+    return Limits(shape.cores, memory_mb, shape.nodes, shape.gpus)
 
 
 def shape(demand: Demand, limits: Sequence[Limits], nodes: int) -> Shape | None:

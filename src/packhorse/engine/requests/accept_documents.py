@@ -14,6 +14,7 @@ from packhorse.domain.outputpath import plain
 from packhorse.domain.outputurl import file_target
 from packhorse.domain.problems import problems_of
 from packhorse.domain.run import NamedTask, TaskRun, TesRun, check_tasks, is_task_url, parse_task_url
+from packhorse.domain.secretuse import secrets_of
 from packhorse.domain.task import FileType
 from packhorse.domain.taskpaths import AbsolutePaths
 from packhorse.domain.text import kept_json, value_problem
@@ -45,6 +46,7 @@ def accept_task_run(request: TaskRun, by: Requester) -> Accepted:
     items = [_with_image(item, request.image) for item in request.tasks]
     if by.needs_image:
         _require_images(items)
+    secrets = _secrets(items)
     check_tasks(items)
     index_of = {item.name: index for index, item in enumerate(items)}
     problems = option_problems(request, by.files)
@@ -87,7 +89,7 @@ def accept_task_run(request: TaskRun, by: Requester) -> Accepted:
     problems += unfit
     if problems:
         raise InvalidRequest("The run was not accepted.", problems=shortened(problems))
-    spec = spec_of(request, "documents")
+    spec = spec_of(request, "documents", params={"secrets": secrets} if secrets else {})
     step = DocumentStep(by.row(STEP, site), spec)
     tasks = [replace(task, data=step.needs(json.loads(task.params), by.site(site))) for task in tasks]
     if isinstance(request, TesRun):
@@ -100,6 +102,34 @@ def accept_task_run(request: TaskRun, by: Requester) -> Accepted:
     return Accepted(
         by.run_id, "", [accepted], step_edges, edges, {site: sorted(images)}, name=name, priority=request.priority
     )
+
+
+def _secrets(items: list[NamedTask]) -> list[str]:
+    """Names of the secrets that any of these tasks is given. Raises InvalidRequest."""
+    names: set[str] = set()
+    problems: list[Problem] = []
+    for item in items:
+        where, asked = f"task '{item.name}'", item.task.resources
+        try:
+            uses = secrets_of(asked.backend_parameters if asked is not None else None)
+        except InvalidRequest as error:
+            problems += [replace(problem, where=f"{where}, {problem.where}") for problem in error.problems]
+            continue
+        names |= uses.keys()
+        variables = {use.variable: name for name, use in uses.items()}
+        for number, executor in enumerate(item.task.executors, start=1):
+            problems += [
+                Problem(
+                    f"{where}, secret '{variables[name]}'",
+                    f"is given as the variable '{name}', which executor {number} sets itself.",
+                    "Take it out of 'env', or give the secret another name.",
+                )
+                for name in executor.env or {}
+                if name in variables
+            ]
+    if problems:
+        raise InvalidRequest("The run was not accepted.", problems=shortened(problems))
+    return sorted(names)
 
 
 def _told(request: TaskRun) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import IO, Any
 import sqlalchemy as sa
 
 from packhorse.domain.apparchive import unpack_app
-from packhorse.domain.errors import NotFound
+from packhorse.domain.errors import NotFound, TooMany
 from packhorse.domain.text import dumps, holdable
 from packhorse.engine.requests.reporting import facts_of
 from packhorse.engine.requests.rerun import RUN_FILE, again, app_folders, table_name
@@ -43,6 +44,10 @@ _JSON, _LINES, _ANY = "application/json", "application/x-ndjson", "application/o
 _PIECE = 1 << 20
 MAX_TASKS = 100  # of a step whose files are taken along
 MAX_BYTES = 2_000_000_000  # of files of the last steps
+AT_ONCE = 4  # crates that a process makes: each takes a thread, and a processor and a disk for a while
+_AGAIN_S = 10.0
+
+_places = threading.BoundedSemaphore(AT_ONCE)
 
 
 def write_crate(
@@ -55,8 +60,11 @@ def write_crate(
 ) -> None:
     """Writes a zip archive to ``target``. ``output`` says where a file (task, path) is on this machine.
 
-    Raises NoRoom.
+    Raises NoRoom, and TooMany where others are being made.
     """
+    if not _places.acquire(blocking=False):
+        told = f"{AT_ONCE} crates are being made here now."
+        raise TooMany(told, hint="Ask again when one of them is done.", after_s=_AGAIN_S)
     try:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
             _write(database, steps, run, output, _Crate(archive, now), now)
@@ -64,6 +72,8 @@ def write_crate(
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise NoRoom(f"There is no room for the crate: {error.strerror}.", hint="Make room in TMPDIR.") from None
+    finally:
+        _places.release()
 
 
 def _write(

@@ -25,9 +25,6 @@ from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.results import files_of, result_of
 from packhorse.sites.base import Limits
 from packhorse.sites.site import Site
-from packhorse.staging.data import waits_for
-from packhorse.staging.images import ImageState
-from packhorse.staging.images import waits_for as waits_for_image
 
 _COPIED = (
     "attempt",
@@ -96,7 +93,11 @@ def task_view(row: Any, step: Step, waits: str | None = None) -> TaskView:
 
 def waits_for_images(wants: Sequence[Any]) -> str | None:
     """What tasks of a run wait for whose images (rows of ``store.images.wants_of``) are not ready."""
-    return next((waits_for_image(want) for want in wants if want.state != ImageState.READY and not want.failed), None)
+    if not wants:
+        return None
+    from packhorse.staging.images import ImageState, waits_for  # where nothing waits for one, this is not asked
+
+    return next((waits_for(want) for want in wants if want.state != ImageState.READY and not want.failed), None)
 
 
 def waits_for_data(awaited: Mapping[int, Sequence[Any]]) -> dict[int, str]:
@@ -106,6 +107,8 @@ def waits_for_data(awaited: Mapping[int, Sequence[Any]]) -> dict[int, str]:
 
 def waits_for_one(row: Any) -> str:
     """What those are told who wait for a row of data."""
+    from packhorse.staging.data import waits_for
+
     return waits_for(row.url, row.state, row.bytes_done, row.size, row.error)
 
 

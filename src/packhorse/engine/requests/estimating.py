@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -26,6 +26,7 @@ from packhorse.sites.base import Limits
 from packhorse.sites.site import Site
 from packhorse.store.allocations import queue_waits
 from packhorse.store.database import Database
+from packhorse.store.demands import demands_of
 from packhorse.store.newtasks import NewTask
 from packhorse.store.records import estimates_of_task, secret
 
@@ -84,6 +85,15 @@ class Estimating:
         with self._turn, database.read() as connection:
             sized = list(self._sized(connection, site, step, [TaskRow(task.id, task.params)], limits))
         return [_told(0, one.row(task.id, 0)["decision"]) for one in sized if one.history]
+
+    def undecided(self, connection: sa.Connection, demands: Collection[int]) -> set[int]:
+        """Those of demands, by ``seq``, whose ready tasks wait for the decision of what they are granted."""
+        found = set()
+        for seq, row in demands_of(connection, demands).items():
+            site = self._sites.get(row.site)
+            if site is not None and Rules(self._config, site.estimates).is_open(row, self._steps.asked_of(row)):
+                found.add(seq)
+        return found
 
     def _of_step(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.accessviews import SecretView
@@ -70,12 +70,17 @@ class OwnSecrets:
 def require_secrets(database: Database, user: User, manifests: Iterable[object]) -> None:
     """Raises InvalidRequest where one of these apps wants a secret that the user has not."""
     wanted = {name for one in manifests if isinstance(one, AppManifest) for name in one.secrets}
+    require_named(database, user, wanted, "The app")
+
+
+def require_named(database: Database, user: User, wanted: Collection[str], who: str) -> None:
+    """The same of secrets by name, which ``who`` wants."""
     if not wanted:
         return
     with database.read() as connection:
-        missing = sorted(wanted - secret_names(connection, user.name, wanted))
+        missing = sorted(set(wanted) - secret_names(connection, user.name, set(wanted)))
     if missing:
         raise InvalidRequest(
-            f"The app wants the secret '{missing[0]}', which you have not set.",
+            f"{who} wants the secret '{missing[0]}', which you have not set.",
             hint=f"packhorse secret set {missing[0]}",
         )

@@ -13,7 +13,7 @@ from packhorse.domain.access import POLICY, Action, Owned
 from packhorse.domain.accessviews import NewWebhookView, WebhookView
 from packhorse.domain.dataurl import url_problem
 from packhorse.domain.errors import InvalidRequest, NotFound, TooLarge
-from packhorse.domain.events import SECRET, cloud_event
+from packhorse.domain.events import SECRET, cloud_event, task_event
 from packhorse.domain.ids import new_id
 from packhorse.domain.text import text_problem
 from packhorse.domain.users import User
@@ -31,6 +31,7 @@ from packhorse.store.outbox import (
     send_again,
 )
 from packhorse.store.runs import counts_of
+from packhorse.store.taskevents import TASK_KINDS, events_of
 
 MAX_WEBHOOKS = 20
 """Of one user."""
@@ -47,9 +48,10 @@ class OwnWebhooks:
         """Tells ``url`` of one's runs from now on. Raises InvalidRequest, TooLarge."""
         POLICY.require(self._user, Action.KEEP)
         self._check(url)
-        chosen = [kind for kind in KINDS if kinds is None or kind in kinds]
-        if not chosen or set(kinds or ()) - set(KINDS):
-            raise InvalidRequest("A webhook is told of events that there are.", hint=f"They are {', '.join(KINDS)}.")
+        known = (*KINDS, *TASK_KINDS)
+        chosen = [kind for kind in known if kind in (KINDS if kinds is None else kinds)]
+        if not chosen or set(kinds or ()) - set(known):
+            raise InvalidRequest("A webhook is told of events that there are.", hint=f"They are {', '.join(known)}.")
         secret = SECRET + base64.b64encode(secrets.token_bytes(32)).decode()
         row = {
             "id": new_id("w"),
@@ -57,6 +59,7 @@ class OwnWebhooks:
             "url": url,
             "kinds": f" {' '.join(chosen)} ",
             "secret": self._seal.close(secret),
+            "tells_tasks": not set(chosen) <= set(KINDS),
             "created_at": time.time(),
         }
         with self._database.write() as connection:
@@ -86,7 +89,15 @@ class OwnWebhooks:
         with self._database.read() as connection:
             events = given_up_events(connection, self._row(connection, webhook_id).seq, MAX_SHOWN)
             counts = counts_of(connection, {event.run_seq for event in events})
-        return [cloud_event(event, counts[event.run_seq]) for event in events]
+            found: list[dict[str, Any]] = []
+            for event in events:
+                if len(found) >= MAX_SHOWN:
+                    break
+                if event.tasks is None:
+                    found.append(cloud_event(event, counts[event.run_seq]))
+                else:
+                    found += [task_event(event, *one) for one in events_of(connection, event)[0]]
+        return found[:MAX_SHOWN]
 
     def send_again(self, webhook_id: str) -> None:
         """Sends what was given up, and what waits, soon. Raises NotFound."""

@@ -11,11 +11,12 @@ import sqlalchemy as sa
 
 from packhorse.domain.cachekey import differences, differing
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.text import holdable, shown_json
+from packhorse.domain.text import holdable
 from packhorse.domain.views import ReuseView
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.cache import SENSELESS, Steps
 from packhorse.engine.steps.keyparts import parts_of
+from packhorse.engine.steps.results import files_of
 from packhorse.store import lookups as stored
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.tasks import get_task
@@ -40,8 +41,7 @@ def reuse_view(connection: sa.Connection, steps: Steps, row: Any, step: Step) ->
     lookup = stored.lookup_of(connection, row.id)
     if lookup is not None and lookup.taken_from is not None:
         taken_from = None if step.spec.reference else _public(connection, lookup.taken_from)  # whose it was is not told
-        files = shown_json(lookup.files or "[]")
-        return ReuseView(why=row.reason or "", taken_from=taken_from, files=files)
+        return ReuseView(why=row.reason or "", taken_from=taken_from, files=files_of(lookup))
     if lookup is not None and lookup.why is not None:
         return ReuseView(why=f"No earlier result was taken: {lookup.why}.")
     inputs = {} if lookup is None else json.loads(lookup.inputs)

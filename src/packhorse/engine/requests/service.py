@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -17,8 +18,6 @@ from packhorse.domain.access import POLICY, Action
 from packhorse.domain.accessconfig import LimitsConfig
 from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.errors import Conflict, NotFound, PackhorseError
-from packhorse.domain.expectations import RunExpectation, TaskEstimate
-from packhorse.domain.history import HistoryRow
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import SubmittedRun
 from packhorse.domain.states import TaskState
@@ -37,25 +36,22 @@ from packhorse.domain.views import (
     TaskView,
     UsageView,
 )
+from packhorse.engine.change import Wake, wake_nobody
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.requests.access import run_row, task_row
 from packhorse.engine.requests.accounting import account
-from packhorse.engine.requests.again import accept_retry
 from packhorse.engine.requests.cancel import cancel_all, cancel_tasks
-from packhorse.engine.requests.doctor import examine, examine_site
 from packhorse.engine.requests.documents import image_view, run_view, site_view, task_view
-from packhorse.engine.requests.estimating import Estimating
 from packhorse.engine.requests.filerules import FileRules
-from packhorse.engine.requests.histories import keep_rows, page_of_history
 from packhorse.engine.requests.limits import Limits
 from packhorse.engine.requests.outputfiles import OutputFiles
-from packhorse.engine.requests.own import Own
-from packhorse.engine.requests.pages import MAX_PAGE, cursor_of, page_size
+from packhorse.engine.requests.ownestimates import OwnEstimates
+from packhorse.engine.requests.pages import cursor_of, page_size
 from packhorse.engine.requests.runviews import run_with_steps
 from packhorse.engine.requests.runwaiters import RunWaiters
-from packhorse.engine.requests.submitting import Rows, Submission, Submissions, Written
+from packhorse.engine.requests.submission import Submission, Written
+from packhorse.engine.requests.submitting import Rows, Submissions
 from packhorse.engine.requests.taskout import read_log
-from packhorse.engine.requests.taskviews import TaskViews
 from packhorse.engine.requests.usage import sum_usage
 from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.cache import Steps
@@ -73,7 +69,9 @@ from packhorse.store.sharing import list_shared_runs
 from packhorse.store.steps import steps_of_run
 from packhorse.store.tasks import get_task, page_of_tasks
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # models that are slow to build, and most requests do without
+    from packhorse.engine.requests.estimating import Estimating
+    from packhorse.engine.requests.taskviews import TaskViews
     from packhorse.engine.requests.tes import TesTasks
 
 
@@ -89,7 +87,7 @@ class Service:
         sites: Sequence[Site],
         catalog: AppCatalog,
         files: FileRules,
-        wake: Callable[[], None] = lambda: None,
+        wake: Wake = wake_nobody,
         notifier: Notifier | None = None,
         downloads: Path = Path("downloads"),
         estimates: EstimatesConfig | None = None,
@@ -106,9 +104,22 @@ class Service:
         self.reach = files.reach
         self.wake = wake
         self.waiters = RunWaiters(database, notifier or Notifier())
-        self.estimating = Estimating(self.steps, self.sites, estimates or EstimatesConfig())
-        self.task_views = TaskViews(database, self.steps, self.sites)
+        self._estimates = estimates or EstimatesConfig()
         self.output_files = OutputFiles(database, self.steps, self.sites, downloads)
+
+    @cached_property
+    def estimating(self) -> Estimating:
+        """What runs and tasks are expected to need."""
+        from packhorse.engine.requests.estimating import Estimating
+
+        return Estimating(self.steps, self.sites, self._estimates)
+
+    @cached_property
+    def task_views(self) -> TaskViews:
+        """Tasks as they are told of."""
+        from packhorse.engine.requests.taskviews import TaskViews
+
+        return TaskViews(self.database, self.steps, self.sites)
 
     def as_user(self, user: User) -> UserService:
         """What ``user`` may ask for."""
@@ -119,10 +130,12 @@ class Service:
         return None if self.database.answers() else "its database does not answer"
 
 
-class UserService(Own):
+class UserService(OwnEstimates):
     """What one user may ask for. Every method checks that this user may, and raises the refusals of
     ``domain.errors``: NotFound also for what is not theirs.
     """
+
+    _service: Service
 
     def __init__(self, service: Service, user: User) -> None:
         super().__init__(service.database, user, service.seal, service.reach)
@@ -227,6 +240,8 @@ class UserService(Own):
 
     def retry(self, run_id: str, client_key: str | None = None) -> RunView:
         """A new run of the tasks that failed or were canceled, and of those that waited for them."""
+        from packhorse.engine.requests.again import accept_retry
+
         with self._database.read() as connection:
             row = run_row(connection, self._user, run_id, Action.CHANGE)
             if row.ended_at is None:
@@ -329,34 +344,6 @@ class UserService(Own):
         service, files = self._service, self._service.submissions.files_for(self._user)
         return TesTasks(self._user, self._database, service.steps, service.sites, files, self.submit_many)
 
-    # --- what tasks need ------------------------------------------------------------
-
-    def estimate(self, request: SubmittedRun, rows: Rows | None = None) -> RunExpectation:
-        """What a run is expected to need. Refuses what ``submit`` would refuse; nothing is submitted."""
-        POLICY.require(self._user, Action.LOOK)
-        accepted = self._service.submissions.check(self._user, request, rows).accepted
-        return self._service.estimating.of_run(self._database, self._user.name, accepted)
-
-    def task_estimates(self, task_id: str) -> list[TaskEstimate]:
-        """What was decided for the attempts at a task; where nothing was, what would be now."""
-        with self._database.read() as connection:
-            _, row = task_row(connection, self._user, task_id)
-            step = self._service.steps.of(connection, row.step_seq)
-        return self._service.estimating.of_task(self._database, step, row)
-
-    def history(self, cursor: str | None = None, limit: int = MAX_PAGE) -> Page[HistoryRow]:
-        """What attempts used, oldest first. For admins: it is that of all users, whom digests stand for."""
-        POLICY.require(self._user, Action.SEE_ALL)
-        with self._database.read() as connection:
-            items, last = page_of_history(connection, cursor_of(cursor) or 0, page_size(limit))
-        return Page(items=items, next_cursor=None if last is None else str(last))
-
-    def add_history(self, rows: Sequence[HistoryRow]) -> int:
-        """Takes in what attempts used elsewhere; returns how many. For admins."""
-        POLICY.require(self._user, Action.MANAGE)
-        with self._database.write() as connection:
-            return keep_rows(connection, rows)
-
     # --- the rest ------------------------------------------------------------
 
     def account(self, by: Collection[AccountBy] = tuple(AccountBy), since: float | None = None) -> Account:
@@ -392,6 +379,8 @@ class UserService(Own):
         """Whether everything that runs need is there; of one ``site`` by more than looks, with a real job. For admins:
         it names folders and versions of the server.
         """
+        from packhorse.engine.requests.doctor import examine, examine_site
+
         POLICY.require(self._user, Action.EXAMINE)
         sites = self._service.sites
         if site is None:

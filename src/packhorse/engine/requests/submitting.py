@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,21 +17,19 @@ from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun, TaskRun
-from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json, text_problem
 from packhorse.domain.users import User
-from packhorse.domain.views import RunView
+from packhorse.engine.change import Change, Wake
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp, with_reuse
 from packhorse.engine.requests.accept_documents import accept_task_run
 from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
 from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.checking import findings_of, refuse_findings, refuse_kbase
-from packhorse.engine.requests.documents import step_view
 from packhorse.engine.requests.filerules import FileRules
 from packhorse.engine.requests.history import history_of
-from packhorse.engine.requests.line import steps_wait_for
-from packhorse.engine.requests.ownsecrets import require_secrets
+from packhorse.engine.requests.ownsecrets import require_named, require_secrets
+from packhorse.engine.requests.submission import Submission, Written
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
 from packhorse.staging.apps import AppCatalog, AppFolder, pack_folder
@@ -41,7 +39,6 @@ from packhorse.store.newtasks import INSERT_CHUNK, batches
 from packhorse.store.runs import (
     Begun,
     NewRun,
-    NewStep,
     add_tasks,
     begin_run,
     find_by_client_keys,
@@ -58,83 +55,6 @@ _ROW_BYTES = 150  # of a task in the store, besides its values
 _APPS_HINT = "Run one of the server's apps ('packhorse apps'), or ask its operator to add yours."
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """An accepted run that is not written yet; ``digest`` tells a repeated request from another one."""
-
-    accepted: Accepted
-    user: str
-    name: str
-    client_key: str | None
-    digest: str
-    retry_of: str | None = None
-    kbase: Mapping[str, Any] | None = None
-    """What is kept of jobs of KBase: see ``store.runs.NewRun``."""
-
-    @property
-    def tasks(self) -> int:
-        """How many are written."""
-        return sum(step.number or 0 for step in self.accepted.steps)
-
-    def view(self, at: float) -> RunView:
-        """The run as it was when it was written."""
-        accepted = self.accepted
-        rows = [
-            _NewRow(number, one.name, one.site, one.number, bool(accepted.images.get(one.site)))
-            for number, one in enumerate(accepted.steps)
-        ]
-        counts = {row.seq: {TaskState.QUEUED: row.tasks} if row.tasks else {} for row in rows}
-        waits = steps_wait_for(rows, accepted.step_edges, counts)
-        steps = [step_view(row, counts[row.seq], waits.get(row.seq), None) for row in rows]
-        return RunView(
-            id=accepted.run_id,
-            user=self.user,
-            name=self.name,
-            app=accepted.app,
-            created_at=at,
-            ended_at=None,
-            retry_of=self.retry_of,
-            tasks=self.tasks,
-            counts={TaskState.QUEUED: self.tasks},
-            steps=steps,
-        )
-
-    def run(self) -> NewRun:
-        """What is inserted, from now on."""
-        accepted = self.accepted
-        values = {
-            "id": accepted.run_id, "user": self.user, "name": self.name, "app": accepted.app,
-            "client_key": self.client_key, "request_hash": self.digest, "retry_of": self.retry_of,
-            "priority": accepted.priority, "created_at": time.time(), "ended_at": None,
-        }  # fmt: skip
-        held = accepted.images  # until it is known that they are there
-        steps = [
-            NewStep(step.name, step.site, step.spec.to_json(), step.number, bool(held.get(step.site)), step.spec.reuse)
-            for step in accepted.steps
-        ]
-        return NewRun(values, steps, accepted.step_edges, accepted.task_edges, self.kbase)
-
-
-@dataclass(frozen=True, slots=True)
-class _NewRow:
-    """A step as ``store.steps.steps_of_run`` would have it; ``seq`` is its number in its run."""
-
-    seq: int
-    name: str
-    site: str
-    tasks: int | None
-    held: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """The id of a run, and when it was written; ``again``: that was before, under the same key."""
-
-    run_id: str
-    at: float = 0.0
-    again: bool = False
-
-
 class Submissions:
     """Checks and writes runs. ``wake`` is called when some have been written."""
 
@@ -144,7 +64,7 @@ class Submissions:
         sites: Sequence[Site],
         catalog: AppCatalog,
         files: FileRules,
-        wake: Callable[[], None],
+        wake: Wake,
     ) -> None:
         self._database = database
         self._together = Together[Submission, Written](database, _insert_all, lambda one: one.tasks + 1)
@@ -181,6 +101,8 @@ class Submissions:
             accepted = accept_step_run(request, apps, by)
         else:
             accepted = accept_task_run(request, by)
+            named = [name for step in accepted.steps for name in step.spec.params.get("secrets", ())]
+            require_named(self._database, user, named, "The task")
         accepted = with_reuse(accepted, request.reuse, self._sites)
         name = request.name or accepted.name
         return Submission(accepted, user.name, name, key, _digest(request, accepted))
@@ -253,7 +175,7 @@ class Submissions:
                 written = self._together.write(submission)
             except sa.exc.IntegrityError:  # the same key, submitted at the same moment
                 written = self._written_before(submission)
-        self._wake()
+        self._wake(submission.change, submission.sites)
         return written
 
     def write_many(self, submissions: Sequence[Submission | PackhorseError]) -> list[Written | PackhorseError]:
@@ -277,8 +199,16 @@ class Submissions:
                     answers.append(self._alone(one))
                 else:
                     raise answer
-            self._wake()
+            self._wake_for([one for one in some if isinstance(one, Submission)])
         return answers
+
+    def _wake_for(self, some: Sequence[Submission]) -> None:
+        change, sites = Change(0), set[str]()
+        for one in some:
+            change |= one.change
+            sites |= one.sites
+        if some:
+            self._wake(change, sites)
 
     def _alone(self, submission: Submission) -> Written | PackhorseError:
         try:

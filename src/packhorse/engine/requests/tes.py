@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import InvalidRequest, PackhorseError
 from packhorse.domain.ids import task_id as public_task_id
-from packhorse.domain.resources import BACKEND_FIELDS
+from packhorse.domain.resources import BACKEND_PARAMETERS
 from packhorse.domain.run import SubmittedRun, TesRun
 from packhorse.domain.tes import View, of_one_task, tes_run
 from packhorse.domain.text import text_problem
@@ -118,7 +118,7 @@ class TesTasks:
         POLICY.require(self._user, Action.LOOK)
         roots = [f"file://{root}" for root in self._files.roots or ()]
         urls = [*roots, *(self._files.urls or ()), *(self._files.output_urls or ())]
-        return {"storage": list(dict.fromkeys(urls)), "tesResources_backend_parameters": list(BACKEND_FIELDS)}
+        return {"storage": list(dict.fromkeys(urls)), "tesResources_backend_parameters": list(BACKEND_PARAMETERS)}
 
     def _find(self, connection: sa.Connection, rows: Sequence[Any], runs: Mapping[int, Any]) -> list[_Found]:
         seqs = {row.step_seq for row in rows}

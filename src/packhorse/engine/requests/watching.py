@@ -6,7 +6,7 @@ from packhorse.domain.access import POLICY, Action
 from packhorse.domain.accessviews import ChangeView
 from packhorse.domain.users import User
 from packhorse.domain.views import Page
-from packhorse.engine.requests.figures import Figures, figures
+from packhorse.engine.requests.figures import Figures, LatestFigures
 from packhorse.engine.requests.pages import cursor_of, page_size
 from packhorse.store.audit import changes
 from packhorse.store.database import Database
@@ -19,10 +19,10 @@ class Watching:
         self._database = database
         self._user = user
 
-    def figures(self) -> Figures:
+    def figures(self, latest: LatestFigures) -> Figures:
         """Of all users together. Raises NotAllowed."""
         POLICY.require(self._user, Action.SEE_ALL)
-        return figures(self._database)
+        return latest.of(self._database)
 
     def changes(self, cursor: str | None = None, limit: int = 100) -> Page[ChangeView]:
         """Who changed what, newest first. Raises NotAllowed."""

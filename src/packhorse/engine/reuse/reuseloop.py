@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,45 +18,39 @@ import structlog
 from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json
+from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
 from packhorse.engine.lease import Lease
 from packhorse.engine.loop import Loop
 from packhorse.engine.notifier import Notifier
+from packhorse.engine.reuse.deciding import Decided, Deciding
 from packhorse.engine.reuse.filesums import FileSums
 from packhorse.engine.reuse.keyer import Keyed, Keyer
-from packhorse.engine.reuse.taking import Wanted, take
-from packhorse.engine.steps.base import Step
+from packhorse.engine.reuse.taking import AtOnce, Candidate, Taken
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.growth import Growth
 from packhorse.sites.site import Site
 from packhorse.store import lookups as stored
 from packhorse.store.database import Database
-from packhorse.store.makers import note_makers, note_waiting, under_way
+from packhorse.store.makers import note_makers, note_waiting
 from packhorse.store.moves import Current, Move, apply_moves, lock_tasks
 from packhorse.store.schema import TASKS_PER_RUN
 
 _TASKS_AT_ONCE = 2000
+_AHEAD = 2000  # tasks that are looked at at a site by one command, with all that follows from them
 _LOOK_S = 0.5  # between two looks at a store that this process has not written to, as in ``siteloop``
-_TRIES = 3  # of earlier tasks with the same key whose outputs are gone
-DELIVERED = "its outputs are to be delivered, which only a task does that runs"
 
 _log = structlog.get_logger("packhorse.reuse")
 
 
-@dataclass
-class _Decided:
-    """What becomes of some tasks: from which earlier ones they take, and why others do not; which wait for others, and
-    which make reference data with a key.
-    """
-
-    taken: dict[int, stored.Earlier] = field(default_factory=dict)
-    refused: dict[int, str] = field(default_factory=dict)
-    waiting: set[int] = field(default_factory=set)
-    makers: dict[str, int] = field(default_factory=dict)
+class _Undo(Exception):  # noqa: N818  nothing is wrong
+    """Ends a transaction of which nothing is to stay."""
 
 
 class ReuseLoop(Loop):
     """Looks up the tasks of one site. ``given`` is called when some may start."""
+
+    wakes_for = Change.REUSE
 
     def __init__(
         self,
@@ -68,7 +62,7 @@ class ReuseLoop(Loop):
         tell: threading.Event,
         given: Callable[[], None],
     ) -> None:
-        super().__init__(f"{site.name} reuse", clock, tell)
+        super().__init__(f"{site.name} reuse", clock, tell, site.name)
         self._site = site
         self._database = database
         self._lease = lease
@@ -112,15 +106,9 @@ class ReuseLoop(Loop):
         if over:
             with self._lease.write() as connection:
                 stored.end_lookups(connection, over)
-        decided = self._decide(keyed) if keyed else _Decided()
-        self._late |= {one.step.row.seq for one in keyed if one.task in decided.waiting}
-        going = [one for one in keyed if one.task not in decided.waiting]
-        if going or decided.waiting - self._told:
-            self._write(going, decided)
-            self._notifier.notify()
-            self._given()
-        self._seen_writes, self._look_at = -1 if going else writes, monotonic + _LOOK_S
-        return bool(going)
+        moved = self._look_up(keyed, steps) if keyed else False
+        self._seen_writes, self._look_at = -1 if moved else writes, monotonic + _LOOK_S
+        return moved
 
     def leave(self) -> None:
         """Checksums that are being computed are computed again."""
@@ -141,100 +129,98 @@ class ReuseLoop(Loop):
 
     # --- deciding ------------------------------------------------------------
 
-    def _decide(self, keyed: Sequence[Keyed]) -> _Decided:
-        decided = _Decided()
-        waiting: dict[int, Keyed] = {}
-        shared = {one.key for one in keyed if one.key is not None and one.step.spec.reference}
-        makers: Mapping[str, int] = {}
-        if shared:
-            with self._database.read() as connection:
-                makers = under_way(connection, shared)
-        for one in keyed:
-            if one.key is None:
-                decided.refused[one.task] = f"{one.why}"
-            elif one.step.delivers(one.params):
-                decided.refused[one.task] = DELIVERED
-            elif one.key in makers:
-                decided.waiting.add(one.task)
-            else:
-                waiting[one.task] = one
-        tried: dict[str, int | None] = {}
-        for _ in range(_TRIES):
-            keys = {one.key: tried.get(one.key) for one in waiting.values() if one.key is not None}
-            if not keys:
+    def _look_up(self, keyed: Sequence[Keyed], steps: Sequence[int]) -> bool:
+        """Decides about tasks, and about those that may be looked up since others need not run; whether anything
+        moved.
+        """
+        taking = AtOnce(self._site, self._ending)
+        deciding = Deciding(self._site, self._database.read, taking.take)
+        if len(keyed) <= _AHEAD:
+            taking.take_ahead(self._foreseen(keyed, steps))
+        moved = False
+        while keyed:
+            decided = deciding.decide(keyed)
+            self._late |= {one.step.row.seq for one in keyed if one.task in decided.waiting}
+            going = [one for one in keyed if one.task not in decided.waiting]
+            if going or decided.waiting - self._told:
+                self._write(going, decided)
+                self._notifier.notify()
+                self._given()
+            moved |= bool(going)
+            if len(keyed) == _TASKS_AT_ONCE or not decided.taken or self._ending.is_set():
                 break
             with self._database.read() as connection:
-                found = stored.newest_with_keys(connection, keys)
-                earlier = stored.earlier_tasks(connection, set(found.values()))
-            pairs = [(one, earlier[found[one.key]]) for one in waiting.values() if one.key in found]
-            self._take(pairs, decided)
-            tried |= found
-            waiting = {one.task: one for one, _ in pairs if one.task not in decided.taken}
-        self._choose_makers(keyed, shared, decided)
-        return decided
+                keyed = self._keyed(connection, steps)
+        return moved
 
-    def _choose_makers(self, keyed: Sequence[Keyed], shared: Collection[str], decided: _Decided) -> None:
-        """Of those that would make the same reference data the first does, and the others wait for it."""
-        for one in keyed:
-            if one.key is None or one.key not in shared or one.task in decided.taken:
-                continue
-            if decided.refused.get(one.task) == DELIVERED or one.task in decided.waiting:
-                continue
-            if decided.makers.setdefault(one.key, one.task) != one.task:
-                decided.waiting.add(one.task)
+    def _foreseen(self, keyed: Sequence[Keyed], steps: Sequence[int]) -> list[Candidate]:
+        """What is to be taken if all is as it was left, step after step: it is looked at by one command.
 
-    def _take(self, pairs: Sequence[tuple[Keyed, stored.Earlier]], decided: _Decided) -> None:
-        """Takes what can be: results, and at the site the outputs."""
-        with_outputs: list[tuple[Keyed, stored.Earlier, Wanted]] = []
-        for one, earlier in pairs:
-            files = json.loads(earlier.files or "[]")
-            if not files:
-                decided.taken[one.task] = earlier
-            elif any("sha256" not in file for file in files):
-                decided.refused[one.task] = _refusal(one.step, earlier, "have no checksums")
-            else:
-                source = self._site.output_folder(earlier.run_id, earlier.id % TASKS_PER_RUN)
-                target = self._site.output_folder(one.step.row.run_id, one.step.row.index(one.task))
-                with_outputs.append((one, earlier, Wanted(source, target, files)))
-        answers = take(self._site, [wanted for _, _, wanted in with_outputs], self._ending)
-        for (one, earlier, _), why in zip(with_outputs, answers, strict=True):
-            if why is None:
-                decided.taken[one.task] = earlier
-            else:
-                decided.refused[one.task] = _refusal(one.step, earlier, f"are not as it left them: {why}")
+        Found by doing all of it in a transaction that is undone. What comes from lists is left out: it has no place in
+        its run yet.
+        """
+        found: list[Candidate] = []
+        noted: list[Candidate] = []
+        late, seen, level = set(self._late), set[int](), 0
+
+        def note(candidates: Sequence[Candidate]) -> list[Taken]:
+            noted.extend(candidates)
+            return [()] * len(candidates)
+
+        with suppress(_Undo), self._lease.write() as connection:
+            deciding = Deciding(self._site, lambda: nullcontext(connection), note)
+            while keyed and len(seen) + len(keyed) <= _AHEAD:
+                decided = deciding.decide(keyed)
+                found += [candidate.at(level) for candidate in noted]
+                noted.clear()
+                seen |= {one.task for one in keyed}
+                if not decided.taken:
+                    break
+                going = [one for one in keyed if one.task not in decided.waiting and not one.step.spec.leaves_list]
+                self._apply(connection, going, decided)
+                keyed = [one for one in self._keyed(connection, steps) if one.task not in seen]
+                level += 1
+            raise _Undo
+        self._late = late
+        return found
 
     # --- writing ------------------------------------------------------------
 
-    def _write(self, keyed: Sequence[Keyed], decided: _Decided) -> None:
-        now = self._clock.now()
+    def _write(self, keyed: Sequence[Keyed], decided: Decided) -> None:
         with self._lease.write() as connection:
-            current = lock_tasks(connection, [one.task for one in keyed])
-            those = [one for one in keyed if _is_waiting(current.get(one.task))]
-            self._check_lists(connection, those, decided)
-            origins = {decided.taken[one.task].origin for one in those if one.task in decided.taken}
-            runs = stored.run_ids(connection, {origin // TASKS_PER_RUN for origin in origins})
-            moves: list[Move] = []
-            start: dict[int, str | None] = {}
-            rows: list[Mapping[str, Any]] = []
-            for one in those:
-                earlier = decided.taken.get(one.task)
-                why = None if earlier is not None else decided.refused.get(one.task)
-                if earlier is None:
-                    start[one.task] = one.key
-                else:
-                    moves.append(_completed(one, earlier, runs, now))
-                if one.inputs or earlier is not None or why is not None:
-                    rows.append(_row(one, earlier, why))
-            stored.keep_lookups(connection, rows)
-            apply_moves(connection, moves, current, self._growth.grow)
-            stored.let_start(connection, start)
-            note_makers(connection, {key: task for key, task in decided.makers.items() if task in start})
+            taken, start = self._apply(connection, keyed, decided)
             note_waiting(connection, decided.waiting - self._told)
             stored.keep_sums(connection, self._sums.new())
-        self._told = (self._told | decided.waiting) - start.keys()
-        _log.info("looked_up", site=self._site.name, taken=len(moves), start=len(start))
+        self._told = (self._told | decided.waiting) - start
+        _log.info("looked_up", site=self._site.name, taken=taken, start=len(start))
 
-    def _check_lists(self, connection: sa.Connection, those: Sequence[Keyed], decided: _Decided) -> None:
+    def _apply(self, connection: sa.Connection, keyed: Sequence[Keyed], decided: Decided) -> tuple[int, set[int]]:
+        """Completes tasks, and lets others start; returns how many, and which."""
+        now = self._clock.now()
+        current = lock_tasks(connection, [one.task for one in keyed])
+        those = [one for one in keyed if _is_waiting(current.get(one.task))]
+        self._check_lists(connection, those, decided)
+        origins = {decided.taken[one.task].origin for one in those if one.task in decided.taken}
+        runs = stored.run_ids(connection, {origin // TASKS_PER_RUN for origin in origins})
+        moves: list[Move] = []
+        start: dict[int, str | None] = {}
+        rows: list[Mapping[str, Any]] = []
+        for one in those:
+            earlier = decided.taken.get(one.task)
+            why = None if earlier is not None else decided.refused.get(one.task)
+            if earlier is None:
+                start[one.task] = one.key
+            else:
+                moves.append(_completed(one, earlier, runs, now))
+            if one.inputs or earlier is not None or why is not None:
+                rows.append(_row(one, earlier, why))
+        stored.keep_lookups(connection, rows)
+        apply_moves(connection, moves, current, self._growth.grow)
+        stored.let_start(connection, start)
+        note_makers(connection, {key: task for key, task in decided.makers.items() if task in start})
+        return len(moves), set(start)
+
+    def _check_lists(self, connection: sa.Connection, those: Sequence[Keyed], decided: Decided) -> None:
         """A list from which tasks come may be none for the step as it is now."""
         for one in those:
             if one.task in decided.taken and one.step.spec.leaves_list:
@@ -247,13 +233,6 @@ class ReuseLoop(Loop):
 def _is_waiting(row: Current | None) -> bool:
     """Whether a task still waits to be looked up: it may have been canceled."""
     return row is not None and row.state is TaskState.QUEUED and row.waiting_on == 1
-
-
-def _refusal(step: Step, earlier: stored.Earlier, what: str) -> str:
-    if step.spec.reference:
-        return f"the site had this reference data, but its files {what}"
-    task = public_task_id(earlier.run_id, earlier.id % TASKS_PER_RUN)
-    return f"task {task} has the same key, but its outputs {what}"
 
 
 def _completed(one: Keyed, earlier: stored.Earlier, runs: Mapping[int, str], now: float) -> Move:

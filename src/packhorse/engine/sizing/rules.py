@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.resources import Estimates, Resources
+from packhorse.engine.steps.cache import Asked
 from packhorse.estimate.decisions import Limits, Policy
 from packhorse.estimate.records import Amounts, Kind
 from packhorse.sites.base import Limits as SiteLimits
@@ -28,6 +30,12 @@ class Rules:
     def mode(self, app: str, asked: Resources) -> Estimates:
         """For tasks of an app: the run's own word, else that for the app, for the site, for all."""
         return asked.estimates or self.config.apps.get(app) or self.site or self.config.mode
+
+    def is_open(self, demand: Any, asked: Asked) -> bool:
+        """Whether the tasks of a demand, by its row, are to be sized before they are placed."""
+        if demand.sized or not any(decides(asked.resources, sizes_itself=False)):
+            return False
+        return self.mode(asked.label.partition("@")[0], asked.resources) is Estimates.ON
 
     @property
     def policy(self) -> Policy:

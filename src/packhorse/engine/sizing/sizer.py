@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from packhorse.domain.history import Features as StoredFeatures
-from packhorse.domain.resources import Estimates, Resources
+from packhorse.domain.resources import Resources
 from packhorse.domain.text import kept_json
 from packhorse.engine.sizing.estimator import Estimator, Sized
-from packhorse.engine.sizing.rules import Rules, decides
+from packhorse.engine.sizing.rules import Rules
 from packhorse.engine.steps.base import Step, demand_key, overridden
 from packhorse.engine.steps.cache import Asked, Steps
 from packhorse.engine.steps.features import TaskRow
@@ -80,9 +80,7 @@ class Sizer:
 
     def is_open(self, row: Any, asked: Asked) -> bool:
         """Whether the tasks of a demand are to be sized before they are placed."""
-        if row.sized or not any(decides(asked.resources, sizes_itself=False)):
-            return False
-        return self._rules.mode(asked.label.partition("@")[0], asked.resources) is Estimates.ON
+        return self._rules.is_open(row, asked)
 
     def outlook(self, demand_seq: int) -> Outlook | None:
         """What its tasks are expected to take, where that was estimated since the engine started."""

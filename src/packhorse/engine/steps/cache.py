@@ -18,8 +18,6 @@ from packhorse.domain.resources import Resources
 from packhorse.engine.containers import ReadyImage
 from packhorse.engine.steps.app import AppStep
 from packhorse.engine.steps.base import Step, StepRow, StepSpec
-from packhorse.engine.steps.document import DocumentStep
-from packhorse.engine.steps.kbase import KBaseStep
 from packhorse.engine.steps.program import Program
 from packhorse.store.demands import demands_of
 from packhorse.store.images import wants_of
@@ -82,6 +80,8 @@ class Steps:
     def made(self, connection: sa.Connection, place: StepRow, spec: StepSpec) -> Step:
         """A step that need not be in the store."""
         if spec.kind == "documents":
+            from packhorse.engine.steps.document import DocumentStep  # most steps are of apps
+
             return DocumentStep(place, spec)
         if spec.kind not in ("app", "gather", "kbase"):
             raise ValueError(f"a step of a kind that is not known: {spec.kind}")
@@ -90,7 +90,10 @@ class Steps:
             manifest = json.loads(app_manifest(connection, spec.app))
             return Program(AppManifest.model_validate(manifest, context=STORED), spec)
 
-        kind = KBaseStep if spec.kind == "kbase" else AppStep
+        kind = AppStep
+        if spec.kind == "kbase":
+            from packhorse.engine.steps.kbase import KBaseStep as kind  # noqa: N813
+
         return kind(place, spec, self._keep(self._programs, _PROGRAMS, Program.key(spec), program))
 
     def asked(self, connection: sa.Connection, demand_seq: int) -> Asked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -13,8 +13,10 @@ from packhorse.domain.outputpath import kept_as, normal, output_entry
 from packhorse.domain.outputurl import file_target
 from packhorse.domain.render import limits, template_key, threads
 from packhorse.domain.resources import Resources, resources_from_tes
+from packhorse.domain.secretuse import as_told, secrets_of
 from packhorse.domain.task import Executor, FileType, Task
 from packhorse.domain.taskpaths import AbsolutePaths
+from packhorse.engine.containers import Given
 from packhorse.engine.rootpaths import ROOT, RootPaths, in_work
 from packhorse.engine.steps.base import (
     Identity,
@@ -74,6 +76,8 @@ class DocumentStep(StepBase):
             document["sums"] = True
         key = template_key(document)
         line: Line = {"id": task, "n": attempt, **own, "t": key}
+        if self.user_secrets and (secrets := given_secrets(json.loads(params)["task"])):
+            line["secrets"] = {"file": f"{where.secrets}/{self.row.run_id}.json", **secrets}
         if document["outputs"]:
             line["out"] = f"{where.outputs}/{self.row.run_id}/{self.row.index(task)}"
         return key, document, line
@@ -102,6 +106,10 @@ class DocumentStep(StepBase):
     def delivers(self, params: str) -> bool:
         outputs = json.loads(params)["task"].get("outputs") or ()
         return self.spec.outputs is not None or any(one.get("url") for one in outputs)
+
+    @property
+    def user_secrets(self) -> Collection[str]:
+        return list(self.spec.params.get("secrets", ()))
 
     def output_urls(self, params: str, index: int, files: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         own = [item for item in json.loads(params)["task"].get("outputs") or () if item.get("url")]
@@ -200,7 +208,8 @@ def render_document(stored: dict[str, Any], where: Locations, resources: Resourc
         folders += root.folders(where.containers.site)
     if folders:
         document["folders"] = folders
-    steps = [_step(executor, where, env, resources, root) for executor in task.executors]
+    secrets = tuple(given_secrets(stored["task"]).get("variables", ()))
+    steps = [_step(executor, where, env, resources, root, secrets) for executor in task.executors]
     only = steps[0]
     line: Line = {"argv": only["argv"]} if len(steps) == 1 and set(only) == {"argv"} else {"steps": steps}
     if task.inputs:
@@ -218,8 +227,22 @@ def render_document(stored: dict[str, Any], where: Locations, resources: Resourc
     return document, line
 
 
+def given_secrets(document: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What the agent is told of the secrets that a task is given; empty where it is given none."""
+    uses = secrets_of((document.get("resources") or {}).get("backend_parameters"))
+    if not uses:
+        return {}
+    told = as_told(uses)
+    return {**told, "files": {in_work(path) or path: name for path, name in told["files"].items()}}
+
+
 def _step(
-    executor: Executor, where: Locations, env: dict[str, str], resources: Resources, root: RootPaths | None
+    executor: Executor,
+    where: Locations,
+    env: dict[str, str],
+    resources: Resources,
+    root: RootPaths | None,
+    secrets: tuple[str, ...],
 ) -> Line:
     """A TES executor as a step of a line; in a container, its environment and an absolute folder are the
     container's.
@@ -234,6 +257,8 @@ def _step(
     elif where.containers is not None:
         given = {**env, **(executor.env or {})}
         how: dict[str, Any] = {"has_stdin": executor.stdin is not None, "workdir": executor.workdir or "", "root": root}
+        if secrets:
+            how["given"] = Given(secrets=secrets)
         step["container"] = where.containers.of(executor.image, given, resources, [], **how)
         step["env"] = None
     return {key: value for key, value in step.items() if value is not None}

@@ -44,8 +44,11 @@ def result_of(row: Any, step: Step) -> Any:
 
 
 def files_of(row: Any) -> list[dict[str, Any]]:
-    """The outputs that an attempt kept; ``quoted`` is the path as URLs have it, where ``path`` cannot say it."""
-    return [{**file, **shown_name(file["path"])} for file in json.loads(row.files or "[]")]
+    """The outputs that an attempt kept; ``quoted`` is the path as URLs have it, where ``path`` cannot say it. Their
+    stamps are between the site and us.
+    """
+    files = json.loads(row.files or "[]")
+    return [{**{name: file[name] for name in file if name != "stamp"}, **shown_name(file["path"])} for file in files]
 
 
 def iter_results(

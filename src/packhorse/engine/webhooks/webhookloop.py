@@ -1,11 +1,12 @@
-"""Sends events of runs to webhooks: at least once, in order for each webhook, one that does not answer holding up no
-other.
+"""Sends events of runs and tasks to webhooks: at least once, in order for each webhook, one that does not answer
+holding up no other.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,15 @@ import structlog
 
 from packhorse.domain.backoff import wait_after
 from packhorse.domain.errors import PackhorseError
-from packhorse.domain.events import cloud_event, signed
+from packhorse.domain.events import signed
 from packhorse.engine.clock import Clock
 from packhorse.engine.loop import Loop
 from packhorse.engine.sealing import Seal
+from packhorse.engine.webhooks.requests import Document, next_of
 from packhorse.http.errors import NotReached, Stopped
 from packhorse.http.reach import Reach
 from packhorse.store.database import Database
-from packhorse.store.outbox import due_webhooks, event_arrived, event_failed, waiting_events
-from packhorse.store.runs import counts_of
+from packhorse.store.outbox import due_webhooks, events_failed, waiting_events
 
 if TYPE_CHECKING:
     from packhorse.http.client import Http
@@ -90,22 +91,21 @@ class WebhookLoop(Loop):
         """The events of one webhook in order, until one is not taken."""
         try:
             with self._database.read() as connection:
-                events = waiting_events(connection, webhook.seq, _IN_A_ROW)
-                counts = counts_of(connection, {event.run_seq for event in events})
+                events = deque(waiting_events(connection, webhook.seq, _IN_A_ROW))
             secret = self._seal.open(webhook.secret)
-            for event in events:
-                if self._stopping.is_set():
-                    return
-                why = self._send(webhook.url, secret, cloud_event(event, counts[event.run_seq]))
+            while events and not self._stopping.is_set():
+                with self._database.read() as connection:
+                    some = next_of(connection, events)
+                why = self._send(webhook.url, secret, some.document) if some.document else None
                 with self._database.write() as connection:
                     if why is None:
-                        event_arrived(connection, event.id, webhook.seq)
+                        some.arrived(connection, webhook.seq)
                         continue
                     tries = webhook.tries + 1
                     gives_up = tries >= MOST_TRIES
                     next_at = time.time() + (0.0 if gives_up else wait_after(tries, *_BACK_OFF_S))
-                    event_failed(connection, webhook.seq, why, next_at, event.id if gives_up else None)
-                _log.warning("webhook_not_taken", webhook=webhook.id, run=event.run_id, reason=why, gives_up=gives_up)
+                    events_failed(connection, webhook.seq, why, next_at, some.rows if gives_up else ())
+                _log.warning("webhook_not_taken", webhook=webhook.id, run=some.run_id, reason=why, gives_up=gives_up)
                 return
         except Stopped:
             return
@@ -114,7 +114,7 @@ class WebhookLoop(Loop):
         except Exception:
             _log.exception("webhook_failed", webhook=webhook.id)
 
-    def _send(self, url: str, secret: str, document: dict[str, Any]) -> str | None:
+    def _send(self, url: str, secret: str, document: Document) -> str | None:
         """Why an event was not taken; None when it was."""
         assert self._http is not None
         body, headers = signed(document, secret, time.time())

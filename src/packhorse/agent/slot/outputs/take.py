@@ -5,7 +5,7 @@ import os
 
 from ...outcome import Verdict
 from ...removal import remove
-from ...sums import sum_of
+from ...sums import stamp_of, sum_of
 from .folder import WorkFolder, shown, to_bytes
 from .move import carry_out
 from .plan import Plan
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 FEW = 40  # that can be reported however long their paths are
-SUM = 78  # bytes of a checksum in a record
+SUM = 106  # bytes of a checksum and a stamp in a record
 MAX_RECORD = 1 << 20  # bytes of `files`: whoever collects a journal takes no line of more than twice as many
 
 
@@ -58,9 +58,13 @@ def take_outputs(work: str, task: "Mapping[str, Any]") -> "List[Dict[str, Any]]"
 
 
 def add_sum(entry: "Dict[str, Any]", path: bytes) -> None:
-    """Add the checksum of an output that was kept; one that cannot be read, as another user's, has none."""
+    """Add the checksum of an output that was kept, and its stamp; one that cannot be read, as another user's, has
+    none.
+    """
     try:
+        stamp = stamp_of(path)  # before: who writes to it meanwhile has changed it since
         entry["sha256"] = sum_of(path)
+        entry["stamp"] = stamp
     except OSError:
         pass
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from packhorse.domain.kbaseconfig import KBaseConfig
+from packhorse.engine.change import Wake
 from packhorse.engine.requests.kbase.methods import Methods
 from packhorse.engine.requests.kbase.services import Catalog, Workspaces
+from packhorse.engine.requests.limits import Limits
 from packhorse.engine.requests.submitting import Submissions
 from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.cache import Steps
@@ -28,7 +30,9 @@ class KBaseContext:
     catalog: Catalog
     config: KBaseConfig
     seal: Seal
-    wake: Callable[[], None]
+    limits: Callable[[], Limits]
+    """What each user may take."""
+    wake: Wake
 
     @property
     def sites(self) -> Sequence[Site]:

@@ -22,7 +22,7 @@ ALL = "ALL"
 MAX_RUNS = 20_000  # that one request looks at
 MAX_LIMIT = 20_000
 _LIMIT = 2000
-_STATS = ("client_group", "user", "app_id", "method", "wsid", "status")
+_STATS = ("clientgroup", "user", "app_id", "method", "wsid", "status")
 _ALWAYS = ("_id", "authstrat", "created", "job_id", "updated")
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]+)?")
 
@@ -94,17 +94,25 @@ def _value(state: Mapping[str, Any], name: str) -> Any:
 
 def _projected(state: State, projection: list[Any]) -> State:
     found = {**state, "_id": state["job_id"]}
+    found.pop("retry_saved_toggle", None)
     return (
         found if not projection else {name: found[name] for name in (*_ALWAYS, *map(str, projection)) if name in found}
     )
 
 
 def _stats(states: list[State]) -> dict[str, dict[str, int]]:
-    return {name: dict(Counter(str(_value(state, name)) for state in states)) for name in _STATS}
+    return {name: dict(Counter(_counted(_value(state, name)) for state in states)) for name in _STATS}
+
+
+def _counted(value: Any) -> str:
+    """As a key of JSON."""
+    return "null" if value is None else str(value)
 
 
 def _time(given: Any, which: str) -> float:
-    """Seconds since the epoch, of seconds, milliseconds, or a date. Raises InvalidRequest."""
+    """Seconds since the epoch: whole numbers are milliseconds, others seconds, as EE2 has it, and texts are numbers or
+    dates. Raises InvalidRequest.
+    """
     problem = InvalidRequest(f"Please provide a valid {which} time for when job was created")
     if isinstance(given, str):
         if not _NUMBER.fullmatch(given):
@@ -112,10 +120,10 @@ def _time(given: Any, which: str) -> float:
                 return datetime.fromisoformat(given).timestamp()
             except (ValueError, OverflowError):
                 raise problem from None
-        given = float(given)
+        given = float(given) if "." in given else int(given)
     if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) < 1e15:
         raise problem
-    return float(given) / 1000 if abs(given) > 1e11 else float(given)
+    return given / 1000 if isinstance(given, int) else given
 
 
 def _whole(given: Any, default: int, name: str) -> int:

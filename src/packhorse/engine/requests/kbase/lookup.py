@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,11 +13,14 @@ import sqlalchemy as sa
 from packhorse.domain.errors import InvalidRequest, TooLarge
 from packhorse.domain.kbase import job_id, not_found, not_readable, task_of
 from packhorse.domain.states import TaskState
+from packhorse.domain.text import dumps
+from packhorse.engine.requests.estimating import Estimating
 from packhorse.engine.requests.kbase.access import Access, is_its_id
-from packhorse.engine.requests.kbase.states import Known, State, batch_state, job_state
+from packhorse.engine.requests.kbase.states import Known, State, batch_state, is_fresh, job_state
+from packhorse.engine.requests.kbase.statetexts import says_of_state, usual_texts
 from packhorse.engine.steps.cache import Steps
 from packhorse.store.database import Database
-from packhorse.store.kbase.jobs import load_jobs, reported_of, spans_of
+from packhorse.store.kbase.jobs import glance_at, load_jobs, reported_of, spans_of
 from packhorse.store.kbase.runs import (
     BATCH_INDEX,
     abandoned_in,
@@ -36,27 +40,54 @@ MAX_WORKSPACE_RUNS = 20_000  # the newest
 _INPUT, _OUTPUT = "job_input", "job_output"
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Jobs that somebody asked for by id, in their order: the tasks of those that there are, and which may be told."""
+
+    ids: Sequence[str]
+    known: Mapping[str, int]
+    readable: Collection[int]
+    runs: Mapping[int, Any]
+
+    def why_not(self, job: str) -> State:
+        """What is told in place of a job's state."""
+        why = f"No read permissions for {job}" if job in self.known else not_found(job).message
+        return {"failure": why, "check_job_error": True}
+
+
 class Lookup:
     """Jobs of the store as clients see them."""
 
-    def __init__(self, database: Database, steps: Steps) -> None:
+    def __init__(self, database: Database, steps: Steps, estimating: Estimating) -> None:
         self._database = database
         self._steps = steps
+        self._estimating = estimating
 
     def by_id(
         self, ids: Sequence[Any], access: Access, exclude: Collection[str], *, as_admin: bool
     ) -> dict[str, State]:
         """The state of each job, by id, in the order of ``ids``; or why it is not told."""
+        asked = self._asked(ids, access, as_admin=as_admin)
+        states = self.states(asked.readable, asked.runs, exclude)
+        return {one: states.get(asked.known.get(one, -1)) or asked.why_not(one) for one in asked.ids}
+
+    def texts_by_id(
+        self, ids: Sequence[Any], access: Access, exclude: Collection[str], *, as_admin: bool
+    ) -> dict[str, str]:
+        """The same as JSON, each state by itself: for answers that have thousands."""
+        asked = self._asked(ids, access, as_admin=as_admin)
+        texts = self._texts(asked.readable, asked.runs, exclude)
+        return {one: texts.get(asked.known.get(one, -1)) or dumps(asked.why_not(one)) for one in asked.ids}
+
+    def _asked(self, ids: Sequence[Any], access: Access, *, as_admin: bool) -> _Asked:
         if len(ids) > MAX_IDS:
             raise TooLarge(f"{len(ids):,} jobs are asked for at once; the limit is {MAX_IDS:,}.")
         tasks = {str(one): task_of(one) for one in ids}
         with self._database.read() as connection:
             runs = runs_by_seq(connection, {task // TASKS_PER_RUN for task in tasks.values()})
-            known = {one: task for one, task in tasks.items() if _is_of(one, runs.get(task // TASKS_PER_RUN))}
+        known = {one: task for one, task in tasks.items() if _is_of(one, runs.get(task // TASKS_PER_RUN))}
         readable = access.readable(runs.values(), as_admin=as_admin)  # may ask a service: no transaction waits for it
-        told = {task for task in known.values() if task // TASKS_PER_RUN in readable}
-        states = self.states(told, runs, exclude)
-        return {one: _told(one, known, states) for one in tasks}
+        return _Asked(list(tasks), known, {task for task in known.values() if task // TASKS_PER_RUN in readable}, runs)
 
     def of_workspace(self, wsid: int, access: Access, exclude: Collection[str], *, as_admin: bool) -> dict[str, State]:
         """The states of the jobs in a workspace, oldest first, with the jobs that stand for batches."""
@@ -84,13 +115,29 @@ class Lookup:
             rows = list(load_jobs(connection, jobs, **wanted))
             asked = {row.step_seq for row in rows} if wanted["params"] else set()
             common = {seq: step.spec.params for seq, step in self._steps.many(connection, asked).items()}
+            undecided = self._estimating.undecided(connection, {row.demand_seq for row in rows if is_fresh(row)})
             found: dict[int, State] = {}
             for row in rows:
-                known = Known(row, runs[row.id // TASKS_PER_RUN], reported.get(row.id), retries.get(row.id, ()))
+                run, waits = runs[row.id // TASKS_PER_RUN], row.demand_seq in undecided and is_fresh(row)
+                known = Known(row, run, reported.get(row.id), retries.get(row.id, ()), waits)
                 found[row.id] = job_state(known, common.get(row.step_seq, {}), left_out)
             if batches:
                 found |= self._batches(connection, batches, runs, reported, left_out)
         return found
+
+    def _texts(self, ids: Collection[int], runs: Mapping[int, Any], exclude: Collection[str]) -> dict[int, str]:
+        """``states`` as JSON."""
+        left_out, found = frozenset(exclude), dict[int, str]()
+        if _INPUT in left_out:
+            jobs = {task for task in ids if task % TASKS_PER_RUN != BATCH_INDEX}
+            with self._database.read() as connection:
+                special = {task for task, row in reported_of(connection, jobs).items() if says_of_state(row)}
+                special |= retries_of(connection, *spans_of(jobs)).keys()
+                glances = list(glance_at(connection, jobs - special, result=_OUTPUT not in left_out))
+                undecided = self._estimating.undecided(connection, {row[-1] for row in glances} - {None})
+                found = usual_texts(glances, runs, undecided, left_out)
+        rest = self.states([task for task in ids if task not in found], runs, exclude)
+        return found | {task: dumps(state) for task, state in rest.items()}
 
     def _batches(
         self, connection: sa.Connection, ids: Collection[int], runs: Mapping[int, Any], reported: Mapping[int, Any],
@@ -141,15 +188,6 @@ def all_of(runs: Mapping[int, Any], numbers: Mapping[int, int]) -> set[int]:
 
 def _is_of(job: str, run: Any | None) -> bool:
     return run is not None and is_its_id(job, run)
-
-
-def _told(job: str, known: Mapping[str, int], states: Mapping[int, State]) -> State:
-    if job not in known:
-        return {"failure": not_found(job).message, "check_job_error": True}
-    state = states.get(known[job])
-    if state is None:
-        return {"failure": f"No read permissions for {job}", "check_job_error": True}
-    return state
 
 
 def exclude_of(value: Any) -> list[str]:

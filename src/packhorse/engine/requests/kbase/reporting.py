@@ -36,6 +36,18 @@ from packhorse.store.schema import TASKS_PER_RUN
 
 MAX_OUTPUT_BYTES = 15_000_000
 _MISSING = "Missing job output required in order to successfully finish job. Something went wrong"
+_HELD = "Job was terminated by automation due to an unexpected error. Please resubmit."
+#: What is reported of a job that its scheduler holds.
+HELD: Mapping[str, Any] = {
+    "error_message": "Job was held",
+    "error_code": ErrorCode.TERMINATED_BY_AUTOMATION.value,
+    "error": {
+        "code": ErrorCode.TERMINATED_BY_AUTOMATION.value,
+        "name": "Job was held",
+        "message": _HELD,
+        "error": _HELD,
+    },
+}
 _LATER = ACTIVE - {TaskState.CANCELING}
 
 
@@ -116,6 +128,7 @@ class Reporting:
                     raise not_found(job)
                 tasks = self._lookup.children(connection, run)
                 report(connection, [task], {"terminated_code": code, "terminated_at": time.time()})
+                code = TerminatedCode.BATCH_ABORT.value  # of its jobs
             else:
                 tasks = [task]
             rows = list(load_jobs(connection, set(with_those_below(connection, tasks)), params=False, result=False))
@@ -129,8 +142,10 @@ class Reporting:
 
     def abandon_children(self, batch: Any, children: Any, *, as_admin: bool) -> State:
         """A batch does not count some of its jobs any more."""
+        if not batch:
+            raise InvalidRequest("Please provide valid batch_id")
         if not isinstance(children, list) or not children:
-            raise InvalidRequest("Must specify a list of child_job_ids to abandon")
+            raise InvalidRequest("Please provide job_ids of children to abandon")
         asked = {str(one): task_of(one) for one in children}
         with self._context.database.write() as connection:
             parent, run = self._access.require(connection, batch, write=True, as_admin=as_admin)
@@ -138,7 +153,7 @@ class Reporting:
                 raise InvalidRequest(f"{batch} is not a batch job")
             there = set(self._lookup.children(connection, run))
             if wrong := [one for one, task in asked.items() if task not in there]:
-                raise InvalidRequest(f"{wrong[0]} is not a child of the batch {batch}")
+                raise InvalidRequest(f"Couldn't find {wrong[0]} in {[str(one) for one in children[:20]]}")
             report(connection, list(asked.values()), {"abandoned": True})
         states = self._lookup.by_id([batch], self._access, (), as_admin=as_admin)
         return {"batch_id": str(batch), "child_job_ids": states[str(batch)]["child_jobs"]}

@@ -10,13 +10,24 @@ from typing import Any
 
 from packhorse.domain.access import POLICY, Action
 from packhorse.domain.errors import InvalidRequest, NotAllowed, PackhorseError, TooLarge
-from packhorse.domain.kbase import META, JobRequest, Status, job_id, job_request, truth, wsid_of
+from packhorse.domain.kbase import (
+    CONCIERGE,
+    META,
+    JobRequest,
+    Status,
+    concierge_requirements,
+    job_id,
+    job_request,
+    truth,
+    wsid_of,
+)
 from packhorse.engine.requests.kbase.access import Access
 from packhorse.engine.requests.kbase.context import KBaseContext
 from packhorse.engine.requests.kbase.methods import requirements_for
 from packhorse.engine.requests.kbase.states import batch_of, retry_parent_of, status_of
 from packhorse.engine.requests.kbase.submitting import Planned, Resolved, group_again, groups_of, plan_run
-from packhorse.engine.requests.submitting import Submission, Written
+from packhorse.engine.requests.limits import Limits
+from packhorse.engine.requests.submission import Submission, Written
 from packhorse.engine.steps.kbase import CALLBACK, SECURE, KBaseStep
 from packhorse.store.kbase.jobs import load_jobs, reported_of
 from packhorse.store.kbase.runs import BATCH_INDEX
@@ -38,7 +49,8 @@ class Running:
         self._caller = access.caller
 
     def run_job(self, document: Any) -> str:
-        """One job; its id."""
+        """One job; its id. Raises TooMany, as whatever starts jobs does."""
+        self._limits.submission(self._caller.user)
         request = job_request(document)
         if request.as_admin:
             self._access.require_admin(write=True)
@@ -47,10 +59,22 @@ class Running:
         resolved = self._resolved([request])
         return job_id(*self._written(self._planned(resolved, self._about(request.wsid, resolved))))
 
+    def run_job_concierge(self, document: Any, asked: Any) -> str:
+        """One job that asks for what only the concierge may, beside admins; its id."""
+        if not asked:
+            return self.run_job(document)
+        request = job_request(document)
+        self._access.require_write(request.wsid)
+        if self._caller.name != CONCIERGE:
+            raise NotAllowed("You are not the concierge user. This method is not for you")
+        resolved = self._resolved([replace(request, requirements=concierge_requirements(asked))], is_allowed=True)
+        return job_id(*self._written(self._planned(resolved, self._about(request.wsid, resolved))))
+
     def run_job_batch(self, documents: Any, batch: Any) -> tuple[str, list[str]]:
         """(id of the job that stands for the batch, ids of its jobs), which are one run."""
         if not isinstance(documents, list):
             raise InvalidRequest("params must be a list")
+        self._limits.submission(self._caller.user)
         about = batch if isinstance(batch, dict) else {}
         wsid = wsid_of(about.get("wsid"))
         if truth(about.get("as_admin")):
@@ -69,8 +93,26 @@ class Running:
         first, at = self._written(planned)
         return job_id(first + BATCH_INDEX, at), [job_id(first + index, at) for index in planned.indexes]
 
+    def run_in_order(self, requests: Sequence[JobRequest], meta: Mapping[str, Any]) -> str:
+        """Jobs of which each waits for the one before; the id of the job that stands for them, or of the only one.
+
+        ``meta`` is kept with their run.
+        """
+        resolved = self._resolved(requests)
+        about = {**self._about(None, resolved), "batch": len(requests) > 1, "meta": dict(meta)}
+        groups = [group for one in resolved for group in groups_of([one], self._context.config, {})]
+        for place, group in enumerate(groups):
+            group.places = [place]
+        planned = plan_run(groups, self._caller.name, self._context.sites, about, in_order=True)
+        first, at = self._written(planned)
+        return job_id(first + (BATCH_INDEX if len(requests) > 1 else 0), at)
+
     def run_below(self, parent: int, run: Any, document: Any, shared: str) -> str:
-        """A job that another one starts: in the same workspace, at the same site, with the same folder for files."""
+        """A job that another one starts: in the same workspace, at the same site, with the same folder for files.
+
+        How often is not limited: a running job that is told to wait fails.
+        """
+        self._limits.stored(self._caller.user)
         request = job_request(document)
         request = replace(request, wsid=run.wsid, parent_job_id=job_id(parent, run.created_at), requirements={})
         with self._context.database.read() as connection:
@@ -92,13 +134,14 @@ class Running:
     def retry_jobs(self, jobs: Any, *, as_admin: bool) -> list[str | PackhorseError]:
         """By position: the id of the job that tries again, or why there is none."""
         if not isinstance(jobs, list) or not jobs:
-            raise InvalidRequest("No job_ids were given to retry")
+            raise InvalidRequest("No job_ids provided to retry")
         if len(jobs) > MAX_RETRIES:
             raise TooLarge(f"{len(jobs):,} jobs are to be retried at once; the limit is {MAX_RETRIES:,}.")
         twice = [job for job, number in Counter(map(str, jobs)).items() if number > 1]
         if twice:
             told = "Retry of the same id in the same request is not supported."
             raise InvalidRequest(f"{told} Offending ids: {twice[:20]}")
+        self._limits.submission(self._caller.user)
         planned = [self._planned_again(job, as_admin=as_admin) for job in jobs]
         some = [one.submission if isinstance(one, Planned) else one for one in planned]
         written = self._context.submissions.write_many(some)
@@ -116,7 +159,7 @@ class Running:
                 step = self._context.steps.of(connection, row.step_seq)
             status = status_of(row.state, reported, row.attempt)
             if status not in (Status.ERROR, Status.TERMINATED):
-                told = "Only jobs with a status of 'error' or 'terminated' can be retried."
+                told = "can only retry jobs with status 'error' or 'terminated'"
                 raise InvalidRequest(f"Error retrying job {job} with status {status}: {told}")
             assert isinstance(step, KBaseStep)
             batch_id, first = batch_of(run, reported), retry_parent_of(run) or str(job)
@@ -128,29 +171,40 @@ class Running:
                 "meta": {"batch_id": batch_id, "retry_parent": first},
                 "sealed": self._sealed(self._secure_of(step)),
             }
-            return plan_run([group_again(step, row.params)], self._caller.name, self._context.sites, about)
+            planned = plan_run([group_again(step, row.params)], self._caller.name, self._context.sites, about)
+            self._limits.tasks(self._caller.user, 1)
+            return planned
         except PackhorseError as error:
             return error
 
     # --- parts ------------------------------------------------------------
 
+    @property
+    def _limits(self) -> Limits:
+        return self._context.limits()
+
     def _of_batch(self, number: int, document: Any, of: int, wsid: int | None) -> JobRequest:
         if isinstance(document, dict) and document.get("wsid") is not None:
             raise InvalidRequest("Workspace ids are not allowed in RunJobParams in Batch Mode")
         try:
-            return replace(job_request(document), wsid=wsid)
+            request = job_request(document)
+            if request.parent_job_id is not None:
+                raise InvalidRequest("batch jobs may not specify a parent job ID")
+            return replace(request, wsid=wsid)
         except InvalidRequest as error:
             raise InvalidRequest(f"Job #{number}: {error.message}" if of > 1 else error.message) from None
 
-    def _resolved(self, requests: Sequence[JobRequest]) -> list[Resolved]:
-        """Each with its app and its requirements, looked up once for all of a kind."""
+    def _resolved(self, requests: Sequence[JobRequest], *, is_allowed: bool = False) -> list[Resolved]:
+        """Each with its app and its requirements, looked up once for all of a kind. ``is_allowed``: requests may have
+        requirements of their own, also those of no admin.
+        """
         references = {one for request in requests for one in request.source_ws_objects}
         if references:
             self._context.workspaces.require_objects(self._caller.token, references)
         known: dict[tuple[Any, ...], Resolved] = {}
         found = []
         for request in requests:
-            if request.requirements and not POLICY.allows(self._caller.user, Action.MANAGE):
+            if request.requirements and not is_allowed and not POLICY.allows(self._caller.user, Action.MANAGE):
                 raise NotAllowed(_FULL_ADMIN)
             kind = (request.method, request.service_ver, tuple(sorted(request.requirements.items())))
             if kind not in known:
@@ -199,6 +253,7 @@ class Running:
 
     def _written(self, planned: Planned) -> tuple[int, float]:
         """(first task, when it was made) of a run of jobs, once it is durable."""
+        self._limits.tasks(self._caller.user, planned.submission.tasks)
         written = self._context.submissions.write(planned.submission)
         with self._context.database.read() as connection:
             return seqs_of(connection, [written.run_id])[written.run_id] * TASKS_PER_RUN, written.at

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from packhorse.domain.access import POLICY, Action
-from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError
-from packhorse.domain.kbase import OVER, Status, not_found, truth, wsid_of
+from packhorse.domain.errors import Conflict, InvalidRequest, NotFound, PackhorseError
+from packhorse.domain.ids import parse_task_id
+from packhorse.domain.kbase import OVER, Status, job_id, not_found, truth, wsid_of
 from packhorse.domain.kbaseconfig import KBaseConfig
+from packhorse.domain.text import JsonText, dumps
 from packhorse.domain.users import User
 from packhorse.engine.requests.kbase.access import Access, Caller
 from packhorse.engine.requests.kbase.context import KBaseContext
 from packhorse.engine.requests.kbase.dates import ALL, jobs_made
 from packhorse.engine.requests.kbase.joblogs import JobLogs
-from packhorse.engine.requests.kbase.lookup import Lookup, exclude_of
+from packhorse.engine.requests.kbase.lookup import Lookup, all_of, exclude_of
 from packhorse.engine.requests.kbase.methods import Methods
-from packhorse.engine.requests.kbase.reporting import Reporting
+from packhorse.engine.requests.kbase.reporting import HELD, Reporting
 from packhorse.engine.requests.kbase.running import Running
 from packhorse.engine.requests.kbase.services import Catalog, Workspaces
 from packhorse.engine.requests.kbase.states import State
 from packhorse.engine.requests.service import Service
 from packhorse.engine.sealing import Seal
 from packhorse.http.client import Http
-from packhorse.store.kbase.runs import BATCH_INDEX, runs_by_seq, sealed_token
+from packhorse.store.kbase.runs import BATCH_INDEX, runs_by_seq, runs_made, sealed_token, sizes_of
+from packhorse.store.runs import seqs_of
 from packhorse.store.schema import TASKS_PER_RUN
 
 _SERVICE_S = 15.0  # for each wait for a service of KBase
@@ -48,9 +52,10 @@ class KBase:
             Catalog(config, http),
             config,
             seal,
+            lambda: service.limits,
             service.wake,
         )
-        self.lookup = Lookup(service.database, service.steps)
+        self.lookup = Lookup(service.database, service.steps, service.estimating)
         self.logs = JobLogs(service.database, service.sites)
 
     def of_caller(self, user: User, token: str) -> KBaseCaller:
@@ -88,6 +93,10 @@ class KBaseCaller:
         """One job; its id."""
         return self.running.run_job(params)
 
+    def run_job_concierge(self, params: Any, asked: Any) -> str:
+        """One job for which the concierge asks what only admins may; its id."""
+        return self.running.run_job_concierge(params, asked)
+
     def run_job_batch(self, params: Any, batch: Any = None) -> State:
         """Jobs that belong together: they are one run."""
         batch_id, children = self.running.run_job_batch(params, batch)
@@ -116,14 +125,24 @@ class KBaseCaller:
             raise not_found(str(job))
         return state
 
-    def check_jobs(self, said: Said) -> State:
+    def check_jobs(self, said: Said) -> JsonText:
         """The states of jobs."""
         jobs = said.get("job_ids")
         if not isinstance(jobs, list):
             raise InvalidRequest("'job_ids' must be a list of job ids")
-        return _listed(self._checked(jobs, said), said)
+        texts = self._texts(jobs, said)
+        if not texts:
+            return JsonText("{}")
+        wanted = said.get("return_list")
+        if wanted is None or truth(wanted):
+            return JsonText(f'{{"job_states":[{",".join(texts.values())}]}}')
+        return JsonText(f"{{{','.join(f'{dumps(job)}:{text}' for job, text in texts.items())}}}")
 
-    def check_job_batch(self, said: Said) -> State:
+    def job_states(self, jobs: list[Any]) -> dict[str, State]:
+        """The whole states of jobs, by id."""
+        return self._checked(jobs, {})
+
+    def check_job_batch(self, said: Said) -> JsonText:
         """The states of a batch and of its jobs."""
         job = said.get("job_id")
         with self._database.read() as connection:
@@ -131,9 +150,9 @@ class KBaseCaller:
             if task % TASKS_PER_RUN != BATCH_INDEX or not run.batch:
                 raise InvalidRequest("This job is not a batch job")
         batch = self._checked([job], {**said, "exclude_fields": None})[str(job)]
-        children = self._checked(batch["child_jobs"], said)
+        children = ",".join(self._texts(batch["child_jobs"], said).values())
         shown = {name: value for name, value in batch.items() if name not in exclude_of(said.get("exclude_fields"))}
-        return {"batch_jobstate": shown, "child_jobstates": list(children.values())}
+        return JsonText(f'{{"batch_jobstate":{dumps(shown)},"child_jobstates":[{children}]}}')
 
     def check_workspace_jobs(self, said: Said) -> State:
         """The states of all jobs of a workspace."""
@@ -191,6 +210,19 @@ class KBaseCaller:
         """Ends a job, or all of a batch."""
         self._reporting.cancel_job(said.get("job_id"), said.get("terminated_code"), as_admin=_as_admin(said))
 
+    def handle_held_job(self, cluster_id: Any) -> State:
+        """A job that its scheduler holds is in error; one that is over stays as it is. ``cluster_id`` is what states
+        have as ``scheduler_id``.
+        """
+        self._access.require_admin(write=True)
+        job = self._of_scheduler(cluster_id)
+        try:
+            self._reporting.finish_job(job, HELD, as_admin=True)
+            self.add_job_logs({"job_id": job, "as_admin": True}, [{"line": HELD["error"]["message"], "is_error": 1}])
+        except Conflict:
+            pass
+        return {"_id": job, **self.check_job({"job_id": job, "as_admin": True})}
+
     def abandon_children(self, said: Said) -> State:
         """A batch does not count some of its jobs any more."""
         children = said.get("child_job_ids")
@@ -230,16 +262,15 @@ class KBaseCaller:
         may_read = POLICY.allows(user, Action.SEE_ALL)
         return {"permission": "w" if POLICY.allows(user, Action.MANAGE) else "r" if may_read else "n"}
 
-    def get_client_groups(self) -> list[str]:
-        """The names of those that are configured."""
-        config = self.kbase.config
-        return list(dict.fromkeys([config.default_client_group, *config.client_groups]))
-
     # --- parts ------------------------------------------------------------
 
     def _checked(self, jobs: list[Any], said: Said) -> dict[str, State]:
         exclude = exclude_of(said.get("exclude_fields"))
         return self.kbase.lookup.by_id(jobs, self._access, exclude, as_admin=_as_admin(said))
+
+    def _texts(self, jobs: list[Any], said: Said) -> dict[str, str]:
+        exclude = exclude_of(said.get("exclude_fields"))
+        return self.kbase.lookup.texts_by_id(jobs, self._access, exclude, as_admin=_as_admin(said))
 
     def _readable(self, said: Said, exclude: tuple[str, ...]) -> State:
         """The state of a job that the caller may see. Raises NotFound, NotAllowed."""
@@ -251,6 +282,20 @@ class KBaseCaller:
             raise not_found(str(job))
         return state
 
+    def _of_scheduler(self, cluster_id: Any) -> str:
+        """The job that has this ``scheduler_id``. Raises NotFound."""
+        missing = NotFound(f"Cluster id of {str(cluster_id)[:60]}")
+        try:
+            run_id, index = parse_task_id(cluster_id if isinstance(cluster_id, str) else "")
+        except InvalidRequest:
+            raise missing from None
+        with self._database.read() as connection:
+            seq = seqs_of(connection, [run_id]).get(run_id)
+            run = runs_by_seq(connection, [seq]).get(seq) if seq is not None else None
+        if run is None or index >= BATCH_INDEX:
+            raise missing
+        return job_id(run.run_seq * TASKS_PER_RUN + index, run.created_at)
+
     def _status(self, said: Said) -> str:
         return str(self._readable(said, ("job_input", "job_output"))["status"])
 
@@ -258,6 +303,26 @@ class KBaseCaller:
         """The task of a job that the caller may see. Raises NotFound, NotAllowed."""
         with self._database.read() as connection:
             return self._access.require(connection, job, write=False)[0]
+
+    def own_jobs(self, most: int) -> list[State]:
+        """The states of the caller's newest jobs that belong to no workspace, newest first."""
+        with self._database.read() as connection:
+            rows = runs_made(connection, self.caller.name, 0, time.time() + 1, most, ascending=False)
+            runs = {row.run_seq: row for row in rows if row.wsid is None}
+            numbers = sizes_of(connection, runs)
+        wanted = sorted(all_of(runs, numbers), reverse=True)[:most]
+        states = self.kbase.lookup.states(wanted, runs, ())
+        return [states[task] for task in wanted]
+
+    def run_to_read(self, job: Any) -> tuple[int, Any]:
+        """(task, row of its run) of a job that the caller may see. Raises NotFound, NotAllowed."""
+        with self._database.read() as connection:
+            return self._access.require(connection, job, write=False)
+
+    @staticmethod
+    def job_of_run(run: Any) -> str:
+        """The job that stands for a batch, or the only one of a run."""
+        return job_id(run.run_seq * TASKS_PER_RUN + (BATCH_INDEX if run.batch else 0), run.created_at)
 
     def task_to_change(self, job: Any) -> int:
         """The task of a job that the caller may change. Raises NotFound, NotAllowed."""

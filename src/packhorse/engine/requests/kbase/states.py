@@ -25,12 +25,20 @@ State = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A job's task, its run, and what was reported of it, if anything was; ``retries`` are rows of its retries."""
+    """A job's task, its run, and what was reported of it, if anything was; ``retries`` are rows of its retries, and
+    ``is_undecided`` says that it waits for the decision of what it is granted.
+    """
 
     task: Any
     run: Any
     reported: Any | None
     retries: Sequence[Any] = ()
+    is_undecided: bool = False
+
+
+def is_fresh(task: Any) -> bool:
+    """Whether a task has not been tried yet, and waits for nothing but its turn."""
+    return task.state == TaskState.QUEUED and not task.attempt and not task.waiting_on
 
 
 def status_of(state: str, reported: Any | None, attempt: int) -> Status:
@@ -44,6 +52,8 @@ def job_state(known: Known, common: Mapping[str, Any], exclude: Collection[str])
     """The JobState of a job; ``common`` is what its step says of all of its jobs (``StepSpec.params``)."""
     task, run, reported = known.task, known.run, known.reported
     status = status_of(task.state, reported, task.attempt)
+    if status is Status.QUEUED and known.is_undecided:
+        status = Status.ESTIMATING
     created = _ms(run.created_at)
     state: State = {
         "job_id": job_id(task.id, run.created_at),
@@ -64,6 +74,8 @@ def job_state(known: Known, common: Mapping[str, Any], exclude: Collection[str])
         "scheduler_id": public_task_id(run.id, task.id % TASKS_PER_RUN),
         "condor_job_ads": {},
     }
+    if status is Status.ESTIMATING:
+        state["estimating"] = state.pop("queued")
     if run.retry_of is not None:
         state["retry_parent"] = retry_parent_of(run)
     began = task.started_at or (reported.started_at if reported is not None else None)

@@ -20,13 +20,14 @@ from packhorse.domain.run import MAX_TASKS
 from packhorse.domain.text import kept_json
 from packhorse.engine.requests.accept import Accepted, AcceptedStep, Asked, choose_site, shortened
 from packhorse.engine.requests.kbase.methods import Method, resources_of
-from packhorse.engine.requests.submitting import Submission
+from packhorse.engine.requests.submission import Submission
 from packhorse.engine.steps.base import StepRow, StepSpec
 from packhorse.engine.steps.kbase import KBaseStep, why_not_here
 from packhorse.engine.steps.program import Program
 from packhorse.sites.site import Site
 from packhorse.store.newtasks import NewTask
 from packhorse.store.schema import TASKS_PER_RUN
+from packhorse.store.steps import StepEdge
 
 #: The last index of a run stands for the batch itself.
 MAX_JOBS = min(MAX_TASKS, TASKS_PER_RUN - 1)
@@ -60,8 +61,11 @@ class Planned:
     indexes: Sequence[int]
 
 
-def plan_run(groups: Sequence[Group], user: str, sites: Sequence[Site], about: Mapping[str, Any]) -> Planned:
+def plan_run(
+    groups: Sequence[Group], user: str, sites: Sequence[Site], about: Mapping[str, Any], *, in_order: bool = False
+) -> Planned:
     """A run of the jobs in ``groups``; ``about`` is what is kept of it (``kbase_runs``), beside the order of its jobs.
+    ``in_order``: there is one in each group, and it waits for that of the group before.
 
     Raises InvalidRequest where no site can run them, TooLarge.
     """
@@ -74,8 +78,8 @@ def plan_run(groups: Sequence[Group], user: str, sites: Sequence[Site], about: M
     steps = [_step(group, run_id, user, place) for place, group in enumerate(groups)]
     site, images = _site(steps, sites)
     accepted, indexes, first = list[AcceptedStep](), [0] * number, 0
-    for step, group in zip(steps, groups, strict=True):
-        tasks = partial(_tasks, group.params, step.demand("", None))
+    for place, (step, group) in enumerate(zip(steps, groups, strict=True)):
+        tasks = partial(_tasks, group.params, step.demand("", None), int(in_order and place > 0))
         accepted.append(AcceptedStep(step.row.name, site, step.spec, len(group.params), tasks))
         for offset, place in enumerate(group.places):
             indexes[place] = first + offset
@@ -85,7 +89,16 @@ def plan_run(groups: Sequence[Group], user: str, sites: Sequence[Site], about: M
     if indexes != sorted(indexes):
         meta["order"] = indexes
     digest = hashlib.sha256(run_id.encode()).hexdigest()
-    run = Accepted(run_id, label, accepted, images={site: images}, name=label)
+    pairs = [(place - 1, place) for place in range(1, len(groups))] if in_order else []
+    run = Accepted(
+        run_id,
+        label,
+        accepted,
+        [StepEdge(*pair, "tasks") for pair in pairs],
+        [(*pair, False) for pair in pairs],
+        images={site: images},
+        name=label,
+    )
     kept = {**about, "meta": kept_json(meta)}
     return Planned(Submission(run, user, label, None, digest, kbase=kept), indexes)
 
@@ -160,8 +173,8 @@ def _asked(step: KBaseStep) -> Asked:
     return Asked(step.resources("", None), step.images(""), network=step.app.network, env=step.app.env)
 
 
-def _tasks(params: Sequence[str], demand: Any) -> list[NewTask]:
-    return [NewTask(text, demand) for text in params]
+def _tasks(params: Sequence[str], demand: Any, waiting_on: int) -> list[NewTask]:
+    return [NewTask(text, demand, waiting_on=waiting_on) for text in params]
 
 
 def _label(groups: Sequence[Group]) -> str:

@@ -97,9 +97,10 @@ def test_ujs_tells_of_progress_and_results(server: KBaseServer) -> None:
     assert ujs(server, "get_results", job) == results
     assert ujs(server, "get_job_status", job)[1:] == ["completed", "done", 4, "2030-01-01T00:00:00+0000", 1, 0]
     info = ujs(server, "get_job_info2", job)
-    assert (info[0], info[2], info[5], info[6], info[8], info[9]) == (
-        job, "completed", [4, 4, "task"], 1, ["DEFAULT", "DEFAULT"], {"cell_id": "c"},
+    assert (info[0], info[1], info[3], info[6], info[7], info[9], info[10]) == (
+        job, ["alice", None], "completed", [4, 4, "task"], 1, ["DEFAULT", "DEFAULT"], {"cell_id": "c"},
     )  # fmt: skip
+    assert len(info) == 13 and info[11:] == ["adds numbers", results]
     assert ujs(server, "get_job_info", job)[12:] == ["adds numbers", results]
     assert ujs(server, "get_job_owner", job) == "alice" and ujs(server, "get_job_shared", job) == []
     other = server.run("add", 1)
