@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -87,7 +88,7 @@ _READY_OF = (
     .limit(sa.bindparam("number", type_=sa.Integer))
     .with_for_update()
 )
-_NEXT_BACK_OFF = sa.select(_T.not_before).where(sa.text(BACKS_OFF)).order_by(_T.not_before).limit(1)
+_BACKING_OFF = {"sqlite": "tasks INDEXED BY ix_tasks_back_off"}  # else it looks through all tasks that are queued
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,9 +334,8 @@ def end_back_offs(connection: sa.Connection, now: float, latest: float, limit: i
 
     A back-off that ends after ``latest`` was set by a clock that has jumped since: it is over.
     """
-    over = sa.or_(tasks.c.not_before <= now, tasks.c.not_before > latest)
-    query = sa.select(tasks.c.id).where(sa.text(BACKS_OFF), over).order_by(tasks.c.not_before).limit(limit)
-    ids = connection.execute(query.with_for_update()).scalars().all()
+    asked = {"now": now, "latest": latest, "most": limit}
+    ids = connection.execute(_back_offs_over(connection.dialect.name), asked).scalars().all()
     for some in chunks(ids):
         connection.execute(sa.update(tasks).where(tasks.c.id.in_(some)).values(not_before=0.0))
     count_made_ready(connection, ids)
@@ -344,4 +344,18 @@ def end_back_offs(connection: sa.Connection, now: float, latest: float, limit: i
 
 def next_back_off(connection: sa.Connection) -> float | None:
     """When the first back-off ends; None where none is under way."""
-    return connection.execute(_NEXT_BACK_OFF).scalar()
+    return connection.execute(_next_back_off(connection.dialect.name)).scalar()
+
+
+@cache
+def _next_back_off(dialect: str) -> sa.TextClause:
+    backing_off = _BACKING_OFF.get(dialect, "tasks")
+    return sa.text(f"SELECT not_before FROM {backing_off} WHERE {BACKS_OFF} ORDER BY not_before LIMIT 1")  # noqa: S608
+
+
+@cache
+def _back_offs_over(dialect: str) -> sa.TextClause:
+    over = f"{BACKS_OFF} AND (not_before <= :now OR not_before > :latest)"
+    lock = "" if dialect == "sqlite" else "FOR UPDATE"
+    backing_off = _BACKING_OFF.get(dialect, "tasks")
+    return sa.text(f"SELECT id FROM {backing_off} WHERE {over} ORDER BY not_before LIMIT :most {lock}")  # noqa: S608

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,11 +23,13 @@ from packhorse.store.demands import (
     demand_seqs,
     end_back_offs,
     hold_steps,
+    next_back_off,
     recount,
     take_ready,
     waiting_demands,
 )
 from packhorse.store.growths import add_part, open_growths
+from packhorse.store.migrate import ensure_schema
 from packhorse.store.moves import Move, PlacedBlock, apply_moves, cancel_queued, lock_tasks, place_tasks
 from packhorse.store.newtasks import NewTask
 from packhorse.store.runs import Begun, NewRun, add_tasks, begin_run, counts_of, insert_runs, publish_run, remove_run
@@ -337,3 +340,29 @@ def test_who_submits_and_who_places_never_wait_for_each_other(database: Database
     assert not failed, failed
     with database.write() as connection:
         assert recount(connection, SITE) == 0
+
+
+def test_a_look_for_back_offs_costs_the_same_however_many_tasks_are_queued(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/packhorse.db")
+    ensure_schema(database)
+    costs: list[tuple[int, int]] = []
+    for number in (10, 3000):
+        with database.write() as connection:
+            insert_tasks_run(connection, number)
+        with database.write() as connection:
+            look = _instructions(connection, lambda: next_back_off(connection))
+            costs.append((look, _instructions(connection, lambda: end_back_offs(connection, 1.0, 2.0, 10))))
+    database.close()
+    assert costs[0] == costs[1] and max(costs[0]) < 100
+
+
+def _instructions(connection: sa.Connection, work: Callable[[], object]) -> int:
+    """How many of SQLite's own it takes."""
+    counted: list[None] = []
+    raw: Any = connection.connection.dbapi_connection
+    raw.set_progress_handler(lambda: counted.append(None), 1)
+    try:
+        work()
+    finally:
+        raw.set_progress_handler(None, 1)
+    return len(counted)
