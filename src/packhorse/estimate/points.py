@@ -70,7 +70,7 @@ class Points:
         """(k, n): how far ``rows`` (k) are from all of them; none is near itself. Not kept: it would be most of what
         is held.
         """
-        distance = np.abs(self.log_x[rows, None] - self.log_x[None, :]) + self._age
+        distance: Floats = np.abs(self.log_x[rows, None] - self.log_x[None, :]) + self._age
         if self.choices.shape[1]:
             distance += _OTHER_CHOICE * _differing(self.choices[rows], self.choices)
         distance[np.arange(len(rows)), rows] = np.inf

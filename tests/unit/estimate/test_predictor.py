@@ -372,7 +372,9 @@ def test_a_request_is_within_reason_of_its_units(history, size) -> None:
     assert 60 <= decision.walltime_s.request <= 10 * farther * max([PRESET.walltime_s or 0, *walls])
 
 
-ODD = st.one_of(st.none(), st.floats(), st.sampled_from([0, -1, 1e-310, 1e308, -1e308]), st.integers(-(10**400), 10**400))
+ODD = st.one_of(
+    st.none(), st.floats(), st.sampled_from([0, -1, 1e-310, 1e308, -1e308]), st.integers(-(10**400), 10**400)
+)
 ODD_RECORDS = st.lists(
     st.builds(
         lambda peak, wall, cpu, disk, preset, granted, number, size, failure, node: Record(
@@ -409,7 +411,9 @@ def test_absurd_records_give_plain_requests_and_no_warning(records, number, size
         again = predictor.retry(KIND, features, failed, FailureClass.OUT_OF_MEMORY, PRESET)
         for found in (decision, again):
             told = [found.memory_mb, found.walltime_s, found.cores, found.disk_mb]
-            assert all(0 <= value < 1e40 for one in told if one for value in (one.request, one.median, one.low, one.high))
+            assert all(
+                0 <= value < 1e40 for one in told if one for value in (one.request, one.median, one.low, one.high)
+            )
         assert memory(again) > 1000
 
 
