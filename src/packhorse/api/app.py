@@ -32,6 +32,7 @@ PREFIX = "/api/v1"
 DIRECT = (
     Direct(f"{PREFIX}/runs", runs.submit, methods=["POST"]),
     Direct(f"{TES_PREFIX}/tasks", tes.create_task, methods=["POST"]),
+    Direct(f"{TES_PREFIX}/tasks/{{task_id:task}}", tes.get_task, methods=["GET"]),
 )
 
 #: Models of bodies that we read ourselves, for the description.

@@ -5,12 +5,11 @@ JSON at once, tables through a temporary file, so that a million rows need littl
 
 from __future__ import annotations
 
-import math
+import asyncio
 import tempfile
 import time
 from typing import IO, Annotated, Any
 
-import anyio
 from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -51,9 +50,9 @@ async def read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
         raise too_large
     file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115  whoever reads the body closes it
     size = 0
-    began = time.monotonic()
+    began, loop = time.monotonic(), asyncio.get_running_loop()
     try:
-        with anyio.fail_after(_PATIENCE_S) as patience:
+        async with asyncio.timeout(_PATIENCE_S) as patience:  # anyio's takes ten times as long
             async for chunk in request.stream():
                 size += len(chunk)
                 if size < _LEAST_PER_S * (time.monotonic() - began - _PATIENCE_S):
@@ -63,9 +62,9 @@ async def read_body(request: Request, limit: int, hint: str) -> IO[bytes]:
                 if size <= _IN_MEMORY_BYTES:
                     file.write(chunk)
                 else:  # that may wait for the disk
-                    patience.deadline = math.inf
+                    patience.reschedule(None)
                     await run_in_threadpool(file.write, chunk)
-                patience.deadline = anyio.current_time() + _PATIENCE_S
+                patience.reschedule(loop.time() + _PATIENCE_S)
     except ClientDisconnect:
         file.close()
         raise InvalidRequest("The body ended early.") from None

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from packhorse import __version__
 from packhorse.api.bodies import JsonBody, json_body, parse_tes_task, parse_tes_tasks
 from packhorse.api.deps import AsUser
-from packhorse.api.direct import service_of
+from packhorse.api.direct import chosen, service_of
 from packhorse.api.errors import ErrorView, StrictJson, error_document
 from packhorse.domain.errors import InvalidRequest, NotFound, PackhorseError
 from packhorse.domain.ids import parse_task_id
@@ -112,7 +112,17 @@ class Nothing(BaseModel):
     """There is nothing to say."""
 
 
-Seen = Annotated[View, Query(description="how much of a task is shown")]
+_SEEN = "how much of a task is shown"
+Seen = Annotated[View, Query(description=_SEEN)]
+#: For the description of an endpoint that reads them itself.
+_TASK_ID_PARAMETER = {"name": "task_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_VIEW_PARAMETER = {
+    "name": "view",
+    "in": "query",
+    "required": False,
+    "description": _SEEN,
+    "schema": {"enum": [one.value for one in View], "type": "string", "default": View.MINIMAL.value},
+}
 
 
 @router.get("/service-info", summary="GetServiceInfo")
@@ -205,9 +215,20 @@ def _created(answer: str | PackhorseError) -> CreatedTask | RefusedTask:
     return CreatedTask(id=answer)
 
 
-@router.get("/tasks/{task_id}", summary="GetTask", responses={200: {"model": Task | MinimalTask}})
-def get_task(service: AsUser, task_id: str, view: Seen = View.MINIMAL) -> StrictJson:
+@router.get(
+    "/tasks/{task_id}",
+    summary="GetTask",
+    responses={200: {"model": Task | MinimalTask}},
+    openapi_extra={"parameters": [_TASK_ID_PARAMETER, _VIEW_PARAMETER]},
+)
+async def get_task(request: Request) -> Response:
     """Also of a task that came another way; what has no TES document of its own is shown as one."""
+    service = await service_of(request)
+    view = chosen(request, "view", View.MINIMAL)
+    return await run_in_threadpool(_get_task, service, request.path_params["task_id"], view)
+
+
+def _get_task(service: UserService, task_id: str, view: View) -> Response:
     return StrictJson(service.tes.get(_known(task_id), view))
 
 

@@ -10,6 +10,7 @@ from packhorse.domain.errors import InvalidRequest
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32
 _RUN_ID = re.compile(r"r-[0-9a-z]{16}")
+TASK_ID = r"r-[0-9a-z]{16}\.[0-9]{1,7}"
 _TASK_ID = re.compile(r"(r-[0-9a-z]{16})\.([0-9]{1,7})")
 
 

@@ -24,7 +24,8 @@ def plain(text: object) -> str:
     this is for eyes
     and not to be read back.
     """
-    return _UNSHOWN.sub(_escape, str(text))
+    said = str(text)
+    return said if said.isascii() and said.isprintable() else _UNSHOWN.sub(_escape, said)
 
 
 def plain_lines(text: object) -> list[str]:

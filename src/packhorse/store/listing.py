@@ -134,6 +134,17 @@ Lead = Callable[[Place, int], list[Place]]
 Others = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A condition along its index: ``lead`` reads tasks behind a place, ``count`` says how many there are at most, and
+    ``meets`` names what these meet.
+    """
+
+    lead: Lead
+    count: Callable[[int], int]
+    meets: frozenset[str]
+
+
 def _way(connection: sa.Connection, owner: str, wanted: Wanted, place: Place) -> tuple[Lead, Others]:
     """The condition that leads along its index, and those that are left: the one that the fewest tasks meet, as far as
     that is soon counted. A list that began by name goes on so, and all others have one order.
@@ -145,19 +156,29 @@ def _way(connection: sa.Connection, owner: str, wanted: Wanted, place: Place) ->
     prefix = wanted.prefix[:MAX_NAME]
     if prefix:
         others |= {"low": prefix, "high": _behind(prefix)}
-    leads: list[tuple[Lead, set[str]]] = []
+    ways: list[_Way] = []
     is_first = place.task == _END
     if prefix and (is_first or place.name):
-        leads.append((_names(connection, owner, prefix, others["high"]), {"low", "high"}))
+        ways.append(_names(connection, owner, prefix, others["high"]))
     if not place.name:
         for number, digest in enumerate(digests):
-            leads.append((_ids(connection, _BY_TAG, owner, digest=digest), {f"digest{number}"}))
+            ways.append(_ids(connection, _BY_TAG, place, f"digest{number}", digest=digest))
         if wanted.state is not None:
-            leads.append((_ids(connection, _BY_STATE, owner, state=wanted.state, owner=owner), {"state"}))
-    if not leads:
-        return _ids(connection, _BY_OWNER, owner, owner=owner), others
-    lead, led = leads[0] if len(leads) == 1 else min(leads, key=lambda one: len(one[0](place, _AT_ONCE)))
-    return lead, {name: value for name, value in others.items() if name not in led}
+            ways.append(_ids(connection, _BY_STATE, place, "state", state=wanted.state, owner=owner))
+    if not ways:
+        return _ids(connection, _BY_OWNER, place, owner=owner).lead, others
+    best = _narrowest(ways)
+    return best.lead, {name: value for name, value in others.items() if name not in best.meets}
+
+
+def _narrowest(ways: Sequence[_Way]) -> _Way:
+    """The one that the fewest tasks meet; none is counted further than the best before it."""
+    best, fewest = ways[0], _AT_ONCE
+    for way in ways if len(ways) > 1 else ():
+        number = way.count(fewest)
+        if number < fewest:
+            best, fewest = way, number
+    return best
 
 
 _NUMBER = sa.bindparam("number", type_=sa.Integer)
@@ -192,21 +213,32 @@ def _by_name(*, first: bool, bounded: bool) -> sa.Select[Any]:
     return sa.select(_T.name, _T.id).where(_OF_OWNER, low, *high).order_by(_T.name, _T.id).limit(_NUMBER)
 
 
-def _ids(connection: sa.Connection, query: sa.Select[Any], of: str, **values: Any) -> Lead:
+@cache
+def _number_of(query: sa.Select[Any]) -> sa.Select[Any]:
+    """How many rows a query has: its own are not fetched for that, since each takes longer than to count a hundred."""
+    return sa.select(sa.func.count()).select_from(query.subquery())
+
+
+def _ids(connection: sa.Connection, query: sa.Select[Any], begin: Place, *meets: str, **values: Any) -> _Way:
     """Newest first."""
 
     def lead(place: Place, number: int) -> list[Place]:
         found = connection.execute(query, {**values, "before": place.task, "number": number}).scalars()
-        return [Place(of, "", task) for task in found]
+        return [Place(begin.owner, "", task) for task in found]
 
-    return lead
+    def count(most: int) -> int:
+        asked = {**values, "before": begin.task, "number": most}
+        return int(connection.execute(_number_of(query), asked).scalar_one())
+
+    return _Way(lead, count, frozenset(meets))
 
 
-def _names(connection: sa.Connection, owner: str, low: str, high: str | None) -> Lead:
+def _names(connection: sa.Connection, owner: str, low: str, high: str | None) -> _Way:
     """By name, and of one name oldest first."""
+    bound = {"high": high} if high is not None else {}
 
     def lead(place: Place, number: int) -> list[Place]:
-        values = {"owner": owner, "number": number, **({"high": high} if high is not None else {})}
+        values = {"owner": owner, "number": number, **bound}
         if not place.name:
             query = _by_name(first=True, bounded=high is not None)
             return [Place(owner, *row) for row in connection.execute(query, {**values, "low": low})]
@@ -218,7 +250,11 @@ def _names(connection: sa.Connection, owner: str, low: str, high: str | None) ->
             found += [Place(owner, *row) for row in connection.execute(query, values)]
         return found
 
-    return lead
+    def count(most: int) -> int:
+        query = _number_of(_by_name(first=True, bounded=high is not None))
+        return int(connection.execute(query, {"owner": owner, "low": low, "number": most, **bound}).scalar_one())
+
+    return _Way(lead, count, frozenset({"low", "high"}))
 
 
 def _behind(prefix: str) -> str | None:

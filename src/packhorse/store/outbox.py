@@ -51,6 +51,12 @@ _THOSE_THAT_WAIT = _WAITING.where(sa.not_(_O.given_up))
 _THOSE_GIVEN_UP = _WAITING.where(_O.given_up)
 
 
+#: Of a run: whether its user wants to be told of any.
+HAS_WEBHOOKS: sa.ColumnElement[bool] = sa.literal_column(  # as text: in a RETURNING SQLAlchemy correlates nothing
+    'EXISTS (SELECT 1 FROM webhooks WHERE webhooks."user" = runs."user")', sa.Boolean
+).label("has_webhooks")
+
+
 def tell_submitted(connection: sa.Connection, seqs: Collection[int], at: float) -> None:
     """Runs are visible from now on."""
     connection.execute(_TELL_SUBMITTED, {"seqs": list(seqs), "at": at})

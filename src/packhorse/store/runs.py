@@ -15,7 +15,7 @@ from packhorse.domain.states import ACTIVE, TERMINAL, TaskState
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import NewReady, add_ready_of_new, hold_steps
 from packhorse.store.newtasks import INSERT_CHUNK, NewTask, Piece, add_pieces, insert_pieces
-from packhorse.store.outbox import tell_ended, tell_submitted
+from packhorse.store.outbox import HAS_WEBHOOKS, tell_ended, tell_submitted
 from packhorse.store.schema import (
     TASKS_PER_RUN,
     UNFINISHED,
@@ -73,13 +73,17 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run that is being written: its ``seq``, and those of its steps, in order, with the indexes where they begin."""
+    """A run that is being written: its ``seq``, and those of its steps, in order, with the indexes where they begin.
+
+    ``has_webhooks``: its user wants to be told of some runs.
+    """
 
     run: NewRun
     seq: int
     steps: Sequence[int]
     firsts: Sequence[int]
     visible: bool
+    has_webhooks: bool
 
 
 _BY_CLIENT_KEY = sa.select(runs).where(
@@ -102,7 +106,7 @@ RUN_COLUMNS = (
     runs.c.created_at,
     runs.c.ended_at,
 )
-_INSERT_RUN = sa.insert(runs).returning(runs.c.id, runs.c.seq)
+_INSERT_RUN = sa.insert(runs).returning(runs.c.id, runs.c.seq, HAS_WEBHOOKS)
 _INSERT_STEP = sa.insert(steps).returning(steps.c.run_seq, steps.c.number, steps.c.seq)
 _INSERT_KBASE = sa.insert(kbase_runs)
 
@@ -144,7 +148,8 @@ def insert_runs(connection: sa.Connection, new: Sequence[tuple[NewRun, Sequence[
         connection,
         [NewReady(step, demand, about[step][0], number, about[step][1]) for (step, demand), number in ready.items()],
     )
-    tell_submitted(connection, [begun.seq for begun in all_begun], time.time())
+    if told := [begun.seq for begun in all_begun if begun.has_webhooks]:
+        tell_submitted(connection, told, time.time())
     for begun in all_begun:
         if not any(step.tasks for step in begun.run.steps):  # all of its lists are empty
             close_runs(connection, [begun.seq], begun.run.values["created_at"])
@@ -158,7 +163,11 @@ def begin_run(connection: sa.Connection, run: NewRun) -> Begun:
 
 def _begin_runs(connection: sa.Connection, new: Sequence[NewRun], *, visible: bool) -> list[Begun]:
     made = connection.execute(_INSERT_RUN, [{**run.values, "visible": visible} for run in new])
-    seqs: dict[str, int] = {row.id: row.seq for row in made}
+    seqs, with_webhooks = dict[str, int](), set[str]()
+    for run_id, seq, has_webhooks in made:
+        seqs[run_id] = seq
+        if has_webhooks:
+            with_webhooks.add(run_id)
     firsts = [list(accumulate((step.tasks or 0 for step in run.steps), initial=0)) for run in new]
     rows = []
     for run, first in zip(new, firsts, strict=True):
@@ -172,8 +181,9 @@ def _begin_runs(connection: sa.Connection, new: Sequence[NewRun], *, visible: bo
         of_runs[run_seq].append(seq)
     found = []
     for run, first in zip(new, firsts, strict=True):
-        run_seq = seqs[run.values["id"]]
-        found.append(Begun(run, run_seq, of_runs[run_seq], first[:-1], visible))
+        run_id = run.values["id"]
+        run_seq = seqs[run_id]
+        found.append(Begun(run, run_seq, of_runs[run_seq], first[:-1], visible, run_id in with_webhooks))
     _insert_edges(connection, found)
     told = [_kbase_row(begun.run, begun.seq) for begun in found if begun.run.kbase is not None]
     if told:

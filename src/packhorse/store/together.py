@@ -18,12 +18,22 @@ _AT_ONCE = 500  # writes in one transaction, unless they are large: others wait 
 _SIZE_AT_ONCE = 2000
 
 
+class _Caller:
+    """Who waits for ``left`` writes. ``told`` is free once they are done, or once it is the caller who writes."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.writes = False
+        self.told = threading.Lock()
+        self.told.acquire()
+
+
 class _Write(Generic[Item, Answer]):
     """One write, and what came of it: ``answer`` once it is durable, or ``error``."""
 
-    def __init__(self, item: Item) -> None:
+    def __init__(self, item: Item, caller: _Caller) -> None:
         self.item = item
-        self.done = False
+        self.caller = caller
         self.answer: Answer | None = None
         self.error: BaseException | None = None
 
@@ -36,7 +46,9 @@ class _Write(Generic[Item, Answer]):
 
 
 class Together(Generic[Item, Answer]):
-    """Whoever comes while another writes waits, and then writes for all who wait by then.
+    """Whoever comes while another writes waits, and then one of them writes for all who wait by then. The others are
+    told when it is done, each by a lock of their own: with one lock for all, each had to have it once before the next
+    could write.
 
     ``write`` writes several items, and returns an answer or a refusal for each, at its position. It must be quick, and
     may run in another caller's thread. Where it raises, all that it wrote is undone, and each item is written alone:
@@ -52,7 +64,8 @@ class Together(Generic[Item, Answer]):
         self._database = database
         self._work = write
         self._size = size
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
+        self._is_writing = False  # somebody writes, or was told to
         self._waiting: deque[_Write[Item, Answer]] = deque()
 
     def write(self, item: Item) -> Answer:
@@ -64,12 +77,32 @@ class Together(Generic[Item, Answer]):
 
     def write_many(self, items: Sequence[Item]) -> list[Answer | BaseException]:
         """By position: the answer, once it is durable, or what was raised."""
-        mine: list[_Write[Item, Answer]] = [_Write(item) for item in items]
-        self._waiting.extend(mine)
-        with self._turn:
-            while not all(one.done for one in mine):
-                self._write(self._next())
+        if not items:
+            return []
+        caller = _Caller(len(items))
+        mine: list[_Write[Item, Answer]] = [_Write(item, caller) for item in items]
+        with self._lock:
+            self._waiting.extend(mine)
+            caller.writes, self._is_writing = not self._is_writing, True
+        if not caller.writes:
+            caller.told.acquire()
+        if caller.writes:
+            try:
+                while caller.left:
+                    self._write(self._next())
+            finally:
+                self._let_next_write()
         return [one.answer if one.error is None else one.error for one in mine]  # type: ignore[misc]  # it was done
+
+    def _let_next_write(self) -> None:
+        with self._lock:
+            following = self._waiting[0].caller if self._waiting else None
+            if following is None:
+                self._is_writing = False
+            else:
+                following.writes = True
+        if following is not None:
+            following.told.release()
 
     def _next(self) -> list[_Write[Item, Answer]]:
         """Those that are written in one transaction."""
@@ -104,7 +137,9 @@ class Together(Generic[Item, Answer]):
                 one.error = one.error or error
         finally:
             for one in some:
-                one.done = True
+                one.caller.left -= 1
+                if not one.caller.left and not one.caller.writes:
+                    one.caller.told.release()
 
     def _write_alone(self, connection: sa.Connection, one: _Write[Item, Answer]) -> None:
         try:

@@ -1,7 +1,7 @@
 """Whatever is asked of the REST API and of TES, they answer as their own description says, and never with 5xx; over
 either database.
 
-``PACKHORSE_FUZZ_MINUTES=5 pytest tests/integration/api/test_fuzz.py -k 'tes and sqlite'`` goes on for so long, with
+``PACKHORSE_FUZZ_MINUTES=5 pytest tests/integration/api/test_fuzz.py -k sqlite-tes`` goes on for so long, with
 other requests each time.
 """
 

@@ -275,6 +275,22 @@ def test_cores_are_whole_numbers_where_they_are(server: TesServer) -> None:
         assert (found, type(found)) == (shown, type(shown))
 
 
+def test_a_task_is_shown_in_each_view_and_no_other(server: TesServer) -> None:
+    task = server.create(TRUE)
+    assert server.told("GET", f"/tasks/{task}") == {"id": task, "state": "QUEUED"}
+    assert server.told("GET", f"/tasks/{task}", params={"view": "MINIMAL"}) == {"id": task, "state": "QUEUED"}
+    for view in ("BASIC", "FULL"):
+        assert server.told("GET", f"/tasks/{task}", params={"view": view})["executors"]
+    for odd in ("", "minimal", "x"):
+        answer = server.ask("GET", f"/tasks/{task}", params={"view": odd})
+        told = f"the query parameter 'view' expected 'MINIMAL', 'BASIC' or 'FULL' (found: '{odd}')."
+        [problem] = answer.json()["error"]["problems"]
+        assert (answer.status_code, f"{problem['where']} {problem['what']}") == (400, told)
+    assert server.ask("HEAD", f"/tasks/{task}").status_code == 200
+    assert server.ask("GET", f"/tasks/{task}0000000").status_code == 404
+    assert server.told("GET", "/tasks/service-info")["name"] == "Packhorse"
+
+
 def test_a_token_may_be_a_password(server: TesServer) -> None:
     """Clients that know no other way, such as Galaxy, take it from http://USER:TOKEN@HOST."""
     for password, status in ((server.tokens["alice"], 200), ("wrong", 401), ("", 401)):

@@ -126,6 +126,8 @@ def read_table(
     told: set[str] = set()
     unique = Unique(manifest.parameters)
     filled = FilledPaths(manifest.outputs, step.app.resources) if step is not None and not before else None
+    there = by.site(step.row.site) if step is not None else None
+    has_files = any(one.type is ParameterType.FILE for one in manifest.parameters.values())
     for number, row in enumerate(rows, start=1):
         if number > MAX_TASKS:
             raise TooLarge(
@@ -139,10 +141,11 @@ def read_table(
         problems += [*wrong, *unique.problems(values, number, place)]
         if filled is not None and step is not None and not wrong:
             problems += filled.problems(place, {**step.defaults, **values})
-        if step is not None and not before and not problems:
-            params = absolute(manifest, values)
-            table.add(kept_json(params), step.needs(params, by.site(step.row.site)))
-            table.left_out.update(name for name in step.program.files if name not in params)
+        if step is not None and there is not None and not before and not problems:
+            params = absolute(manifest, values) if has_files else values
+            table.add(kept_json(params), step.needs(params, there))
+            if has_files:
+                table.left_out.update(name for name in step.program.files if name not in params)
     return problems
 
 
