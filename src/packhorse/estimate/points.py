@@ -29,7 +29,7 @@ class Points:
     """
 
     def __init__(self, y: Floats, sizes: Floats, choices: Floats, weight: Floats) -> None:
-        self.y, self.choices, self.weight = y, choices, weight
+        self.y, self.choices, self.weight = y, _codes(choices), weight
         self._log_y = np.log(y)
         filled, self._fill = _without_gaps(sizes)
         self.column = _most_telling(np.log1p(filled), self._log_y, weight)
@@ -51,7 +51,7 @@ class Points:
         log_x = np.log1p(np.maximum(x, 0))
         distance = np.abs(log_x[:, None] - self.log_x[None, :]) + self._age
         if choices.shape[1]:
-            distance = distance + _OTHER_CHOICE * _differing(choices, self.choices)
+            distance = distance + _OTHER_CHOICE * _differing(_codes(choices), self.choices)
         need = np.empty((len(MODELS), k))
         need[0] = self._mean
         high = self._high * np.maximum(x / max(self._largest, 1), 1)  # beyond the largest, at most in proportion
@@ -125,6 +125,8 @@ def _without_gaps(sizes: Floats) -> tuple[Floats, Floats]:
     if not sizes.shape[1]:
         return sizes, np.zeros(0)
     known = np.where(np.isfinite(sizes), np.maximum(sizes, 0), np.nan)
+    if np.isfinite(known).all():
+        return known, np.median(known, axis=0)
     fill = np.zeros(sizes.shape[1])
     for column in range(sizes.shape[1]):
         there = known[:, column][np.isfinite(known[:, column])]
@@ -132,9 +134,13 @@ def _without_gaps(sizes: Floats) -> tuple[Floats, Floats]:
     return np.where(np.isfinite(known), known, fill), fill
 
 
+def _codes(choices: Floats) -> Floats:
+    """Choices with a code of their own for those that are not known; others are never negative."""
+    return np.where(np.isnan(choices), -1.0, choices)
+
+
 def _differing(ones: Floats, others: Floats) -> Floats:
     """How many choices differ, (k, n)."""
-    ones, others = np.nan_to_num(ones, nan=-1.0), np.nan_to_num(others, nan=-1.0)  # codes are never negative
     different = np.zeros((len(ones), len(others)))
     for one, other in zip(ones.T, others.T, strict=True):
         different += one[:, None] != other[None, :]
