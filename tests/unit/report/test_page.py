@@ -124,3 +124,9 @@ def test_what_was_predicted_stands_against_what_was_used() -> None:
     told = texts(page := render_page(facts))
     assert told.count("Memory: predicted against used") == told.count("Time: predicted against used") == 1
     assert page.count("<circle") == 10
+
+
+def test_a_number_is_not_parted_from_its_unit() -> None:
+    facts = made_up(["make"], 1)
+    page = render_page(replace(facts, created_at=1000.0, ended_at=1145.0))
+    assert "<b>2\u00a0min 25\u00a0s</b>" in page

@@ -307,7 +307,10 @@ def main() -> int:
         signal.signal(signum, signal.SIG_IGN)  # sent to the whole job; the supervisor decides what they mean
     become_subreaper()
     lines = lines_of(0)
-    slot = Slot(json.loads(next(lines)[2:].decode("utf-8")))
+    configuration = next(lines, None)
+    if configuration is None:
+        return 0  # no task wanted this slot
+    slot = Slot(json.loads(configuration[2:].decode("utf-8")))
     os.set_blocking(KILL_FD, False)
     signal.signal(signal.SIGIO, slot.on_kill)
     fcntl.fcntl(KILL_FD, fcntl.F_SETOWN, os.getpid())

@@ -15,7 +15,6 @@ from packhorse.domain.failures import Evidence, FailureClass
 from packhorse.domain.text import kept_json
 from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
-from packhorse.engine.collecting.effects import progress_in
 from packhorse.engine.collecting.verdict import Failure
 from packhorse.engine.containers import Containers, ReadyImage
 from packhorse.engine.lease import Lease
@@ -263,6 +262,8 @@ class Blocks:
         """Whether an earlier attempt got on: its log said so, or it was lost and its work folder is not empty."""
         with self._database.read() as connection:
             earlier = failures_of(connection, task)
+        from packhorse.engine.collecting.effects import progress_in
+
         if any(progress_in(attempt.evidence) for attempt in earlier):
             return True
         kept = f"{self._site.output_folder(step.row.run_id, task % TASKS_PER_RUN)}.work"
