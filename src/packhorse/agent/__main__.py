@@ -38,9 +38,13 @@ def main(arguments: "Optional[List[str]]" = None) -> None:
         ways = "SPOOL | --background FOLDER | --unpack ARCHIVE FOLDER | --journals SPOOLS | --take"
         sys.stderr.write("usage: python3 agent.pyz %s\n" % ways)
         sys.exit(2)
+    from .supervisor.slotprocess import first_slot, open_standard_files
+
+    open_standard_files()
+    first = first_slot()  # it starts while the rest is imported
     from .supervisor.main import main as supervise
 
-    sys.exit(supervise(argv[0]))
+    sys.exit(supervise(argv[0], first))
 
 
 if __name__ == "__main__":

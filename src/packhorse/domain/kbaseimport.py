@@ -10,6 +10,7 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ _IMAGES = "dockerhub-prod.kbase.us/kbase"
 _ENTRYPOINT = "/kb/module/scripts/entrypoint.sh"
 _SHELL = re.compile(r"^\s*ENTRYPOINT\s+(\[.*\])\s*$", re.MULTILINE)
 _WORKDIR = re.compile(r"^\s*WORKDIR\s+(\S+)\s*$", re.MULTILINE)
+_TOP_KEY = re.compile(r"^(?=[A-Za-z][A-Za-z0-9_-]*[ \t]*:)", re.MULTILINE)
 _TAGS = re.compile(r"<[^>]*>")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _MAX_HELP = 300
@@ -102,7 +104,8 @@ def _method(folder: str, spec: str, display: str, module: str, notes: list[str])
     try:
         document = json.loads(spec)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{folder}/spec.json is not JSON: {error}.") from None
+        notes.append(f"{folder}: its spec.json is not JSON ({error}); it becomes no app of its own.")
+        return None
     mapping = _get(document, "behavior", "service-mapping")
     function = _get(mapping, "method")
     if not isinstance(function, str) or not _NAME.fullmatch(function):
@@ -111,7 +114,7 @@ def _method(folder: str, spec: str, display: str, module: str, notes: list[str])
     if (other := _get(mapping, "name")) not in (module, None, ""):
         notes.append(f"{folder}: it runs a function of {other}, another module, and becomes no app.")
         return None
-    shown = _yaml(display, f"{folder}/display.yaml") if display else {}
+    shown = _display(display, folder, notes) if display else {}
     words = shown.get("parameters")
     hints = words if isinstance(words, dict) else {}
     parameters: dict[str, Any] = {}
@@ -190,6 +193,19 @@ def _entrypoint(dockerfile: str) -> list[str]:
     workdir = (_WORKDIR.findall(dockerfile) or ["/kb/module"])[-1]
     first = words[0].removeprefix("./")
     return [first if first.startswith("/") or "/" not in words[0] else f"{workdir.rstrip('/')}/{first}", *words[1:]]
+
+
+def _display(text: str, folder: str, notes: list[str]) -> dict[str, Any]:
+    """What display.yaml says, for people: nothing depends on it. Of one that is broken, the parts that are not."""
+    try:
+        return _yaml(text, f"{folder}/display.yaml")
+    except InvalidRequest as error:
+        notes.append(f"{folder}: what can be read of its display.yaml is taken. {error.message}")
+    found: dict[str, Any] = {}
+    for part in _TOP_KEY.split(text):
+        with suppress(InvalidRequest):
+            found |= _yaml(part, folder)
+    return found
 
 
 def _yaml(text: str, name: str) -> dict[str, Any]:

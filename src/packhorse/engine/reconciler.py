@@ -93,6 +93,7 @@ class Engine:
 
     def _make_others(self) -> list[Loop]:
         """The loops beside those that place tasks. To import them takes as long as an agent's start."""
+        import packhorse.engine.collecting.effects  # noqa: F401  what agents tell needs it
         from packhorse.engine.data.dataloop import DataLoop
         from packhorse.engine.reuse.reuseloop import ReuseLoop
         from packhorse.engine.webhooks.webhookloop import WebhookLoop

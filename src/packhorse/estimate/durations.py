@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from statistics import median
 
 _WINDOW = 31
 _KEPT = 1000
@@ -33,5 +32,7 @@ class Durations:
             recent = self._recent.get(key)
             if not recent:
                 return None
+            from statistics import median  # slow to import, and nothing has ended when an engine begins
+
             self._known[key] = median(recent)
         return self._known[key]

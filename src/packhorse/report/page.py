@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from packhorse.domain.plain import plain
@@ -21,6 +22,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri
 
 _MAX_ROWS = 300  # of a table
 _MAX_KEYS = 60  # of a legend
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=\D)")
 
 
 def render_page(facts: RunFacts) -> str:
@@ -63,8 +65,9 @@ def _header(facts: RunFacts, title: str) -> Markup:
     return el("header", el("h1", title), el("p", " · ".join(plain(word) for word in words), class_="sub"))
 
 
-def _tile(value: object, what: object, kind: str = "") -> Markup:
-    return el("div", el("b", value), el("span", what), class_=f"tile {kind}".rstrip())
+def _tile(value: str, what: object, kind: str = "") -> Markup:
+    whole = _BEFORE_UNIT.sub("\u00a0", value)  # a long one breaks between its parts
+    return el("div", el("b", whole), el("span", what), class_=f"tile {kind}".rstrip())
 
 
 def _tiles(facts: RunFacts) -> Markup:

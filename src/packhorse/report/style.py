@@ -34,7 +34,7 @@ pre{margin:6px 0;padding:9px 12px;background:var(--card);border:1px solid var(--
 white-space:pre-wrap;overflow-wrap:anywhere}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(112px,1fr));gap:8px;margin:18px 0 6px}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:9px 10px}
-.tile b{display:block;font-size:17px;line-height:1.25;font-weight:600}
+.tile b{display:block;font-size:16.5px;line-height:1.25;font-weight:600}
 .tile span{display:block;color:var(--dim);font-size:12px;line-height:1.3}
 .tile.bad b{color:var(--bad)}.tile.ok b{color:var(--ok)}
 .scroll{overflow-x:auto}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -36,6 +37,28 @@ from packhorse.store.upserts import insert_or_set
 _NEWEST = (1 << 63) - 1
 _LAST = sa.and_(attempts.c.task_id == tasks.c.id, attempts.c.attempt == tasks.c.attempt)
 _FILES = sa.func.coalesce(attempts.c.files, lookups.c.files).label("files")
+_IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
+_WITH_FILES = tasks.join(attempts, _LAST, isouter=True).join(lookups, lookups.c.task_id == tasks.c.id, isouter=True)
+
+# statements are made once: making one takes longer than executing it
+_TO_LOOK_UP = (
+    sa.select(tasks.c.id, tasks.c.step_seq, tasks.c.params)
+    .where(sa.text(TO_LOOK_UP), tasks.c.step_seq.in_(_IDS))
+    .order_by(tasks.c.step_seq, tasks.c.id)
+    .limit(sa.bindparam("number", type_=sa.Integer))
+)
+_EARLIER = (
+    sa.select(tasks.c.id, tasks.c.result, tasks.c.exit_code, lookups.c.taken_from, runs.c.id.label("run_id"), _FILES)
+    .select_from(_WITH_FILES.join(steps, steps.c.seq == tasks.c.step_seq).join(runs, runs.c.seq == steps.c.run_seq))
+    .where(tasks.c.id.in_(_IDS))
+)
+_FILES_LEFT = (
+    sa.select(tasks.c.id, _FILES)
+    .select_from(_WITH_FILES)
+    .where(tasks.c.id.in_(_IDS), tasks.c.state == TaskState.COMPLETE)
+)
+_RUN_IDS = sa.select(runs.c.id, runs.c.seq).where(runs.c.seq.in_(_IDS))
+_RUN_SEQS = sa.select(runs.c.id, runs.c.seq).where(runs.c.id.in_(_IDS))
 
 
 def steps_to_look_up(connection: sa.Connection, site: str) -> Sequence[Any]:
@@ -48,11 +71,8 @@ def steps_to_look_up(connection: sa.Connection, site: str) -> Sequence[Any]:
 def tasks_to_look_up(connection: sa.Connection, step_seqs: Collection[int], limit: int) -> Sequence[Any]:
     """(id, step_seq, params) of at most ``limit`` tasks of steps that wait for nothing else."""
     found: list[Any] = []
-    columns = (tasks.c.id, tasks.c.step_seq, tasks.c.params)
     for some in chunks(step_seqs):
-        query = sa.select(*columns).where(sa.text(TO_LOOK_UP), tasks.c.step_seq.in_(some))
-        ordered = query.order_by(tasks.c.step_seq, tasks.c.id).limit(limit - len(found))
-        found += connection.execute(ordered).all()
+        found += connection.execute(_TO_LOOK_UP, {"ids": some, "number": limit - len(found)})
         if len(found) >= limit:
             break
     return found
@@ -95,8 +115,14 @@ def newest_with_keys(connection: sa.Connection, before: Mapping[str, int | None]
     """The newest task that completed with each key, older than the one that ``before`` names, if it does: a look at the
     index for each, in one statement.
     """
-    is_sqlite = connection.dialect.name == "sqlite"
-    pairs = sa.literal([[key, _NEWEST if task is None else task] for key, task in sorted(before.items())], sa.JSON)
+    pairs = [[key, _NEWEST if task is None else task] for key, task in sorted(before.items())]
+    rows = connection.execute(_newest(connection.dialect.name == "sqlite"), {"pairs": pairs})
+    return {row.key: row.id for row in rows if row.id is not None}
+
+
+@cache
+def _newest(is_sqlite: bool) -> sa.Select[Any]:
+    pairs: sa.BindParameter[Any] = sa.bindparam("pairs", type_=sa.JSON)
     key: sa.ColumnElement[str]
     older: sa.ColumnElement[int]
     if is_sqlite:
@@ -109,22 +135,14 @@ def newest_with_keys(connection: sa.Connection, before: Mapping[str, int | None]
     newest = sa.select(sa.func.max(tasks.c.id)).select_from(tasks).where(mine).correlate(listed)
     if is_sqlite:  # which would look through all that are complete for the largest id
         newest = newest.with_hint(tasks, "INDEXED BY ix_tasks_reusable", "sqlite")
-    rows = connection.execute(sa.select(key.label("key"), newest.scalar_subquery().label("id")))
-    return {row.key: row.id for row in rows if row.id is not None}
+    return sa.select(key.label("key"), newest.scalar_subquery().label("id"))
 
 
 def earlier_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, Earlier]:
     """What tasks left that completed."""
     found: dict[int, Earlier] = {}
-    columns = (tasks.c.id, tasks.c.result, tasks.c.exit_code, lookups.c.taken_from, runs.c.id.label("run_id"), _FILES)
-    query = sa.select(*columns).select_from(
-        tasks.join(steps, steps.c.seq == tasks.c.step_seq)
-        .join(runs, runs.c.seq == steps.c.run_seq)
-        .join(attempts, _LAST, isouter=True)
-        .join(lookups, lookups.c.task_id == tasks.c.id, isouter=True)
-    )
     for some in chunks(ids):
-        for row in connection.execute(query.where(tasks.c.id.in_(some))):
+        for row in connection.execute(_EARLIER, {"ids": some}):
             origin = row.id if row.taken_from is None else row.taken_from
             found[row.id] = Earlier(row.id, row.run_id, origin, row.result, row.exit_code, row.files)
     return found
@@ -133,12 +151,8 @@ def earlier_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, 
 def files_left(connection: sa.Connection, ids: Collection[int]) -> dict[int, str | None]:
     """The outputs (JSON) of those tasks that completed, by task."""
     found: dict[int, str | None] = {}
-    query = sa.select(tasks.c.id, _FILES).select_from(
-        tasks.join(attempts, _LAST, isouter=True).join(lookups, lookups.c.task_id == tasks.c.id, isouter=True)
-    )
     for some in chunks(ids):
-        query_some = query.where(tasks.c.id.in_(some), tasks.c.state == TaskState.COMPLETE)
-        found |= {row.id: row.files for row in connection.execute(query_some)}
+        found |= {row.id: row.files for row in connection.execute(_FILES_LEFT, {"ids": some})}
     return found
 
 
@@ -146,8 +160,7 @@ def run_ids(connection: sa.Connection, seqs: Collection[int]) -> dict[int, str]:
     """The ids of runs, by ``seq``."""
     found: dict[int, str] = {}
     for some in chunks(seqs):
-        query = sa.select(runs.c.id, runs.c.seq).where(runs.c.seq.in_(some))
-        found |= {row.seq: row.id for row in connection.execute(query)}
+        found |= {row.seq: row.id for row in connection.execute(_RUN_IDS, {"ids": some})}
     return found
 
 
@@ -155,8 +168,7 @@ def run_seqs(connection: sa.Connection, run_ids: Collection[str]) -> dict[str, i
     """The ``seq`` of runs, by id."""
     found: dict[str, int] = {}
     for some in chunks(run_ids):
-        query = sa.select(runs.c.id, runs.c.seq).where(runs.c.id.in_(some))
-        found |= {row.id: row.seq for row in connection.execute(query)}
+        found |= {row.id: row.seq for row in connection.execute(_RUN_SEQS, {"ids": some})}
     return found
 
 

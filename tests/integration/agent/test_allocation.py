@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from packhorse.agent.supervisor.pack import MAX_PASSED
 
@@ -120,3 +123,28 @@ def test_blocks_may_come_while_the_agent_lingers_and_close_ends_it(make_spool: C
     spool.control(close=True)
     assert agent.wait(10) == 0
     assert spool.records("stop")[-1]["why"] == "closed"
+
+
+def test_an_agent_that_gets_no_task_ends_the_slot_that_it_started_beforehand(make_spool: Callable[..., Spool]) -> None:
+    spool = make_spool(linger_s=0.2)
+    agent = spool.start()
+    assert agent.wait(60) == 0
+    assert (spool.root / "job.out").read_text() == ""
+    assert [record["why"] for record in spool.records("stop")] == ["idle"]
+    slots = [path for path in Path("/proc").glob("[0-9]*/cmdline") if is_slot_of(path, str(spool.zipapp))]
+    assert slots == []
+
+
+def test_the_first_slot_gets_none_of_the_numbers_of_standard_files(spool: Spool) -> None:
+    spool.block(spool.sh("cat; echo out; echo err >&2"))
+    command = f'exec "{sys.executable}" -I -S "{spool.zipapp}" "{spool.root}" <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", command], timeout=60, check=False).returncode == 0
+    assert spool.output(1) == b"out\n" and spool.output(1, "err") == b"err\n"
+
+
+def is_slot_of(cmdline: Path, zipapp: str) -> bool:
+    try:
+        words = cmdline.read_bytes().decode().split("\0")
+    except OSError:
+        return False
+    return zipapp in words and "--slot" in words

@@ -199,3 +199,26 @@ def test_thousands_of_states_cost_few_statements_and_rows(idle: KBaseServer) -> 
         said = {"job_ids": batch["child_job_ids"], "exclude_fields": ["job_input"], "return_list": 0}
         assert len(idle.call("check_jobs", said)) == 300
     assert len(counted) <= 8, counted
+
+
+def test_the_steps_of_an_app_follow_each_other_and_are_listed(idle: KBaseServer) -> None:
+    def older(service: str, method: str, *params: Any) -> Any:
+        path = {"NarrativeJobService": "njs_wrapper", "UserAndJobState": "userandjobstate"}[service]
+        return idle.call(method, *params, path=f"/services/{path}", service=service)
+
+    service = {"service_name": "Tester", "method_name": "add", "service_url": ""}
+    steps = [
+        {"step_id": name, "type": "service", "service": service, "is_long_running": 1, "input_values": [1]}
+        for name in ("a", "b")
+    ]
+    state = older("NarrativeJobService", "run_app", {"steps": steps})
+    app, jobs = state["job_id"], state["step_job_ids"]
+    for name in ("a", "b"):
+        output = {"version": "1.1", "id": jobs[name], "result": [name]}
+        idle.call("finish_job", {"job_id": jobs[name], "job_output": output})
+    state = older("NarrativeJobService", "check_app_state", app)
+    assert (state["job_state"], state["step_outputs"]) == ("completed", {"a": '["a"]', "b": '["b"]'})
+    listed = older("UserAndJobState", "list_jobs", None, "C")
+    assert {info[0] for info in (listed if isinstance(listed[0], list) else [listed])} == {app, *jobs.values()}
+    held = idle.call("check_job", {"job_id": idle.run("add", 1)})["scheduler_id"]
+    assert idle.call("handle_held_job", held, user="root")["status"] == "error"

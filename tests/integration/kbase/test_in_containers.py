@@ -7,8 +7,10 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from packhorse.domain.config import ImagesConfig
-from tests.fixtures.kbase import KBaseServices, served
+from tests.fixtures.kbase import KBaseServices, RpcFailure, kbase_server, served
 from tests.fixtures.registry import TestRegistry, registry
 from tests.fixtures.room import wait_for
 from tests.integration.images.rooms import container_site
@@ -76,3 +78,16 @@ def _commands() -> str:
             except OSError:
                 continue
     return "\n".join(line for line in lines if not line.startswith("wget "))
+
+
+def test_a_site_whose_images_cannot_be_written_to_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    app = tmp_path / "catalog" / "writes"
+    app.mkdir(parents=True)
+    manifest = {"packhorse": 1, "name": "writes", "version": "1", "image": "writes:1", "command": ["async"]}
+    (app / "app.yaml").write_text(json.dumps({**manifest, "kbase": {"module": "Writes"}}))
+    sites = [container_site("charliecloud", tmp_path / "site")]
+    with kbase_server(tmp_path / "home", sites=sites) as server, pytest.raises(RpcFailure) as failure:
+        server.call("run_job", {"method": "Writes.all"})
+    why = "a module of KBase writes to /kb/module of its image, and charliecloud of 'local' lets nobody"
+    assert failure.value.message == f"No site can run it: {why}."
+    assert "another 'runtime'" in failure.value.error and "Podman" in failure.value.error

@@ -92,6 +92,8 @@ def folder(tmp_path: Path) -> Path:
             "expected a whole number written in the digits 0 to 9, found '１'.",
         ),
         (["run", "./app.yaml", "--set", "i=1", "--walltime", "1_0m"], 2, "'1_0m' is not a duration."),
+        (["serve", "--port", "70000"], 2, "expected a port, 0 to 65535, found 70000."),
+        (["serve", "--port", "-1"], 2, "expected a port, 0 to 65535, found -1."),
         (["ps", "--limit", "0"], 2, "expected at least 1, found 0."),
         (["ps", "--limit", "1.5"], 2, "expected a whole number, found '1.5'."),
         (["run", "./app.yaml", "--over", "wrong.xlsx"], 3, "There is no table at wrong.xlsx."),
@@ -289,6 +291,20 @@ def test_every_command_has_help(folder: Path) -> None:
     ):
         assert command in done.stdout
     assert "Exit codes" in done.stdout
+
+
+def test_the_version_is_told_as_other_programs_tell_theirs(tmp_path: Path) -> None:
+    told = packhorse(tmp_path, "--version")
+    assert (told.returncode, told.stdout, told.stderr) == (0, packhorse(tmp_path, "version").stdout, "")
+
+
+@pytest.mark.parametrize("command", ["doctor", "ps", "usage", "share", "secret set", "token add", "sites add"])
+def test_help_names_arguments_in_capitals_and_optional_ones_in_one_pair_of_brackets(
+    tmp_path: Path, command: str
+) -> None:
+    usage = packhorse(tmp_path, *command.split(), "--help").stdout.splitlines()[0]
+    arguments = usage.removeprefix(f"Usage: packhorse {command} [OPTIONS]")
+    assert arguments == arguments.upper() and "[[" not in arguments
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,31 @@ def test_the_test_module_becomes_two_apps(tmp_path: Path, capsys: pytest.Capture
     )
 
 
+@pytest.mark.parametrize(
+    "broken", ["description : |\n     <p>One.</p>\n\n   <p>Less far in.</p>\n", "a: [1\n", "publications :\n  - ]\n"]
+)
+def test_a_display_that_is_broken_in_part_is_read_where_it_is_not(broken: str) -> None:
+    display = f"name: Trims reads\n{broken}parameters :\n\tx :\n\t\tui-name : The reads\ntooltip : Short\n"
+    found = import_module(ModuleFiles(ABOUT, "", {"x": (method({"id": "x"}), display)}), None, COMMIT)
+    app = found.apps["m-run"]
+    assert (app["title"], app["parameters"]["x"]["help"], app["description"]) == ("Trims reads", "The reads", "Short")
+    [note] = found.notes
+    assert note.startswith("x: what can be read of its display.yaml is taken. x/display.yaml is not YAML")
+
+
+def test_a_display_of_which_nothing_can_be_read_is_no_reason_to_refuse() -> None:
+    found = import_module(ModuleFiles(ABOUT, "", {"x": (method(), "- [")}), None, COMMIT)
+    assert found.apps["m-run"]["title"] == "run" and len(found.notes) == 1
+
+
+@pytest.mark.parametrize("broken", ["{", "", '{"a": 1}}', "[" * 100_000])
+def test_a_method_whose_spec_is_broken_is_run_by_the_apps_of_its_module(broken: str) -> None:
+    found = import_module(ModuleFiles(ABOUT, "", {"x": (broken, ""), "y": (method(), "")}), None, COMMIT)
+    assert list(found.apps) == ["m", "m-run"]
+    [note] = found.notes
+    assert note.startswith("x: its spec.json is not JSON") and note.endswith("it becomes no app of its own.")
+
+
 def test_what_an_app_cannot_have_is_told() -> None:
     odd = [
         {
@@ -104,8 +129,6 @@ WRONG = {
     "no name": (ModuleFiles("module-version: 1\n"), "names no 'module-name'"),
     "no YAML": (ModuleFiles("a: [1"), "kbase.yml is not YAML"),
     "a list": (ModuleFiles("- 1\n"), "a mapping was expected"),
-    "no JSON": (ModuleFiles(ABOUT, "", {"x": ("{", "")}), "x/spec.json is not JSON"),
-    "display": (ModuleFiles(ABOUT, "", {"x": (method(), "a: [1")}), "x/display.yaml is not YAML"),
     "version": (ModuleFiles("module-name: M\nmodule-version: a b\n"), "would not be valid"),
 }
 

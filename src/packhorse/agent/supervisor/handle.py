@@ -3,8 +3,8 @@
 import collections
 import json
 import os
-import signal
-import sys
+
+from .slotprocess import SlotProcess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ PREFETCH_MAX_LINE = 3072  # PREFETCH of them fit into a pipe: prefetching never 
 class SlotHandle:
     """One slot process. `sent` are its tasks in order: the first runs, the others are prefetched."""
 
-    def __init__(self, number: int, config: "Dict[str, Any]") -> None:
+    def __init__(self, number: int, config: "Dict[str, Any]", process: SlotProcess) -> None:
         self.number = number
         self.leaf: "Any" = config.get("leaf")
         self.paths = [(str(out), str(err)) for out, err in config["captures"]]
@@ -37,21 +37,9 @@ class SlotHandle:
         self.outbox = b""
         self.alive = True
         self.ready = False  # it has said so
-        self._start()
+        self.pid = process.pid
+        self.task_fd, self.report_fd, self.kill_fd = process.task_fd, process.report_fd, process.kill_fd
         self.write(b"C " + json.dumps(config).encode("ascii") + b"\n")
-
-    def _start(self) -> None:
-        task_read, self.task_fd = os.pipe()
-        self.report_fd, report_write = os.pipe()
-        kill_read, self.kill_fd = os.pipe()
-        argv = [sys.executable, "-I", "-S", os.path.abspath(sys.argv[0]), "--slot"]
-        try:
-            self.pid = start_slot(argv, task_read, report_write, kill_read)
-        finally:
-            for fd in (task_read, report_write, kill_read):
-                os.close(fd)
-        for fd in (self.task_fd, self.report_fd, self.kill_fd):
-            os.set_blocking(fd, False)
 
     def write(self, data: bytes) -> None:
         """Send to the slot without ever waiting for it; what its pipe does not take goes out later (see `flush`)."""
@@ -125,7 +113,7 @@ class SlotHandle:
     def read(self) -> "List[bytes]":
         """The reports that have arrived; `alive` turns False at EOF."""
         try:
-            data = os.read(self.report_fd, 1 << 18)
+            data = os.read(self.report_fd, 1 << 16)
         except BlockingIOError:
             return []
         except OSError:
@@ -143,32 +131,3 @@ class SlotHandle:
         """Close the pipes; a slot that still lives takes that for the death of its supervisor."""
         for fd in (self.task_fd, self.report_fd, self.kill_fd):
             os.close(fd)
-
-
-if hasattr(os, "posix_spawn"):
-
-    def start_slot(argv: "List[str]", task_read: int, report_write: int, kill_read: int) -> int:
-        """Start a slot process on its three pipes; returns its process id."""
-        dup2 = os.POSIX_SPAWN_DUP2  # novm
-        actions = [(dup2, task_read, 0), (dup2, report_write, 1), (dup2, kill_read, 3)]
-        if kill_read == 3:  # dup2 onto itself would leave it close-on-exec
-            os.set_inheritable(kill_read, True)
-        spawn = os.posix_spawn  # novm
-        return spawn(argv[0], argv, os.environ, file_actions=actions, setpgroup=0, setsigdef=[signal.SIGPIPE])
-
-else:
-
-    def start_slot(argv: "List[str]", task_read: int, report_write: int, kill_read: int) -> int:
-        """Start a slot process on its three pipes; returns its process id."""
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.dup2(task_read, 0)
-                os.dup2(report_write, 1)
-                os.dup2(kill_read, 3)
-                os.set_inheritable(3, True)
-                os.setpgid(0, 0)
-                os.execv(argv[0], argv)
-            finally:
-                os._exit(127)
-        return pid

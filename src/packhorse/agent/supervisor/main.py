@@ -3,7 +3,6 @@
 import os
 import select
 import signal
-import socket
 import time
 
 from .. import PROTOCOL, proc
@@ -21,7 +20,9 @@ from .watch import watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Optional
+
+    from .slotprocess import SlotProcess
 
 TICK_S = 0.1
 FAST_TICK_S = 0.02
@@ -33,8 +34,8 @@ END_S = 15.0  # for containers to be taken down
 class Supervisor:
     """The loop. It ends when nothing is left to wait for, or the node's drain is over."""
 
-    def __init__(self, root: str) -> None:
-        self.node = Node(root)
+    def __init__(self, root: str, first: "Optional[SlotProcess]" = None) -> None:
+        self.node = Node(root, first)
         self.memory = MemoryWatch(self.node.cgroups)
         self.control_at = 0.0
         self.beat_at = 0.0
@@ -74,7 +75,7 @@ class Supervisor:
                 "k": "agent",
                 "v": PROTOCOL,
                 "agent": node.name,
-                "host": socket.gethostname(),
+                "host": os.uname().nodename,
                 "pid": os.getpid(),
                 "cores": node.resources.cores,
                 "memory_mb": node.resources.memory // MB,
@@ -174,6 +175,7 @@ class Supervisor:
     def end_slots(self) -> None:
         """Let slots end, or make them; remove their folders, files and cgroups."""
         node = self.node
+        node.slots.close_unused()
         slots = node.slots.all()
         for slot in slots:
             os.close(slot.task_fd)
@@ -201,15 +203,10 @@ def drain_wakeups(fd: int) -> None:
         pass
 
 
-def main(root: str) -> int:
-    """Supervise one node's share of the allocation whose spool is `root`."""
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+def main(root: str, first: "Optional[SlotProcess]" = None) -> int:
+    """Supervise one node's share of the allocation whose spool is `root`; `first` is a slot that has been started."""
     become_subreaper()
-    supervisor = Supervisor(root)
+    supervisor = Supervisor(root, first)
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_read, False)
     os.set_blocking(wake_write, False)

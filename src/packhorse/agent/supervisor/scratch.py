@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import tempfile
 
 from ..journal import complain
 from ..mounts import unmount_below
@@ -21,13 +20,22 @@ def make_scratch(parent: "Optional[str]", agent: str) -> str:
 
     Folders of agents that died are recognised by their lock being free, and removed.
     """
-    root = parent or tempfile.gettempdir()
+    root = parent or temporary_folder()
     os.makedirs(root, exist_ok=True)
     remove_stale(root)
     folder = os.path.join(root, PREFIX + agent)
     os.mkdir(folder, 0o700)
     _held.append(lock(folder))
     return folder
+
+
+def temporary_folder() -> str:
+    """What `tempfile.gettempdir` says, whose import takes as long as the rest of an agent's start."""
+    named = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
+    for folder in (*named, "/tmp", "/var/tmp", "/usr/tmp"):
+        if folder and os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+            return os.path.abspath(folder)
+    return os.getcwd()
 
 
 def lock(folder: str) -> int:

@@ -4,10 +4,11 @@ import os
 import select
 
 from .handle import PAIRS, SlotHandle
+from .slotprocess import SlotProcess
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Mapping
+    from typing import Any, Dict, List, Mapping, Optional
 
     from .cgroup import Cgroups
     from .resources import Resources
@@ -20,11 +21,19 @@ MAX_FAILED_STARTS = 3
 class Slots:
     """They are started when a task needs one, and kept."""
 
-    def __init__(self, spool: "Spool", allocation: "Mapping[str, Any]", scratch: str, cgroups: "Cgroups") -> None:
+    def __init__(
+        self,
+        spool: "Spool",
+        allocation: "Mapping[str, Any]",
+        scratch: str,
+        cgroups: "Cgroups",
+        first: "Optional[SlotProcess]" = None,
+    ) -> None:
         self.spool = spool
         self.allocation = allocation
         self.scratch = scratch
         self.cgroups = cgroups
+        self.unused = first  # a process that was started before there was a task
         self.by_fd: "Dict[int, SlotHandle]" = {}  # by the descriptor of their reports
         self.writers: "Dict[int, SlotHandle]" = {}  # with full pipes, by the descriptor they are written to
         self.idle: "List[SlotHandle]" = []
@@ -80,7 +89,8 @@ class Slots:
             "max_result_bytes": self.allocation["max_result_bytes"],
             "leaf": self.cgroups.make(str(number)),
         }
-        slot = SlotHandle(number, config)
+        process, self.unused = self.unused or SlotProcess(), None
+        slot = SlotHandle(number, config, process)
         self.by_fd[slot.report_fd] = slot
         self.poll.register(slot.report_fd, select.POLLIN)
         return slot
@@ -93,6 +103,12 @@ class Slots:
         elif slot.task_fd not in self.writers:
             self.writers[slot.task_fd] = slot
             self.poll.register(slot.task_fd, select.POLLOUT)
+
+    def close_unused(self) -> None:
+        """Let the process end that no task wanted."""
+        if self.unused is not None:
+            self.unused.close()
+            self.unused = None
 
     def rest(self, slot: SlotHandle) -> None:
         """A slot has no task: it is idle, unless it is dead or the log still refuses the output of its last one."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -83,6 +83,18 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from packhorse import __version__
+
+        print(f"packhorse {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _nothing_before_a_command() -> None:
+def _before_a_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """What makes Typer take this for a group."""

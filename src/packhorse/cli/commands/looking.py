@@ -13,7 +13,7 @@ app = commands()
 
 @app.command()
 def ps(
-    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Show the tasks of this run.")] = None,
+    run_id: Annotated[str | None, typer.Argument(metavar="RUN", help="Show the tasks of this run.")] = None,
     state: Annotated[list[str] | None, typer.Option(help="Only tasks in this state.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only tasks that failed.")] = False,
     limit: Annotated[int, typer.Option(parser=count, metavar="INTEGER", help="At most this many.")] = 20,
@@ -78,7 +78,7 @@ def results(
 @app.command()
 def usage(
     run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="One run; without it, all that you may see.")
+        str | None, typer.Argument(metavar="RUN", help="One run; without it, all that you may see.")
     ] = None,
     by: Annotated[
         list[str] | None, typer.Option(metavar="site|user|app", help="Only by this; may be repeated.")

@@ -42,6 +42,13 @@ def whole(text: str) -> int:
         raise typer.BadParameter(f"{error}.") from None
 
 
+def port(text: str) -> int:
+    """The number of a TCP port; 0 lets the system choose."""
+    if not 0 <= (value := whole(text)) <= 65535:
+        raise typer.BadParameter(f"expected a port, 0 to 65535, found {value}.")
+    return value
+
+
 def count(text: str) -> int:
     """A whole number of at least 1."""
     if (value := whole(text)) < 1:

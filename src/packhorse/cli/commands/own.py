@@ -12,13 +12,15 @@ app = commands()
 secret_command = commands("What one's tasks are given, and nobody is shown.", no_args_is_help=True)
 app.add_typer(secret_command, name="secret")
 
-Name = Annotated[str, typer.Argument(help="Letters, digits and '_'.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits and '_'.")]
 
 
 @app.command()
 def share(
     run_id: RunId,
-    who: Annotated[str | None, typer.Argument(help="user:NAME or group:NAME; default: list with whom.")] = None,
+    who: Annotated[
+        str | None, typer.Argument(metavar="WHO", help="user:NAME or group:NAME; default: list them.")
+    ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Share it no longer.")] = False,
     as_json: AsJson = False,
 ) -> None:

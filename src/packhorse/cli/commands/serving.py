@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from packhorse import __version__
-from packhorse.cli.commands.options import AsJson, commands, whole
+from packhorse.cli.commands.options import AsJson, commands
+from packhorse.cli.commands.options import port as port_number
 
 app = commands()
 token_command = commands("Who may use a server.", no_args_is_help=True)
@@ -23,7 +24,7 @@ def serve(
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(parser=whole, metavar="INTEGER", help="Port to listen on; default: that of [server], 8765."),
+        typer.Option(parser=port_number, metavar="INTEGER", help="Port to listen on; default: that of [server], 8765."),
     ] = None,
     database: Database = None,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log as JSON lines.")] = False,
@@ -36,7 +37,7 @@ def serve(
 
 @token_command.command("add")
 def token_add(
-    user: Annotated[str, typer.Argument(help="Whose token it is.")],
+    user: Annotated[str, typer.Argument(metavar="USER", help="Whose token it is.")],
     admin: Annotated[bool, typer.Option("--admin", help="May see and change everybody's runs.")] = False,
     read_only_admin: Annotated[
         bool, typer.Option("--read-only-admin", help="May see everybody's runs, and change nothing.")
@@ -58,7 +59,7 @@ def token_add(
 
 @token_command.command("list")
 def token_list(
-    user: Annotated[str | None, typer.Argument(help="Whose; default: everybody's.")] = None,
+    user: Annotated[str | None, typer.Argument(metavar="USER", help="Whose; default: everybody's.")] = None,
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:

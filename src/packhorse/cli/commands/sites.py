@@ -95,7 +95,7 @@ def sites_list(as_json: AsJson = False) -> None:
 
 @sites_command.command("add")
 def sites_add(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="What the site is to be called.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="What the site is to be called.")] = None,
     profile: Annotated[str | None, typer.Option(help="What kind of site it is: slurm or perlmutter.")] = None,
     transport: Annotated[str | None, typer.Option(help="local or ssh.")] = None,
     host: Annotated[str | None, typer.Option(help="The login node, or its name in the SSH configuration.")] = None,
@@ -165,7 +165,7 @@ def images_check(
 
 @app.command()
 def doctor(
-    site: Annotated[str | None, typer.Argument(metavar="[SITE]", help="Examine this site, with a real job.")] = None,
+    site: Annotated[str | None, typer.Argument(metavar="SITE", help="Examine this site, with a real job.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that everything a run needs is there, and say what to do about what is not."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 import structlog
 
 from packhorse.domain.states import AllocationState
-from packhorse.engine.collecting.effects import Effects
 from packhorse.engine.collecting.journal import Batch, parse_journal
-from packhorse.engine.collecting.records import Recorder
 from packhorse.engine.collecting.verdict import Failure
 from packhorse.engine.sizing.sizing import Sizing
 from packhorse.engine.steps.cache import Steps
@@ -25,6 +24,10 @@ from packhorse.sites.base import Shape
 from packhorse.sites.journals import READ_BYTES
 from packhorse.sites.site import Site
 from packhorse.store import allocations as stored
+
+if TYPE_CHECKING:
+    from packhorse.engine.collecting.effects import Effects
+    from packhorse.engine.collecting.records import Recorder
 
 _log = structlog.get_logger("packhorse.collect")
 
@@ -35,10 +38,15 @@ class Collector:
     def __init__(self, site: Site, steps: Steps, durations: Durations, sizing: Sizing) -> None:
         self._site = site
         self._sizing = sizing
-        self._recorder = Recorder(site, sizing.rules)
         self._steps = steps
         self._durations = durations
         self._stopped: defaultdict[int, set[str]] = defaultdict(set)  # agents that we saw end, by allocation
+
+    @cached_property
+    def _recorder(self) -> Recorder:
+        from packhorse.engine.collecting.records import Recorder
+
+        return Recorder(self._site, self._sizing.rules)
 
     def apply(self, connection: sa.Connection, allocation: Any, agent: str, data: bytes, now: float) -> int:
         """Applies what one journal says from the stored offset on; returns how many bytes of it."""
@@ -93,6 +101,8 @@ class Collector:
         journal_id: int | None,
         node: stored.Node,
     ) -> Effects:
+        from packhorse.engine.collecting.effects import Effects  # imported while the first agent starts
+
         return Effects(
             connection,
             tasks,

@@ -51,7 +51,6 @@ from packhorse.engine.requests.runviews import run_with_steps
 from packhorse.engine.requests.runwaiters import RunWaiters
 from packhorse.engine.requests.submission import Submission, Written
 from packhorse.engine.requests.submitting import Rows, Submissions
-from packhorse.engine.requests.taskout import read_log
 from packhorse.engine.requests.usage import sum_usage
 from packhorse.engine.sealing import Seal
 from packhorse.engine.steps.cache import Steps
@@ -313,6 +312,8 @@ class UserService(OwnEstimates):
         self, task_id: str, stream: str, offset: int = 0, attempt: int | None = None, *, limit: int = 1 << 20
     ) -> LogPart:
         """Bytes from ``offset`` of 'stdout' or 'stderr' of the last attempt (or of ``attempt``)."""
+        from packhorse.engine.requests.taskout import read_log
+
         with self._database.read() as connection:
             _, row = task_row(connection, self._user, task_id)
             row = source_of(connection, row)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from pydantic_core import PydanticSerializationError
 
 from packhorse.domain.access import POLICY, Action
+from packhorse.domain.app import AppManifest
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed, PackhorseError, Unavailable
 from packhorse.domain.ids import new_id
 from packhorse.domain.run import AppRun, PipelineRun, StepRun, SubmittedRun, TaskRun
@@ -21,14 +22,9 @@ from packhorse.domain.text import kept_json, text_problem
 from packhorse.domain.users import User
 from packhorse.engine.change import Change, Wake
 from packhorse.engine.requests.accept import Accepted, Requester, SubmittedApp, with_reuse
-from packhorse.engine.requests.accept_documents import accept_task_run
-from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
-from packhorse.engine.requests.accept_steps import accept_step_run
 from packhorse.engine.requests.accept_table import accept_app_run
 from packhorse.engine.requests.checking import findings_of, refuse_findings, refuse_kbase
 from packhorse.engine.requests.filerules import FileRules
-from packhorse.engine.requests.history import history_of
-from packhorse.engine.requests.ownsecrets import require_named, require_secrets
 from packhorse.engine.requests.submission import Submission, Written
 from packhorse.engine.unfinished import ABANDONED_S, remove_pieces, remove_unfinished
 from packhorse.sites.site import Site
@@ -97,9 +93,14 @@ class Submissions:
                 name: self._named_app(catalog.get(name, paths_allowed=is_trusted), catalog)
                 for name in {step.app for step in request.steps}
             }
-            require_secrets(self._database, user, (one.manifest for one in apps.values()))
+            from packhorse.engine.requests.accept_steps import accept_step_run  # most runs are of one app
+
+            self._require_secrets(user, (one.manifest for one in apps.values()))
             accepted = accept_step_run(request, apps, by)
         else:
+            from packhorse.engine.requests.accept_documents import accept_task_run
+            from packhorse.engine.requests.ownsecrets import require_named
+
             accepted = accept_task_run(request, by)
             named = [name for step in accepted.steps for name in step.spec.params.get("secrets", ())]
             require_named(self._database, user, named, "The task")
@@ -117,16 +118,25 @@ class Submissions:
         else:
             found = catalog.find(request.app, paths_allowed=is_trusted)
             if isinstance(found, AppFolder):
-                require_secrets(self._database, user, [found.manifest])
+                self._require_secrets(user, [found.manifest])
                 return accept_app_run(request, self._named_app(found, catalog), table, by)
             manifest, file = found.manifest, found.file
             folders = catalog.apps_of(manifest, found.folder)
         told = {name: one.manifest if isinstance(one, AppFolder) else one for name, one in folders.items()}
+        from packhorse.engine.requests.accept_pipeline import accept_pipeline_run
+        from packhorse.engine.requests.history import history_of
+
         refuse_findings(findings_of(manifest, told), file)
-        require_secrets(self._database, user, told.values())
+        self._require_secrets(user, told.values())
         apps = {name: self._named_app(one, catalog) for name, one in folders.items() if isinstance(one, AppFolder)}
         history = history_of(self._database, user.name)
         return accept_pipeline_run(request, manifest, apps, table, by, history)
+
+    def _require_secrets(self, user: User, manifests: Iterable[object]) -> None:
+        if wanting := [one for one in manifests if isinstance(one, AppManifest) and one.secrets]:
+            from packhorse.engine.requests.ownsecrets import require_secrets
+
+            require_secrets(self._database, user, wanting)
 
     @staticmethod
     def checked_key(key: str | None) -> str | None:

@@ -6,22 +6,24 @@ task fails for good because of an estimate.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.resources import MB, Estimates, Resources
 from packhorse.engine.retry import Raised, raise_plainly
-from packhorse.engine.sizing.estimator import Estimator
 from packhorse.engine.sizing.rules import decides
 from packhorse.engine.steps.base import Step
 from packhorse.engine.steps.features import TaskRow
 from packhorse.sites.site import Site
 from packhorse.store.records import keep_estimates
 from packhorse.store.tasks import params_of
+
+if TYPE_CHECKING:
+    from packhorse.engine.sizing.estimator import Estimator
 
 _WANTS = {FailureClass.OUT_OF_MEMORY: "ram_gb", FailureClass.OUT_OF_TIME: "walltime_s"}
 _FREE = 2  # failures with less than was asked for
@@ -30,7 +32,7 @@ _FREE = 2  # failures with less than was asked for
 class Retrying:
     """Of one site."""
 
-    def __init__(self, site: Site, estimator: Estimator) -> None:
+    def __init__(self, site: Site, estimator: Callable[[], Estimator]) -> None:
         self._site = site
         self._estimator = estimator
 
@@ -75,13 +77,14 @@ class Retrying:
         asked: Resources,
     ) -> Raised | None:
         """By the estimator; None where that does not decide."""
-        is_on = self._estimator.rules.mode(step.kind(params).app, asked) is Estimates.ON
+        is_on = self._estimator().rules.mode(step.kind(params).app, asked) is Estimates.ON
         memory, wall = decides(asked, sizes_itself=step.sizes_itself)
         if not is_on or not (memory if failure is FailureClass.OUT_OF_MEMORY else wall):
             return None
-        self._estimator.refresh(connection)
-        [features] = self._estimator.features.of(connection, step, [TaskRow(task, params)])
-        sized = self._estimator.raised(connection, step, params, features, failure, granted, asked, self._site.limits())
+        estimator = self._estimator()
+        estimator.refresh(connection)
+        [features] = estimator.features.of(connection, step, [TaskRow(task, params)])
+        sized = estimator.raised(connection, step, params, features, failure, granted, asked, self._site.limits())
         if isinstance(sized, str):
             return Raised(problem=sized)
         wanted = _WANTS[failure]

@@ -8,16 +8,15 @@ blocks and allocations.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
 from packhorse.domain.history import Features as StoredFeatures
 from packhorse.domain.resources import Resources
 from packhorse.domain.text import kept_json
-from packhorse.engine.sizing.estimator import Estimator, Sized
 from packhorse.engine.sizing.rules import Rules
 from packhorse.engine.steps.base import Step, demand_key, overridden
 from packhorse.engine.steps.cache import Asked, Steps
@@ -29,6 +28,9 @@ from packhorse.sites.site import Site
 from packhorse.store.demands import DemandKey, take_ready
 from packhorse.store.records import keep_estimates
 from packhorse.store.resizing import Resized, resize_ready, take_spread
+
+if TYPE_CHECKING:
+    from packhorse.engine.sizing.estimator import Estimator, Sized
 
 AHEAD_S = 8.0  # work for each core that is sized ahead of being placed
 LEAST_AHEAD, MOST_AHEAD = 16, 1000  # tasks
@@ -70,7 +72,7 @@ class Outlook(NamedTuple):
 class Sizer:
     """Of one site, for the thread that places its tasks."""
 
-    def __init__(self, site: Site, steps: Steps, rules: Rules, estimator: Estimator) -> None:
+    def __init__(self, site: Site, steps: Steps, rules: Rules, estimator: Callable[[], Estimator]) -> None:
         self._site = site
         self._steps = steps
         self._rules = rules
@@ -102,7 +104,7 @@ class Sizer:
         now: float,
     ) -> bool:
         """Sizes some tasks of those ``demands`` that have ``room``; whether it did. ``now`` is monotonic."""
-        self._estimator.refresh(connection)
+        self._estimator().refresh(connection)
         sized = [self._size(connection, one, room[one.row.seq], limits, now) for one in demands if one.row.seq in room]
         return any(sized)
 
@@ -147,7 +149,7 @@ class Sizer:
         if step is None:
             return False
         kind = Kind(demand.asked.label) if step.app is None else step.kind("{}")
-        is_known = self._estimator.knows(connection, step, kind) >= ENOUGH
+        is_known = self._estimator().knows(connection, step, kind) >= ENOUGH
         if is_known or (until is not None and now >= until):
             self._until[seq] = min(now, until or now)
             return False
@@ -180,7 +182,7 @@ class Sizer:
                     if not left:
                         break
                     left -= 1
-                    decided[key] = self._estimator.decide(connection, step, row.params, asked, found, limits)
+                    decided[key] = self._estimator().decide(connection, step, row.params, asked, found, limits)
                 yield row, decided[key].granted, decided[key]
 
     def _features(
@@ -189,7 +191,7 @@ class Sizer:
         """Of tasks that differ little, the same."""
         if is_tiny:
             return [StoredFeatures()] * len(rows)
-        found = self._estimator.features.of(connection, step, [TaskRow(row.id, row.params) for row in rows])
+        found = self._estimator().features.of(connection, step, [TaskRow(row.id, row.params) for row in rows])
         return [rounded(one) for one in found]
 
 

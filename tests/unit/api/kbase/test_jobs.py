@@ -95,3 +95,20 @@ def test_jobs_by_the_time_when_they_were_made(server: KBaseServer) -> None:
     with pytest.raises(RpcFailure, match="not authorized"):
         server.call("check_jobs_date_range_for_all", asked)
     assert server.call("check_jobs_date_range_for_all", asked, user="root")["query_count"] == 4
+
+
+def test_whole_numbers_are_milliseconds_and_others_seconds(server: KBaseServer) -> None:
+    now = time.time()
+    job = server.run("add", 1)
+    begin, end = now - 5, now + 60
+    ways: list[tuple[Any, Any]] = [
+        (begin, end), (int(begin * 1000), int(end * 1000)), (str(begin), str(end)),
+        (str(int(begin * 1000)), str(int(end * 1000))), ("2020-01-01T00:00:00+00:00", "2099-01-01"),
+    ]  # fmt: skip
+    for first, last in ways:
+        told = server.call("check_jobs_date_range_for_user", {"start_time": first, "end_time": last})
+        assert [state["job_id"] for state in told["jobs"]] == [job], (first, last)
+        assert "retry_saved_toggle" not in told["jobs"][0]
+        assert told["stats"]["clientgroup"] == {"njs": 1} and told["stats"]["wsid"] == {"null": 1}
+    told = server.call("check_jobs_date_range_for_user", {"start_time": int(begin), "end_time": int(end)})
+    assert told["jobs"] == [], "whole seconds are milliseconds of 1970"

@@ -31,6 +31,7 @@ def test_what_needs_no_token(server: KBaseServer) -> None:
         set(status) == {"git_commit", "version", "service", "server_time"}
         and abs(status["server_time"] - time.time()) < 60
     )
+    assert server.call("get_client_groups", user=None) == ["njs"]
     assert server.call("list_config", user=None)["scratch"] == "/kb/module/work/tmp"
     body = {"version": "1.1", "method": "execution_engine2.ver", "params": [], "id": 3}
     for path in (PATH, f"{PATH}/", f"{PATH}/rpc/any"):

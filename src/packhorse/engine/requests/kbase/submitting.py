@@ -29,6 +29,10 @@ from packhorse.store.newtasks import NewTask
 from packhorse.store.schema import TASKS_PER_RUN
 from packhorse.store.steps import StepEdge
 
+_WAY_OUT = (
+    "Its operator can give a site another 'runtime': Podman, Docker, podman-hpc and Apptainer run modules of KBase"
+    " (docs/kbase.md)."
+)
 #: The last index of a run stands for the batch itself.
 MAX_JOBS = min(MAX_TASKS, TASKS_PER_RUN - 1)
 
@@ -161,7 +165,7 @@ def _site(steps: Sequence[KBaseStep], sites: Sequence[Site]) -> tuple[str, list[
         else:
             whys.append(why)
     if not able:
-        raise InvalidRequest(f"No site can run it: {'; '.join(dict.fromkeys(whys))}.")
+        raise InvalidRequest(f"No site can run it: {'; '.join(dict.fromkeys(whys))}.", hint=_WAY_OUT)
     asked = {f"step '{step.row.name}'": _asked(step) for step in steps}
     name, problems = choose_site(asked, able)
     if problems:
