@@ -84,7 +84,8 @@ def test_no_route_is_outside_the_description(server: Server) -> None:
 
 def test_what_is_answered_without_fastapi_is_described_as_well(server: Server) -> None:
     described = set(routes(server.api))
-    assert {(method, one.path) for one in DIRECT for method in one.methods or ()} <= described
+    asked = {(method, one.path) for one in DIRECT for method in (one.methods or set()) - {"HEAD"}}
+    assert len(asked) >= 2 and asked <= described
     for one in DIRECT:
         assert server.http.request("PUT", one.path).status_code == 405
 
