@@ -12,6 +12,8 @@ _RECORDS = 100_000
 _KINDS = 500
 _DECISIONS = 1000
 _ASKED = Amounts(memory_mb=16_000, walltime_s=7200, cores=8, disk_mb=10_000)
+_NODES = ("old", "new")
+"""Types of nodes: two thirds of all kinds have run on both, the others on one of them."""
 
 
 def at_size() -> float:
@@ -25,14 +27,14 @@ def at_size() -> float:
     for number in range(_RECORDS):
         predictor.observe(_attempt(draw, number % _KINDS))
     for kind in range(_KINDS):  # the first decision of each kind learns all of its history
-        predictor.decide(_kind(kind), _features(draw), _ASKED)
+        predictor.decide(_kind(kind), _features(draw), _ASKED, on=_NODES)
     took = 0.0
     for _ in range(_DECISIONS):
         kind = draw.randrange(_KINDS)
         predictor.observe(_attempt(draw, kind))
         features = _features(draw)
         begun = process_time()
-        predictor.decide(_kind(kind), features, _ASKED)
+        predictor.decide(_kind(kind), features, _ASKED, on=_NODES)
         took += process_time() - begun
     return 1000 * took / _DECISIONS
 
@@ -62,4 +64,5 @@ def _attempt(draw: random.Random, kind: int) -> Record:
         cpu_s=3 * wall_s,
         wall_s=wall_s,
         disk_bytes=2 * size,
+        node_type=draw.choice(_NODES) if kind % 3 else _NODES[kind % 2],
     )

@@ -20,6 +20,7 @@ from packhorse.domain.views import Account, AccountBy, AppView, ImageView, RunVi
 
 if TYPE_CHECKING:  # models that are slow to build, and most commands do without
     from packhorse.client.pipeline import Pipeline
+    from packhorse.domain.expectations import RunExpectation
     from packhorse.domain.run import NamedTask, SubmittedRun
 
 _REFUSED = "The run was not accepted."
@@ -82,6 +83,31 @@ def _run_or_refusal(run: SubmittedRun | Mapping[str, Any]) -> SubmittedRun | Pac
         return error
 
 
+def _request(
+    app: str | Path | Pipeline,
+    params: Mapping[str, Any] | None,
+    resources: Mapping[str, Any] | None,
+    image: str | None,
+    said: Mapping[str, Any],
+) -> SubmittedRun:
+    """A run of an app or a pipeline, of which more is ``said``."""
+    from packhorse.client.pipeline import Pipeline
+    from packhorse.domain.problems import validated
+    from packhorse.domain.run import AppRun, PipelineRun
+
+    document: dict[str, Any] = {
+        "params": plain_values(_mapping("params", params), "params"),
+        "resources": plain_values(_mapping("resources", resources), "resources"),
+        "image": image,
+        **said,
+    }
+    if isinstance(app, Pipeline):
+        document |= {"pipeline": app.manifest()}
+        document.pop("gather", None)
+        return validated(PipelineRun, document, _REFUSED, kind="argument")
+    return validated(AppRun, document | {"app": str(app)}, _REFUSED, kind="argument")
+
+
 class Client:
     """Talks to the server at ``url`` (or ``$PACKHORSE_URL``); without one, runs everything in this process on
     ``home``.
@@ -140,28 +166,34 @@ class Client:
         takes results of one's earlier tasks where nothing has changed (None: as the site says). ``client_key`` makes
         the call idempotent. Raises the refusals of ``packhorse.domain.errors``.
         """
-        from packhorse.client.pipeline import Pipeline
-        from packhorse.domain.problems import validated
-        from packhorse.domain.run import AppRun, PipelineRun
-
-        document: dict[str, Any] = {
-            "params": plain_values(_mapping("params", params), "params"),
+        said: dict[str, Any] = {
             "name": name,
             "tags": _mapping("tags", tags),
-            "resources": plain_values(_mapping("resources", resources), "resources"),
             "retry": _mapping("retry", retry),
             "session": session or None,
-            "image": image,
+            "gather": gather,
             "outputs": outputs,
             "priority": priority,
             "reuse": reuse,
             "client_key": client_key,
         }
-        if isinstance(app, Pipeline):
-            document["pipeline"] = app.manifest()
-            return self.submit(validated(PipelineRun, document, _REFUSED, kind="argument"), rows_of(over))
-        document |= {"app": str(app), "gather": gather}
-        return self.submit(validated(AppRun, document, _REFUSED, kind="argument"), rows_of(over))
+        return self.submit(_request(app, params, resources, image, said), rows_of(over))
+
+    def estimate(
+        self,
+        app: str | Path | Pipeline,
+        over: str | Path | Iterable[Mapping[str, Any]] | None = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        resources: Mapping[str, Any] | None = None,
+        image: str | None = None,
+    ) -> RunExpectation:
+        """Says what such a run is expected to need, as ``packhorse estimate`` does; nothing is submitted.
+
+        By step: memory (MB), wall time (s), cores and core-hours, each with an interval and how many attempts stand
+        behind it; and how long allocations waited in the queue (s). Refuses what ``run`` refuses.
+        """
+        return self._backend.estimate(_request(app, params, resources, image, {}), rows_of(over))
 
     def run_tasks(
         self,

@@ -24,6 +24,8 @@ def follows_grant(peak: Floats, granted: Floats, sizes: Floats) -> bool:
     known = np.isfinite(peak) & np.isfinite(granted) & (granted > 0) & (peak > 0)
     if known.sum() < _LEAST_FOLLOWING:
         return False
+    if np.log(granted[known]).std() < _LEAST_VARIED:  # nor will it be more for tasks of one size
+        return False
     explained = [np.ones(int(known.sum()))]
     for column in np.where(np.isfinite(sizes[known]), np.log1p(np.maximum(sizes[known], 0)), 0).T:
         if np.ptp(column) > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from math import isfinite, nan
+from math import inf, isfinite, nan
 from typing import Any
 from zlib import crc32
 
@@ -26,6 +26,10 @@ _SIZES = 16
 """Numbers and inputs of a task that are looked at; those beyond are passed over, whatever an app brings."""
 _CHOICES = 8
 _MB = 1e6
+_LEAST, _MOST = 1e-3, 1e15
+"""What was used or asked for counts as no less and no more (MB, seconds, cores), whatever a record says."""
+_LARGEST = 1e18
+"""The same for sizes and numbers of tasks: their squares can still be added up."""
 _INTERRUPTED = {
     FailureClass.NODE_LOST,
     FailureClass.PREEMPTED,
@@ -57,12 +61,11 @@ class History:
             return False
         cut = record.failure is not None
         row = array("d", [nan] * FIXED)
-        if record.peak_memory_bytes is not None and record.peak_memory_bytes > 0:
-            row[MEMORY] = record.peak_memory_bytes / _MB
+        row[MEMORY] = _positive(record.peak_memory_bytes, _MB)
         row[MEMORY_AT_LEAST] = record.memory_censored or cut
         row[WALL] = _positive(record.wall_s)
         row[WALL_AT_LEAST] = record.walltime_censored or cut
-        row[DISK] = nan if record.disk_bytes is None else record.disk_bytes / _MB
+        row[DISK] = 0.0 if record.disk_bytes == 0 else _positive(record.disk_bytes, _MB)
         row[DISK_AT_LEAST] = record.disk_censored or cut
         row[CPU] = _positive(record.cpu_s)
         row[GRANTED_MEMORY] = _positive(record.granted.memory_mb)
@@ -80,10 +83,10 @@ class History:
         """The columns of features beyond the fixed ones; with ``learn`` names are added that were not known."""
         named: dict[str, float] = {}
         for name, number in [*features.numeric.items(), *features.inputs.items()]:
-            if isfinite(number):
-                named[f"size:{name}"] = float(number)
+            if isfinite(size := _float(number)):
+                named[f"size:{name}"] = min(max(size, -_LARGEST), _LARGEST)
         if len(features.inputs) > 1:
-            named["size:"] = float(sum(features.inputs.values()))
+            named["size:"] = min(max(_float(sum(features.inputs.values())), 0.0), _LARGEST)
         for name, text in features.categorical.items():
             named[f"choice:{name}"] = code_of(text)
         if learn:
@@ -127,8 +130,17 @@ class History:
         return history
 
 
-def _positive(value: float | None) -> float:
-    return float(value) if value is not None and isfinite(value) and value > 0 else nan
+def _positive(value: float | None, unit: float = 1.0) -> float:
+    """In units of ``unit``, within bounds; NaN for what is no amount."""
+    amount = nan if value is None else _float(value)
+    return min(max(amount / unit, _LEAST), _MOST) if isfinite(amount) and amount > 0 else nan
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return inf if value > 0 else -inf
 
 
 def _same(one: array[float], other: array[float]) -> bool:

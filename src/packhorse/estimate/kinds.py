@@ -56,22 +56,24 @@ class KindModels:
         self._fitted = False
         self._node = code_of("")
         self._spread: tuple[int, cold.Spread | None] = (-1, None)
+        self._log_times: tuple[int, dict[float, float]] = (-1, {})
 
-    def decide(self, features: Features, preset: Amounts, policy: Policy, limits: Limits, node_type: str) -> Decision:
+    def decide(self, features: Features, preset: Amounts, policy: Policy, limits: Limits,
+               on: Sequence[str]) -> Decision:  # fmt: skip
         """See ``Predictor.decide``."""
         self._learn()
         sizes, choices = self._window.task(features)
         return Decision(
             memory_mb=self._memory_for(sizes, choices, preset.memory_mb, policy, limits),
-            walltime_s=self._walltime_for(sizes, choices, preset.walltime_s, policy, limits, node_type),
+            walltime_s=self._walltime_for(sizes, choices, preset.walltime_s, policy, limits, on),
             cores=self._cores_for(preset.cores, policy, limits),
             disk_mb=self._disk_for(sizes, choices, preset.disk_mb, policy, limits),
         )
 
     def retry(self, features: Features, failed: Amounts, failure: FailureClass, preset: Amounts, policy: Policy,
-              limits: Limits, node_type: str) -> Decision:  # fmt: skip
+              limits: Limits, on: Sequence[str]) -> Decision:  # fmt: skip
         """See ``Predictor.retry``."""
-        again = self.decide(features, preset, policy, limits, node_type)
+        again = self.decide(features, preset, policy, limits, on)
         if failure is FailureClass.OUT_OF_MEMORY and failed.memory_mb is not None:
             sizes, choices = self._window.task(features)
             more = self._memory.after(
@@ -122,7 +124,7 @@ class KindModels:
         return Estimate(request, median, low, high, 0.0, len(rows), reason, follows_grant=True)
 
     def _walltime_for(self, sizes: Floats, choices: Floats, preset: float | None, policy: Policy, limits: Limits,
-                      node_type: str) -> Estimate | None:  # fmt: skip
+                      on: Sequence[str]) -> Estimate | None:  # fmt: skip
         least, most = limits.least.walltime_s, limits.most.walltime_s
         if self._runtimes is None:
             if preset is None:
@@ -130,8 +132,9 @@ class KindModels:
             request = bounded(preset, least, most)
             return Estimate(request, request, request, request, 0.0, 0, _UNKNOWN)
         runtime = self._runtimes.expect(sizes, choices, policy.walltime_failure_cap)
-        estimate = self._explained(runtime, self._speed(code_of(node_type), self._node))
-        return replace(estimate, request=bounded(estimate.request, least, most))
+        speeds = [self._speed(code_of(each), self._node) for each in on] or [1.0]
+        estimate = self._explained(runtime, speeds[0])
+        return replace(estimate, request=bounded(runtime.limit * max(speeds), least, most))
 
     def _explained(self, runtime: Runtime, speed: float) -> Estimate:
         count = self._runtimes.count if self._runtimes else 0
@@ -189,8 +192,10 @@ class KindModels:
 
     def log_times(self) -> dict[float, float]:
         """The median of the logarithm of its runtime, by node type."""
-        rows = Window.of(self.history, ()).rows
-        return nodes.log_times(rows[:, NODE], rows[:, WALL])
+        if self._log_times[0] != self.history.version:
+            rows = Window.of(self.history, ()).rows
+            self._log_times = self.history.version, nodes.log_times(rows[:, NODE], rows[:, WALL])
+        return self._log_times[1]
 
     def _spreads_of_others(self) -> list[cold.Spread]:
         return [found for each in self._others() if (found := each.spread()) is not None]

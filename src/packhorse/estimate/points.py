@@ -29,7 +29,7 @@ class Points:
     """
 
     def __init__(self, y: Floats, sizes: Floats, choices: Floats, weight: Floats) -> None:
-        self.y, self.choices, self.weight = y, choices, weight
+        self.y, self.choices, self.weight = y, _codes(choices), weight
         self._log_y = np.log(y)
         filled, self._fill = _without_gaps(sizes)
         self.column = _most_telling(np.log1p(filled), self._log_y, weight)
@@ -51,7 +51,7 @@ class Points:
         log_x = np.log1p(np.maximum(x, 0))
         distance = np.abs(log_x[:, None] - self.log_x[None, :]) + self._age
         if choices.shape[1]:
-            distance = distance + _OTHER_CHOICE * _differing(choices, self.choices)
+            distance = distance + _OTHER_CHOICE * _differing(_codes(choices), self.choices)
         need = np.empty((len(MODELS), k))
         need[0] = self._mean
         high = self._high * np.maximum(x / max(self._largest, 1), 1)  # beyond the largest, at most in proportion
@@ -66,21 +66,27 @@ class Points:
             need[3 + index] = near_y[:, : min(count, most)].mean(axis=1)
         return need, distance
 
+    def apart(self, rows: NDArray[np.intp]) -> Floats:
+        """(k, n): how far ``rows`` (k) are from all of them; none is near itself. Not kept: it would be most of what
+        is held.
+        """
+        distance: Floats = np.abs(self.log_x[rows, None] - self.log_x[None, :]) + self._age
+        if self.choices.shape[1]:
+            distance += _OTHER_CHOICE * _differing(self.choices[rows], self.choices)
+        distance[np.arange(len(rows)), rows] = np.inf
+        return distance
+
     def _fit(self) -> None:
         y, w, n = self.y, self.weight, len(self.y)
         total = w.sum()
         self._mean = float((w * y).sum() / total)
-        self.held_out[0] = (total * self._mean - w * y) / (total - w)
+        without = (total * self._mean - w * y) / (total - w)
+        self.held_out[0] = np.clip(without, self._low, self._high)  # the difference of large sums may be nothing
         self._linear, without = _line(self.x, y, w)
         self.held_out[1] = np.clip(without, self._low, self._high)
         self._power, without = _line(self.log_x, self._log_y, w)
         self.held_out[2] = np.exp(np.clip(without, np.log(self._low), np.log(self._high)))
-        distance = np.abs(self.log_x[:, None] - self.log_x[None, :]) + self._age
-        if self.choices.shape[1]:
-            distance += _OTHER_CHOICE * _differing(self.choices, self.choices)
-        np.fill_diagonal(distance, np.inf)
-        self.apart = distance
-        """(n, n): distances between the rows; none is near itself."""
+        distance = self.apart(np.arange(n))
         most = min(_NEAREST[-1], n - 1)
         near = np.argpartition(distance, most - 1, axis=1)[:, :most]
         order = np.take_along_axis(distance, near, 1).argsort(axis=1, kind="stable")
@@ -119,6 +125,8 @@ def _without_gaps(sizes: Floats) -> tuple[Floats, Floats]:
     if not sizes.shape[1]:
         return sizes, np.zeros(0)
     known = np.where(np.isfinite(sizes), np.maximum(sizes, 0), np.nan)
+    if np.isfinite(known).all():
+        return known, np.median(known, axis=0)
     fill = np.zeros(sizes.shape[1])
     for column in range(sizes.shape[1]):
         there = known[:, column][np.isfinite(known[:, column])]
@@ -126,9 +134,13 @@ def _without_gaps(sizes: Floats) -> tuple[Floats, Floats]:
     return np.where(np.isfinite(known), known, fill), fill
 
 
+def _codes(choices: Floats) -> Floats:
+    """Choices with a code of their own for those that are not known; others are never negative."""
+    return np.where(np.isnan(choices), -1.0, choices)
+
+
 def _differing(ones: Floats, others: Floats) -> Floats:
     """How many choices differ, (k, n)."""
-    ones, others = np.nan_to_num(ones, nan=-1.0), np.nan_to_num(others, nan=-1.0)  # codes are never negative
     different = np.zeros((len(ones), len(others)))
     for one, other in zip(ones.T, others.T, strict=True):
         different += one[:, None] != other[None, :]

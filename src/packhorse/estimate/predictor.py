@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from packhorse.domain.failures import FailureClass
@@ -51,22 +52,24 @@ class Predictor:
             self._kept.pop(kind, None)
 
     def decide(self, kind: Kind, features: Features, preset: Amounts, policy: Policy = _POLICY,
-               limits: Limits = _LIMITS, node_type: str = "") -> Decision:  # fmt: skip
+               limits: Limits = _LIMITS, on: Sequence[str] = ()) -> Decision:  # fmt: skip
         """What to ask for a task that is dispatched now.
 
         ``preset`` is what its manifest or its user asks for: a hint, asked for as it is while nothing is known. What
-        a user marked as hard is in ``limits``. Without a preset nor any history, a quantity is None.
+        a user marked as hard is in ``limits``. Without a preset nor any history, a quantity is None. ``on`` are the
+        node types that it may be placed on, the most likely first: that one is planned with, and the limit for its
+        time is enough on the slowest.
         """
-        return self._of(kind).decide(features, preset, policy, limits, node_type)
+        return self._of(kind).decide(features, preset, policy, limits, on)
 
     def retry(self, kind: Kind, features: Features, failed: Amounts, failure: FailureClass, preset: Amounts,
-              policy: Policy = _POLICY, limits: Limits = _LIMITS, node_type: str = "") -> Decision:  # fmt: skip
+              policy: Policy = _POLICY, limits: Limits = _LIMITS, on: Sequence[str] = ()) -> Decision:  # fmt: skip
         """What to ask for after an attempt that was granted ``failed`` ended with ``failure``.
 
         Of what failed (memory, time) more than before, unless ``exhausted`` says that it is at its limit; everything
         else is decided anew. It needs no earlier ``Decision``: an engine that was restarted gives the same.
         """
-        return self._of(kind).retry(features, failed, failure, preset, policy, limits, node_type)
+        return self._of(kind).retry(features, failed, failure, preset, policy, limits, on)
 
     def expect(self, kind: Kind, features: Features, node_type: str = "", ran_s: float = 0.0) -> Estimate | None:
         """The wall time of a task in all, given that it has run for ``ran_s`` seconds; None where too little is

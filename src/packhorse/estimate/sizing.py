@@ -73,7 +73,7 @@ class Sizer:
         if new > _ONE_BY_ONE:
             start = max(start, fit.old)
             rows = np.unique(np.linspace(start, len(y) - 1, min(len(y) - start, _AT_ONCE)).astype(int))
-            weights = fit.weights(fit.points.apart[rows])
+            weights = fit.weights(fit.points.apart(rows))
             weights[:, np.arange(len(rows)), rows] = 0
             self._judge(fit, y[rows], time[rows], preset[rows], fit.points.held_out[:, rows], weights)
 

@@ -15,10 +15,8 @@ from packhorse.estimate.points import FAR, MODELS, Floats, Points
 from packhorse.estimate.window import Window
 
 LEAST_HISTORY = 3
-_HALF_LIFE = 30
+_HALF_LIFE = 60
 """Attempts after which one counts for half: runtimes drift more than memory does."""
-_BREADTH = 0.5
-_FLOOR = 1e-3
 _LATEST = 100
 """Attempts that are looked at."""
 _BEYOND = 1.5
@@ -70,11 +68,12 @@ class Runtimes:
         """For a task of ``sizes`` (s) and ``choices`` (c) that has run for ``ran_s``: how long it takes in all, and a
         limit that it reaches with a chance of at most ``cap``.
         """
-        needs, distance = self._points.at(sizes[None, :], choices[None, :])
+        needs, _ = self._points.at(sizes[None, :], choices[None, :])
         by_model = self._model < len(MODELS)
         expected = float(needs[self._model, 0]) if by_model else self._next
         values = np.minimum(self._ratio * expected, FAR * max(expected, float(self._points.y.max())))
-        counts = (self._recent * (np.exp(-0.5 * (distance[0] / _BREADTH) ** 2) + _FLOOR))[self._order]
+        # Errors of tasks of any size: those of alike ones alone are too few to say where the middle lies
+        counts = self._recent[self._order]
         longer = values > ran_s
         if not longer.any():
             return Runtime(2 * ran_s, 2 * ran_s, ran_s, 2 * ran_s, 0.0, "twice as long as it ran")

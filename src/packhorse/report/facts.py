@@ -66,7 +66,9 @@ class Spent:
 
 @dataclass(slots=True)
 class Pairs:
-    """What attempts were granted and used of one thing, each with whether it failed: of many, some, equally spread."""
+    """What attempts were granted (or predicted to use) and used of one thing, each with whether it failed: of many,
+    some, equally spread.
+    """
 
     kept: list[tuple[float, float, bool]] = field(default_factory=list)
     each: int = 1
@@ -103,6 +105,10 @@ class Measured:
     """Bytes; of those whose memory had a limit."""
     time: Pairs = field(default_factory=Pairs)
     """Seconds; of those whose time had a limit."""
+    predicted_memory: Pairs = field(default_factory=Pairs)
+    """Bytes: the median by which an attempt was sized, and what it used; of those that were sized by earlier ones."""
+    predicted_time: Pairs = field(default_factory=Pairs)
+    """The same in seconds."""
     cpu_s: float = 0.0
     read_bytes: int = 0
     write_bytes: int = 0

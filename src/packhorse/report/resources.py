@@ -92,13 +92,17 @@ def _card(step: StepFacts) -> Markup:
 
 
 def _pairs(step: StepFacts) -> list[Markup]:
-    """Granted against used, of what had a limit."""
+    """Granted against used, of what had a limit; predicted against used, of what was sized."""
     measured = step.measured
     drawn = []
     if measured.memory.kept:
         drawn.append(draw_scatter(measured.memory, step.number, size, "Memory"))
     if measured.time.kept:
         drawn.append(draw_scatter(measured.time, step.number, duration, "Time"))
+    if measured.predicted_memory.kept:
+        drawn.append(draw_scatter(measured.predicted_memory, step.number, size, "Memory", "predicted"))
+    if measured.predicted_time.kept:
+        drawn.append(draw_scatter(measured.predicted_time, step.number, duration, "Time", "predicted"))
     return drawn
 
 

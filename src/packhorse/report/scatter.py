@@ -1,4 +1,4 @@
-"""What attempts were granted against what they used, each a point."""
+"""What attempts were granted, or predicted to use, against what they used, each a point."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ _LEFT, _BOTTOM, _TOP, _RIGHT = 62, 30, 8, 10
 _LEAST = 1e-9  # bytes, seconds
 
 
-def draw_scatter(pairs: Pairs, step: int, show: Callable[[float], str], what: str) -> Markup:
-    """Both axes are logarithmic and the same; on the line an attempt was granted what it used, above it more."""
+def draw_scatter(pairs: Pairs, step: int, show: Callable[[float], str], what: str, upwards: str = "granted") -> Markup:
+    """Both axes are logarithmic and the same; on the line an attempt was granted what it used, above it more.
+
+    ``upwards`` says what stands against what was used, the first of each pair.
+    """
     points = [one for one in pairs.kept if min(one[:2]) > _LEAST]
-    values = [value for granted, used, _ in points for value in (granted, used)]
+    values = [value for one in points for value in one[:2]]
     if not values:
         return el("p", "Nothing was measured, or there was no limit.", class_="note")
     low, high = math.log10(min(values)) - 0.1, math.log10(max(values)) + 0.1
@@ -38,11 +41,11 @@ def draw_scatter(pairs: Pairs, step: int, show: Callable[[float], str], what: st
         drawn.append(el("text", show(tick), x=_LEFT - 5, y=y + 4, text_anchor="end", class_="small"))
         drawn.append(el("text", show(tick), x=x, y=_TOP + tall + 13, text_anchor="middle", class_="small"))
     drawn.append(el("line", x1=_LEFT, y1=_TOP + tall, x2=_WIDTH - _RIGHT, y2=_TOP, class_="granted"))
-    for granted, used, failed in points:
+    for above, used, failed in points:
         kind = f"{colour(step)} point" + (" failed" if failed else "")
-        drawn.append(el("circle", cx=x_of(used), cy=y_of(granted), r="2.4", class_=kind))
+        drawn.append(el("circle", cx=x_of(used), cy=y_of(above), r="2.4", class_=kind))
     drawn.append(el("text", "used", x=_LEFT + wide / 2, y=_HEIGHT - 3, text_anchor="middle", class_="small"))
-    name = f"{what}: granted, upwards, against used; the dashed line is where they are the same"
+    name = f"{what}: {upwards}, upwards, against used; the dashed line is where they are the same"
     picture = el("svg", drawn, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", class_="dist", role="img", aria_label=name)
     left_out = "" if pairs.each == 1 else f" One point stands for {some(pairs.each, 'attempt')}."
-    return el("div", el("h4", f"{what}: granted against used"), picture, el("p", left_out.strip(), class_="note"))
+    return el("div", el("h4", f"{what}: {upwards} against used"), picture, el("p", left_out.strip(), class_="note"))

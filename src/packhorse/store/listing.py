@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -83,7 +83,10 @@ def page_of_listed(
     """
     places: list[Place] = []
     left = _LOOKED_AT
-    of = owner if owner is not None else after.owner if after is not None else _next_owner(connection, None)
+    owners = iter([owner]) if owner is not None else _owners_from(connection, after.owner if after is not None else "")
+    of = next(owners, None)
+    if after is not None and after.owner != of:  # no token of ours
+        after = None
     for _ in range(_OWNERS):
         if of is None:
             return Listed(places, None)
@@ -92,17 +95,36 @@ def page_of_listed(
         left -= looked_at
         if after is not None:
             return Listed(places, after)
-        of = None if owner is not None else _next_owner(connection, of)
+        of = next(owners, None)
         if of is not None and (len(places) == size or left <= 0):
             break
     return Listed(places, None if of is None else Place(of, "", _END))
 
 
-_NEXT_OWNER = sa.select(sa.func.min(_T.owner)).where(_T.owner > sa.bindparam("before"), _T.owner.is_not(None))
+def _some_owners() -> sa.Select[Any]:
+    """Owners from a name on, in order: one look at the index for each, however many tasks they have."""
+    first = sa.select(sa.func.min(_T.owner).label("owner")).where(
+        _T.owner >= sa.bindparam("begin"), _T.owner.is_not(None)
+    )
+    found = first.cte("found", recursive=True)
+    behind = sa.select(sa.func.min(_T.owner)).where(_T.owner > found.c.owner, _T.owner.is_not(None))
+    found = found.union_all(sa.select(behind.scalar_subquery()).where(found.c.owner.is_not(None)))
+    return sa.select(found.c.owner).where(found.c.owner.is_not(None)).limit(_OWNERS_AT_ONCE)
 
 
-def _next_owner(connection: sa.Connection, before: str | None) -> str | None:
-    return connection.execute(_NEXT_OWNER, {"before": before or ""}).scalar()
+_OWNERS_AT_ONCE = 25
+_SOME_OWNERS = _some_owners()
+
+
+def _owners_from(connection: sa.Connection, begin: str) -> Iterator[str]:
+    """All owners from ``begin`` on, itself as well, in order; asked for by parts."""
+    last: str | None = None
+    while True:
+        some = connection.execute(_SOME_OWNERS, {"begin": begin if last is None else last}).scalars().all()
+        yield from (one for one in sorted(some) if one != last)
+        if len(some) < _OWNERS_AT_ONCE:
+            return
+        last = max(some)
 
 
 def _of_owner(
@@ -178,6 +200,8 @@ def _narrowest(ways: Sequence[_Way]) -> _Way:
         number = way.count(fewest)
         if number < fewest:
             best, fewest = way, number
+        if not number:
+            break
     return best
 
 

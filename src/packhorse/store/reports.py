@@ -18,6 +18,7 @@ from packhorse.store.schema import (
     data_edges,
     deliveries,
     edges,
+    estimates,
     images,
     in_run,
     journals,
@@ -42,6 +43,15 @@ def iter_attempts(connection: sa.Connection, run_seq: int) -> Iterator[Any]:
     of_task = (tasks.c.demand_seq, tasks.c.name, tasks.c.state, tasks.c.attempt.label("last"))
     query = sa.select(*columns, *of_task).join(tasks, tasks.c.id == attempts.c.task_id).where(_tried_in(run_seq))
     query = query.order_by(attempts.c.task_id, attempts.c.attempt)
+    yield from connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))
+
+
+def iter_decided(connection: sa.Connection, run_seq: int) -> Iterator[Any]:
+    """(task_id, decision, peak_memory, wall_s, failure) of the ended attempts of a run that were sized."""
+    columns = (estimates.c.task_id, estimates.c.decision, attempts.c.peak_memory, attempts.c.wall_s, attempts.c.failure)
+    same = sa.and_(attempts.c.task_id == estimates.c.task_id, attempts.c.attempt == estimates.c.attempt)
+    mine = estimates.c.task_id.between(run_seq * TASKS_PER_RUN, (run_seq + 1) * TASKS_PER_RUN - 1)
+    query = sa.select(*columns).join(attempts, same).where(mine).order_by(estimates.c.task_id, estimates.c.attempt)
     yield from connection.execute(query.execution_options(yield_per=_ROWS_AT_ONCE))
 
 

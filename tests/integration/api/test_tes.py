@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from packhorse.identity.tokens import Tokens
+from packhorse.store import listing
 from tests.fixtures.room import wait_for
 from tests.fixtures.tes import TRUE, TesServer
 
@@ -167,6 +169,23 @@ def test_users_see_their_own_and_an_admin_all(server: TesServer) -> None:
     page = server.told("GET", "/tasks", "root", params={"page_size": 1})
     stolen = server.all_ids("bob", page_token=page["next_page_token"])
     assert set(stolen) <= {theirs[1]}, "a token gives nobody what is not theirs"
+
+
+def test_an_admin_pages_through_more_owners_than_are_asked_for_at_once(
+    server: TesServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_SOME_OWNERS", listing._SOME_OWNERS.limit(None).limit(2))
+    monkeypatch.setattr(listing, "_OWNERS_AT_ONCE", 2)
+    tokens = Tokens(server.room.database)
+    server.tokens |= {name: tokens.add(name, admin=True) for name in ("ana", "ben", "cem", "dan")}
+    made = {user: [server.create(TRUE, user) for _ in range(2)][::-1] for user in ("root", "ana", "ben", "cem", "dan")}
+    expected = [task for user in sorted(made) for task in made[user]]
+    for size in (1, 3, 100):
+        assert server.all_ids(page_size=size) == expected
+        assert server.all_ids(page_size=size, state="QUEUED", name_prefix="x") == []
+    forged = base64.urlsafe_b64encode(b'["aaa", "", 1]').decode()
+    listed = server.told("GET", "/tasks", params={"page_token": forged})["tasks"]
+    assert [task["id"] for task in listed] == expected
 
 
 def test_runs_of_other_doors_are_shown_by_id_and_not_listed(server: TesServer) -> None:

@@ -87,7 +87,7 @@ def test_a_value_is_the_median_of_what_tasks_of_earlier_runs_said(room: Embedded
     second = run(room, pipeline, 30)
     assert speed_of(second) == 20
     name = first.id.partition(".")[0]
-    assert second.from_history == {"speed": f"the median of 'speed' of 3 tasks of step 'search' in run {name}"}
+    assert second.from_history == {"speed": f"estimated from 'speed' of 3 tasks of step 'search' in run {name}"}
     third = run(room, pipeline, 1)
     assert speed_of(third) == 30  # of 10, 20, 30, 30, 60, 90
     assert "of 6 tasks of step 'search' in 2 runs, the last of them" in third.from_history["speed"]

@@ -37,6 +37,9 @@ def test_the_second_run_asks_for_what_the_first_one_used(room: Embedded, tmp_pat
     granted = {attempts[0].memory_mb for attempts in second}
     assert all(mb is not None and 60 < mb <= 400 for mb in granted), granted
     assert all(attempts[-1].failure is None for attempts in second)
+    newest, oldest = (room.mine.report(run.id).decode() for run in room.mine.runs().items)
+    assert "Memory: predicted against used" in newest and "Time: predicted against used" in newest
+    assert "predicted against used" not in oldest, "nothing was known"
 
 
 def test_of_a_large_run_a_few_are_tried_first(room: Embedded, tmp_path: Path) -> None:

@@ -289,3 +289,31 @@ def test_steps_of_python_are_refused_in_words(steps: Any, words: str) -> None:
     with Client(url="http://127.0.0.1:9") as client, pytest.raises(InvalidRequest) as caught:
         client.run_steps(steps)
     assert words in str(caught.value)
+
+
+class Expecting:
+    """A backend that keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, Any]] = []
+
+    def estimate(self, request: Any, rows: Any = None) -> str:
+        self.asked.append((request, None if rows is None else [dict(row) for row in rows]))
+        return "expected"
+
+    def close(self) -> None: ...
+
+
+def test_what_a_run_needs_is_asked_as_it_would_be_submitted() -> None:
+    backend: Any = Expecting()
+    with Client(url="http://127.0.0.1:9") as client:
+        client._backend.close()
+        client._backend = backend
+        found: Any = client.estimate("squares", [{"x": 1}, {"x": 2}], params={"a": 1}, resources={"ram_gb": 2})
+        assert found == "expected"
+        wrong: Any = [1]
+        with pytest.raises(InvalidRequest, match="'params' is no mapping"):
+            client.estimate("squares", params=wrong)
+    [(request, rows)] = backend.asked
+    assert request == AppRun(app="squares", params={"a": 1}, resources={"ram_gb": 2})
+    assert rows == [{"x": 1}, {"x": 2}]

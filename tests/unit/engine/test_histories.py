@@ -57,6 +57,35 @@ def test_who_is_alone_is_bound_by_nobody() -> None:
     assert known.best(KIND, "b") == (KIND, True)
 
 
+def test_tasks_are_decided_for_the_nodes_on_which_attempts_ended_last_at_their_site() -> None:
+    found = Histories()
+    about = {"site": "s", "task_id": 1}
+    for node in ["old"] * 150 + ["new"] * 130 + [""]:
+        found._take(row("a", node_type=node, **about))
+    found._take(row("a", node_type="far", site="t", task_id=2))
+    found._take(row("a", node_type="imported", site="s", task_id=None))
+    assert found.nodes_of("s") == ["new", "old"]
+    assert found.nodes_of("t") == ["far"]
+    assert found.nodes_of("u") == []
+
+
+def test_the_limit_for_time_is_enough_on_the_slower_nodes_of_a_site() -> None:
+    estimator = Estimator(Rules(EstimatesConfig()))
+    estimator.features.texts._key = bytes(32)
+    asked = Resources(ram_gb=1, walltime_s=36_000)
+
+    def granted(nodes: str) -> float:
+        step: Any = SimpleNamespace(kind=lambda _: KIND, sizes_itself=False, row=SimpleNamespace(user="u", site=nodes))
+        sized = estimator.decide(cast(sa.Connection, None), step, "{}", asked, Features(), [])
+        return sized.granted.walltime_s or 0
+
+    for number in range(30):
+        site, node, wall_s = [("fast", "new", 1000.0), ("mixed", "new", 1000.0), ("mixed", "old", 4000.0)][number % 3]
+        found = row("a", site=site, node_type=node, task_id=number, wall_s=wall_s)
+        estimator._histories._take(found)
+    assert granted("mixed") >= 3.5 * granted("fast")
+
+
 @given(st.lists(st.sampled_from("abc"), min_size=60, max_size=400), st.integers(0, 2000))
 def test_nobody_has_more_than_half_of_what_is_shared(owners: list[str], flood: int) -> None:
     """However many attempts one of them adds at the end."""
@@ -129,7 +158,7 @@ def test_a_decision_that_cannot_be_made_changes_nothing(monkeypatch: pytest.Monk
     monkeypatch.setattr(Predictor, "retry", fails)
     estimator = Estimator(Rules(EstimatesConfig()))
     monkeypatch.setattr(estimator, "_owner", lambda *_: "a")
-    step: Any = SimpleNamespace(kind=lambda _: KIND, sizes_itself=False)
+    step: Any = SimpleNamespace(kind=lambda _: KIND, sizes_itself=False, row=SimpleNamespace(site="s"))
     asked, connection = Resources(ram_gb=1, walltime_s=60), cast(sa.Connection, None)
     assert estimator.decide(connection, step, "{}", asked, Features(), []).granted == asked
     failed = FailureClass.OUT_OF_MEMORY
@@ -171,7 +200,7 @@ def test_whatever_was_remembered_a_task_is_granted_something(rows: list[dict[str
     estimator = Estimator(Rules(EstimatesConfig()))
     for changes in rows:
         estimator._histories._take(row("a", **changes))
-    step: Any = SimpleNamespace(kind=lambda _: KIND, sizes_itself=False, row=SimpleNamespace(user="u"))
+    step: Any = SimpleNamespace(kind=lambda _: KIND, sizes_itself=False, row=SimpleNamespace(user="u", site="s"))
     estimator.features.texts._key = bytes(32)
     site = [Limits(4, 16_000, walltime_s=3600.0)]
     asked = Resources(ram_gb=1, walltime_s=60)

@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -224,9 +225,13 @@ def test_time_is_scaled_between_node_types() -> None:
 
     other = Kind("other", "1")
     predictor = after([*run(other, "old", 2), *run(other, "new", 1), *run(KIND, "old", 2)])
-    slow, fast = (predictor.decide(KIND, task(5e9), PRESET, node_type=name).walltime_s for name in ("old", "new"))
-    assert slow is not None and fast is not None
+    slow, fast, either = (
+        predictor.decide(KIND, task(5e9), PRESET, on=names).walltime_s for names in (["old"], ["new"], ["new", "old"])
+    )
+    assert slow is not None and fast is not None and either is not None
     assert slow.median == pytest.approx(2 * fast.median, rel=0.05)
+    assert either.median == fast.median, "planned with the likelier"
+    assert either.request == slow.request > 1.5 * fast.request, "enough on the slower"
 
 
 def test_a_choice_tells_tasks_apart() -> None:
@@ -251,6 +256,24 @@ def test_what_is_held_is_bounded() -> None:
         predictor.observe(ended(GB, 1000, Kind(f"app{number}")))
     assert predictor.history(KIND) == 0
     assert len(predictor.state()["kinds"]) == 1000
+
+
+def test_memory_is_bounded_with_a_hundred_thousand_attempts() -> None:
+    """All models of all kinds included: what is held of a kind does not grow with the square of its history."""
+    draw = random.Random(4)
+    one_kind = linear(300)
+    tracemalloc.start()
+    try:
+        predictor = Predictor()
+        for number in range(40):
+            kind = Kind(f"app{number}")
+            for record in one_kind:
+                predictor.observe(replace(record, kind=kind))
+            predictor.decide(kind, task(draw.uniform(1e9, 9e9)), PRESET)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held / (40 * 300) < 1500, "bytes for each attempt: 100,000 of them take 150 MB at most"
 
 
 def test_an_app_with_thousands_of_parameters_takes_no_more_than_others() -> None:
@@ -347,6 +370,61 @@ def test_a_request_is_within_reason_of_its_units(history, size) -> None:
     farther = max(1, size / max([1e3, *(size for size, *_ in history)])) if history else 1
     assert 64 <= decision.memory_mb.request <= 100 * farther * max([PRESET.memory_mb or 0, *needs])
     assert 60 <= decision.walltime_s.request <= 10 * farther * max([PRESET.walltime_s or 0, *walls])
+
+
+ODD = st.one_of(
+    st.none(), st.floats(), st.sampled_from([0, -1, 1e-310, 1e308, -1e308]), st.integers(-(10**400), 10**400)
+)
+ODD_RECORDS = st.lists(
+    st.builds(
+        lambda peak, wall, cpu, disk, preset, granted, number, size, failure, node: Record(
+            KIND,
+            Features({"n": number or 0}, {}, {"a": size or 0, "b": 1}),
+            Amounts(preset, preset, preset, preset),
+            Amounts(granted, granted, granted, granted),
+            peak,
+            cpu,
+            wall,
+            disk,
+            node,
+            failure,
+            memory_censored=failure is not None,
+        ),
+        *[ODD] * 8,
+        st.sampled_from([None, None, None, FailureClass.OUT_OF_MEMORY, FailureClass.APP, FailureClass.PREEMPTED]),
+        st.sampled_from(["", "old", "new"]),
+    ),
+    max_size=14,
+)
+
+
+@pytest.mark.filterwarnings("error")
+@settings(max_examples=150, deadline=None)
+@given(ODD_RECORDS, ODD, ODD)
+def test_absurd_records_give_plain_requests_and_no_warning(records, number, size) -> None:
+    """Numbers that are none, too large to be squared, or below zero: an import or a clock that jumps can bring them."""
+    predictor = after(records)
+    odd = Features({"n": number or 0}, {}, {"a": size or 0, "b": 1})
+    for features in (odd, task(1e9)):
+        decision = predictor.decide(KIND, features, PRESET, on=["new", "old"])
+        failed = Amounts(memory_mb=1000, walltime_s=100)
+        again = predictor.retry(KIND, features, failed, FailureClass.OUT_OF_MEMORY, PRESET)
+        for found in (decision, again):
+            told = [found.memory_mb, found.walltime_s, found.cores, found.disk_mb]
+            assert all(
+                0 <= value < 1e40 for one in told if one for value in (one.request, one.median, one.low, one.high)
+            )
+        assert memory(again) > 1000
+
+
+@QUICK
+@given(st.integers(1, 30), st.floats(0.1, 100), st.floats(1e9, 9e9))
+def test_a_request_is_in_the_unit_of_what_was_used(seed, factor, reads) -> None:
+    """Tasks that need so many times as much are granted so many times as much."""
+    small = Limits(Amounts(memory_mb=1, walltime_s=1))
+    one, other = (after(linear(40, seed, factor=each)) for each in (1.0, factor))
+    request, scaled = (memory(each.decide(KIND, task(reads), Amounts(), Policy(), small)) for each in (one, other))
+    assert scaled == pytest.approx(factor * request, rel=0.15)
 
 
 @QUICK

@@ -115,6 +115,17 @@ def test_attempts_are_bars_while_they_are_few_and_areas_after() -> None:
     assert many.count(' bar"') == 0 and many.count(" area") >= 4
 
 
+def test_what_was_predicted_stands_against_what_was_used() -> None:
+    facts = made_up(["a", "b"])
+    assert "predicted against used" not in render_page(facts)
+    for number in range(5):
+        facts.steps[0].measured.predicted_memory.add(1e9, 1e9 + 1e8 * number, failed=False)
+        facts.steps[1].measured.predicted_time.add(60.0, 50.0 + number, failed=number == 0)
+    told = texts(page := render_page(facts))
+    assert told.count("Memory: predicted against used") == told.count("Time: predicted against used") == 1
+    assert page.count("<circle") == 10
+
+
 def test_a_number_is_not_parted_from_its_unit() -> None:
     facts = made_up(["make"], 1)
     page = render_page(replace(facts, created_at=1000.0, ended_at=1145.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from packhorse.domain.app import ParameterType
 from packhorse.domain.pipeline import History, PipelineManifest, PipelineParameter
 from packhorse.domain.pipelinerun import fill
 from packhorse.engine.steps.base import StepSpec
+from packhorse.estimate.values import expected
 from packhorse.store.database import Database
 from packhorse.store.history import earlier_steps, results_of
 
@@ -52,8 +53,8 @@ def history_of(database: Database, user: str) -> HistoryOf:
 def _values(
     connection: sa.Connection, user: str, manifest: PipelineManifest, common: Values, missing: Collection[str]
 ) -> dict[str, FromHistory]:
-    """Of each of the ``missing`` parameters that has a history: the median of what the last tasks said in runs with the
-    same values. ``common`` are the values of this run.
+    """Of each of the ``missing`` parameters that has a history: what is expected after what the last tasks said in runs
+    with the same values. ``common`` are the values of this run.
     """
     found: dict[str, FromHistory] = {}
     for name in missing:
@@ -61,19 +62,19 @@ def _values(
         if parameter.history is not None:
             step, _, field = parameter.history.source
             numbers, runs = _said(connection, user, manifest, parameter.history, common)
-            if (value := _median(parameter, numbers)) is None:
+            if (value := _expected(parameter, numbers)) is None:
                 found[name] = FromHistory(common.get(name), "no earlier run has said one")
                 continue
             tasks = f"{len(numbers)} tasks" if len(numbers) > 1 else "a task"
             of = f"run {runs[0]}" if len(runs) == 1 else f"{len(runs)} runs, the last of them {runs[0]}"
-            found[name] = FromHistory(value, f"the median of '{field}' of {tasks} of step '{step}' in {of}")
+            found[name] = FromHistory(value, f"estimated from '{field}' of {tasks} of step '{step}' in {of}")
     return found
 
 
 def _said(
     connection: sa.Connection, user: str, manifest: PipelineManifest, history: History, common: Values
 ) -> tuple[list[float], list[str]]:
-    """What tasks of earlier runs said, and which runs these are, newest first."""
+    """What tasks of earlier runs said, the oldest first, and which runs these are, the newest first."""
     step, _, field = history.source
     wanted = {name: fill(manifest.steps[step].params[name], common) for name in history.same}
     numbers: list[float] = []
@@ -82,7 +83,7 @@ def _said(
         given = StepSpec.from_json(row.spec).params
         if len(numbers) < _TASKS and all(given.get(name) == value for name, value in wanted.items()):
             said = list(_numbers(results_of(connection, row, _TASKS - len(numbers)), field))
-            numbers += said
+            numbers = said + numbers
             runs += [row.run_id] if said else []
     return numbers, runs
 
@@ -97,12 +98,13 @@ def _numbers(results: Collection[str], field: str) -> Iterator[float]:
                 yield float(number)
 
 
-def _median(parameter: PipelineParameter, numbers: Collection[float]) -> int | float | None:
+def _expected(parameter: PipelineParameter, numbers: Sequence[float]) -> int | float | None:
     """A value of a parameter, to a few digits; None where there is none, or it may not have that value."""
-    if not numbers:
+    found = expected(numbers)
+    if found is None:
         return None
-    median = float(f"{sorted(numbers)[len(numbers) // 2]:.{_DIGITS}g}")
+    short = float(f"{found:.{_DIGITS}g}")
     with suppress(ValueError):
-        value = parameter.value_of(round(median) if parameter.type is ParameterType.INTEGER else median)
+        value = parameter.value_of(round(short) if parameter.type is ParameterType.INTEGER else short)
         return value if isinstance(value, int | float) else None
     return None

@@ -44,6 +44,7 @@ from packhorse.store.reports import (
     edges_of_run,
     images_of_run,
     iter_attempts,
+    iter_decided,
     iter_tasks_of_step,
     places_of_run,
     task_edges_of_run,
@@ -67,6 +68,7 @@ def facts_of(connection: sa.Connection, steps: Steps, run: Any, now: float) -> R
         if row.started_at is not None:
             timeline.add(keys.get((row.allocation_seq, row.journal_id)), told.bar(row, bars=timeline.has_bars))
     told.note_deliveries(connection)
+    told.note_predictions(connection, run.seq)
     data, number = data_of_run(connection, run.seq, MAX_DATA)
     paid = account(iter_shares(connection, run_seq=run.seq), (), now, whole=False).total
     return RunFacts(
@@ -162,6 +164,18 @@ class _Told:
             if (row := found.get((task, attempt, str(example["path"])))) is not None:
                 example.update(url=row.url, sha256=row.sha256 or example.get("sha256"))
 
+    def note_predictions(self, connection: sa.Connection, run_seq: int) -> None:
+        """Says what attempts were predicted to use that were sized by earlier ones, beside what they used."""
+        for row in iter_decided(connection, run_seq):
+            measured = self.facts[self.step_at(row.task_id)].measured
+            decision = json.loads(row.decision)
+            failed = row.failure is not None and row.failure != FailureClass.CANCELED
+            memory_mb, wall_s = _predicted(decision, "memory_mb"), _predicted(decision, "walltime_s")
+            if memory_mb is not None and row.peak_memory:
+                measured.predicted_memory.add(memory_mb * MB, row.peak_memory, failed=failed)
+            if wall_s is not None and row.wall_s:
+                measured.predicted_time.add(wall_s, row.wall_s, failed=failed)
+
     def bar(self, row: Any, *, bars: bool) -> Bar:
         """As it is drawn; only one that is drawn by itself has a label."""
         number = self.step_at(row.task_id)
@@ -176,6 +190,12 @@ class _Told:
                 f"{self.facts[number].name}: {name}, attempt {row.attempt}: {how} after {took:.1f} s, {cores:g} cores"
             )
         return Bar(number, row.started_at, row.ended_at, cores, row.failure is not None, label)
+
+
+def _predicted(decision: Mapping[str, Any], name: str) -> float | None:
+    """The median of a quantity in a decision (``engine.sizing.explained``); None where it was not learnt."""
+    told = decision.get(name)
+    return float(told["median"]) if told and told.get("history") and told.get("median") is not None else None
 
 
 def _task_graph(

@@ -102,7 +102,8 @@ class Estimator:
         kind, others = self._histories.best(step.kind(params), self._owner(connection, step))
         within = bounds(asked, limits, others=others)
         how = (kind, features_of(features), preset(asked), self.rules.policy, within)
-        decision = _or_nothing(lambda: self._histories.predictor.decide(*how))
+        on = self._histories.nodes_of(step.row.site)
+        decision = _or_nothing(lambda: self._histories.predictor.decide(*how, on))
         memory, wall = decides(asked, sizes_itself=step.sizes_itself)
         changes: dict[str, Any] = {}
         if memory and (estimate := decision.memory_mb) and _differs(estimate, asked.memory_mb):
@@ -139,7 +140,8 @@ class Estimator:
         within = bounds(asked, limits, others=False)
         failed = Amounts(granted.memory_mb, granted.walltime_s, granted.cpu_cores)
         how = (kind, features_of(features), failed, failure, preset(asked), self.rules.policy, within)
-        decision = _or_nothing(lambda: self._histories.predictor.retry(*how))
+        on = self._histories.nodes_of(step.row.site)
+        decision = _or_nothing(lambda: self._histories.predictor.retry(*how, on))
         if decision.exhausted:
             if asked.hard:
                 return "what was asked for is marked as a hard limit"

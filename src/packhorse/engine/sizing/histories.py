@@ -25,6 +25,7 @@ _PAGE = 5000
 _WINDOW = 200  # of what was taken in last of a kind
 _FEW = 20  # of which anybody may have all
 _KINDS = 2000
+_NODES, _NODE_TYPES = 200, 4  # attempts that ended last at a site, and node types of it
 
 
 class Histories:
@@ -34,6 +35,7 @@ class Histories:
         self.predictor = Predictor()
         self._after: int | None = None
         self._shares: OrderedDict[Kind, _Shares] = OrderedDict()
+        self._nodes: dict[str, deque[str]] = {}
 
     def refresh(self, connection: sa.Connection) -> None:
         """Takes in what has ended since the last time: one query, where that is little."""
@@ -53,12 +55,18 @@ class Histories:
         own = of_owner(kind, owner)
         return (own, False) if self.predictor.history(own) >= OWN else (kind, not self._is_only(kind, owner))
 
+    def nodes_of(self, site: str) -> list[str]:
+        """The types of nodes on which attempts ended last at a site, those of most of them first."""
+        return [node for node, _ in Counter(self._nodes.get(site, ())).most_common(_NODE_TYPES)]
+
     def _is_only(self, kind: Kind, owner: str) -> bool:
         shares = self._shares.get(kind)
         return shares is not None and set(shares.numbers) <= {owner}
 
     def _take(self, row: Any) -> None:
         kind = Kind(row.app, row.version, row.part)
+        if row.node_type and row.task_id is not None:
+            self._nodes.setdefault(row.site, deque(maxlen=_NODES)).append(row.node_type)
         if row.owner:
             self.predictor.observe(_record(row, of_owner(kind, row.owner)))
         shares = self._shares.get(kind)
