@@ -2,7 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List, Optional
+    from typing import Any, Callable, Dict, List, Optional
 
 TAIL_BYTES = 2048
 
@@ -19,7 +19,21 @@ class Verdict(Exception):
 class Outcome:
     """Filled in while a task runs; times in seconds, sizes in bytes. `exit` and `sig` are those of the last program."""
 
-    __slots__ = ("exit", "sig", "why", "msg", "cpu", "peak", "rd", "wr", "files", "result", "progress", "steps")
+    __slots__ = (
+        "exit",
+        "sig",
+        "why",
+        "msg",
+        "cpu",
+        "peak",
+        "rd",
+        "wr",
+        "files",
+        "printed",
+        "result",
+        "progress",
+        "steps",
+    )
 
     def __init__(self) -> None:
         self.exit: "Optional[int]" = None
@@ -31,6 +45,7 @@ class Outcome:
         self.rd = 0
         self.wr = 0
         self.files: "List[Dict[str, Any]]" = []
+        self.printed: "Optional[bytes]" = None  # to stdout, where that is not in its capture file
         self.result: "Any" = None
         self.progress: "Optional[int]" = None  # lines of output that say so
         self.steps: "List[Dict[str, Any]]" = []  # how each of several ended
@@ -79,8 +94,6 @@ def end_record(
         and not outcome.steps
     ):
         return head + b',"exit":0}'
-    import json
-
     rest: "Dict[str, Any]" = {
         "exit": outcome.exit,
         "sig": outcome.sig,
@@ -92,8 +105,20 @@ def end_record(
         "progress": outcome.progress,
         "steps": outcome.steps or None,
     }
-    text = json.dumps({key: value for key, value in rest.items() if value is not None}, separators=(",", ":"))
+    text = encoder()({key: value for key, value in rest.items() if value is not None})
     return head + (b"," if len(text) > 2 else b"") + text[1:].encode("ascii")
+
+
+_encoders: "List[Callable[[Any], str]]" = []  # one, made when it is wanted: most tasks do without
+
+
+def encoder() -> "Callable[[Any], str]":
+    """Encodes JSON without spaces. To make one anew takes longer than to encode a record."""
+    if not _encoders:
+        import json
+
+        _encoders.append(json.JSONEncoder(separators=(",", ":")).encode)
+    return _encoders[0]
 
 
 def tail_text(data: bytes) -> "Optional[str]":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 import structlog
@@ -30,6 +31,8 @@ class Loop:
     """Ticks quickly when something begins to move, and ever more slowly the longer it goes on, or does not.
 
     ``superseded``: another engine leads; ``tell`` is set then. ``site``: the only one that it is for, if there is one.
+    ``soon_s``: in how many seconds somebody is to be told something that is not there yet, as far as that can be
+    foreseen.
     """
 
     wakes_for = Change(0)
@@ -39,6 +42,7 @@ class Loop:
         self.name = name
         self.site = site
         self.superseded = False
+        self.soon_s = math.inf
         self._clock = clock
         self._tell = tell
         self._wake = threading.Event()
@@ -108,7 +112,8 @@ class Loop:
             in_a_row = in_a_row + 1 if moved else 0
             if moved:
                 rest_s = min(in_a_row, _REST) * (ended - began)
-                woken = self._pause(max(moving_s, min(rest_s, _LONGEST_REST_S)))
+                pause_s = max(moving_s, min(rest_s, _LONGEST_REST_S))
+                woken = self._pause(max(TICK_S[0], min(pause_s, self.soon_s)))
                 idle_s, moving_s = TICK_S[0], min(TICK_S[1], moving_s * _SLOWER)
             else:
                 woken = self._pause(idle_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -31,6 +32,8 @@ from packhorse.engine.watch import Watcher
 from packhorse.estimate.durations import Durations
 from packhorse.sites.schedulers.pace import Pace
 from packhorse.sites.site import Site
+from packhorse.store.allocations import live_allocations
+from packhorse.store.asked import AskedOfSite, asked_of_site
 from packhorse.store.database import Database
 from packhorse.store.demands import recount
 from packhorse.store.holds import settle_holds
@@ -77,6 +80,7 @@ class SiteLoop(Loop):
         self._pace = Pace(*site.poll_s)
         self._database = database
         self._allocations: Sequence[Any] = ()
+        self._asked = AskedOfSite(cancels=True, grows=True)
         self._seen_writes = -1
         self._look_at = 0.0
         self._goes_on = False  # what the last step did may let the next one do more
@@ -98,35 +102,42 @@ class SiteLoop(Loop):
         writes = self._database.writes_of_others()
         changed = self._goes_on or writes != self._seen_writes or monotonic >= self._look_at
         if changed:
-            self._allocations = self._watcher.live()
+            self._see()
         # nothing is placed where an allocation is on its way out, so that what it still says can wait
         is_late = changed and all(row.state == AllocationState.CLOSING for row in self._allocations)
         collected = not is_late and self._collect()
         if not (changed or collected or self._heartbeats.any_silent()):
             return False
         self._goes_on = True  # unless the step ends well, and finds that all is as it should be
-        moved = self._take_step(monotonic, self._allocations) or collected
-        if is_late:
-            moved |= self._collect()
-        self._seen_writes, self._look_at = writes, monotonic + _LOOK_S
+        moved = self._take_step(monotonic)
         if moved:
             self._notifier.notify()
-        return moved
+        if is_late:
+            collected = self._collect()
+        self._seen_writes, self._look_at = writes, monotonic + _LOOK_S
+        return moved or collected
+
+    def _see(self) -> None:
+        with self._database.read() as connection:
+            self._allocations = live_allocations(connection, self._site.name)
+            self._asked = asked_of_site(connection, self._site.name)
 
     def _collect(self) -> bool:
-        """Reads on in the journals; whether they have told something."""
+        """Reads on in the journals; whether they have told something, which others then know."""
         collected = self._reader.look(self._allocations, self._heartbeats)
         if collected:
-            self._allocations = self._watcher.live()
+            self._notifier.notify()
+            self._see()
             self.after_end()
         return collected
 
-    def _take_step(self, monotonic: float, allocations: Sequence[Any]) -> bool:
+    def _take_step(self, monotonic: float) -> bool:
         """Does what the store and the scheduler ask for; whether anything moved but journals."""
         watcher = self._watcher
-        moved = bool(watcher.cancel())
-        moved |= self._growing.go_on()
+        moved = bool(watcher.cancel(self._asked.cancels))
+        moved |= self._asked.grows and self._growing.go_on()
         plan = self._dispatcher.plan()
+        allocations = self._allocations = plan.live
         self._dispatcher.carry_out(plan)
         closing = any(row.state == AllocationState.CLOSING for row in allocations)
         if plan.unsubmitted or closing or self._heartbeats.any_silent():
@@ -142,6 +153,10 @@ class SiteLoop(Loop):
             moved |= changed
         moved |= bool(plan.blocks)
         self._goes_on = moved or bool(plan.unsubmitted) or plan.goes_on
+        if plan.has_demand:
+            self.soon_s = 0.0 if plan.guesses else math.inf
+        else:
+            self.soon_s = watcher.ends_in_s(allocations)
         return moved
 
     def idle_s(self) -> float:

@@ -5,6 +5,7 @@ over.
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -30,6 +31,7 @@ from packhorse.store.tasks import asked_in_allocations, canceling_tasks, tasks_a
 
 _CANCELS_AT_ONCE = 20_000
 _UNKNOWN_S = 600.0
+_FEW_TASKS = 3000
 _REVOKED = "Its block was taken back before an agent claimed it."
 _log = structlog.get_logger("packhorse.watch")
 
@@ -110,6 +112,18 @@ class Watcher:
             return replace(status, state=JobState.ENDED, failure=FailureClass.SCHEDULER, message=message)
         return status
 
+    def ends_in_s(self, allocations: Sequence[Any]) -> float:
+        """When half of what allocations still have to do is likely to be done, in seconds from now; infinity where that
+        is much: nobody waits for the end of it yet.
+        """
+        if not allocations:
+            return math.inf
+        with self._database.read() as connection:
+            left_core_s = stored.left_core_s(connection, self._site.name, _FEW_TASKS)
+        if not left_core_s:
+            return math.inf
+        return left_core_s / 2 / sum(Shape(**json.loads(row.shape)).all_cores for row in allocations)
+
     def reclaim(self) -> int:
         """Takes the blocks of allocations that have not started back where others run, have nothing left to do, and
         could do that; returns how many.
@@ -164,11 +178,15 @@ class Watcher:
             for row in allocations:
                 stored.update_allocation(connection, row.seq, state=AllocationState.CLOSING)
 
-    def cancel(self) -> int:
-        """Tells the agents about tasks whose cancel is under way; takes back blocks that nobody has claimed.
+    def cancel(self, there_are_some: bool = True) -> int:
+        """Tells the agents about tasks whose cancel is under way, if ``there_are_some``; takes back blocks that nobody
+        has claimed.
 
         Returns how many were new.
         """
+        if not there_are_some:
+            self._told.clear()
+            return 0
         with self._database.read() as connection:
             canceling = canceling_tasks(connection, _CANCELS_AT_ONCE)
             self._told &= {(row.id, row.attempt) for row in canceling}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 
 from packhorse.domain.states import AllocationState
 from packhorse.store.chunks import chunks
-from packhorse.store.schema import UNCLAIMED, allocations, blocks, journals
+from packhorse.store.schema import HAS_ALLOCATION, UNCLAIMED, allocations, blocks, journals, tasks
 
 _MOST_LIVE = 10_000
 _BLOCKS_AT_ONCE = 10_000
@@ -34,8 +35,28 @@ _IN_STATES = (
     .where(_B.allocation_seq == sa.bindparam("allocation"), _B.state.in_(sa.bindparam("states", expanding=True)))
     .order_by(_B.number)
 )
+_AT_SITE = (
+    sa.select((_B.predicted_core_s / _B.tasks).label("core_s"))
+    .select_from(tasks)
+    .join(blocks, sa.and_(_B.allocation_seq == tasks.c.allocation_seq, _B.number == tasks.c.block))
+    .where(
+        sa.text(f"tasks.{HAS_ALLOCATION}"),
+        tasks.c.allocation_seq.in_(
+            sa.select(_A.seq).where(_A.site == sa.bindparam("site"), sa.text("allocations.state <> 'ENDED'"))
+        ),
+    )
+    .limit(sa.bindparam("number", type_=sa.Integer))
+    .subquery()
+)
+_LEFT = sa.select(sa.func.count(), sa.func.sum(_AT_SITE.c.core_s))
 _LAST_BLOCK = sa.select(sa.func.max(_B.number)).where(_B.allocation_seq == sa.bindparam("allocation"))
 _JOURNALS = sa.select(journals).where(_J.allocation_seq == sa.bindparam("allocation"))
+_JOURNAL_OF = _JOURNALS.where(_J.agent == sa.bindparam("agent"))
+_UNCLAIMED_CORE_S = (
+    sa.select(_B.allocation_seq, sa.func.sum(_B.predicted_core_s))
+    .where(_UNCLAIMED, _B.allocation_seq.in_(sa.bindparam("seqs", expanding=True)))
+    .group_by(_B.allocation_seq)
+)
 _ADVANCE = (
     sa.update(journals)
     .where(_J.id == sa.bindparam("of"))
@@ -105,13 +126,19 @@ def blocks_of(connection: sa.Connection, allocation_seq: int, states: Collection
 
 def unclaimed_core_s(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, float]:
     """Predicted core-seconds of the blocks that no agent has claimed, by allocation; those without any are left out."""
-    work = sa.func.sum(blocks.c.predicted_core_s)
-    query = sa.select(blocks.c.allocation_seq, work).where(_UNCLAIMED).group_by(blocks.c.allocation_seq)
     return {
         seq: float(core_s)
         for some in chunks(allocation_seqs)
-        for seq, core_s in connection.execute(query.where(blocks.c.allocation_seq.in_(some)))
+        for seq, core_s in connection.execute(_UNCLAIMED_CORE_S, {"seqs": some})
     }
+
+
+def left_core_s(connection: sa.Connection, site: str, most: int) -> float:
+    """Predicted core-seconds of the tasks that a site has and that have not ended; infinity where these are more than
+    ``most``.
+    """
+    number, core_s = connection.execute(_LEFT, {"site": site, "number": most + 1}).one()
+    return math.inf if number > most else float(core_s or 0.0)
 
 
 def written_blocks(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, list[int]]:
@@ -139,8 +166,7 @@ def journals_of(connection: sa.Connection, allocation_seq: int) -> dict[str, Any
 
 def journal_of(connection: sa.Connection, allocation_seq: int, agent: str) -> Any | None:
     """One agent's journal, if it was seen."""
-    which = sa.and_(journals.c.allocation_seq == allocation_seq, journals.c.agent == agent)
-    return connection.execute(sa.select(journals).where(which)).one_or_none()
+    return connection.execute(_JOURNAL_OF, {"allocation": allocation_seq, "agent": agent}).one_or_none()
 
 
 def journal_offsets(connection: sa.Connection, allocation_seqs: Collection[int]) -> dict[int, dict[str, int]]:

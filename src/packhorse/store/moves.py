@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from packhorse.domain.failures import FailureClass
 from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.states import TERMINAL, TaskState, may_move
+from packhorse.store.bulk import Bulk
 from packhorse.store.chunks import chunks
 from packhorse.store.demands import Delta, add_ready, add_ready_to_steps
 from packhorse.store.outbox import start_runs
@@ -66,6 +68,8 @@ class PlacedBlock(NamedTuple):
 
 
 _T = tasks.c
+_STATES = {state.value: state for state in S}
+_VALUES = {state: state.value for state in S}
 _LOCK = (
     sa.select(
         _T.id, _T.state, _T.attempt, _T.allocation_seq, _T.step_seq, _T.demand_seq, _T.waiting_on, _T.not_before,
@@ -82,7 +86,18 @@ _PLACED: Any = {
     "block": sa.bindparam("number"),
 }
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
-_PLACE = sa.update(tasks).where(_T.id == sa.bindparam("of")).values(attempt=sa.bindparam("next"), **_PLACED)
+_PLACE = Bulk(
+    sa.update(tasks)
+    .where(_T.id == sa.bindparam("of"))
+    .ordered_values(
+        (_T.state, sa.bindparam("to_state")),
+        (_T.reason, sa.null()),
+        (_T.attempt, sa.bindparam("next")),
+        (_T.allocation_seq, sa.bindparam("allocation")),
+        (_T.block, sa.bindparam("number")),
+    ),
+    ["to_state", "next", "allocation", "number", "of"],
+)
 _PLACE_ALL = sa.update(tasks).where(_T.id.in_(_IDS)).values(attempt=_T.attempt + 1, **_PLACED)
 _PLACEMENT = (
     _T.id,
@@ -95,7 +110,7 @@ _PLACEMENT = (
 _EVENT = ("task_id", "at", "attempt", "from_state", "to_state", "why")
 _TELL_ALL = sa.insert(events).from_select(_EVENT, sa.select(*_PLACEMENT).where(_T.id.in_(_IDS)).order_by(_T.id))
 _LARGE_BLOCK = 20  # tasks, from which on statements of a block's own cost less
-_INSERT_EVENT = sa.insert(events)
+_INSERT_EVENT = Bulk(sa.insert(events), _EVENT)
 _CANCEL_GROWTHS = (
     sa.update(growths).where(growths.c.run_seq == sa.bindparam("run")).values(canceled=sa.bindparam("why"))
 )
@@ -105,8 +120,8 @@ def lock_tasks(connection: sa.Connection, ids: Collection[int]) -> dict[int, Cur
     """The rows of ``ids``, locked in order of id so that two writers cannot deadlock."""
     found: dict[int, Current] = {}
     for some in chunks(ids):
-        for task, state, *rest in connection.execute(_LOCK, {"ids": some}):
-            found[task] = Current(TaskState(state), *rest)
+        for row in connection.execute(_LOCK, {"ids": some}):
+            found[row[0]] = Current._make((_STATES[row[1]], *row[2:]))
     return found
 
 
@@ -148,58 +163,53 @@ def _apply(
     """
     states = {task: row.state for task, row in current.items()}
     updates: dict[int, dict[str, Any]] = {}
-    rows: list[dict[str, Any]] = []
+    told: list[tuple[Any, ...]] = []
     counts: Counter[tuple[int, int, TaskState]] = Counter()
     applied: list[Move] = []
     ended: dict[int, TaskState] = {}
     for move in moves:
-        before = states.get(move.task_id)
-        if before is None or not may_move(before, move.target):
+        task, target = move.task_id, move.target
+        before = states.get(task)
+        if before is None or not may_move(before, target):
             continue
         applied.append(move)
-        states[move.task_id] = move.target
-        update = updates.setdefault(move.task_id, {})
-        update.update(move.changes, state=move.target)
-        attempt = update.get("attempt", current[move.task_id].attempt)
-        rows.append(
-            {
-                "task_id": move.task_id,
-                "at": move.at,
-                "attempt": attempt,
-                "from_state": before,
-                "to_state": move.target,
-                "why": move.why,
-            }
-        )
-        run_seq, step_seq = move.task_id // TASKS_PER_RUN, current[move.task_id].step_seq
-        counts[run_seq, step_seq, before] -= 1
-        counts[run_seq, step_seq, move.target] += 1
-        if move.target in TERMINAL:
-            ended[move.task_id] = move.target
-    _update_tasks(connection, updates)
+        states[task] = target
+        row = current[task]
+        update = updates.setdefault(task, {})
+        update.update(move.changes)
+        told.append((task, move.at, update.get("attempt", row.attempt), _VALUES[before], _VALUES[target], move.why))
+        run_seq = task // TASKS_PER_RUN
+        counts[run_seq, row.step_seq, before] -= 1
+        counts[run_seq, row.step_seq, target] += 1
+        if target in TERMINAL:
+            ended[task] = target
+    _update_tasks(connection, updates, states)
     started = {move.task_id // TASKS_PER_RUN for move in applied if move.target is S.RUNNING}
-    if rows:
-        connection.execute(_INSERT_EVENT, rows)
-        tell_tasks(
-            connection,
-            [told for row in rows for told in moved(row["task_id"], row["to_state"], row["at"], row["attempt"])],
-        )
+    _INSERT_EVENT.execute(connection, told)
+    if applied:
+        all_moved = (moved(one.task_id, one.target, one.at, row[2]) for one, row in zip(applied, told, strict=True))
+        tell_tasks(connection, chain.from_iterable(all_moved))
     add_counts(connection, counts)
-    add_ready(connection, _ready_changes(updates, current))
+    add_ready(connection, _ready_changes(updates, current, states))
     if started:
         start_runs(connection, started, applied[-1].at)
     return applied, ended
 
 
-def _ready_changes(updates: Mapping[int, Mapping[str, Any]], current: Mapping[int, Current]) -> Delta:
-    """By (step, demand): how many tasks became ready by their ``updates``, less those that no longer are."""
+def _ready_changes(
+    updates: Mapping[int, Mapping[str, Any]], current: Mapping[int, Current], states: Mapping[int, TaskState]
+) -> Delta:
+    """By (step, demand): how many tasks became ready by their ``updates``, less those that no longer are. ``states``
+    are those that they have now.
+    """
     delta: Delta = Counter()
     for task, update in updates.items():
         row = current[task]
         if row.state is S.QUEUED and not row.waiting_on and not row.not_before:
             delta[row.step_seq, row.demand_seq] -= 1
-        waits = update.get("waiting_on", row.waiting_on) or update.get("not_before", row.not_before)
-        if update["state"] is S.QUEUED and not waits:
+        if states[task] is not S.QUEUED:
+            continue
+        if not (update.get("waiting_on", row.waiting_on) or update.get("not_before", row.not_before)):
             delta[row.step_seq, update.get("demand_seq", row.demand_seq)] += 1
     return delta
 
@@ -234,15 +244,14 @@ def _place_block(connection: sa.Connection, block: PlacedBlock, at: float) -> No
 
 def _place_each(connection: sa.Connection, small: Sequence[PlacedBlock], at: float) -> None:
     """The tasks of many small blocks together, row by row."""
-    updates: list[dict[str, Any]] = []
-    told: list[dict[str, Any]] = []
+    updates: list[tuple[Any, ...]] = []
+    told: list[tuple[Any, ...]] = []
+    before, after = _VALUES[S.QUEUED], _VALUES[S.INITIALIZING]
     for allocation_seq, number, rows, why in small:
-        moved = {"at": at, "from_state": S.QUEUED, "to_state": S.INITIALIZING, "why": why}
-        updates += [{"of": row.id, "next": row.attempt, "allocation": allocation_seq, "number": number} for row in rows]
-        told += [{"task_id": row.id, "attempt": row.attempt, **moved} for row in rows]
-    if updates:
-        connection.execute(_PLACE, updates)
-        connection.execute(_INSERT_EVENT, told)
+        updates += [(after, row.attempt, allocation_seq, number, row.id) for row in rows]
+        told += [(row.id, at, row.attempt, before, after, why) for row in rows]
+    _PLACE.execute(connection, updates)
+    _INSERT_EVENT.execute(connection, told)
 
 
 def cancel_queued(connection: sa.Connection, run_seq: int, at: float, why: str) -> int:
@@ -284,25 +293,25 @@ def _record_events(
     connection.execute(sa.insert(events).from_select(_EVENT, query))
 
 
-def _update_tasks(connection: sa.Connection, updates: dict[int, dict[str, Any]]) -> None:
-    """One executemany for each set of columns that changes."""
-    by_columns: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    for task, update in sorted(updates.items()):
-        by_columns[tuple(sorted(update))].append(
-            {"of": task, **{f"to_{column}": value for column, value in update.items()}}
-        )
-    for columns, values in by_columns.items():
-        connection.execute(_update_of(columns), values)
+def _update_tasks(
+    connection: sa.Connection, updates: Mapping[int, Mapping[str, Any]], states: Mapping[int, TaskState]
+) -> None:
+    """Writes what changes, and the new states: one executemany for each set of columns."""
+    by_columns: defaultdict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
+    for task in sorted(updates):
+        update = updates[task]
+        by_columns[tuple(update)].append((_VALUES[states[task]], *update.values(), task))
+    for columns, rows in by_columns.items():
+        _update_of(columns).execute(connection, rows)
 
 
 @cache
-def _update_of(columns: tuple[str, ...]) -> sa.Update:
-    """Sets these columns of a task."""
-    return (
-        sa.update(tasks)
-        .where(_T.id == sa.bindparam("of"))
-        .values({name: sa.bindparam(f"to_{name}") for name in columns})
-    )
+def _update_of(columns: tuple[str, ...]) -> Bulk:
+    """Sets the state and these columns of a task."""
+    names = ("state", *columns)
+    values: list[tuple[Any, Any]] = [(_T[name], sa.bindparam(f"to_{name}")) for name in names]
+    statement = sa.update(tasks).where(_T.id == sa.bindparam("of")).ordered_values(*values)
+    return Bulk(statement, [*(f"to_{name}" for name in names), "of"])
 
 
 def _ends_in_vain(connection: sa.Connection, in_vain: InVain, at: float) -> list[Move]:

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packhorse.domain.states import TaskState
+from packhorse.store.bulk import Bulk
 from packhorse.store.data import DataKey, Link, add_data_edges, edges_for, link_data
 from packhorse.store.demands import Delta, DemandKey, Owned, add_ready, demand_seqs
 from packhorse.store.listing import tag_rows
@@ -20,7 +21,13 @@ from packhorse.store.steps import add_counts
 INSERT_CHUNK = 5000  # tasks of a run that is written in one transaction
 _BATCH = 2000  # of one that is written in several: others wait for no more
 
-_INSERT_TASK, _INSERT_EVENT, _INSERT_TAG = sa.insert(tasks), sa.insert(events), sa.insert(task_tags)
+_INSERT_TASK = Bulk(
+    sa.insert(tasks),
+    ("id", "step_seq", "demand_seq", "name", "state", "params", "waiting_on", "attempt", "not_before", "cache_key",
+     "owner"),
+)  # fmt: skip
+_INSERT_EVENT = Bulk(sa.insert(events), ("task_id", "at", "attempt", "to_state"))
+_INSERT_TAG = sa.insert(task_tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,49 +81,34 @@ def insert_pieces(connection: sa.Connection, pieces: Sequence[Piece]) -> Delta:
         needed = {key for piece in here for task in piece.tasks for key in task.data}
         links[site] = link_data(connection, site, needed) if needed else {}
         seqs[site] = demand_seqs(connection, site, {(one.user, task.demand) for one in here for task in one.tasks})
-    plain: list[dict[str, Any]] = []
-    reusing: list[dict[str, Any]] = []  # these have a column more,
-    listed: list[dict[str, Any]] = []  # and so have these
+    rows: list[tuple[Any, ...]] = []
     tags: list[dict[str, int]] = []
-    told: list[dict[str, Any]] = []
+    told: list[tuple[Any, ...]] = []
     data_rows: list[dict[str, Any]] = []
     ready: Delta = Counter()
+    queued = TaskState.QUEUED.value
     for piece in pieces:
         begin, step, user, at = piece.run_seq * TASKS_PER_RUN + piece.first, piece.step_seq, piece.user, piece.at
-        of_site, links_here, rows = seqs[piece.site], links[piece.site], reusing if piece.reuse else plain
+        of_site, links_here, cache_key = seqs[piece.site], links[piece.site], "" if piece.reuse else None
         for index, task in enumerate(piece.tasks, start=begin):
             waiting_on = task.waiting_on + piece.reuse
             if task.data:
                 waiting_on += sum(links_here[key].sha256 is None for key in set(task.data))
             demand = of_site[user, task.demand]
-            row = {
-                "id": index,
-                "step_seq": step,
-                "demand_seq": demand,
-                "name": task.name,
-                "params": task.params,
-                "state": TaskState.QUEUED,
-                "attempt": 0,
-                "not_before": 0.0,
-                "waiting_on": waiting_on,
-            }
-            if task.tags is None:
-                rows.append(row)
-            else:
-                listed.append({**row, "owner": user, "cache_key": "" if piece.reuse else None})
+            owner = None
+            if task.tags is not None:
+                owner = user
                 tags += tag_rows(index, user, task.tags)
-            told.append({"task_id": index, "at": at, "attempt": 0, "to_state": TaskState.QUEUED})
+            rows.append((index, step, demand, task.name, queued, task.params, waiting_on, 0, 0.0, cache_key, owner))
+            told.append((index, at, 0, queued))
             if not waiting_on:
                 ready[step, demand] += 1
         if links_here:
             data_rows += edges_for(begin, ((index, task.data) for index, task in enumerate(piece.tasks)), links_here)
-    for rows in (plain, [{**row, "cache_key": ""} for row in reusing], listed):
-        if rows:
-            connection.execute(_INSERT_TASK, rows)
+    _INSERT_TASK.execute(connection, rows)
     if tags:
         connection.execute(_INSERT_TAG, tags)
-    if told:
-        connection.execute(_INSERT_EVENT, told)
+    _INSERT_EVENT.execute(connection, told)
     add_data_edges(connection, data_rows)
     return ready
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -52,9 +52,11 @@ class Told(NamedTuple):
         return TASK_ENDED if TaskState(self.state) in TERMINAL else TASK_STARTED
 
 
-def tell_tasks(connection: sa.Connection, told: Sequence[Told]) -> None:
-    """Writes what is to be told of tasks of visible runs, to whom it is to be told."""
-    if not told or not _anybody(connection):
+def tell_tasks(connection: sa.Connection, told: Iterable[Told]) -> None:
+    """Writes what is to be told of tasks of visible runs, to whom it is to be told. Where nobody asks, ``told`` is not
+    looked at.
+    """
+    if not _anybody(connection):
         return
     by_run: defaultdict[int, list[Told]] = defaultdict(list)
     for one in told:

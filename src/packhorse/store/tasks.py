@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from packhorse.domain.states import TaskState
+from packhorse.store.bulk import Bulk, BulkRow
 from packhorse.store.chunks import chunks
 from packhorse.store.database import Database
 from packhorse.store.schema import (
@@ -228,16 +229,15 @@ def ids_in_states(connection: sa.Connection, run_seq: int, states: Collection[st
     return connection.execute(query).scalars().all()
 
 
-_INSERT_ATTEMPT, _INSERT_CHUNK_OF_LOG = sa.insert(attempts), sa.insert(log_chunks)
+_INSERT_ATTEMPT = Bulk(sa.insert(attempts), attempts.c.keys())
+_INSERT_CHUNK_OF_LOG = Bulk(sa.insert(log_chunks), log_chunks.c.keys())
 
 
-def add_attempts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+def add_attempts(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Remembers attempts that ended; each row has every column of the table."""
-    if rows:
-        connection.execute(_INSERT_ATTEMPT, rows)
+    _INSERT_ATTEMPT.execute_dicts(connection, rows)
 
 
-def add_log_chunks(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Remembers where tasks' output lies."""
-    if rows:
-        connection.execute(_INSERT_CHUNK_OF_LOG, rows)
+def add_log_chunks(connection: sa.Connection, rows: Sequence[BulkRow]) -> None:
+    """Remembers where tasks' output lies; each row has every column of the table, in their order."""
+    _INSERT_CHUNK_OF_LOG.execute(connection, rows)

@@ -52,6 +52,22 @@ def test_one_process_serves_all(worker: Spool) -> None:
     assert all(end["exit"] == 0 for end in ends.values())
 
 
+def test_answers_of_any_length_are_in_the_log(worker: Spool) -> None:
+    """Short ones come with the report, long ones by a file."""
+    sizes = [1, 2048, 2049, 5, 60_000, 7]
+    ends = worker.run(*[ask(worker, "say", "x" * size, result="text", max_result_bytes=100_000) for size in sizes])
+    assert [worker.output(task) for task in range(1, 7)] == [b"x" * size for size in sizes]
+    assert [ends[task]["result"] for task in range(1, 7)] == ["x" * size for size in sizes]
+
+
+def test_a_short_answer_may_be_no_result(worker: Spool) -> None:
+    ends = worker.run(
+        ask(worker, "say", "{", result="json"), ask(worker, "say", "xy", result="text", max_result_bytes=1)
+    )
+    assert [ends[task]["why"] for task in (1, 2)] == ["result", "result"]
+    assert (worker.output(1), worker.output(2)) == (b"{", b"xy")
+
+
 def test_results_failures_and_usage(worker: Spool) -> None:
     ends = worker.run(
         ask(worker, "double", "2.5", result="json"), ask(worker, "fail"), ask(worker, "burn"), ask(worker, "hello")

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import math
 
+import pytest
+import sqlalchemy as sa
+
+from packhorse.domain.states import TaskState
 from packhorse.store import allocations as stored
+from packhorse.store.asked import asked_of_site
 from packhorse.store.database import Database
+from packhorse.store.schema import TASKS_PER_RUN, growths
+from tests.fixtures.stores import insert_tasks_run, move_tasks, place_some
+
+S = TaskState
 
 
 @pytest.mark.parametrize("over", ["claimed", "revoked"])
@@ -38,3 +47,29 @@ def test_how_far_the_journals_of_allocations_are(database: Database, monkeypatch
         found = stored.journal_of(connection, seqs[2], "n1")
         assert found is not None and found.offset == 21
         assert stored.journal_of(connection, seqs[3], "n1") is None
+
+
+def test_what_a_site_still_has_to_do(database: Database) -> None:
+    """Of tasks in blocks, each its part of what its block was predicted to take; those that ended do not count."""
+    with database.write() as connection:
+        insert_tasks_run(connection, 10, site="local")
+        seq = stored.insert_allocation(connection, "a-1", "local", "{}", 0.0)
+        stored.insert_blocks(connection, [stored.NewBlock(seq, 1, tasks=10, predicted_core_s=5.0)])
+        assert stored.left_core_s(connection, "local", 10) == 0
+        ids = place_some(connection, 10, "local", seq)
+        assert stored.left_core_s(connection, "local", 10) == pytest.approx(5.0)
+        assert stored.left_core_s(connection, "elsewhere", 10) == 0
+        assert stored.left_core_s(connection, "local", 9) == math.inf, "it is not looked through"
+        move_tasks(connection, [(task, state) for task in ids[:4] for state in (S.RUNNING, S.COMPLETE)])
+        assert stored.left_core_s(connection, "local", 10) == pytest.approx(3.0)
+
+
+def test_what_is_asked_of_a_site(database: Database) -> None:
+    with database.write() as connection:
+        task = insert_tasks_run(connection, 1, site="local") * TASKS_PER_RUN
+        assert asked_of_site(connection, "local") == (False, False)
+        move_tasks(connection, [(task, S.INITIALIZING), (task, S.CANCELING)])
+        row = {"step_seq": 1, "run_seq": 1, "site": "local", "upstream": 1, "grown": 0}
+        connection.execute(sa.insert(growths).values(row))
+        assert asked_of_site(connection, "local") == (True, True)
+        assert asked_of_site(connection, "elsewhere") == (True, False)

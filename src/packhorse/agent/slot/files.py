@@ -6,7 +6,7 @@ from ..outcome import tail_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Optional, Tuple
+    from typing import Any, Dict, Optional, Set, Tuple
 
 MB = 1 << 20
 
@@ -21,6 +21,7 @@ class Files:
         self.work_was = (0, 0, 0)
         self.capture_paths = [(str(out), str(err)) for out, err in config["captures"]]
         self.captures: "Dict[int, Tuple[int, int]]" = {}  # by pair; most slots never use all
+        self.empty: "Set[int]" = set()  # pairs that the last task of theirs wrote nothing to
 
     def sizes(self, pair: int) -> "Tuple[int, int]":
         """How much the task wrote to stdout and stderr.
@@ -28,6 +29,8 @@ class Files:
         Capture files that it deleted (rm -rf $TMPDIR/*) are made again.
         """
         out, err = (os.fstat(fd) for fd in self.captures[pair])
+        if not (out.st_size or err.st_size):
+            self.empty.add(pair)
         if out.st_nlink and err.st_nlink:
             return out.st_size, err.st_size
         old = self.captures[pair]
@@ -45,6 +48,9 @@ class Files:
         """
         if pair not in self.captures:
             self.captures[pair] = self.open_pair(pair)
+            return
+        if pair in self.empty:
+            self.empty.discard(pair)
             return
         for fd in self.captures[pair]:
             if os.fstat(fd).st_size:

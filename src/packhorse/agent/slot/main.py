@@ -2,7 +2,8 @@
 
 fd 0: what to do (`C` configuration, `T` template, `R seq pair task` run, `Q` close the session); EOF: finish. fd 1:
 reports (`E seq out err wall killed oom record` ended, `D seq` dropped before it started, `H` ready, `A` and `B` begin
-and end of making an image ready, which is not the task's time, `X commands` what to run if this slot is killed). fd 3:
+and end of making an image ready, which is not the task's time, `X commands` what to run if this slot is killed). `out`
+and `err` are sizes of capture files; a short answer of a worker is in none, and `out` is then `=` and its base64. fd 3:
 `seq T|K|D`, from the supervisor at any time: terminate or kill what runs, drop what does not run yet. EOF there means
 that the supervisor is dead: everything the slot started dies too. The pipe raises SIGIO, so that the slot may otherwise
 block in waiting for its task, which is the cheapest way to wait.
@@ -138,7 +139,12 @@ class Slot(Context):
         tail = self.tail(pair, err) if (err and (signaled or outcome.failed)) else None
         record = end_record(task["id"], task.get("n", 1), t0, time.time(), wall, outcome, tail)
         kills = getattr(self.leaf, "kills", -1)
-        self.reporter.send(b"E %d %d %d %.6f %d %d %s\n" % (seq, out, err, wall, signaled, kills, record))
+        printed = b"%d" % out
+        if outcome.printed:
+            from binascii import b2a_base64
+
+            printed = b"=" + b2a_base64(outcome.printed, newline=False)
+        self.reporter.send(b"E %d %s %d %.6f %d %d %s\n" % (seq, printed, err, wall, signaled, kills, record))
         if self.work_ok:
             self.clean()
 
@@ -231,10 +237,13 @@ class Slot(Context):
 
                 outcome.files = take_outputs(self.work, task)
             if task.get("result", "none") != "none" and not task.get("result_file"):
-                from .result import read_result
+                from .result import read_result, take_result
 
                 most = int(task.get("max_result_bytes", self.max_result))
-                outcome.result = read_result(self.captures[pair][0], task["result"], most)
+                if outcome.printed is None:
+                    outcome.result = read_result(self.captures[pair][0], task["result"], most)
+                else:
+                    outcome.result = take_result(outcome.printed, task["result"], most)
 
     def task_env(self, task: "Dict[str, Any]") -> "Dict[str, str]":
         """The task's environment. The template's is reused, so that it is not rebuilt for each of its tasks."""
@@ -287,7 +296,7 @@ def lines_of(fd: int) -> "Any":
     """Lines (without newline) as they arrive, until EOF."""
     buffer = b""
     while True:
-        data = os.read(fd, 1 << 20)
+        data = os.read(fd, 1 << 16)  # a pipe holds no more
         if not data:
             return
         buffer += data

@@ -19,9 +19,15 @@ def read_result(stdout: int, kind: str, max_bytes: int) -> "Any":
     kept.
     """
     size = os.fstat(stdout).st_size
+    return take_result(os.pread(stdout, min(size, max_bytes + 1), 0), kind, max_bytes, size)
+
+
+def take_result(data: bytes, kind: str, max_bytes: int, size: "Optional[int]" = None) -> "Any":
+    """The same of what is at hand, the beginning of `size` bytes where those are too many."""
+    size = len(data) if size is None else size
     if size > max_bytes:
         raise Verdict("result", "the result has %d bytes, at most %d are kept" % (size, max_bytes))
-    value = parse_result(os.pread(stdout, size, 0), kind)
+    value = parse_result(data, kind)
     if size > ANY_LETTERS:
         written = len(json.dumps(value, separators=(",", ":")))
         if written > max_bytes:

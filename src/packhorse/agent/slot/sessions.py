@@ -20,6 +20,8 @@ class Sessions:
     def __init__(self, context: "Context") -> None:
         self.context = context
         self.current: "Optional[Session]" = None
+        self.last_parts: "Tuple[Any, ...]" = ("", None, None)  # what the last key was made of
+        self.last_key: "Tuple[Any, ...]" = ()
 
     def serve(
         self,
@@ -30,8 +32,7 @@ class Sessions:
         containers: "Optional[Containers]",
     ) -> None:
         """Execute a task in a session; one of another kind is closed, a dead one is started again."""
-        key = self.key_of(task)
-        session = self.current
+        key, session = self.key_of(task), self.current
         if session and (session.key != key or not session.alive()):
             self.close()
             session = None
@@ -52,10 +53,14 @@ class Sessions:
 
     def key_of(self, task: "Dict[str, Any]") -> "Tuple[Any, ...]":
         """What tasks that one session can serve have in common; Verdict `inputs` where none can."""
-        start = tuple(task.get("start") or ())
         container = task.get("container")
         if not container:
-            return task["session"], start, tuple(sorted(task.get("env", {}).items()))
+            parts = (task["session"], task.get("start"), task.get("env"))
+            if parts != self.last_parts:
+                self.last_key = task["session"], tuple(parts[1] or ()), tuple(sorted((parts[2] or {}).items()))
+                self.last_parts = parts
+            return self.last_key
+        start = tuple(task.get("start") or ())
         if task["session"] == "shell" and not container.get("binds_capture"):
             raise Verdict(
                 "inputs", "its container does not say where it sees the files that capture output (binds_capture)"

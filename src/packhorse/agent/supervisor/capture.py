@@ -62,16 +62,24 @@ class Follow:
                     self._copy(stream, fd, sizes[stream], log, max_bytes)
                     self.lost[stream] += max(0, sizes[stream] - self.copied[stream])
                     self.copied[stream] = sizes[stream]
-                    if self.lost[stream]:
-                        note = "\n[packhorse: %d more bytes of std%s were not kept]\n" % (
-                            self.lost[stream],
-                            STREAMS[stream],
-                        )
-                        self._add(stream, log.append(note.encode("ascii")), len(note))
-                        self.lost[stream] = 0
+                    self._tell_lost(stream, log)
                     os.ftruncate(fd, 0)
                 finally:
                     os.close(fd)
+
+    def take_printed(self, log: Appender, max_bytes: int, data: bytes) -> None:
+        """What an ended task has written to stdout, where that is in no file; OSError if the log refuses."""
+        if not self.copied[0]:
+            kept = data[:max_bytes]
+            self._add(0, log.append(kept), len(kept))
+            self.copied[0], self.lost[0] = len(data), len(data) - len(kept)
+        self._tell_lost(0, log)
+
+    def _tell_lost(self, stream: int, log: Appender) -> None:
+        if self.lost[stream]:
+            note = "\n[packhorse: %d more bytes of std%s were not kept]\n" % (self.lost[stream], STREAMS[stream])
+            self._add(stream, log.append(note.encode("ascii")), len(note))
+            self.lost[stream] = 0
 
     def _copy(self, stream: int, fd: int, size: int, log: Appender, max_bytes: int) -> None:
         if size < self.copied[stream]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .task import Task
 
 REFILL_BELOW = PREFETCH // 2 + 1  # tasks in a slot: it is topped up with several in one write
-MAX_NAP_S = 0.005
+MAX_NAP_S = 0.02
 
 
 def fill(node: "Node", now: float) -> None:

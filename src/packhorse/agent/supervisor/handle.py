@@ -113,7 +113,7 @@ class SlotHandle:
     def read(self) -> "List[bytes]":
         """The reports that have arrived; `alive` turns False at EOF."""
         try:
-            data = os.read(self.report_fd, 1 << 18)
+            data = os.read(self.report_fd, 1 << 16)
         except BlockingIOError:
             return []
         except OSError:

@@ -4,7 +4,7 @@ import json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, List
+    from typing import Any, List
 
     from .task import Task
 
@@ -30,17 +30,18 @@ def amend(record: bytes, task: "Task", killed: bool, ranges: "List[Any]") -> byt
 
     A verdict stands only if its kill met the task alive.
     """
-    more: "Dict[str, Any]" = {}
-    if ranges:
-        more["log"] = ranges
     if not (killed and task.verdict) and not task.peak:
-        return record if not more else record[:-1] + b"," + json.dumps(more, separators=(",", ":"))[1:].encode("ascii")
+        if not ranges:
+            return record
+        told = b",".join(b'["%s",%d,%d]' % (name.encode(), offset, length) for name, offset, length in ranges)
+        return b'%s,"log":[%s]}' % (record[:-1], told)
     fields = json.loads(record.decode("ascii"))
     fields["peak"] = max(fields.get("peak", 0), task.peak)
     if killed and task.verdict and fields.get("why") != "memory":
         fields["why"], fields["msg"] = task.verdict, task.msg
         for gone in ("files", "result"):
             fields.pop(gone, None)
-    fields.update(more)
+    if ranges:
+        fields["log"] = ranges
     kept = {key: value for key, value in fields.items() if value is not None}
     return json.dumps(kept, separators=(",", ":")).encode("ascii")

@@ -1,6 +1,7 @@
 """What slots report, and what follows: an `end` in the journal, output in the log, a slot that is free again."""
 
 import json
+from binascii import a2b_base64
 
 from .capture import Follow
 from .records import amend, as_drained, was_terminated
@@ -68,6 +69,9 @@ def complete(node: "Node", slot: "SlotHandle", task: "Task", line: bytes, now: f
         if follow is None:
             follow = task.follow = Follow(slot.paths[task.pair], task.result)
         try:
+            if out.startswith(b"="):
+                follow.take_printed(ledger.log, ledger.max_log_bytes, a2b_base64(out[1:]))
+                out = b"0"
             follow.copy_rest(ledger.log, ledger.max_log_bytes, (int(out), int(err)))
         except OSError as error:
             ledger.log_refused(error)

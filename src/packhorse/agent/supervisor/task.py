@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from .capture import Follow
 
     Key = Tuple[int, int]
+    Shape = Tuple[float, int, Optional[str]]
+    Wanted = Tuple[float, int, Optional[float], bool, Optional[str], Shape]
 
 MB = 1 << 20
 MIN_CORES = 0.01  # a task of no cores would run in any number
@@ -63,7 +65,7 @@ class Task:
         self.memory = 0  # bytes; 0 is no limit
         self.walltime: "Optional[float]" = None
         self.session: "Optional[str]" = None
-        self.shape: "Tuple[float, int, Optional[str]]" = (1.0, 0, None)
+        self.shape: "Shape" = (1.0, 0, None)
         self.result = False
         self.seq = 0
         self.pair = 0
@@ -108,18 +110,30 @@ def read_task(line: bytes, template_of: "Callable[[str], Dict[str, Any]]") -> Ta
 
 def fill_in(task: Task, fields: "Dict[str, Any]", template: "Dict[str, Any]") -> None:
     """Resolve what the supervisor decides by; the line wins over the template."""
-    own = OVERRIDES.isdisjoint(fields)
-    wanted = template if own else dict(template, **fields)
-    task.cores = max(MIN_CORES, float(wanted.get("cores") or 1.0))
-    task.memory = int(float(wanted.get("memory_mb") or 0) * MB)
+    if OVERRIDES.isdisjoint(fields):  # as nearly always: then it is the same for all tasks of the template
+        wanted = template.get(WANTED)
+        if wanted is None:
+            wanted = template[WANTED] = resolve(template)
+    else:
+        wanted = resolve(dict(template, **fields))
+    task.cores, task.memory, task.walltime, task.result, task.session, task.shape = wanted
+
+
+WANTED = ""  # the key, which no template has, of what was resolved
+
+
+def resolve(wanted: "Dict[str, Any]") -> "Wanted":
+    """(cores, memory, walltime, result, session, shape) of a task; TypeError or ValueError if they make no sense."""
+    cores = max(MIN_CORES, float(wanted.get("cores") or 1.0))
+    memory = int(float(wanted.get("memory_mb") or 0) * MB)
     walltime = wanted.get("walltime_s")
-    task.walltime = None if walltime is None else float(walltime)
-    task.result = (wanted.get("result") or "none") != "none"
+    session = None
     if (wanted.get("session") or "none") != "none":
-        task.session = json.dumps(
+        session = json.dumps(
             [wanted.get(name) for name in ("session", "start", "env", "container", "launches")], sort_keys=True
         )
-    task.shape = (task.cores, task.memory, task.session)
+    result = (wanted.get("result") or "none") != "none"
+    return cores, memory, None if walltime is None else float(walltime), result, session, (cores, memory, session)
 
 
 OVERRIDES = frozenset(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,10 +14,11 @@ import sqlalchemy as sa
 from packhorse.domain.failures import TERMINAL_STATE, FailureClass
 from packhorse.domain.resources import Resources
 from packhorse.domain.states import AT_SITE, TaskState
-from packhorse.domain.text import is_plain, kept_json, value_problem
+from packhorse.domain.text import kept_json
 from packhorse.engine.collecting.executors import kept_executors
 from packhorse.engine.collecting.journal import Record
 from packhorse.engine.collecting.records import Recorder, Records
+from packhorse.engine.collecting.results import judged, stored_result
 from packhorse.engine.collecting.verdict import Failure, judge
 from packhorse.engine.data.deliveries import of_outputs
 from packhorse.engine.retry import GOES_ON, RetryDecision
@@ -38,6 +40,19 @@ S = TaskState
 Row = dict[str, Any]
 
 _LONGEST_S = 1e9  # whatever a damaged record says
+
+
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """Tasks of one step that were granted the same. ``is_json``: their results are; ``columns`` are those that the rows
+    of their attempts share.
+    """
+
+    step: Step
+    asked: Asked
+    granted: Resources
+    is_json: bool
+    columns: Row
 
 
 class Effects:
@@ -68,11 +83,12 @@ class Effects:
         self._node = node.name
         self._records = Records(recorder, node)
         self._current = lock_tasks(connection, task_ids)
+        self._alike: dict[tuple[int, int], _Alike] = {}  # by step and demand
         self._started: set[int] = set()
         self._over: set[int] = set()
         self._moves: list[Move] = []
         self._attempts: list[dict[str, Any]] = []
-        self._chunks: list[dict[str, Any]] = []
+        self._chunks: list[tuple[Any, ...]] = []
         self._shares: defaultdict[int, Share] = defaultdict(Share)
         self._held: dict[int, Row] = {}  # tasks that ended well, and have outputs to deliver
         self._outputs_to_deliver: list[Row] = []
@@ -135,15 +151,15 @@ class Effects:
         row = self._row(task, attempt)
         if row is None:
             return
-        step, asked = self._of(row)
-        granted = asked.resources
-        record = step.verdict(judged(record, step))
+        alike = self._of(row)
+        step, asked, granted = alike.step, alike.asked, alike.granted
+        record = step.verdict(judged(record, alike.is_json))
         if step.spec.leaves_list and not record.get("why") and record.get("exit") == 0:
             why = self._growth.problem(self._connection, step, record.get("result"))
             record = record if why is None else {**record, "why": "result", "msg": why, "result": None}
         began, ended = float(record.get("t0") or now), float(record.get("t1") or now)
         failure = judge(record, granted, self._node)
-        tried = self._attempt(task, row, record, granted, failure, began, ended)
+        tried = self._attempt(task, row, record, alike, failure, began, ended)
         self._over.add(task)
         self._keep(tried, granted, step)
         for stream, start, length in record.get("log") or ():
@@ -152,7 +168,7 @@ class Effects:
             self._moves.append(Move(task, S.RUNNING, began, None, {"started_at": began}))
         if failure is None:
             self._durations.observe(asked.label, (tried["wall_s"] or 0.0) * granted.cpu_cores)
-        self._settle(task, row, step, asked, failure, tried, record.get("result"), now)
+        self._settle(task, row, alike, failure, tried, record.get("result"), now)
 
     def lost(self, task: int, failure: Failure, now: float, ended_at: float | None = None) -> None:
         """The engine itself ends the current attempt: no agent will report on it.
@@ -162,8 +178,8 @@ class Effects:
         row = self._current.get(task)
         if row is None or row.state not in AT_SITE or row.allocation_seq != self._allocation_seq:
             return
-        step, asked = self._of(row)
-        granted = asked.resources
+        alike = self._of(row)
+        step, granted = alike.step, alike.granted
         self._over.add(task)
         began = None if row.state is S.INITIALIZING else row.started_at
         held_s = (
@@ -171,11 +187,11 @@ class Effects:
             if began is None
             else min(max(0.0, (now if ended_at is None else ended_at) - began), granted.walltime_s or _LONGEST_S)
         )
-        tried = self._attempt(task, row, {"wall": held_s}, granted, failure, began, now)
+        tried = self._attempt(task, row, {"wall": held_s}, alike, failure, began, now)
         self._keep(tried, granted, step)
         if row.state is S.INITIALIZING and TERMINAL_STATE[failure.failure] is not S.SYSTEM_ERROR:
             self._moves.append(Move(task, S.RUNNING, now))
-        self._settle(task, row, step, asked, failure, tried, None, now)
+        self._settle(task, row, alike, failure, tried, None, now)
 
     def write(self) -> int:
         """Writes it all; returns the number of transitions."""
@@ -207,14 +223,14 @@ class Effects:
         self,
         task: int,
         row: Current,
-        step: Step,
-        asked: Asked,
+        alike: _Alike,
         failure: Failure | None,
         tried: Row,
         result: Any,
         now: float,
     ) -> None:
         """Decides where the task goes: to its terminal state, or back to the queue for another attempt."""
+        step, asked = alike.step, alike.asked
         at = tried["ended_at"]
         end = {"ended_at": at, "exit_code": tried["exit_code"]}
         if row.state is S.CANCELING:
@@ -224,7 +240,7 @@ class Effects:
             )
             return
         if failure is None:
-            done = {**end, "result": stored_result(result, step), "failure": None, "reason": None}
+            done = {**end, "result": stored_result(result, alike.is_json), "failure": None, "reason": None}
             if step.may_deliver and (outputs := self._outputs(task, row, step, tried)):
                 self._outputs_to_deliver += outputs
                 self._held[task] = {
@@ -246,7 +262,9 @@ class Effects:
         why = f"{failure.evidence.message} {decision.why[0].upper()}{decision.why[1:]}."
         if not decision.again:
             final = {**end, "failure": failure.failure, "reason": failure.evidence.message}
-            final |= {} if result is None else {"result": stored_result(result, step)}  # what it says of its failure
+            final |= (
+                {} if result is None else {"result": stored_result(result, alike.is_json)}
+            )  # what it says of its failure
             self._moves.append(Move(task, TERMINAL_STATE[failure.failure], at, why, final))
             return
         overrides = {**json.loads(row.overrides or "{}"), **(decision.overrides or {})}
@@ -278,9 +296,24 @@ class Effects:
         urls = step.output_urls(stored.params, index, files)
         return of_outputs(urls, self._site.output_folder(step.row.run_id, index), task, row.attempt)
 
-    def _of(self, row: Current) -> tuple[Step, Asked]:
+    def _of(self, row: Current) -> _Alike:
         """The step of a task, and what it was granted."""
-        return self._steps.of(self._connection, row.step_seq), self._steps.asked(self._connection, row.demand_seq)
+        found = self._alike.get((row.step_seq, row.demand_seq))
+        if found is None:
+            step = self._steps.of(self._connection, row.step_seq)
+            asked = self._steps.asked(self._connection, row.demand_seq)
+            granted = asked.resources
+            columns = {
+                "allocation_seq": self._allocation_seq,
+                "journal_id": self._journal_id,
+                "cores": granted.cpu_cores,
+                "memory_mb": granted.memory_mb,
+                "walltime_s": granted.walltime_s,
+                "image": self._image(step, asked),
+            }
+            found = _Alike(step, asked, granted, step.result_type == "json", columns)
+            self._alike[row.step_seq, row.demand_seq] = found
+        return found
 
     def _failures_before(self, task: int, row: Current) -> list[Any]:
         """The earlier failed attempts, those that made progress left out: what gets on may go on."""
@@ -292,7 +325,7 @@ class Effects:
         task: int,
         row: Current,
         record: Record,
-        granted: Resources,
+        alike: _Alike,
         failure: Failure | None,
         began: float | None,
         ended: float,
@@ -302,10 +335,9 @@ class Effects:
         """
         files = record.get("files")
         return {
+            **alike.columns,
             "task_id": task,
             "attempt": row.attempt,
-            "allocation_seq": self._allocation_seq,
-            "journal_id": self._journal_id,
             "failure": failure.failure if failure else None,
             "exit_code": _int(record.get("exit")),
             "signal": _int(record.get("sig")),
@@ -316,21 +348,16 @@ class Effects:
             "peak_memory": _int(record.get("peak")),
             "read_bytes": _int(record.get("rd")),
             "write_bytes": _int(record.get("wr")),
-            "cores": granted.cpu_cores,
-            "memory_mb": granted.memory_mb,
-            "walltime_s": granted.walltime_s,
             "evidence": kept_json(failure.evidence.as_dict()) if failure else None,
             "files": kept_json(files) if files else None,
-            "image": self._image(task, row),
             "steps": kept_executors(record),
         }
 
-    def _image(self, task: int, row: Current) -> str | None:
-        """Digest of the image that the task ran in, the first of several."""
-        named = self._steps.asked(self._connection, row.demand_seq).image
-        if named is None:
+    def _image(self, step: Step, asked: Asked) -> str | None:
+        """Digest of the image that tasks ran in, the first of several."""
+        if asked.image is None:
             return None
-        image = self._steps.images_of(self._connection, task // TASKS_PER_RUN).get(named)
+        image = self._steps.images_of(self._connection, step.row.run_seq).get(asked.image)
         return None if image is None else image.digest
 
     def _keep(self, tried: Row, granted: Resources, step: Step) -> None:
@@ -342,41 +369,12 @@ class Effects:
 
     def _chunk(self, task: int, attempt: int, stream: str, start: int, length: int) -> None:
         if length > 0 and stream in ("out", "err") and self._journal_id is not None:
-            chunk = {"task_id": task, "attempt": attempt, "stream": stream, "start": start, "length": length}
-            self._chunks.append({**chunk, "journal_id": self._journal_id})
+            self._chunks.append((task, attempt, stream, start, length, self._journal_id))
 
 
 def progress_in(evidence: str | None) -> int:
     """How often the log of a failed attempt said that work was done."""
     return int(json.loads(evidence).get("progress") or 0) if evidence else 0
-
-
-def judged(record: Record, step: Step) -> Record:
-    """An ``end`` whose result can be kept, or that of a task that failed for its result: what a journal says need not
-    be our agent's.
-    """
-    result = record.get("result")
-    if result is None or (is_plain(result) and (isinstance(result, str) or _is_json(step))):
-        return record
-    if not _is_json(step):
-        why = "it is no text" if not isinstance(result, str) else value_problem(result, "it")
-    else:
-        why = value_problem(result)
-    if why is None:
-        return record
-    failed = {} if record.get("why") else {"why": "result", "msg": f"the result cannot be kept: {why}"}
-    return {**record, **failed, "result": None}
-
-
-def _is_json(step: Step) -> bool:
-    return step.result_type == "json"
-
-
-def stored_result(result: Any, step: Step) -> str | None:
-    """A result as the store keeps it: JSON again, or text."""
-    if result is None:
-        return None
-    return kept_json(result) if _is_json(step) else str(result)
 
 
 def _int(value: Any) -> int | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +23,11 @@ _SMALLER_THAN = {
     **dict.fromkeys(("exit", "sig", "progress"), _CODE),
     **dict.fromkeys(("peak", "rd", "wr", "o", "l"), _BYTES),
 }
-_TEXTS = ("why", "s", "host", "processor")
-_ODD = re.compile(rb"\\u(?:d[89a-f]|0000)", re.IGNORECASE)
+_NUMBERS = (int, float)
+_TEXTS = frozenset(("why", "s", "host", "processor"))
+_ODD = re.compile(r"\\u(?:d[89a-f]|0000)", re.IGNORECASE)
+_BAD = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+_read = json.JSONDecoder().raw_decode
 
 
 @dataclass
@@ -43,16 +47,38 @@ def parse_journal(data: bytes, longest: int = 1 << 20) -> Batch:
     batch = Batch(length=data.rfind(b"\n") + 1)
     if not batch.length and len(data) >= longest:
         return Batch(bad_lines=1, length=len(data))
-    for line in data[: batch.length].split(b"\n")[:-1]:
+    for found in _lines(data[: batch.length]):
         try:
-            record = _record(line)
+            record = _record(found) if isinstance(found, bytes) else found
+            if record.get("files"):
+                record["files"] = [_file(file) for file in record["files"]]
             _check(record)
-            batch.task_ids.update(_tasks_of(record))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            tasks = _tasks_of(record)
+        except _BAD:
             batch.bad_lines += 1
         else:
+            batch.task_ids.update(tasks)
             batch.records.append(record)
     return batch
+
+
+def _lines(data: bytes) -> Iterator[Any]:
+    """What each line says, or the line itself where that takes a closer look."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        yield from data.split(b"\n")[:-1]
+        return
+    any_odd = _ODD.search(text) is not None
+    begin, length = 0, len(text)
+    while begin < length:
+        end = text.index("\n", begin)
+        try:
+            said, read_to = (None, -1) if any_odd and _ODD.search(text, begin, end) else _read(text, begin)
+        except (ValueError, RecursionError):
+            read_to = -1
+        yield said if read_to == end else text[begin:end].encode()
+        begin = end + 1
 
 
 def _record(line: bytes) -> Any:
@@ -64,11 +90,9 @@ def _record(line: bytes) -> Any:
         record = json.loads(text)
     except ValueError:
         record = parse_json(text)  # a number of thousands of digits
-    if _ODD.search(line):
+    if _ODD.search(text):
         kept = {name: record[name] for name in ("result", "files") if name in record}
         record = {**holdable_value(record), **kept}
-    if record.get("files"):
-        record["files"] = [_file(file) for file in record["files"]]
     return record
 
 
@@ -87,12 +111,14 @@ def _check(record: Any) -> None:
     """Raises what ``parse_journal`` takes for a bad line where a field is not what whoever applies the record takes it
     for.
     """
-    for name, limit in _SMALLER_THAN.items():
-        value = record.get(name)
-        if value is not None and not (type(value) in (int, float) and -limit < value < limit):  # false of NaN
-            raise TypeError(f"{name} is no number, or out of all proportion")
-    for name in _TEXTS:
-        if not isinstance(record.get(name), str | None):
+    for name, value in record.items():
+        if value is None:
+            continue
+        limit = _SMALLER_THAN.get(name)
+        if limit is not None:
+            if not (type(value) in _NUMBERS and -limit < value < limit):  # false of NaN
+                raise TypeError(f"{name} is no number, or out of all proportion")
+        elif name in _TEXTS and not isinstance(value, str):
             raise TypeError(f"{name} is no text")
     if record["k"] == "claim" and not 0 <= int(record["block"]) < _CODE:
         raise ValueError("there is no such block")
@@ -106,15 +132,16 @@ def _check(record: Any) -> None:
             raise TypeError("that is no part of a log")
 
 
-def _tasks_of(record: Any) -> list[int]:
+def _tasks_of(record: Any) -> Sequence[int]:
     """The ids in a record; raises what ``parse_journal`` takes for a bad line."""
     kind = record["k"]
     if kind in ("end", "start", "log"):
-        pairs = [(record["id"], record["n"])]
-    elif kind == "back":
-        pairs = [(task, attempt) for task, attempt in record["tasks"]]
-    else:
-        return []
-    if not all(type(task) is int and type(attempt) is int and 0 <= task < 1 << 63 for task, attempt in pairs):
+        return (_task(record["id"], record["n"]),)
+    return [_task(task, attempt) for task, attempt in record["tasks"]] if kind == "back" else ()
+
+
+def _task(task: Any, attempt: Any) -> int:
+    """The id of a task, of which some attempt is meant."""
+    if not (type(task) is type(attempt) is int and 0 <= task < 1 << 63):
         raise TypeError("task and attempt are integers")
-    return [task for task, _ in pairs]
+    return task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -70,6 +70,8 @@ class _Known:
     """Tasks of which an earlier attempt got on."""
     sealed: Mapping[str, Sealed]
     """What tasks of runs by these ids are given that nobody else sees."""
+    places: dict[tuple[int, bool], Locations] = field(default_factory=dict)
+    """Where things are for tasks without data of their own, by step and whether they run in an image."""
 
 
 class Blocks:
@@ -216,8 +218,7 @@ class Blocks:
         if why := locked.get(step.row.run_id):
             raise InputNotBrought(why)
         self._refuse_without_image(step, row, known)
-        given = {**known.common.get(row.step_seq, {}), **known.data.get(row.id, {})}
-        where = self._locations(step, given, known, in_image=bool(step.images(row.params)), secrets=secrets)
+        where = self._where(step, row, known, secrets)
         return step.render(row.id, row.params, row.attempt, row.overrides, where, resume=row.id in known.begun)
 
     def _refuse_without_image(self, step: Step, row: Any, known: _Known) -> None:
@@ -228,6 +229,20 @@ class Blocks:
             wants = known.wants.get(step.row.run_seq, ())
             why = next((want.error for want in wants if want.reference == missing[0]), None)
             raise _NoImage(why or f"Its image '{missing[0]}' is not there.")
+
+    def _where(self, step: Step, row: Any, known: _Known, secrets: str) -> Locations:
+        """Where things are for a task."""
+        common, own, in_image = (
+            known.common.get(row.step_seq, {}),
+            known.data.get(row.id),
+            bool(step.images(row.params)),
+        )
+        if own:
+            return self._locations(step, {**common, **own}, known, in_image=in_image, secrets=secrets)
+        place = row.step_seq, in_image
+        if place not in known.places:
+            known.places[place] = self._locations(step, common, known, in_image=in_image, secrets=secrets)
+        return known.places[place]
 
     def _locations(
         self, step: Step, given: Mapping[DataKey, str], known: _Known, *, in_image: bool, secrets: str

@@ -45,15 +45,31 @@ _log = structlog.get_logger("packhorse.dispatch")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the store says must happen at the site next: blocks to write, allocations to submit.
+    """What the store says must happen at the site next: blocks to write, allocations to submit, of those that are
+    ``live``.
 
-    ``has_demand``: tasks want to be placed; ``goes_on``: more may be found at once.
+    ``has_demand``: tasks want to be placed; ``goes_on``: more may be found at once; ``guesses``: how long the tasks of
+    its blocks take is not known, so that these may be few: agents soon want more.
     """
 
     blocks: Sequence[Block]
+    live: Sequence[Any]
     unsubmitted: Sequence[Any]
     has_demand: bool
     goes_on: bool = False
+    guesses: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a look at the store found: what waits, which demands have to wait for more, rows of allocations that are not
+    over, and the core-seconds of them that nobody has claimed.
+    """
+
+    waiting: Waiting
+    lacking: Sequence[pack.Demand]
+    live: Sequence[Any]
+    unclaimed: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +123,12 @@ class Dispatcher:
 
         Where nothing can be placed nothing is written either: most looks find the site supplied.
         """
-        self._end_back_offs()
-        with self._database.read() as connection:
-            waiting = self._demands.waiting(connection)
-            rows = stored.live_allocations(connection, self._site.name) if waiting.open else ()
-        has_sized = bool(waiting.open) and self._size(waiting, rows)
-        with self._database.read() as connection:
-            demands = (self._demands.waiting(connection) if has_sized else waiting).sized
-            lacking = self._demands.lacking(connection, demands)
-            rows = stored.live_allocations(connection, self._site.name)
-            unclaimed = stored.unclaimed_core_s(connection, [row.seq for row in rows]) if demands else {}
+        seen = self._look()
+        waiting = seen.waiting
+        has_sized = bool(waiting.open) and self._size(waiting, seen.live)
+        if has_sized:
+            seen = self._look()
+        demands, lacking, rows, unclaimed = seen.waiting.sized, seen.lacking, seen.live, seen.unclaimed
         if lacking:
             with self._lease.write() as connection:
                 self._demands.hold(connection, lacking)
@@ -128,19 +140,23 @@ class Dispatcher:
             with self._lease.write() as connection:
                 self._placed.clear()
                 self._blocks.note_written(connection)
-                live = self._live(stored.live_allocations(connection, self._site.name))
+                rows = stored.live_allocations(connection, self._site.name)
+                live = self._live(rows)
+                number = len(live)
                 unclaimed = stored.unclaimed_core_s(connection, [one.seq for one in live]) if demands else {}
                 blocks = self._fill(connection, live, demands, unclaimed)
                 blocks += self._open(connection, live, demands, limits)
                 add_ready_to_demands(connection, self._placed)
-                rows = stored.live_allocations(connection, self._site.name)
+                if len(live) > number:
+                    rows = stored.live_allocations(connection, self._site.name)
             self._forget_all_but(rows)
         has_held, self._demands.have_held = self._demands.have_held, False
         if has_held:
             self._needs.wake()
         unsubmitted = [row for row in rows if row.state == AllocationState.SUBMITTING]
         goes_on = has_held or bool(lacking) or has_sized
-        return Plan(blocks, unsubmitted, bool(demands or waiting.open), goes_on)
+        guesses = bool(blocks) and not all(demand.is_known for demand in demands)
+        return Plan(blocks, rows, unsubmitted, bool(demands or waiting.open), goes_on, guesses)
 
     def _size(self, waiting: Waiting, rows: Sequence[Any]) -> bool:
         """Decides what some of the tasks ask for that are about to be placed; whether it did."""
@@ -151,16 +167,21 @@ class Dispatcher:
         with self._lease.write() as connection:
             return self._demands.size(connection, waiting, room, limits, self._clock.monotonic())
 
-    def _end_back_offs(self) -> None:
-        """Makes tasks ready whose back-off is over: one look at an index, where none is."""
+    def _look(self) -> _Seen:
+        """What there is to place, and where; tasks whose back-off is over are made ready before."""
         now = self._clock.now()
         latest = now + 2 * MAX_BACKOFF_S
-        with self._database.read() as connection:
-            due = next_back_off(connection)
-        while due is not None and (due <= now or due > latest):
+        while True:
+            with self._database.read() as connection:
+                due = next_back_off(connection)
+                if due is None or now < due <= latest:
+                    waiting = self._demands.waiting(connection)
+                    lacking = self._demands.lacking(connection, waiting.sized)
+                    live = stored.live_allocations(connection, self._site.name)
+                    seqs = [row.seq for row in live] if waiting.sized else []
+                    return _Seen(waiting, lacking, live, stored.unclaimed_core_s(connection, seqs))
             with self._lease.write() as connection:
                 end_back_offs(connection, now, latest, _BACK_OFFS_AT_ONCE)
-                due = next_back_off(connection)
 
     def _live(self, rows: Sequence[Any]) -> list[Live]:
         return [Live.of(row, self._clock.now()) for row in rows if row.state != AllocationState.CLOSING]
