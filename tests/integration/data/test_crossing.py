@@ -125,7 +125,7 @@ REFUSED = [
     ),
     (
         {"report": {"resources": {"site": "moon"}}},
-        "no site can run it: ",
+        "there is no site 'moon'",
     ),
 ]
 

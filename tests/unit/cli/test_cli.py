@@ -73,6 +73,7 @@ def folder(tmp_path: Path) -> Path:
             "--session tea: expected one of none, worker, shell.",
         ),
         (["run", "./app.yaml", "--set", "i=1", "--cores", "9999"], 2, "no site can run it"),
+        (["run", "./app.yaml", "--set", "i=1", "--site", "nosuch"], 2, "there is no site 'nosuch'. There are: local."),
         (["run", "./app.yaml", "--set", "i="], 2, "parameter 'i' is empty; it is required, and of type integer."),
         (["run", "./app.yaml", "--set", "i=1", "--set", "i=2"], 2, "--set i is there twice: '1' and '2'."),
         (

@@ -135,9 +135,9 @@ def choose_site(asked: Mapping[str, Asked], sites: Sequence[Site]) -> tuple[str,
                 whys[where].append(why)
         if fits_all:
             return site.name, []
-    hint = "Ask for less, or connect a larger site."
+    names = [site.name for site in sites]
     problems = [
-        Problem(where, f"no site can run it: {'; '.join(reasons)}.", hint)
+        _nowhere(where, asked[where].resources.site, dict(zip(names, reasons, strict=True)))
         for where, reasons in whys.items()
         if len(reasons) == len(sites)
     ]
@@ -146,6 +146,14 @@ def choose_site(asked: Mapping[str, Asked], sites: Sequence[Site]) -> tuple[str,
             "the run", "no site can run all of its tasks, which pass files to each other.", "Submit it as several runs."
         )
     ]
+
+
+def _nowhere(where: str, named: str | None, reasons: Mapping[str, str]) -> Problem:
+    """``reasons`` by site; where one is ``named``, only its own is of interest."""
+    if named is not None and named not in reasons:
+        return Problem(where, f"there is no site '{named[:60]}'.", f"There are: {', '.join(reasons)}.")
+    why = reasons[named] if named is not None else "; ".join(reasons.values())
+    return Problem(where, f"no site can run it: {why}.", "Ask for less, or connect a larger site.")
 
 
 def spec_of(request: RunOptions, kind: Any, app: str = "", **fields: Any) -> StepSpec:
