@@ -5,8 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from packhorse.domain.accessconfig import AuthConfig, KBaseAuthConfig, LimitsConfig, OidcConfig, UserLimits
-from packhorse.domain.config import Config, DataConfig, ImagesConfig, ServerConfig, ShockConfig, SiteConfig
+from packhorse.domain.config import Config, DataConfig, ImagesConfig, ServerConfig, ShockConfig
 from packhorse.domain.kbaseconfig import ClientGroupConfig, KBaseConfig
+from packhorse.domain.siteconfig import SiteConfig
 from tools.reference.markdown import page, prose, table
 from tools.reference.models import default_words, field_docs, type_words, without_null
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from packhorse.cli.conffile import add_site, refuse_name, refuse_unwritable, site_table
 from packhorse.cli.output import duration, note, print_json, print_lines, print_table, say
-from packhorse.domain.config import SITE_NAME, Config, SiteConfig, config_file, parse_config
+from packhorse.domain.config import Config, config_file, parse_config
 from packhorse.domain.errors import Conflict, InvalidRequest, Problem
 from packhorse.domain.plain import plain
 from packhorse.domain.problems import validated
+from packhorse.domain.siteconfig import SITE_NAME, SiteConfig
 from packhorse.domain.views import Check
 from packhorse.engine.requests.newsite import (
     PROFILES,

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig, SiteConfig
+from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.requests.service import UserService
 

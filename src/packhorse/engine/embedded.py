@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packhorse.domain.accessconfig import LimitsConfig
-from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig, SiteConfig
+from packhorse.domain.config import DataConfig, EstimatesConfig, ImagesConfig
 from packhorse.domain.ourselves import make_own_folder, user_name
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.domain.users import User
 from packhorse.engine.change import Change
 from packhorse.engine.notifier import Notifier

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import dataclass
 
 import structlog
 
@@ -11,7 +12,11 @@ from packhorse.domain.backoff import BackOff
 from packhorse.domain.errors import Conflict, Unavailable
 from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock
+from packhorse.engine.lease import Lease
+from packhorse.engine.notifier import Notifier
 from packhorse.http.errors import Stopped
+from packhorse.sites.site import Site
+from packhorse.store.database import Database
 
 TICK_S = (0.02, 0.25)  # between two ticks while things move: at first, and when they have moved for a second or more
 TROUBLE_S = (0.2, 5.0)  # back-off while the database or a site is away
@@ -129,3 +134,26 @@ class Loop:
         woken = self._wake.wait(seconds)
         self._wake.clear()
         return woken
+
+
+@dataclass(frozen=True, slots=True)
+class AtSite:
+    """What all loops of one site are given. ``tell`` is set when another engine leads."""
+
+    site: Site
+    database: Database
+    lease: Lease
+    clock: Clock
+    notifier: Notifier
+    tell: threading.Event
+
+
+class LoopOfSite(Loop):
+    """A loop that is for one site; ``part``, in its name, says for what there."""
+
+    def __init__(self, at: AtSite, part: str = "") -> None:
+        super().__init__(f"{at.site.name} {part}".rstrip(), at.clock, at.tell, at.site.name)
+        self._site = at.site
+        self._database = at.database
+        self._lease = at.lease
+        self._notifier = at.notifier

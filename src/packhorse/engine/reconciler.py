@@ -22,7 +22,7 @@ from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.change import Change
 from packhorse.engine.clock import Clock, SystemClock
 from packhorse.engine.lease import Lease
-from packhorse.engine.loop import TROUBLE_S, Loop
+from packhorse.engine.loop import TROUBLE_S, AtSite, Loop
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.sealing import Seal
 from packhorse.engine.siteloop import SiteLoop
@@ -77,7 +77,7 @@ class Engine:
         self._data, self._images, self._own = data or DataConfig(), images or ImagesConfig(), own
         self._folders = {site.name: AppFolders() for site in sites}
         self._placing = {
-            site.name: SiteLoop(*self._shared(site), weights or {}, self._folders[site.name], seal, self._estimates)
+            site.name: SiteLoop(self._at(site), weights or {}, self._folders[site.name], seal, self._estimates)
             for site in sites
         }
         self._others: Sequence[Loop] = ()
@@ -87,9 +87,8 @@ class Engine:
     def _loops(self) -> list[Loop]:
         return [*self._placing.values(), *self._others]
 
-    def _shared(self, site: Site) -> tuple[Site, Database, Lease, Clock, Notifier, threading.Event]:
-        """What all loops of a site are given."""
-        return site, self._database, self._lease, self._clock, self._notifier, self._look
+    def _at(self, site: Site) -> AtSite:
+        return AtSite(site, self._database, self._lease, self._clock, self._notifier, self._look)
 
     def _make_others(self) -> list[Loop]:
         """The loops beside those that place tasks. To import them takes as long as an agent's start."""
@@ -101,16 +100,16 @@ class Engine:
         made: list[Loop] = []
         by_name = {site.name: site for site in self._sites}
         for site in self._sites:
-            work, shared = self._placing[site.name], self._shared(site)
-            reuse = ReuseLoop(*shared, work.wake)
+            work, at = self._placing[site.name], self._at(site)
+            reuse = ReuseLoop(at, work.wake)
             work.after_end = reuse.wake_if_busy
             given = partial(_wake_all, work.wake, reuse.wake_if_busy)
             folder, folders = self._own / site.name, self._folders[site.name]
-            made += [reuse, DataLoop(*shared, self._data, folder, given, folders, by_name, self._reach)]
+            made += [reuse, DataLoop(at, self._data, folder, given, folders, by_name, self._reach)]
             if site.runs_images:
                 from packhorse.engine.images.imageloop import ImageLoop  # slow to import, and most do without
 
-                made.append(ImageLoop(*shared, self._images, given, self._reach))
+                made.append(ImageLoop(at, self._images, given, self._reach))
         return [*made, WebhookLoop(self._database, self._clock, self._look, self._seal, self._reach)]
 
     def wake(self, change: Change = Change.ANY, sites: Collection[str] | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,14 +12,11 @@ from packhorse.domain.config import EstimatesConfig
 from packhorse.domain.states import AllocationState
 from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.change import Change
-from packhorse.engine.clock import Clock
 from packhorse.engine.collecting.collect import Collector
 from packhorse.engine.collecting.reading import JournalReader
 from packhorse.engine.growing import Growing
 from packhorse.engine.heartbeats import Heartbeats
-from packhorse.engine.lease import Lease
-from packhorse.engine.loop import IDLE_S, Loop
-from packhorse.engine.notifier import Notifier
+from packhorse.engine.loop import IDLE_S, AtSite, LoopOfSite
 from packhorse.engine.placing.blocks import Blocks
 from packhorse.engine.placing.demands import Demands
 from packhorse.engine.placing.dispatch import Dispatcher
@@ -31,10 +27,8 @@ from packhorse.engine.steps.cache import Steps
 from packhorse.engine.watch import Watcher
 from packhorse.estimate.durations import Durations
 from packhorse.sites.schedulers.pace import Pace
-from packhorse.sites.site import Site
 from packhorse.store.allocations import live_allocations
 from packhorse.store.asked import AskedOfSite, asked_of_site
-from packhorse.store.database import Database
 from packhorse.store.demands import recount
 from packhorse.store.holds import settle_holds
 
@@ -44,28 +38,21 @@ _LOOK_S = 0.5
 _log = structlog.get_logger("packhorse.engine")
 
 
-class SiteLoop(Loop):
+class SiteLoop(LoopOfSite):
     """Drives one site. A tick that finds nothing new in the journals, and a store as it was, asks the store nothing."""
 
     wakes_for = Change.TASKS
 
     def __init__(
         self,
-        site: Site,
-        database: Database,
-        lease: Lease,
-        clock: Clock,
-        notifier: Notifier,
-        tell: threading.Event,
+        at: AtSite,
         weights: Mapping[str, float],
         folders: AppFolders,
         seal: Seal,
         estimates: EstimatesConfig,
     ) -> None:
-        super().__init__(site.name, clock, tell, site.name)
-        self._site = site
-        self._lease = lease
-        self._notifier = notifier
+        super().__init__(at)
+        site, database, lease, clock = at.site, at.database, at.lease, at.clock
         steps, durations = Steps(), Durations()
         sizing = Sizing(site, steps, estimates)
         collector = Collector(site, steps, durations, sizing)
@@ -78,7 +65,6 @@ class SiteLoop(Loop):
         self._watcher = Watcher(site, database, lease, collector, self._reader, clock)
         self._heartbeats = Heartbeats(clock)
         self._pace = Pace(*site.poll_s)
-        self._database = database
         self._allocations: Sequence[Any] = ()
         self._asked = AskedOfSite(cancels=True, grows=True)
         self._seen_writes = -1

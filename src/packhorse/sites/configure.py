@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.placeholders import check_placeholders
 from packhorse.domain.resources import GB
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.sites.base import LAUNCHER_WORDS
 from packhorse.sites.environment import Composer
 from packhorse.sites.runtimes.base import RuntimeOptions

@@ -18,6 +18,7 @@ from packhorse.engine.clock import SystemClock
 from packhorse.engine.data.dataloop import DataLoop
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.lease import Lease
+from packhorse.engine.loop import AtSite
 from packhorse.engine.notifier import Notifier
 from packhorse.staging.data import Unwanted
 from tests.fixtures.room import EngineProcess, wait_for
@@ -175,9 +176,8 @@ def test_a_canceled_run_ends_its_fetch(room: Embedded, web: WebServer, app: str)
 def loop_of(room: Embedded) -> DataLoop:
     lease = Lease(room.database)
     assert lease.try_take()
-    folder, tell = room.home / "f", threading.Event()
-    shared = (room.sites[0], room.database, lease, SystemClock(), Notifier(), tell)
-    return DataLoop(*shared, DataConfig(), folder, lambda: None, AppFolders(), {})
+    at = AtSite(room.sites[0], room.database, lease, SystemClock(), Notifier(), threading.Event())
+    return DataLoop(at, DataConfig(), room.home / "f", lambda: None, AppFolders(), {})
 
 
 def test_a_store_that_is_as_it_was_is_not_asked(home: Path, web: WebServer, app: str) -> None:

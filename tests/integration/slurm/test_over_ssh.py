@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from packhorse.domain.config import SiteConfig
 from packhorse.domain.run import NamedTask, TaskRun
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.domain.states import TaskState
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.requests.newsite import NewSite

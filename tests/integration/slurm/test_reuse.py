@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from packhorse.domain.config import SiteConfig
 from packhorse.domain.run import AppRun
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.domain.states import TaskState
 from packhorse.domain.views import RunView
 from packhorse.engine.embedded import Embedded

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import NotFound
 from packhorse.domain.run import AppRun
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.domain.states import TaskState
 from packhorse.engine.embedded import Embedded
 from packhorse.sites.base import CommandResult

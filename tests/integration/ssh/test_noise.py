@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from packhorse.domain.config import SiteConfig
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.engine.requests.newsite import NewSite
 from packhorse.sites import background
 from packhorse.sites.base import CommandResult, SiteUnreachable

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from packhorse.domain.config import SiteConfig
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.sites.base import Transport
 from packhorse.sites.environment import Composer
 from packhorse.sites.transports.registry import transport as made_from

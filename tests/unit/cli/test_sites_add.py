@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packhorse.cli.conffile import add_site, refuse_unwritable, site_table
-from packhorse.domain.config import SiteConfig, load_config
+from packhorse.domain.config import load_config
 from packhorse.domain.errors import Conflict, InvalidRequest, NotAllowed
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.engine.requests.newsite import likely_queue
 from packhorse.sites.schedulers.description import Queue
 from tests.fixtures.commandline import packhorse_here

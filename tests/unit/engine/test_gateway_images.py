@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.images import ImageError, ImageFailure, parse_reference
 from packhorse.domain.resources import Resources
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.engine.containers import ReadyImage, container, job_image
 from packhorse.engine.images.preparing import at_gateway, why_other
 from packhorse.sites.base import CommandResult, Transport

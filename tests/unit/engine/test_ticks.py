@@ -16,6 +16,7 @@ from packhorse.domain.states import AllocationState
 from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.clock import SystemClock
 from packhorse.engine.lease import Lease
+from packhorse.engine.loop import AtSite
 from packhorse.engine.notifier import Notifier
 from packhorse.engine.sealing import Seal
 from packhorse.engine.siteloop import SiteLoop
@@ -112,12 +113,7 @@ def cost_of_tick(database: Database, root: Path, number: int, waiting: int) -> t
     lease = Lease(database)
     assert lease.try_take()
     loop = SiteLoop(
-        site,
-        database,
-        lease,
-        Leaping(),
-        Notifier(),
-        threading.Event(),
+        AtSite(site, database, lease, Leaping(), Notifier(), threading.Event()),
         {},
         AppFolders(),
         Seal(root / "seal.key"),
@@ -152,8 +148,8 @@ def test_what_an_allocation_on_its_way_out_still_says_is_read_after_tasks_are_pl
     site, _ = far_site(str(tmp_path))
     lease = Lease(database)
     assert lease.try_take()
-    given = (Leaping(), Notifier(), threading.Event(), {}, AppFolders(), Seal(tmp_path / "key"), EstimatesConfig())
-    loop = SiteLoop(site, database, lease, *given)
+    at = AtSite(site, database, lease, Leaping(), Notifier(), threading.Event())
+    loop = SiteLoop(at, {}, AppFolders(), Seal(tmp_path / "key"), EstimatesConfig())
     order: list[str] = []
     plan, look = loop._dispatcher.plan, loop._reader.look
     monkeypatch.setattr(loop._dispatcher, "plan", lambda: (order.append("place"), plan())[1])

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from packhorse.domain.config import SiteConfig, load_config
+from packhorse.domain.config import load_config
 from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.sites.base import Transport
 from packhorse.sites.configure import site_from
 from packhorse.sites.schedulers.description import Description, NodeKind, Queue

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.sites.profiles import PROFILES, expand, profile
 from packhorse.sites.runtimes.registry import RUNTIMES
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.sites.transports.ssh_options import SshOptions, ssh_options
 from packhorse.sites.transports.ssh_reasons import file_error, why_unreachable
 from packhorse.sites.transports.ssh_way import Hop

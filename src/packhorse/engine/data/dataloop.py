@@ -7,7 +7,6 @@ stopped.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -22,7 +21,6 @@ from packhorse.domain.failures import FailureClass
 from packhorse.domain.states import DataState, TaskState
 from packhorse.engine.appfolders import AppFolders
 from packhorse.engine.change import Change
-from packhorse.engine.clock import Clock
 from packhorse.engine.data.deliveries import Deliveries
 from packhorse.engine.data.gone import Gone
 from packhorse.engine.data.job import Brought, Job, Known, start
@@ -30,9 +28,7 @@ from packhorse.engine.data.keeping import Keeping
 from packhorse.engine.data.leftovers import Leftovers
 from packhorse.engine.data.outputcopy import OutputCopy
 from packhorse.engine.data.uploads import Uploads, is_of_this_machine
-from packhorse.engine.lease import Lease
-from packhorse.engine.loop import Loop
-from packhorse.engine.notifier import Notifier
+from packhorse.engine.loop import AtSite, LoopOfSite
 from packhorse.http.reach import Reach
 from packhorse.sites import cache
 from packhorse.sites.site import Site
@@ -40,7 +36,6 @@ from packhorse.staging import data as machine
 from packhorse.staging.data import Fetch, Trouble, advance, subject
 from packhorse.store import data as stored
 from packhorse.store.data import DataKey
-from packhorse.store.database import Database
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 from packhorse.store.stepdata import forget_need, give_to_steps, queued_between, steps_in_vain
 
@@ -56,7 +51,7 @@ _TASKS_AT_ONCE = 1000
 _log = structlog.get_logger("packhorse.data")
 
 
-class DataLoop(Loop):
+class DataLoop(LoopOfSite):
     """Drives the data of one site. ``given`` is called when tasks have got what they waited for; ``sites`` are all, by
     name.
     """
@@ -65,12 +60,7 @@ class DataLoop(Loop):
 
     def __init__(
         self,
-        site: Site,
-        database: Database,
-        lease: Lease,
-        clock: Clock,
-        notifier: Notifier,
-        tell: threading.Event,
+        at: AtSite,
         config: DataConfig,
         folder: Path,
         given: Callable[[], None],
@@ -78,11 +68,7 @@ class DataLoop(Loop):
         sites: Mapping[str, Site],
         reach: Reach | None = None,
     ) -> None:
-        super().__init__(f"{site.name} data", clock, tell, site.name)
-        self._site = site
-        self._database = database
-        self._lease = lease
-        self._notifier = notifier
+        super().__init__(at, "data")
         self._config = config
         self._reach = reach
         self._folder = folder
@@ -90,8 +76,9 @@ class DataLoop(Loop):
         self._folders = folders
         folders.wake = self.wake
         self._keeping = Keeping()
-        self._uploads = Uploads(site, database, self._keeping, OutputCopy(site, sites))
-        self._leftovers, self._gone = Leftovers(site, database, lease), Gone(site, database, lease)
+        own = (at.site, at.database, at.lease)
+        self._uploads = Uploads(at.site, at.database, self._keeping, OutputCopy(at.site, sites))
+        self._leftovers, self._gone = Leftovers(*own), Gone(*own)
         self._jobs: dict[int, Job] = {}
         self._looks: dict[DataKey, Job] = {}  # at folders of apps that were there
         self._noted: dict[int, float] = {}  # monotonic
@@ -99,7 +86,7 @@ class DataLoop(Loop):
         self._made: Carrier | None = None
         self._seen_writes = -1
         self._look_at = 0.0
-        self._deliveries = Deliveries(site, database, lease, clock, self._wake, folder)
+        self._deliveries = Deliveries(*own, at.clock, self._wake, folder)
 
     def recover(self) -> None:
         """What is at the site is looked at again; who waits in vain may not have been told."""

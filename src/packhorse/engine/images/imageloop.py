@@ -22,21 +22,16 @@ from packhorse.domain.images import ImageError, ImageFailure, parse_reference
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import dumps
 from packhorse.engine.change import Change
-from packhorse.engine.clock import Clock
 from packhorse.engine.images.gatewaypreparer import preparer_for
 from packhorse.engine.images.preparers import Preparer, Progress
-from packhorse.engine.lease import Lease
-from packhorse.engine.loop import Loop
-from packhorse.engine.notifier import Notifier
+from packhorse.engine.loop import AtSite, LoopOfSite
 from packhorse.engine.steps.cache import Steps
 from packhorse.http.reach import Reach
 from packhorse.sites.images import file_name, growing_folder, image_folder, images_folder, keeps_files
-from packhorse.sites.site import Site
 from packhorse.staging.images import WORKING, ImageState, after_failure, to_evict
 from packhorse.staging.registry import RegistryClient, ResolvedImage
 from packhorse.staging.registry_http import RegistryOptions
 from packhorse.store import images as stored
-from packhorse.store.database import Database
 from packhorse.store.holds import settle_holds
 from packhorse.store.moves import Move, apply_moves, lock_tasks
 from packhorse.store.steps import steps_of_run
@@ -58,35 +53,27 @@ class _Asked:
     next: float = 0.0
 
 
-class ImageLoop(Loop):
+class ImageLoop(LoopOfSite):
     """Drives the images of one site. ``given`` is called when tasks may have got what they waited for."""
 
     wakes_for = Change.IMAGES
 
     def __init__(
         self,
-        site: Site,
-        database: Database,
-        lease: Lease,
-        clock: Clock,
-        notifier: Notifier,
-        tell: threading.Event,
+        at: AtSite,
         config: ImagesConfig,
         given: Callable[[], None],
         reach: Reach | None = None,
     ) -> None:
-        super().__init__(f"{site.name} images", clock, tell, site.name)
-        self._site = site
-        self._database = database
-        self._lease = lease
-        self._notifier = notifier
+        super().__init__(at, "images")
         self._config = config
         self._given = given
         self._ending = threading.Event()  # nothing that is far away holds up the engine's end
-        trusted = (config.default_registry, *([site.registry.partition("/")[0]] if site.registry else []))
+        own = [at.site.registry.partition("/")[0]] if at.site.registry else []
+        trusted = (config.default_registry, *own)
         options = RegistryOptions(tuple(config.insecure), config.auth_file, reach=reach, trusted=trusted)
         self._client = RegistryClient(options, stop=self._ending)
-        self._preparer: Preparer = preparer_for(site, config.insecure, self._client)
+        self._preparer: Preparer = preparer_for(at.site, config.insecure, self._client)
         self._steps = Steps()
         self._asked: dict[str, _Asked] = {}
         self._tidy_at = 0.0

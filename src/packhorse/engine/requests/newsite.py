@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from packhorse.domain.config import SiteConfig
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.domain.views import Check
 from packhorse.engine.requests.doctor import examine_site
 from packhorse.sites.base import SiteUnreachable

@@ -19,19 +19,14 @@ from packhorse.domain.ids import task_id as public_task_id
 from packhorse.domain.states import TaskState
 from packhorse.domain.text import kept_json
 from packhorse.engine.change import Change
-from packhorse.engine.clock import Clock
-from packhorse.engine.lease import Lease
-from packhorse.engine.loop import Loop
-from packhorse.engine.notifier import Notifier
+from packhorse.engine.loop import AtSite, LoopOfSite
 from packhorse.engine.reuse.deciding import Decided, Deciding
 from packhorse.engine.reuse.filesums import FileSums
 from packhorse.engine.reuse.keyer import Keyed, Keyer
 from packhorse.engine.reuse.taking import AtOnce, Candidate, Taken
 from packhorse.engine.steps.cache import Steps
 from packhorse.engine.steps.growth import Growth
-from packhorse.sites.site import Site
 from packhorse.store import lookups as stored
-from packhorse.store.database import Database
 from packhorse.store.makers import note_makers, note_waiting
 from packhorse.store.moves import Current, Move, apply_moves, lock_tasks
 from packhorse.store.schema import TASKS_PER_RUN
@@ -47,29 +42,20 @@ class _Undo(Exception):  # noqa: N818  nothing is wrong
     """Ends a transaction of which nothing is to stay."""
 
 
-class ReuseLoop(Loop):
+class ReuseLoop(LoopOfSite):
     """Looks up the tasks of one site. ``given`` is called when some may start."""
 
     wakes_for = Change.REUSE
 
     def __init__(
         self,
-        site: Site,
-        database: Database,
-        lease: Lease,
-        clock: Clock,
-        notifier: Notifier,
-        tell: threading.Event,
+        at: AtSite,
         given: Callable[[], None],
     ) -> None:
-        super().__init__(f"{site.name} reuse", clock, tell, site.name)
-        self._site = site
-        self._database = database
-        self._lease = lease
-        self._notifier = notifier
+        super().__init__(at, "reuse")
         self._given = given
         self._steps = Steps()
-        self._growth = Growth(self._steps, site)
+        self._growth = Growth(self._steps, at.site)
         self._sums = FileSums(self.wake)
         self._keyer = Keyer(self._steps, self._sums)
         self._late: set[int] = set()  # steps whose tasks wait for checksums, or for others

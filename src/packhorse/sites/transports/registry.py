@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
+from packhorse.domain.siteconfig import SiteConfig
 from packhorse.sites.base import Transport
 from packhorse.sites.environment import Composer
 from packhorse.sites.transports.local import LocalTransport

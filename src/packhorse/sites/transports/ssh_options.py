@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from packhorse.domain.config import SiteConfig
 from packhorse.domain.errors import InvalidRequest
 from packhorse.domain.ourselves import expanded
+from packhorse.domain.siteconfig import SiteConfig
 
 
 @dataclass(frozen=True, slots=True)
