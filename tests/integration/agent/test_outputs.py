@@ -20,7 +20,7 @@ from tests.fixtures.registry import registry
 from tests.integration.runtimes.conftest import packages
 
 from .agent_spool import Spool
-from .test_containers import make, ready, root
+from .container_spools import make, ready, root
 
 __all__ = ["make", "packages", "registry", "root"]
 
