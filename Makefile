@@ -30,7 +30,7 @@ demo-rnaseq demo-similarity: setup-apps
 
 # What runs beside the others once the cluster's tests and those of user stories are over, so that both take as long; nothing of it
 # uses Podman, whose storage is one for the machine
-LATER := $(addprefix tests/integration/,faults report schedulers secrets sizing ssh store transports webhooks)
+LATER := $(addprefix tests/integration/,report schedulers secrets sizing ssh store transports webhooks)
 
 # Tests start hundreds of processes: none should compile our source again where Python was told to write no bytecode
 test: setup-test

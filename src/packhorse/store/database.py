@@ -29,6 +29,7 @@ _SURELY_ALIVE_S = 2.0
 _PLENTY = 1_000_000_000  # bytes: nobody needs to look closer
 _PAGE = 4096
 _MARGIN = 4  # a batch in the log, and in the database; and the removal of the whole, likewise
+_LEAST = 4_000_000  # bytes that stay free for what others write meanwhile: states, and an agent with its journals
 
 
 class NoRoom(Unavailable):
@@ -130,7 +131,8 @@ class Database:
 
     def require_room(self, more: int) -> None:
         """Whoever writes much, in several transactions of about ``more`` bytes, stops while there is still room to
-        remove it: SQLite's log needs as much room again in the database's file before it can be cut.
+        remove it, and for the engine to go on: SQLite's log needs as much room again in the database's file before it
+        can be cut.
 
         Raises NoRoom.
         """
@@ -142,7 +144,7 @@ class Database:
         log = Path(f"{file}-wal")
         again = log.stat().st_size if not pending and log.exists() else 0  # the log begins anew in its own room
         free = _free_bytes(file)
-        if free + again < pending + _MARGIN * more:
+        if free + again < pending + max(_MARGIN * more, _LEAST):
             left = f"its disk is full but for {free / 1e6:.1f} MB, less than it takes to write them"
             raise NoRoom(f"There is no room in the database {file}: {left}.", hint=_FULL_HINT)
 

@@ -163,12 +163,19 @@ def test_of_two_engines_one_leads_and_the_other_takes_over_when_it_dies(
     assert executions(witness) == dict.fromkeys(range(300), 1)
 
 
+def threads_are_stopped(engine: EngineProcess) -> bool:
+    """A signal stops each of them a little later: one could still begin a transaction."""
+    states = [task.joinpath("stat").read_text() for task in Path(f"/proc/{engine.process.pid}/task").iterdir()]
+    return all(state.rpartition(")")[2].split()[0] == "T" for state in states)
+
+
 def suspend_between_transactions(engine: EngineProcess, home: Path) -> None:
     """SIGSTOP, at a moment when it holds no lock: in the middle of a transaction it would hold SQLite's for
     everybody.
     """
     while True:
         engine.signal(signal.SIGSTOP)
+        wait_for(lambda: threads_are_stopped(engine), 10, "all threads' stop")
         connection = sqlite3.connect(home / "packhorse.db", timeout=0.5, isolation_level=None)
         try:
             connection.execute("BEGIN IMMEDIATE")

@@ -106,11 +106,11 @@ def test_a_killed_task_fails_alone_with_its_signal_and_is_not_retried(room: Embe
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of 6 MB."""
+    """A filesystem of 12 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
         pytest.skip("only root may mount the small disk that this test fills")
@@ -163,8 +163,8 @@ def test_a_submission_for_which_there_is_no_room_takes_none(small_disk: Path, tm
         assert "Make room there" in refusal.value.hint
         (small_disk / "ballast").unlink()
         assert wait_for_end(room, submit(room, other, 1).id) == {TaskState.COMPLETE: 1}
-        with pytest.raises(Unavailable, match="full"):
-            submit(room, app, 80_000)
+        with pytest.raises(Unavailable, match="full but for"):
+            submit(room, app, 160_000)
         assert wait_for_end(room, submit(room, app, 20).id) == {TaskState.COMPLETE: 20}
         assert len(room.mine.runs().items) == 3
     room.close()
