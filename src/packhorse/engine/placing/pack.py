@@ -14,7 +14,7 @@ from packhorse.sites.site import fitting
 
 Item = TypeVar("Item")
 
-AHEAD_S = 2.0  # unclaimed work that an allocation is kept supplied with; what a newcomer waits behind
+AHEAD_S = 1.5  # unclaimed work that an allocation is kept supplied with; what a newcomer waits behind
 BLOCK_S = 0.5  # work in one block
 MAX_BLOCK_TASKS = 500
 MAX_TASKS_AT_ONCE = (
