@@ -65,7 +65,8 @@ def _go_on(handle: RunHandle, *, detach: bool, as_json: bool) -> None:
         print_json(handle.view) if as_json else say(handle.id)
         return
     if not as_json:
-        note(f"Run {handle.id}: {handle.view.tasks} tasks")
+        number = handle.view.tasks
+        note(f"Run {handle.id}: {number} {'task' if number == 1 else 'tasks'}")
     with _interruptible(handle):
         handle.wait(progress=not as_json)
     if as_json:

@@ -21,6 +21,8 @@ from packhorse.store.turns import Turns
 _BUSY_TIMEOUT_S = 30
 _HINT = "Nothing that was accepted is lost; try again."
 _FULL = ("disk is full", "No space left on device", "Disk quota exceeded")
+_BROKEN = "disk I/O error"  # of SQLite, also where there is no room for its index, which whoever opens it needs
+_INDEX = 65_536  # bytes, at least
 _FULL_HINT = "Make room there, then try again. Nothing that was accepted is lost."
 
 
@@ -102,10 +104,18 @@ class Database:
             yield
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
             reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            if any(words in reason for words in _FULL):
+            if any(words in reason for words in _FULL) or (_BROKEN in reason and self._is_disk_full()):
                 where = f" {self.url.database}" if self.is_sqlite else ""
                 raise NoRoom(f"There is no room in the database{where}: {reason}.", hint=_FULL_HINT) from error
             raise Unavailable(f"The database does not answer: {reason}.", hint=_HINT) from error
+
+    def _is_disk_full(self) -> bool:
+        if not self.is_sqlite or not self.url.database:
+            return False
+        try:
+            return _free_bytes(Path(self.url.database).parent) < _INDEX
+        except OSError:
+            return False
 
     def writes_of_others(self) -> int:
         """Write transactions so far of this process's other threads: who has seen a number knows whether they have

@@ -22,6 +22,7 @@ from packhorse.domain.views import TaskView
 from packhorse.engine.embedded import Embedded
 from packhorse.engine.reconciler import Engine
 from packhorse.sites.site import local_site
+from packhorse.store.database import NoRoom
 from packhorse.store.schema import journals
 from tests.fixtures.postgres import Postgres
 from tests.fixtures.room import EngineProcess, make_app, submit, wait_for
@@ -167,6 +168,21 @@ def test_a_submission_for_which_there_is_no_room_takes_none(small_disk: Path, tm
             submit(room, app, 160_000)
         assert wait_for_end(room, submit(room, app, 20).id) == {TaskState.COMPLETE: 20}
         assert len(room.mine.runs().items) == 3
+    room.close()
+
+
+def test_a_database_that_cannot_be_opened_for_want_of_room_says_so(small_disk: Path, tmp_path: Path) -> None:
+    """SQLite itself speaks of an error of the disk then."""
+    home = small_disk / "home"
+    room = Embedded(home, sites=[])
+    room.close()
+    fill(small_disk / "ballast")
+    with pytest.raises(NoRoom, match=r"no room in the database .*/home/packhorse.db") as refusal:
+        Embedded(home, sites=[])
+    assert "Make room there" in refusal.value.hint
+    (small_disk / "ballast").unlink()
+    room = Embedded(home, sites=[])
+    assert room.mine.runs().items == []
     room.close()
 
 
